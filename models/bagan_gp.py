@@ -1,0 +1,124 @@
+"""BAGAN-GP's networks (Huang and Jafari 2021, arXiv 2011.00189) for images of 32 to 256 px.
+
+At 64 px the widths and parameter counts are those of the original implementation; other sizes
+add or remove stride-2 stages of 128 channels in the middle.
+"""
+
+from itertools import pairwise
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+LATENT = 128
+BASE = 4  # px, the smallest feature map
+SLOPE = 0.2  # of every LeakyReLU
+
+
+def stage_widths(size: int) -> list[int]:
+    """Channels after each stride-2 convolution: 64, 128, 128, 256 at 64 px."""
+    stages = (size // BASE).bit_length() - 1
+    if BASE * 2**stages != size or not 3 <= stages <= 6:
+        raise ValueError(f"BAGAN-GP is made for 32, 64, 128 or 256 px, not {size}")
+    return [64] + [128] * (stages - 2) + [256]
+
+
+def _conv_stack(size: int, channels: int) -> nn.Sequential:
+    """(n, C, size, size) → (n, 4096), flattened."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise([channels, *stage_widths(size)]):
+        layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+class Decoder(nn.Module):
+    """(n, 128) → (n, C, size, size) in [-1, 1]."""
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__()
+        widths = stage_widths(size)[::-1]
+        self.project = nn.Sequential(
+            nn.Linear(LATENT, widths[0] * BASE**2),
+            nn.LeakyReLU(SLOPE),
+            nn.Unflatten(1, (widths[0], BASE, BASE)),
+        )
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [
+                nn.ConvTranspose2d(before, after, 4, stride=2, padding=1),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(SLOPE),
+            ]
+        last = nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1)
+        self.grow = nn.Sequential(*layers, last, nn.Tanh())
+
+    def forward(self, latent: Tensor) -> Tensor:
+        image: Tensor = self.grow(self.project(latent))
+        return image
+
+
+class Discriminator(nn.Module):
+    """Is this image real and of this class? Its trunk and head can be called apart, so that one
+    look at an image serves several labels."""
+
+    def __init__(self, size: int, channels: int, classes: int) -> None:
+        super().__init__()
+        self.trunk = _conv_stack(size, channels)
+        flat = stage_widths(size)[-1] * BASE**2
+        self.label = nn.Sequential(
+            nn.Embedding(classes, 512), nn.Linear(512, flat), nn.LeakyReLU(SLOPE)
+        )
+        self.head = nn.Sequential(nn.Linear(flat, 512), nn.Linear(512, 1))
+
+    def judge(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Features (n, 4096) of the trunk, labels (n,) → logits (n,)."""
+        logits: Tensor = self.head(features * self.label(labels))
+        return logits.squeeze(1)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        return self.judge(self.trunk(images), labels)
+
+
+class BaganGP(nn.Module, PyTorchModelHubMixin):
+    """Encoder, label embedding, decoder and discriminator; `generate` needs the middle two.
+
+    `save_pretrained(dir)` and `from_pretrained(dir)` keep safetensors and the arguments below.
+    """
+
+    def __init__(self, size: int, channels: int, classes: list[str]) -> None:
+        super().__init__()
+        self.size, self.channels, self.classes = size, channels, list(classes)
+        flat = stage_widths(size)[-1] * BASE**2
+        self.encoder = nn.Sequential(
+            _conv_stack(size, channels), nn.Linear(flat, LATENT), nn.LeakyReLU(SLOPE)
+        )
+        self.embedding = nn.Embedding(len(classes), LATENT)
+        self.decoder = Decoder(size, channels)
+        self.discriminator = Discriminator(size, channels, len(classes))
+        self.apply(_start)
+
+    def generate(self, latent: Tensor, labels: Tensor) -> Tensor:
+        """Latents (n, 128), labels (n,) → images (n, C, size, size) in [-1, 1]."""
+        images: Tensor = self.decoder(latent * self.embedding(labels))
+        return images
+
+    def reconstruct(self, images: Tensor, labels: Tensor) -> Tensor:
+        return self.generate(self.encoder(images), labels)
+
+    def generator_parameters(self) -> list[nn.Parameter]:
+        return [*self.decoder.parameters(), *self.embedding.parameters()]
+
+
+def _start(module: nn.Module) -> None:
+    """Convolutions start from N(0, 0.02), as in the original."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def seeded_bagan(size: int, channels: int, classes: list[str], seed: int) -> BaganGP:
+    """A fresh model, the same for the same seed; the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BaganGP(size=size, channels=channels, classes=classes)

@@ -1,0 +1,3 @@
+from rebalance_core.cli import main
+
+main()

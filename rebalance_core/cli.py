@@ -1,0 +1,431 @@
+"""`python -m rebalance_core …`: everything a page can do, without a browser."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.config import Config, parse_changes
+from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset, remove_dataset
+from rebalance_core.datasets.importing import ImportConfig
+from rebalance_core.datasets.training_set import (
+    AS_IT_IS,
+    SetConfig,
+    list_sets,
+    make_set,
+    open_set,
+)
+from rebalance_core.errors import UserError
+from rebalance_core.files import folder_aside
+from rebalance_core.poses.clustering import PosesConfig, open_clustering, summary
+from rebalance_core.runs.executor import (
+    RunView,
+    cancel,
+    list_runs,
+    remove_run,
+    resume,
+    submit,
+    view_run,
+)
+from rebalance_core.runs.run import find_run, read_metrics
+from rebalance_core.workspace import Workspace, check_name
+
+FOLLOW_POLL = 0.3  # seconds
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+datasets = typer.Typer(no_args_is_help=True, help="Import, list, show, export, remove datasets.")
+sets = typer.Typer(no_args_is_help=True, help="Make and show training sets.")
+runs = typer.Typer(no_args_is_help=True, help="See and steer runs.")
+app.add_typer(datasets, name="datasets")
+app.add_typer(sets, name="sets")
+app.add_typer(runs, name="runs")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Detach = Annotated[bool, typer.Option(help="Hand it to a process of its own and return at once.")]
+Preset = Annotated[str, typer.Option(help="quick, small, paper or strong.")]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+
+console = Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is one sentence and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        console.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def say(value: Mapping[str, Any], as_json: bool) -> None:
+    """The result on stdout: one JSON object, or lines for a person."""
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False))
+        return
+    for name, item in value.items():
+        text = json.dumps(item, ensure_ascii=False) if isinstance(item, dict | list) else item
+        print(f"{name}: {text}")
+
+
+def start(
+    kind: str, config: Config, name: str, detach: bool, as_json: bool, seed: int = 0,
+    result: Callable[[RunView], Mapping[str, Any]] = lambda view: view.result,
+) -> None:  # fmt: skip
+    """Submit a run; follow it to its end, or leave it."""
+    workspace = Workspace.here()
+    view = submit(workspace, kind, config.model_dump(mode="json"), name=name, seed=seed)
+    if detach:
+        say({"run": view.id, "status": view.status}, as_json)
+        return
+    view = follow(view)
+    if view.status != "done":
+        raise UserError(f"Run {view.id} {view.status}: {view.state.get('reason')}")
+    say({"run": view.id, **result(view)}, as_json)
+
+
+def follow(view: RunView) -> RunView:
+    """Show progress on stderr until the run ends; Ctrl-C asks it to stop."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(view.name, total=1.0)
+        while view.live:
+            try:
+                time.sleep(FOLLOW_POLL)
+            except KeyboardInterrupt:
+                cancel(Workspace(view.path.parent.parent), view.id)
+                console.print("Asked it to stop; it keeps a checkpoint.")
+            view = view_run(view.path)
+            stage = view.progress["stage"] or view.status
+            bar.update(task, completed=view.progress["fraction"], description=stage)
+    return view
+
+
+def show_dataset(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "dataset": dataset.name,
+        "classes": dataset.classes,
+        "channels": dataset.channels,
+        "fingerprint": dataset.fingerprint,
+        "counts": dataset.counts(),
+        "unreadable": dataset.manifest["unreadable"],
+        "path": str(dataset.path),
+    }
+
+
+@datasets.command("add")
+def datasets_add(
+    name: str,
+    source: Annotated[str, typer.Argument(help="phantom, digits, or path of a zip or folder")],
+    count: Annotated[int, typer.Option(help="Images of the phantom.")] = 1000,
+    size: Annotated[int, typer.Option(help="Pixels of the phantom's images.")] = 128,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Import a dataset under NAME."""
+    workspace = Workspace.here()
+    check_name(name, "dataset name")
+    if name in list_datasets(workspace):
+        raise UserError(f"Dataset {name!r} exists already; choose another name or remove it.")
+    path = Path(source).expanduser()
+    where = str(path.resolve()) if path.exists() else source
+    config = ImportConfig.build(name=name, source=where, count=count, size=size, seed=seed)
+    start("import", config, f"import {name}", False, as_json, seed,
+          lambda view: show_dataset(open_dataset(workspace, name)))  # fmt: skip
+
+
+@datasets.command("list")
+def datasets_list(as_json: Json = False) -> None:
+    """All datasets with their counts."""
+    workspace = Workspace.here()
+    counts = {n: open_dataset(workspace, n).counts() for n in list_datasets(workspace)}
+    say({"datasets": counts} if as_json else counts or {"datasets": "none yet"}, as_json)
+
+
+@datasets.command("show")
+def datasets_show(name: str, as_json: Json = False) -> None:
+    """Classes, counts, unreadable files."""
+    say(show_dataset(open_dataset(Workspace.here(), name)), as_json)
+
+
+@datasets.command("export")
+def datasets_export(name: str, folder: Path, as_json: Json = False) -> None:
+    """Copy the originals into a new FOLDER, as they were imported."""
+    dataset = open_dataset(Workspace.here(), name)
+    with folder_aside(folder.resolve()) as aside:
+        shutil.copytree(dataset.path / "originals", aside, dirs_exist_ok=True)
+    say({"dataset": name, "folder": str(folder.resolve())}, as_json)
+
+
+@datasets.command("remove")
+def datasets_remove(
+    name: str, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Remove a dataset; training sets and runs made of it stay but cannot be continued."""
+    workspace = Workspace.here()
+    open_dataset(workspace, name)
+    if not yes:
+        typer.confirm(f"Remove dataset {name} with all its images?", abort=True, err=True)
+    remove_dataset(workspace, name)
+    say({"removed": name}, as_json)
+
+
+@sets.command("make")
+def sets_make(
+    name: str,
+    dataset: str,
+    split: Annotated[str, typer.Option(help="official")] = "official",
+    skew: Annotated[str, typer.Option(help="step:20, long:50 or class=n,class=n")] = AS_IT_IS,
+    poses: Annotated[list[str] | None, typer.Option(help="Keep only this pose (repeat).")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many training images.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Cut a training set from DATASET and save it."""
+    config = SetConfig.build(
+        dataset=dataset, split=split, skew=skew, poses=tuple(poses or ()), limit=limit, seed=seed
+    )
+    made = make_set(Workspace.here(), name, config)
+    parts = {p: len(getattr(made, p)) for p in ("train", "validation", "test")}
+    say({"set": name, "counts": made.counts, "ratio": made.ratio, **parts}, as_json)
+
+
+@sets.command("list")
+def sets_list(as_json: Json = False) -> None:
+    """All saved training sets."""
+    workspace = Workspace.here()
+    found = {n: open_set(workspace, n).counts for n in list_sets(workspace)}
+    say({"sets": found} if as_json else found or {"sets": "none yet"}, as_json)
+
+
+@sets.command("show")
+def sets_show(name: str, as_json: Json = False) -> None:
+    """A training set with its image ids."""
+    say(open_set(Workspace.here(), name).to_json(), as_json)
+
+
+@app.command()
+def poses(
+    dataset: str,
+    k: Annotated[str, typer.Option(help="auto or a number")] = "auto",
+    seed: Seed = 0,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Cluster each class by pose."""
+    workspace = Workspace.here()
+    found = open_dataset(workspace, dataset)
+    config = PosesConfig.build(dataset=dataset, k=None if k == "auto" else k, seed=seed)
+    start("poses", config, f"poses of {dataset}", detach, as_json, seed,
+          lambda view: {"dataset": dataset, **summary(open_clustering(found))})  # fmt: skip
+
+
+@app.command()
+def train(
+    generator: Annotated[str, typer.Argument(help="bagan-gp or ddpm")],
+    set_name: Annotated[str, typer.Argument(metavar="SET")],
+    preset: Preset = "quick",
+    label: Annotated[
+        list[str] | None, typer.Option("--class", help="Only this class (ddpm; repeat).")
+    ] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="field=value (repeat)")] = None,
+    seed: Seed = 0,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Train a generator on a training set."""
+    from rebalance_core.generators.training import TrainConfig
+
+    open_set(Workspace.here(), set_name)
+    changes: dict[str, Any] = {"seed": seed, **parse_changes(change or [])}
+    if label:
+        changes["classes"] = tuple(label)
+    config = TrainConfig.make(generator, set_name, preset, **changes)
+    start("train", config, f"{generator} on {set_name}", detach, as_json, seed)
+
+
+@app.command()
+def sample(
+    run_id: str,
+    name: str,
+    label: Annotated[list[str] | None, typer.Option("--class", help="Repeat for several.")] = None,
+    count: Annotated[int, typer.Option(help="Images a class.")] = 1000,
+    sampler: Annotated[str | None, typer.Option(help="ddpm, ddim or dpm-solver++")] = None,
+    steps: Annotated[int | None, typer.Option(help="Of the sampler.")] = None,
+    seed: Seed = 0,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Sample a trained generator into synthetic set NAME."""
+    from rebalance_core.synthesis.sampling import SampleConfig, check_sample
+
+    workspace = Workspace.here()
+    config = SampleConfig.build(
+        run=run_id, name=name, count=count, classes=tuple(label or ()), seed=seed,
+        sampler=sampler, steps=steps,
+    )  # fmt: skip
+    check_sample(workspace, config)
+    start("sample", config, f"sample {name}", detach, as_json, seed)
+
+
+@app.command()
+def compare(
+    set_name: Annotated[str, typer.Argument(metavar="SET")],
+    arms: Annotated[str, typer.Option(help="Comma-separated.")] = "none,bagan-gp,ddpm",
+    schedules: Annotated[str | None, typer.Option(help="always,until:10,real-every:4")] = None,
+    amount: Annotated[str | None, typer.Option(help="1.0 = full balance; 1000 = so many")] = None,
+    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
+    preset: Preset = "quick",
+    change: Annotated[list[str] | None, typer.Option("--set", help="field=value (repeat)")] = None,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Train the arms under the schedules over the seeds, and report."""
+    from rebalance_core.comparison.study import check_compare
+
+    changes: dict[str, Any] = {"amount": amount} if amount else {}
+    if schedules:
+        changes["schedules"] = tuple(schedules.split(","))
+    if change:
+        changes["classifier"] = {
+            **CompareConfig.presets[preset].get("classifier", {}), **parse_changes(change)
+        }  # fmt: skip
+    config = CompareConfig.from_preset(
+        preset, set=set_name, arms=tuple(arms.split(",")), seeds=tuple(seeds.split(",")), **changes
+    )
+    check_compare(Workspace.here(), config)
+    start("compare", config, f"compare on {set_name}", detach, as_json)
+
+
+@app.command()
+def study(
+    dataset: str,
+    preset: Preset = "quick",
+    skew: Annotated[str, typer.Option(help="auto: step:10 unless skewed already")] = "auto",
+    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """The whole path: set, poses, generators, samples, comparison, report."""
+    from rebalance_core.datasets.importing import BUILT_IN
+    from rebalance_core.whole_path import StudyConfig
+
+    CompareConfig.from_preset(preset, set=dataset)
+    if dataset not in BUILT_IN:
+        open_dataset(Workspace.here(), dataset)
+    config = StudyConfig.build(
+        dataset=dataset, preset=preset, skew=skew, seeds=tuple(seeds.split(","))
+    )
+    start("study", config, f"study of {dataset}", detach, as_json)
+
+
+@app.command()
+def rebalance(
+    set_name: Annotated[str, typer.Argument(metavar="SET")],
+    arm: Annotated[str, typer.Argument(help="none, bagan-gp or ddpm")],
+    folder: Path,
+    amount: Annotated[str, typer.Option(help="1.0 = full balance; 1000 = so many")] = "1.0",
+    synthetic: Annotated[str | None, typer.Option(help="Default: the newest that fits.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the rebalanced training set into a new FOLDER, with a manifest."""
+    from rebalance_core.comparison.rebalanced import write_rebalanced
+
+    written = write_rebalanced(
+        Workspace.here(), set_name, arm, folder, amount=amount, synthetic=synthetic
+    )
+    say({k: written[k] for k in ("folder", "counts", "real", "added", "synthetic")}, as_json)
+
+
+def _told(view: RunView) -> dict[str, Any]:
+    return {
+        "run": view.id,
+        "kind": view.kind,
+        "name": view.name,
+        "status": view.status,
+        "reason": view.state.get("reason"),
+        "progress": view.progress,
+        "path": str(view.path),
+    }
+
+
+@runs.command("list")
+def runs_list(as_json: Json = False) -> None:
+    """All runs, newest first."""
+    views = list_runs(Workspace.here())
+    if as_json:
+        say({"runs": [_told(v) for v in views]}, True)
+        return
+    for view in views:
+        print(f"{view.id}  {view.status:<11} {view.name}  {view.progress['stage']}")
+
+
+@runs.command("show")
+def runs_show(run_id: str, as_json: Json = False) -> None:
+    """Status, config, last numbers and result of a run."""
+    view = view_run(find_run(Workspace.here(), run_id))
+    last = read_metrics(view.path)[-1:]
+    say({**_told(view), "config": view.config, "last": last, "result": view.result}, as_json)
+
+
+@runs.command("log")
+def runs_log(run_id: str, lines: Annotated[int, typer.Option(min=1)] = 50) -> None:
+    """The end of a run's log."""
+    path = find_run(Workspace.here(), run_id) / "log.txt"
+    text = path.read_text(errors="replace") if path.exists() else ""
+    print("\n".join(text.splitlines()[-lines:]))
+
+
+@runs.command("cancel")
+def runs_cancel(run_id: str, as_json: Json = False) -> None:
+    """Ask a run to stop; it keeps a checkpoint. One that won't is ended after 30 s."""
+    workspace = Workspace.here()
+    view = cancel(workspace, run_id)
+    say(_told(follow(view)), as_json)
+
+
+@runs.command("resume")
+def runs_resume(run_id: str, detach: Detach = False, as_json: Json = False) -> None:
+    """Continue a run from its last checkpoint."""
+    view = resume(Workspace.here(), run_id)
+    say(_told(view if detach else follow(view)), as_json)
+
+
+@runs.command("remove")
+def runs_remove(run_id: str, yes: Annotated[bool, typer.Option("--yes")] = False,
+                as_json: Json = False) -> None:  # fmt: skip
+    """Remove a finished run with all that it made in its directory."""
+    workspace = Workspace.here()
+    view = view_run(find_run(workspace, run_id))
+    if not yes:
+        typer.confirm(f"Remove run {view.id} ({view.name})?", abort=True, err=True)
+    remove_run(workspace, view.id)
+    say({"removed": view.id}, as_json)
+
+
+@app.command("app")
+def open_app(port: int = 8501) -> None:
+    """Open the app in the browser."""
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}"]
+    sys.exit(subprocess.run(command, cwd=root).returncode)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check what the studio runs on."""
+    from rebalance_core.doctor import examine
+
+    found = examine(Workspace.here())
+    say(found, as_json)
+    if not found["ok"]:
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""TrainingSet + SyntheticSets → arms trained over seeds, the answer, the report."""

@@ -1,0 +1,48 @@
+"""What every config shares: frozen, keyword-only, presets by name, one sentence on bad input."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rebalance_core.errors import UserError
+
+Preset = Literal["quick", "small", "paper", "strong"]
+Precision = Literal["auto", "fp32", "bf16"]  # auto: bf16 where that is fast
+PRESETS: tuple[Preset, ...] = ("quick", "small", "paper", "strong")
+
+
+class Config(BaseModel):
+    """A frozen config; `presets` holds what each preset changes of the defaults (= `paper`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @classmethod
+    def from_preset(cls, name: str, **changes: Any) -> Self:
+        """The preset's config with `changes` on top; raises UserError for what doesn't fit."""
+        if name not in cls.presets:
+            raise UserError(f"There is no preset {name!r}; choose one of {', '.join(cls.presets)}.")
+        return cls.build(**{**cls.presets[name], "preset": name, **changes})
+
+    @classmethod
+    def build(cls, **values: Any) -> Self:
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or cls.__name__
+            raise UserError(
+                f"{field}={first.get('input')!r} does not fit {cls.__name__}: {first['msg']}."
+            ) from error
+
+
+def parse_changes(pairs: list[str]) -> dict[str, str]:
+    """`["field=value", …]` → dict; pydantic turns the strings into numbers."""
+    changes = {}
+    for pair in pairs:
+        field, equals, value = pair.partition("=")
+        if not equals:
+            raise UserError(f"--set takes field=value, not {pair!r}.")
+        changes[field.strip()] = value.strip()
+    return changes

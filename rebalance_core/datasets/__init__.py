@@ -1,0 +1,1 @@
+"""Folder, zip or a built-in → a Dataset; with a skew and poses → a TrainingSet."""

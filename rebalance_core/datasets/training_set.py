@@ -1,0 +1,248 @@
+"""Dataset + split + skew + poses, resolved once to image ids: all that anything learns from."""
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from rebalance_core.config import Config
+from rebalance_core.datasets.dataset import Dataset, Progress, list_datasets, open_dataset
+from rebalance_core.errors import UserError
+from rebalance_core.files import read_json, write_json
+from rebalance_core.workspace import Workspace, check_name
+
+AS_IT_IS = "as it is"
+Part = Literal["train", "validation", "test"]
+
+
+class SetConfig(Config):
+    """How a training set is cut from a dataset."""
+
+    dataset: str
+    split: Literal["official"] = "official"
+    skew: str = AS_IT_IS  # as it is | step:20 | long:50 | glioma=80,pituitary=40
+    poses: tuple[str, ...] = ()  # training and validation keep only these; empty: all
+    limit: int | None = Field(default=None, ge=2)  # at most so many training images, in proportion
+    validation: float = Field(default=0.15, gt=0, lt=0.9)  # share of training cut for validation
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Image ids of each part; saved as `sets/<name>.json` and copied into every run."""
+
+    name: str
+    config: SetConfig
+    fingerprint: str
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @property
+    def majority(self) -> list[str]:
+        """The most frequent classes in training (several if they tie)."""
+        most = max(self.counts.values())
+        return [c for c in self.classes if self.counts[c] == most]
+
+    @property
+    def minority(self) -> list[str]:
+        return [c for c in self.classes if c not in self.majority]
+
+    @property
+    def ratio(self) -> float:
+        """Imbalance ratio: largest class : smallest class."""
+        return max(self.counts.values()) / max(1, min(self.counts.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "config": self.config.model_dump(mode="json")}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "TrainingSet":
+        lists = {k: tuple(value[k]) for k in ("classes", "train", "validation", "test")}
+        return cls(**{**value, **lists, "config": SetConfig.build(**value["config"])})
+
+
+@dataclass(frozen=True)
+class Images:
+    """A part of a training set in memory: uint8 (n, H, W, C), int64 labels (n,), ids."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    ids: tuple[str, ...]
+
+
+def load_part(
+    dataset: Dataset, chosen: TrainingSet, part: Part, size: int, progress: Progress | None = None
+) -> Images:
+    """The images of one part at `size` px; raises UserError if the dataset is another by now."""
+    if dataset.fingerprint != chosen.fingerprint:
+        raise UserError(
+            f"Training set {chosen.name} was made of another dataset {dataset.name} than the one "
+            "that is there now; make the set again with `sets make`."
+        )
+    ids = getattr(chosen, part)
+    rows = np.array([dataset.rows[i] for i in ids], dtype=np.int64)
+    labels = dataset.catalogue["class"].to_numpy()[rows]
+    index = {c: k for k, c in enumerate(chosen.classes)}
+    numbers = np.array([index[c] for c in labels], dtype=np.int64)
+    return Images(dataset.array(size, progress)[rows], numbers, ids)
+
+
+def skewed_counts(skew: str, available: dict[str, int]) -> dict[str, int]:
+    """{class: images kept} for a skew in words, never more than there are.
+
+    step:ρ keeps 1/ρ of the largest class's count in every other class; long:ρ falls
+    exponentially from the largest class to 1/ρ of it, classes ordered by their count.
+    """
+    if skew in (AS_IT_IS, "as-it-is"):
+        return dict(available)
+    most = max(available.values())
+    order = sorted(available, key=lambda c: -available[c])
+    if match := re.fullmatch(r"(step|long):(\d+(?:\.\d+)?)", skew):
+        rho = float(match[2])
+        if rho < 1:
+            raise UserError(f"Skew {skew!r}: the ratio must be at least 1.")
+        steps = {c: k / max(1, len(order) - 1) for k, c in enumerate(order)}
+        shares = {
+            c: (1.0 if k == 0 else 1 / rho) if match[1] == "step" else rho ** -steps[c]
+            for k, c in enumerate(order)
+        }
+        return {c: min(n, max(1, round(most * shares[c]))) for c, n in available.items()}
+    return _explicit_counts(skew, available)
+
+
+def _explicit_counts(skew: str, available: dict[str, int]) -> dict[str, int]:
+    kept = dict(available)
+    for term in skew.split(","):
+        label, equals, number = (part.strip() for part in term.partition("="))
+        if not equals or not number.isdigit():
+            raise UserError(
+                f"Skew {skew!r} is not understood; write 'as it is', 'step:20', 'long:50' or "
+                "'class=number,class=number'."
+            )
+        if label not in available:
+            raise UserError(f"Skew names class {label!r}; there are {', '.join(available)}.")
+        if not 1 <= int(number) <= available[label]:
+            raise UserError(
+                f"Skew wants {number} images of {label}; training has 1 to {available[label]}."
+            )
+        kept[label] = int(number)
+    return kept
+
+
+def limited_counts(counts: dict[str, int], limit: int | None) -> dict[str, int]:
+    """Scale counts down in proportion so that they sum to at most `limit`, each at least 1."""
+    total = sum(counts.values())
+    if limit is None or total <= limit:
+        return counts
+    return {c: max(1, int(n * limit / total)) for c, n in counts.items()}
+
+
+def make_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
+    """Resolve and save a training set; raises UserError if the name is taken."""
+    check_name(name, "training set name")
+    path = workspace.sets / f"{name}.json"
+    if path.exists() or name in list_datasets(workspace):
+        raise UserError(f"{name!r} is taken by another training set or dataset; choose another.")
+    made = resolve_set(workspace, name, config)
+    write_json(path, made.to_json())
+    return made
+
+
+def open_set(workspace: Workspace, name: str) -> TrainingSet:
+    """A saved set; a dataset's name stands for its set `official`, `as it is`."""
+    path = workspace.sets / f"{name}.json"
+    if path.exists():
+        return TrainingSet.from_json(read_json(path))
+    if name in list_datasets(workspace):
+        return resolve_set(workspace, name, SetConfig(dataset=name))
+    known = ", ".join([*list_sets(workspace), *list_datasets(workspace)]) or "none yet"
+    raise UserError(f"There is no training set or dataset {name!r} (there is: {known}).")
+
+
+def list_sets(workspace: Workspace) -> list[str]:
+    return sorted(p.stem for p in workspace.sets.glob("[!.]*.json"))
+
+
+def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
+    """Draw the parts: the same config gives the same ids, a stronger skew a subset."""
+    dataset = open_dataset(workspace, config.dataset)
+    catalogue = _with_poses(dataset, config.poses)
+    train, validation, test = _official(catalogue, dataset, config)
+    by_class = {c: train[train["class"] == c]["image"].tolist() for c in dataset.classes}
+    missing = [c for c, ids in by_class.items() if not ids]
+    if missing:
+        raise UserError(
+            f"Training set {name} would hold no image of {', '.join(missing)}; "
+            "choose more poses or another dataset."
+        )
+    counts = skewed_counts(config.skew, {c: len(ids) for c, ids in by_class.items()})
+    counts = limited_counts(counts, config.limit)
+    kept = {
+        i for k, c in enumerate(dataset.classes) for i in _draw(by_class[c], counts[c], config, k)
+    }
+    return TrainingSet(
+        name=name,
+        config=config,
+        fingerprint=dataset.fingerprint,
+        classes=tuple(dataset.classes),
+        counts=counts,
+        train=tuple(i for i in train["image"] if i in kept),
+        validation=tuple(validation["image"]),
+        test=tuple(test["image"]),
+    )
+
+
+def _draw(ids: list[str], count: int, config: SetConfig, label: int) -> list[str]:
+    """The first `count` of one seeded order of a class, so that skews are nested."""
+    order = np.random.default_rng([config.seed, 1, label]).permutation(len(ids))
+    return [ids[k] for k in order[:count]]
+
+
+def _with_poses(dataset: Dataset, poses: tuple[str, ...]) -> pd.DataFrame:
+    """The catalogue without training images of other poses; the test split stays whole."""
+    catalogue = dataset.catalogue
+    if not poses:
+        return catalogue
+    from rebalance_core.poses.clustering import open_clustering
+
+    assigned = open_clustering(dataset).assignments
+    unknown = set(poses) - set(assigned["pose"])
+    if unknown:
+        known = ", ".join(sorted(set(assigned["pose"])))
+        raise UserError(f"Dataset {dataset.name} has no pose {', '.join(unknown)}; it has {known}.")
+    chosen = set(assigned.loc[assigned["pose"].isin(poses), "image"])
+    return catalogue[(catalogue["split"] == "test") | catalogue["image"].isin(chosen)]
+
+
+def _official(
+    catalogue: pd.DataFrame, dataset: Dataset, config: SetConfig
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Train, validation and test as they came; what is missing is cut, stratified, seeded."""
+    train, validation, test = (
+        catalogue[catalogue["split"] == s] for s in ("train", "validation", "test")
+    )
+    if test.empty:
+        test, train = _cut(train, 0.2, dataset.classes, [config.seed, 2])
+    if validation.empty:
+        validation, train = _cut(train, config.validation, dataset.classes, [config.seed, 3])
+    return train, validation, test
+
+
+def _cut(
+    rows: pd.DataFrame, share: float, classes: list[str], seed: list[int]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(share of every class, the rest); a class of two or more gives and keeps at least one."""
+    rng = np.random.default_rng(seed)
+    taken: list[str] = []
+    for c in classes:
+        ids = rows.loc[rows["class"] == c, "image"].tolist()
+        number = min(max(1, round(len(ids) * share)), len(ids) - 1) if len(ids) > 1 else 0
+        taken += [ids[k] for k in rng.permutation(len(ids))[:number]]
+    chosen = rows["image"].isin(taken)
+    return rows[chosen], rows[~chosen]

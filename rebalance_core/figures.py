@@ -1,0 +1,129 @@
+"""The plots that pages and report share, as plotly figures without colours of their own ground."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+# Okabe and Ito's palette, safe for colour-blind readers; dark enough on white, light on black.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F")
+DASHES = {"always": "solid", "until": "dash", "real-every": "dot"}
+METRICS = {
+    "validation_macro_f1": "macro-F1, validation",
+    "validation_accuracy": "accuracy, validation",
+    "test_accuracy": "accuracy, test",
+    "test_macro_f1": "macro-F1, test",
+    "train_loss": "loss, training",
+}
+
+
+def _figure(height: int, x: str, y: str) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 60, "r": 16, "t": 16, "b": 48},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        xaxis={"title": x, "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},
+        yaxis={"title": y, "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False},
+        font={"size": 13},
+    )
+    return figure
+
+
+def class_bars(groups: dict[str, dict[str, int]], *, stacked: bool = False) -> go.Figure:
+    """{name: {class: images}} → bars side by side, or stacked, a colour a name."""
+    figure = _figure(300, "", "images")
+    for number, (name, counts) in enumerate(groups.items()):
+        figure.add_bar(
+            x=list(counts), y=list(counts.values()), name=name,
+            marker_color=COLOURS[number % len(COLOURS)],
+            text=list(counts.values()), textposition="inside" if stacked else "outside",
+            cliponaxis=False,
+        )  # fmt: skip
+    figure.update_layout(barmode="stack" if stacked else "group")
+    figure.update_xaxes(type="category")
+    return figure
+
+
+def elbow_plot(facts: dict[str, Any]) -> go.Figure:
+    """Inertia of each class over k, as a share of that at k = 1, and the chosen k."""
+    figure = _figure(320, "clusters k", "inertia ÷ inertia at k = 1")
+    for number, (label, inertia) in enumerate(facts["inertia"].items()):
+        shares = [value / inertia[0] if inertia[0] else 0 for value in inertia]
+        own = facts["elbows"][label]
+        figure.add_scatter(
+            x=facts["ks"], y=shares, name=f"{label} (elbow {own or 'none'})", mode="lines+markers",
+            line_color=COLOURS[number % len(COLOURS)],
+        )  # fmt: skip
+    figure.add_vline(x=facts["k"], line_dash="dash", line_color="gray")
+    figure.add_annotation(
+        x=facts["k"], y=1, yref="paper", text=f"k = {facts['k']}", showarrow=False, xanchor="left",
+        xshift=6,
+    )  # fmt: skip
+    return figure
+
+
+def cluster_scatter(x: Any, y: Any, names: Any, ids: Any) -> go.Figure:
+    """The first two principal components, a colour a name; ids travel in customdata."""
+    figure = _figure(420, "component 1", "component 2")
+    for number, name in enumerate(sorted(set(names))):
+        rows = [i for i, n in enumerate(names) if n == name]
+        figure.add_scattergl(
+            x=[x[i] for i in rows], y=[y[i] for i in rows], customdata=[[ids[i]] for i in rows],
+            mode="markers", name=str(name), hovertemplate="%{customdata[0]}<extra></extra>",
+            marker={"size": 5, "opacity": 0.7, "color": COLOURS[number % len(COLOURS)]},
+        )  # fmt: skip
+    return figure
+
+
+def loss_curves(metrics: list[dict[str, Any]], names: list[str]) -> go.Figure:
+    """Each named number over the steps it was logged at."""
+    figure = _figure(320, "step", "")
+    for number, name in enumerate(names):
+        points = [(m["step"], m[name]) for m in metrics if name in m]
+        figure.add_scatter(
+            x=[p[0] for p in points], y=[p[1] for p in points], name=name.replace("_", " "),
+            mode="lines" if len(points) > 1 else "markers",
+            line_color=COLOURS[number % len(COLOURS)],
+        )  # fmt: skip
+    return figure
+
+
+def loss_groups(metrics: list[dict[str, Any]]) -> list[list[str]]:
+    """Names of numbers that belong into one plot, by stage and quantity."""
+    numbers = ({k for k, v in m.items() if isinstance(v, float)} - {"time"} for m in metrics)
+    names = sorted(set().union(*numbers))
+    stages = ("autoencoder", "discriminator", "generator", "penalty")
+    if not any(s in n for n in names for s in stages):
+        return [names] if names else []
+    groups = [[n for n in names if "autoencoder" in n], [n for n in names if "_loss" in n],
+              [n for n in names if "penalty" in n]]  # fmt: skip
+    return [g for g in groups if g]
+
+
+def comparison_curves(lines: list[dict[str, Any]], metric: str) -> go.Figure:
+    """One curve an arm and schedule (mean over seeds), with a band from least to most."""
+    figure = _figure(420, "epoch", METRICS.get(metric, metric))
+    groups: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for line in lines:
+        epochs = groups.setdefault((line["arm"], line["schedule"]), {})
+        epochs.setdefault(line["epoch"], []).append(line[metric])
+    arms = list(dict.fromkeys(arm for arm, _ in groups))
+    for (arm, schedule), epochs in groups.items():
+        xs = sorted(epochs)
+        colour = COLOURS[arms.index(arm) % len(COLOURS)]
+        name = arm if arm == "none" else f"{arm}, {schedule}"
+        if any(len(epochs[e]) > 1 for e in xs):
+            figure.add_scatter(
+                x=[*xs, *xs[::-1]],
+                y=[*(max(epochs[e]) for e in xs), *(min(epochs[e]) for e in xs[::-1])],
+                fill="toself", fillcolor=colour, opacity=0.12, line_width=0, hoverinfo="skip",
+                showlegend=False, legendgroup=name,
+            )  # fmt: skip
+        figure.add_scatter(
+            x=xs, y=[sum(epochs[e]) / len(epochs[e]) for e in xs], name=name, legendgroup=name,
+            mode="lines+markers",
+            line={"color": colour, "dash": DASHES[schedule.partition(":")[0]]},
+        )  # fmt: skip
+    return figure

@@ -1,0 +1,1 @@
+"""TrainingSet → a trained Generator; one contract for all."""

@@ -1,0 +1,99 @@
+"""The contract of every generator: fit, sample, save, load."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from rebalance_core.config import Config
+from rebalance_core.datasets.dataset import Dataset, Progress
+from rebalance_core.datasets.training_set import Images, TrainingSet, load_part
+from rebalance_core.errors import UserError
+from rebalance_core.runs.run import Run
+
+SAMPLE_BATCH = 64
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a generator sees of a training set, at its size."""
+
+    train: Images
+    validation: Images
+    classes: tuple[str, ...]
+    minority: tuple[str, ...]
+    channels: int
+
+
+def load_training_data(
+    dataset: Dataset, chosen: TrainingSet, size: int, progress: Progress | None = None
+) -> TrainingData:
+    return TrainingData(
+        train=load_part(dataset, chosen, "train", size, progress),
+        validation=load_part(dataset, chosen, "validation", size),
+        classes=chosen.classes,
+        minority=tuple(chosen.minority or chosen.classes),
+        channels=dataset.channels,
+    )
+
+
+class Generator(ABC):
+    """A trained generator. `classes` are those it can sample."""
+
+    config_class: ClassVar[type[Config]]
+    classes: tuple[str, ...]
+    size: int
+    channels: int
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, config: Any, data: TrainingData, run: Run) -> Self:
+        """Train, telling `run` what happens; continues from the run's checkpoint if it has one."""
+
+    @abstractmethod
+    def batches(
+        self, label: str, count: int, seed: int, first: int, **sampler: Any
+    ) -> Iterator[np.ndarray]:
+        """uint8 (≤ SAMPLE_BATCH, H, W, C) until `count`; image k depends on (seed, label,
+        first + k) and the sampler alone, whatever the batches."""
+
+    def sample(
+        self, label: str, count: int, seed: int, *, first: int = 0, **sampler: Any
+    ) -> Iterator[np.ndarray]:
+        """Like `batches`; raises UserError for a class it doesn't know or a senseless count."""
+        if label not in self.classes:
+            raise UserError(
+                f"This generator cannot make class {label!r}; it was trained for "
+                f"{', '.join(self.classes)}."
+            )
+        if not 1 <= count <= 1_000_000:
+            raise UserError(f"count={count} images make no sense; choose 1 to 1,000,000.")
+        return self.batches(label, count, seed, first, **sampler)
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors) and config files into the existing, empty `folder`."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; raises UserError for anything else."""
+
+
+KINDS = {
+    "bagan-gp": "rebalance_core.generators.bagan_gp:BaganGenerator",
+    "ddpm": "rebalance_core.generators.ddpm:DdpmGenerator",
+}
+
+
+def generator_class(kind: str) -> type[Generator]:
+    """The class behind a generator's name; imports torch."""
+    if kind not in KINDS:
+        raise UserError(f"There is no generator {kind!r}; choose one of {', '.join(KINDS)}.")
+    module, _, name = KINDS[kind].partition(":")
+    found: type[Generator] = getattr(import_module(module), name)
+    return found

@@ -1,0 +1,79 @@
+"""The generators' configs; apart from the trainers, so that pages read them without torch."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from rebalance_core.config import Config, Precision
+
+
+class BaganConfig(Config):
+    """BAGAN-GP. The defaults are the paper's (section 5.1) and the original implementation's."""
+
+    preset: str = "paper"
+    size: Literal[32, 64, 128, 256] = 64  # px (5.1)
+    autoencoder_epochs: int = Field(default=60, ge=1)  # (5.1)
+    autoencoder_lr: float = Field(default=0.002, gt=0)  # Adam (5.1)
+    epochs: int = Field(default=100, ge=1)  # adversarial: 50 learning steps of two epochs (5.1)
+    autoencoder_steps: int | None = Field(default=None, ge=1)  # batches, instead of its epochs
+    steps: int | None = Field(default=None, ge=1)  # generator updates, instead of epochs
+    lr: float = Field(default=0.0002, gt=0)  # Adam, generator and discriminator (5.1)
+    beta1: float = Field(default=0.5, ge=0, lt=1)  # Adam (5.1)
+    beta2: float = Field(default=0.9, ge=0, lt=1)  # Adam (5.1)
+    batch_size: int = Field(default=128, ge=2)  # images (original)
+    discriminator_updates: int = Field(default=5, ge=1)  # per generator update (original)
+    penalty: float = Field(default=10.0, ge=0)  # weight of the gradient penalty (original)
+    interpolation: Literal["normal", "uniform"] = "normal"  # penalty's factor; original: N(0, 1)
+    wrong_labels: Literal["any", "other"] = "any"  # original: any class, so right 1/K of the time
+    precision: Precision = "auto"
+    seed: int = 0
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {
+            "size": 32, "autoencoder_steps": 200, "steps": 60, "batch_size": 64,
+            "autoencoder_lr": 0.001, "interpolation": "uniform", "wrong_labels": "other",
+        },
+        "small": {
+            "size": 64, "autoencoder_steps": 400, "steps": 250,
+            "interpolation": "uniform", "wrong_labels": "other",
+        },
+        "paper": {},
+        "strong": {"interpolation": "uniform", "wrong_labels": "other", "epochs": 200},
+    }  # fmt: skip
+
+
+class DdpmConfig(Config):
+    """A DDPM per minority class. The defaults are the paper's (sections 3.2, 5.3)."""
+
+    preset: str = "paper"
+    size: int = Field(default=128, ge=8, le=512, multiple_of=8)  # px (not said; see the docs)
+    widths: tuple[int, ...] = (128, 128, 256, 256, 512, 512)  # channels a resolution (tutorial)
+    layers: int = Field(default=2, ge=1)  # residual blocks a resolution (tutorial)
+    attention: tuple[int, ...] = (4,)  # resolutions with self-attention, 0 = full (3.2)
+    lr: float = Field(default=0.001, gt=0)  # Adam (5.3)
+    warmup_steps: int = Field(default=500, ge=0)  # (5.3), then cosine to zero
+    batch_size: int = Field(default=16, ge=1)  # images (5.3)
+    epochs: int = Field(default=50, ge=1)  # (5.3)
+    steps: int | None = Field(default=None, ge=1)  # updates a class, instead of epochs
+    classes: tuple[str, ...] = ()  # empty: every minority class (5.3)
+    sampler: Literal["ddpm", "ddim", "dpm-solver++"] = "ddpm"  # of previews and samples (3.2)
+    sampler_steps: int = Field(default=1000, ge=1, le=1000)
+    precision: Precision = "auto"
+    seed: int = 0
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {
+            "size": 32, "widths": (32, 64, 64), "layers": 1, "attention": (2,), "steps": 250,
+            "warmup_steps": 25, "batch_size": 32, "sampler": "dpm-solver++", "sampler_steps": 20,
+        },
+        "small": {
+            "size": 64, "widths": (32, 64, 96, 128), "layers": 1, "attention": (3,), "steps": 1200,
+            "warmup_steps": 100, "batch_size": 16, "sampler": "dpm-solver++", "sampler_steps": 20,
+        },
+        "paper": {},
+        "strong": {"epochs": 200, "lr": 2e-4, "sampler": "dpm-solver++", "sampler_steps": 25},
+    }  # fmt: skip
+
+
+CONFIGS: dict[str, type[Config]] = {"bagan-gp": BaganConfig, "ddpm": DdpmConfig}

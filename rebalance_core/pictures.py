@@ -1,0 +1,56 @@
+"""The study's picture grids, as arrays that pages show and the report embeds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.datasets.training_set import load_part
+from rebalance_core.images import resize_stack
+from rebalance_core.poses.clustering import PoseClustering
+from rebalance_core.synthesis.nearest import nearest_images
+from rebalance_core.synthesis.synthetic_set import SyntheticSet
+
+SHOWN_SIZE = 64  # px of an image in a grid
+
+
+def images_of(dataset: Dataset, ids: list[str], size: int = SHOWN_SIZE) -> np.ndarray:
+    """uint8 (n, size, size, C)."""
+    rows = [dataset.rows[i] for i in ids]
+    return np.asarray(dataset.array(size)[rows])
+
+
+def cluster_rows(
+    dataset: Dataset, clustering: PoseClustering, label: str, count: int, *, farthest: bool = False
+) -> dict[str, np.ndarray]:
+    """The study's Figure 1: {pose: its images nearest to the centre (or farthest)}."""
+    table = clustering.assignments
+    poses = sorted(set(table.loc[table["class"] == label, "pose"]))
+    return {
+        pose: images_of(dataset, clustering.nearest(label, pose, count, farthest=farthest))
+        for pose in poses
+    }
+
+
+@dataclass(frozen=True)
+class SampleRows:
+    """Figures 3 and 4 of the study, and beneath each generated image its nearest real one."""
+
+    originals: np.ndarray
+    generated: np.ndarray
+    nearest: np.ndarray
+    distances: np.ndarray  # root mean square difference to the nearest, gray levels
+
+
+def sample_rows(dataset: Dataset, synthetic: SyntheticSet, label: str, count: int) -> SampleRows:
+    """The first `count` by seed, never picked, beside the first training images of the class."""
+    size = int(synthetic.provenance["size"])
+    chosen = synthetic.training_set
+    part = load_part(dataset, chosen, "train", size)
+    real = part.images[part.labels == chosen.classes.index(label)]
+    generated = synthetic.images(label, count)
+    rows, distances = nearest_images(generated, real)
+    originals, generated, nearest = (
+        resize_stack(a, max(SHOWN_SIZE, size)) for a in (real[:count], generated, real[rows])
+    )
+    return SampleRows(originals, generated, nearest, distances)

@@ -1,0 +1,1 @@
+"""Dataset → PoseClustering: features, PCA, K-means, elbow, matching across classes."""

@@ -1,0 +1,1 @@
+"""Generator → a SyntheticSet: images with provenance."""

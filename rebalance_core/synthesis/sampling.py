@@ -1,0 +1,103 @@
+"""The job that samples a trained generator into a synthetic set; goes on where it was killed."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from rebalance_core.config import Config
+from rebalance_core.errors import UserError
+from rebalance_core.files import write_bytes, write_json
+from rebalance_core.generators.base import Generator
+from rebalance_core.generators.training import load_generator, run_set
+from rebalance_core.images import png_bytes
+from rebalance_core.runs.executor import RunView, view_run
+from rebalance_core.runs.run import Cancelled, RunDirectory, find_run
+from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
+from rebalance_core.workspace import Workspace, check_name
+
+
+class SampleConfig(Config):
+    run: str  # id of the training run
+    name: str  # of the synthetic set
+    count: int = Field(default=1000, ge=1, le=1_000_000)  # images a class (paper 5.1, 5.3)
+    classes: tuple[str, ...] = ()  # empty: every class the generator makes
+    seed: int = 0
+    sampler: str | None = None  # None: the generator's own
+    steps: int | None = Field(default=None, ge=1, le=1000)  # of the sampler
+
+
+def check_sample(workspace: Workspace, config: SampleConfig) -> RunView:
+    """The training run to sample; raises UserError before any work for what cannot be done."""
+    check_name(config.name, "synthetic set name")
+    if config.name in list_synthetic(workspace):
+        raise UserError(f"Synthetic set {config.name!r} exists already; choose another name.")
+    source = view_run(find_run(workspace, config.run))
+    if source.kind != "train" or source.status != "done":
+        raise UserError(f"Run {source.id} is no finished training run; name one to sample from.")
+    return source
+
+
+def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
+    config = SampleConfig.build(**run.config)
+    if config.name in list_synthetic(workspace):
+        if open_synthetic(workspace, config.name).provenance["sample_run"] == run.id:
+            return {"synthetic": config.name}  # killed between the last two lines below
+        raise UserError(f"Synthetic set {config.name!r} exists already; choose another name.")
+    source = check_sample(workspace, config)
+    run.progress(0.0, "loading the generator")
+    generator = load_generator(source)
+    labels = config.classes or generator.classes
+    sampler = {k: v for k, v in {"sampler": config.sampler, "steps": config.steps}.items() if v}
+    aside = workspace.synthetic / f".{run.id}"
+    for number, label in enumerate(labels):
+        _fill(generator, aside / label, label, config, sampler, run, (number, len(labels)))
+    write_json(
+        aside / "provenance.json",
+        {
+            "generator": source.config["generator"],
+            "run": source.id,
+            "sample_run": run.id,
+            "training_set": run_set(source).to_json(),
+            "training": source.config["training"],
+            "seed": config.seed,
+            "sampler": sampler,
+            "size": generator.size,
+            "counts": dict.fromkeys(labels, config.count),
+            "filters": [],
+            "created": time.time(),
+        },
+    )
+    os.rename(aside, workspace.synthetic / config.name)
+    return {"synthetic": config.name}
+
+
+def _fill(
+    generator: Generator,
+    folder: Path,
+    label: str,
+    config: SampleConfig,
+    sampler: dict[str, Any],
+    run: RunDirectory,
+    place: tuple[int, int],
+) -> None:
+    """Write images as they come; image k depends on the seed and k alone, so going on is exact."""
+    there = len(list(folder.glob("*.png")))
+    if there >= config.count:
+        return
+    number, classes = place
+    batches = generator.sample(
+        label, config.count - there, config.seed, first=there, **dict(sampler)
+    )
+    for batch in batches:
+        for image in batch:
+            write_bytes(folder / f"{there:06d}.png", png_bytes(image))
+            there += 1
+        run.progress(
+            (number + there / config.count) / classes, f"{label}, {there} of {config.count}"
+        )
+        if run.should_stop():
+            raise Cancelled

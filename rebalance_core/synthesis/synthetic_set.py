@@ -1,0 +1,108 @@
+"""Generated images as a plain image folder with `provenance.json`."""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rebalance_core.datasets.training_set import TrainingSet
+from rebalance_core.errors import UserError
+from rebalance_core.files import read_json
+from rebalance_core.workspace import Workspace, list_names
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    path: Path
+    provenance: dict[str, Any]  # generator, run, training_set, seed, sampler, counts, filters
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def generator(self) -> str:
+        return str(self.provenance["generator"])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(self.provenance["counts"])
+
+    @cached_property
+    def training_set(self) -> TrainingSet:
+        """What the generator saw."""
+        return TrainingSet.from_json(self.provenance["training_set"])
+
+    def files(self, label: str) -> list[Path]:
+        return sorted((self.path / label).glob("*.png"))
+
+    def images(self, label: str, count: int | None = None) -> np.ndarray:
+        """The first `count` images of a class, in the order of the seed: uint8 (n, H, W, C)."""
+        loaded = []
+        for file in self.files(label)[:count]:
+            with Image.open(file) as image:
+                pixels = np.asarray(image)
+            loaded.append(pixels[..., None] if pixels.ndim == 2 else pixels)
+        return np.stack(loaded) if loaded else np.zeros((0, 1, 1, 1), np.uint8)
+
+    def check_fits(self, chosen: TrainingSet) -> None:
+        """Raises UserError if the generator saw anything outside the training set `chosen`."""
+        if self.training_set.fingerprint != chosen.fingerprint:
+            raise UserError(
+                f"Synthetic set {self.name} was made from dataset "
+                f"{self.training_set.config.dataset}, not from that of {chosen.name}."
+            )
+        outside = set(self.training_set.train) - set(chosen.train)
+        if outside:
+            raise UserError(
+                f"The generator of {self.name} saw {len(outside)} images outside training set "
+                f"{chosen.name}; train one on {chosen.name}, or compare on "
+                f"{self.training_set.name}."
+            )
+
+
+def open_synthetic(workspace: Workspace, name: str) -> SyntheticSet:
+    path = workspace.synthetic / name
+    if name not in list_synthetic(workspace):
+        known = ", ".join(list_synthetic(workspace)) or "none yet"
+        raise UserError(
+            f"There is no synthetic set {name!r} (there is: {known}); make one with `sample`."
+        )
+    return SyntheticSet(path, read_json(path / "provenance.json"))
+
+
+def list_synthetic(workspace: Workspace) -> list[str]:
+    """Oldest first."""
+    names = list_names(workspace.synthetic)
+    return sorted(
+        names, key=lambda n: (workspace.synthetic / n / "provenance.json").stat().st_mtime
+    )
+
+
+def synthetic_for(workspace: Workspace, chosen: TrainingSet, kind: str) -> SyntheticSet:
+    """The newest synthetic set of a generator that saw nothing outside `chosen`."""
+    for name in reversed(list_synthetic(workspace)):
+        found = open_synthetic(workspace, name)
+        if found.generator == kind:
+            try:
+                found.check_fits(chosen)
+            except UserError:
+                continue
+            return found
+    raise UserError(
+        f"There are no images of {kind} for training set {chosen.name}; run "
+        f"`train {kind} {chosen.name}`, then `sample`."
+    )
+
+
+def remove_synthetic(workspace: Workspace, name: str) -> None:
+    found = open_synthetic(workspace, name)
+    aside = Path(tempfile.mkdtemp(dir=workspace.synthetic, prefix=".removed."))
+    os.replace(found.path, aside / name)
+    shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,60 @@
+"""Where things live on disk."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from rebalance_core.errors import UserError
+
+HOME_VARIABLE = "REBALANCE_HOME"
+_NAME = re.compile(r"[\w][\w .+-]{0,63}")
+
+
+def check_name(name: str, what: str = "name") -> str:
+    """A name that is safe as a folder on every system; raises UserError otherwise."""
+    if not _NAME.fullmatch(name) or name.endswith((".", " ")):
+        raise UserError(
+            f"{name!r} cannot be used as a {what}: use up to 64 letters, digits, spaces, "
+            "dots, dashes, plus signs and underscores, starting with a letter or digit."
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one workspace; made when first written to."""
+
+    root: Path
+
+    @classmethod
+    def here(cls) -> "Workspace":
+        """The workspace that $REBALANCE_HOME names, or ./workspace."""
+        return cls(Path(os.environ.get(HOME_VARIABLE) or "workspace").resolve())
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def sets(self) -> Path:
+        return self.root / "sets"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def synthetic(self) -> Path:
+        return self.root / "synthetic"
+
+    @property
+    def uploads(self) -> Path:
+        return self.root / "uploads"
+
+
+def list_names(folder: Path) -> list[str]:
+    """Names of the finished folders in `folder` (what is being written starts with a dot)."""
+    if not folder.is_dir():
+        return []
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
