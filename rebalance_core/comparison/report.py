@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader
 from plotly.offline import get_plotlyjs
 
-from rebalance_core.comparison.schedules import Schedule
+from rebalance_core.comparison.results import arm_name, table_row
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.errors import UserError
@@ -58,8 +58,8 @@ def write_report(workspace: Workspace, path: Path) -> Path:
         run=path.name,
         record=record,
         results=results,
-        rows=[_table_row(row) for row in results["results"]],
-        recall=[(_name(r), [f"{100 * v:.1f}" for v in r["recall"]]) for r in results["results"]],
+        rows=[table_row(row) for row in results["results"]],
+        recall=[(arm_name(r), [f"{100 * v:.1f}" for v in r["recall"]]) for r in results["results"]],
         chosen=chosen,
         dataset=dataset,
         bars=_bars(dataset, chosen, results),
@@ -73,38 +73,6 @@ def write_report(workspace: Workspace, path: Path) -> Path:
     target = path / "result" / "report.html"
     write_text(target, page)
     return target
-
-
-def _name(row: dict[str, Any]) -> str:
-    schedule = row["schedule"]
-    return row["arm"] if schedule is None else f"{row['arm']}, {Schedule.parse(schedule).words}"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f}"
-
-
-def _table_row(row: dict[str, Any]) -> dict[str, str]:
-    """A row of the table as text; percent, and points for the difference."""
-    gain = "–" if row["gain"] is None else f"{row['gain']:+.2f}"
-    if row["gain"] is not None:
-        span = row["gain_interval"]
-        gain += " (unknown)" if span is None else f" ({span[0]:.2f} to {span[1]:.2f})"
-    paper = row["paper_accuracy"]
-    return {
-        "arm": _name(row),
-        "added": ", ".join(f"{c} {n}" for c, n in row["added"].items()) or "nothing",
-        "seeds": str(len(row["seeds"])),
-        "epoch": ", ".join(map(str, row["epoch"])),
-        "accuracy": _percent(row["accuracy"]),
-        "macro_f1": _percent(row["macro_f1"]),
-        "gain": gain,
-        "best": _percent(row["best_test_accuracy"]),
-        "best20": _percent(row["best_test_accuracy_20_epochs"]),
-        "best30": _percent(row["best_test_accuracy_30_epochs"]),
-        "paper": "–" if paper is None else f"{paper:.2f}",
-        "seconds": f"{row['seconds']:.0f}",
-    }
 
 
 def _plot(figure: go.Figure) -> str:

@@ -123,3 +123,38 @@ def answer(rows: list[dict[str, Any]], config: CompareConfig) -> str:
     )
     told += f" ({seeds}; not corrected for {len(arms)} arms)."
     return f"Against baseline, macro-F1 changes by: {told}"
+
+
+def arm_name(row: dict[str, Any]) -> str:
+    """`bagan-gp, until epoch 10`; the baseline has no schedule."""
+    schedule = row["schedule"]
+    return (
+        str(row["arm"]) if schedule is None else f"{row['arm']}, {Schedule.parse(schedule).words}"
+    )
+
+
+def table_row(row: dict[str, Any]) -> dict[str, str]:
+    """A row as a person reads it, on page and in report: percent; points for the difference."""
+    gain = "–"
+    if row["gain"] is not None:
+        span = row["gain_interval"]
+        told = "interval unknown" if span is None else f"{span[0]:+.2f} to {span[1]:+.2f}"
+        gain = f"{row['gain']:+.2f} ({told})"
+    paper = row["paper_accuracy"]
+    return {
+        "Arm": arm_name(row),
+        "Accuracy": _percent(row["accuracy"]),
+        "Macro-F1": _percent(row["macro_f1"]),
+        "Difference to baseline": gain,
+        "Chosen epoch": ", ".join(map(str, row["epoch"])),
+        "Best epoch's accuracy": _percent(row["best_test_accuracy"]),
+        "… of 20 epochs": _percent(row["best_test_accuracy_20_epochs"]),
+        "… of 30 epochs": _percent(row["best_test_accuracy_30_epochs"]),
+        "The paper's": "–" if paper is None else f"{paper:.2f}",
+        "Seeds": str(len(row["seeds"])),
+        "Training, s": f"{row['seconds']:.0f}",
+    }
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f}"

@@ -35,7 +35,7 @@ class BaganConfig(Config):
             "autoencoder_lr": 0.001, "interpolation": "uniform", "wrong_labels": "other",
         },
         "small": {
-            "size": 64, "autoencoder_steps": 400, "steps": 250,
+            "size": 64, "autoencoder_steps": 400, "steps": 150,
             "interpolation": "uniform", "wrong_labels": "other",
         },
         "paper": {},
@@ -64,8 +64,8 @@ class DdpmConfig(Config):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "size": 32, "widths": (32, 64, 64), "layers": 1, "attention": (2,), "steps": 250,
-            "warmup_steps": 25, "batch_size": 32, "sampler": "dpm-solver++", "sampler_steps": 20,
+            "size": 32, "widths": (32, 64, 64), "layers": 1, "attention": (2,), "steps": 150,
+            "warmup_steps": 15, "batch_size": 16, "sampler": "dpm-solver++", "sampler_steps": 20,
         },
         "small": {
             "size": 64, "widths": (32, 64, 96, 128), "layers": 1, "attention": (3,), "steps": 1200,

@@ -189,7 +189,7 @@ def test_a_tumour_changes_the_image_only_where_it_is(label: int, pose: int) -> N
 
 
 def test_each_tumour_lies_where_its_class_lies() -> None:
-    """Mean place of the change in head-fixed thirds of the axial image: side, edge, middle."""
+    """How many pixels from the middle of an axial image the change lies, on average."""
     poses = np.zeros(60, dtype=int)
     healthy = draw_phantoms(np.full(60, NOTUMOR), poses, seed=4).astype(float)
     offset = np.abs(np.arange(64) - 31.5)

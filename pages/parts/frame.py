@@ -1,0 +1,75 @@
+"""What every page stands in: navigation, title, foot."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from rebalance_core.errors import UserError
+from rebalance_core.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+NAVIGATED = "navigated"  # session key: app.py has set the pages up in this session
+PAGES = {
+    "home": ("Home", ":material/home:"),
+    "data": ("Data", ":material/database:"),
+    "poses": ("Poses", ":material/3d_rotation:"),
+    "generators": ("Generators", ":material/auto_awesome:"),
+    "samples": ("Samples", ":material/photo_library:"),
+    "comparison": ("Comparison", ":material/query_stats:"),
+    "runs": ("Runs", ":material/list_alt:"),
+}
+
+
+def _pages() -> list[StreamlitPage]:
+    return [
+        st.Page(ROOT / "pages" / f"{name}.py", title=title, icon=icon, default=name == "home")
+        for name, (title, icon) in PAGES.items()
+    ]
+
+
+def navigate() -> StreamlitPage:
+    """The sidebar, and the page that the address names."""
+    st.session_state[NAVIGATED] = True
+    return st.navigation(_pages())
+
+
+def show(draw: Callable[[Workspace], None], title: str, what: str) -> None:
+    """Draw a page: its title, one line on what it is for, then `draw`.
+
+    Right after a server start, Streamlit may run a page's script without app.py: then set the
+    navigation up and start over.
+    """
+    if NAVIGATED not in st.session_state:
+        st.navigation(_pages())
+        st.session_state[NAVIGATED] = True
+        st.rerun()
+    st.title(title)
+    st.caption(what)
+    try:
+        draw(Workspace.here())
+    except UserError as error:
+        st.error(str(error))
+
+
+def link(name: str, label: str | None = None) -> None:
+    """A link to another page of the app."""
+    title, icon = PAGES[name]
+    st.page_link(ROOT / "pages" / f"{name}.py", label=label or title, icon=icon)
+
+
+def check_first_run() -> bool:
+    """Can the workspace be written? Says what to do where it can't."""
+    root = Workspace.here().root
+    existing = next(p for p in (root, *root.parents) if p.exists())
+    if os.access(existing, os.W_OK):
+        return True
+    st.error(f"{existing} cannot be written; set REBALANCE_HOME to a folder that can, and restart.")
+    return False
+
+
+def foot() -> None:
+    st.divider()
+    st.caption("Rebalance Studio is research software, not for diagnosis.")

@@ -1,0 +1,118 @@
+"""A run on the page: status, progress with time left, curves, previews, cancel, resume.
+
+Reads the run's directory once a second while it lives; the work is in another process.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from rebalance_core.errors import UserError
+from rebalance_core.figures import loss_curves, loss_groups
+from rebalance_core.runs.executor import RunView, cancel, list_runs, resume, view_run
+from rebalance_core.runs.run import read_metrics
+from rebalance_core.workspace import Workspace
+
+POLL = 1.0  # seconds
+BADGES = {
+    "queued": ("gray", ":material/hourglass_top:"),
+    "running": ("blue", ":material/play_arrow:"),
+    "done": ("green", ":material/check:"),
+    "failed": ("red", ":material/error:"),
+    "cancelled": ("orange", ":material/cancel:"),
+    "interrupted": ("orange", ":material/power_off:"),
+}
+
+
+def latest(workspace: Workspace, kind: str, fits: Callable[[RunView], bool]) -> RunView | None:
+    """The newest run of a kind that `fits`."""
+    return next((v for v in list_runs(workspace, kind) if fits(v)), None)
+
+
+def watch(view: RunView, draw: Callable[[RunView], None] | None = None) -> None:
+    """Show a run; while it lives, again every second. `draw` shows what is particular to it."""
+
+    @st.fragment(run_every=POLL if view.live else None)
+    def live() -> None:
+        now = view_run(view.path)
+        _status(now)
+        if draw is not None:
+            draw(now)
+        if view.live and not now.live:
+            st.rerun()  # the whole page: what this run made can be used now
+
+    live()
+
+
+def _status(view: RunView) -> None:
+    workspace = Workspace(view.path.parent.parent)
+    colour, icon = BADGES[view.status]
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    with left:
+        st.badge(view.status, color=colour, icon=icon)  # type: ignore[arg-type]
+        if view.live:
+            st.progress(view.progress["fraction"], text=progress_text(view))
+        elif view.state.get("reason"):
+            told = f"{view.name}: {view.state['reason']}"
+            st.error(told) if view.status == "failed" else st.warning(told)
+    with right:
+        if view.live and st.button("Cancel", key=f"cancel {view.id}", disabled=view.stopping):
+            act(lambda: cancel(workspace, view.id))
+        if view.status in ("failed", "cancelled", "interrupted") and st.button(
+            "Resume", key=f"resume {view.id}", help="Goes on from the last checkpoint."
+        ):
+            act(lambda: resume(workspace, view.id))
+
+
+def progress_text(view: RunView) -> str:
+    if view.stopping:
+        return "stopping, keeping a checkpoint …"
+    stage, left = view.progress["stage"], view.progress["seconds_left"]
+    told = f"{stage or 'starting'} ({view.progress['fraction']:.0%})"
+    return told if left is None else f"{told}, about {duration(left)} left"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min`, `1 h 20 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def act(change: Callable[[], object]) -> None:
+    """Do what a button says and draw the page anew; a refusal is said in one sentence."""
+    try:
+        change()
+    except UserError as error:
+        st.error(str(error))
+        return
+    st.rerun()
+
+
+def training(view: RunView) -> None:
+    """Loss curves with the last step's number, and the previews with a slider back in time."""
+    metrics = read_metrics(view.path)
+    if metrics:
+        st.markdown(f"Last step **{metrics[-1]['step']}**")
+    groups = loss_groups(metrics)
+    if groups:
+        for column, names in zip(st.columns(len(groups)), groups, strict=True):
+            with column:
+                st.plotly_chart(loss_curves(metrics, names), key=f"loss {names} {view.id}")
+    previews = sorted((view.path / "previews").glob("[!.]*.png"))
+    for name in dict.fromkeys(p.stem.rpartition("-")[0] for p in previews):
+        _preview(view, name, [p for p in previews if p.stem.rpartition("-")[0] == name])
+
+
+def _preview(view: RunView, name: str, pictures: list[Path]) -> None:
+    chosen = pictures[-1]
+    if len(pictures) > 1 and not view.live:
+        steps = [int(p.stem.rpartition("-")[2]) for p in pictures]
+        step = st.select_slider(
+            f"{name}: step", steps, value=steps[-1], key=f"preview {name} {view.id}"
+        )
+        chosen = pictures[steps.index(step)]
+    step = int(chosen.stem.rpartition("-")[2])
+    st.image(chosen.read_bytes(), caption=f"{name}, step {step}", width="stretch")

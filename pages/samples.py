@@ -1,0 +1,107 @@
+"""Sample a generator; look at what it made beside the originals."""
+
+import streamlit as st
+
+from pages.parts.choose import choose, remember
+from pages.parts.frame import link, show
+from pages.parts.live import act, latest, watch
+from rebalance_core.datasets.dataset import open_dataset
+from rebalance_core.images import grid
+from rebalance_core.pictures import sample_rows
+from rebalance_core.runs.executor import RunView, list_runs, submit
+from rebalance_core.synthesis.sampling import SampleConfig, check_sample
+from rebalance_core.synthesis.synthetic_set import (
+    SyntheticSet,
+    list_synthetic,
+    open_synthetic,
+    remove_synthetic,
+)
+from rebalance_core.workspace import Workspace
+
+SHOWN = 10
+SAMPLERS = ("the generator's own", "ddpm", "ddim", "dpm-solver++")
+
+
+def draw(workspace: Workspace) -> None:
+    trained = [v for v in list_runs(workspace, "train") if v.status == "done"]
+    if not trained:
+        st.info("There is no trained generator yet: train one, then sample it here.")
+        link("generators", "Train a generator")
+    else:
+        _sample(workspace, trained)
+    newest = latest(workspace, "sample", lambda view: view.status != "done")
+    if newest is not None and (newest.live or newest.status == "failed"):
+        st.markdown(f"**{newest.name}**")
+        watch(newest)
+    names = list_synthetic(workspace)[::-1]
+    if not names:
+        return
+    st.subheader("Generated beside originals")
+    found = open_synthetic(workspace, choose("Synthetic set", names, "synthetic"))
+    _look(workspace, found)
+    with st.expander("Remove this synthetic set", icon=":material/delete:"):
+        sure = st.checkbox(f"Yes, remove {found.name} with all its images")
+        if st.button("Remove", disabled=not sure):
+            act(lambda: remove_synthetic(workspace, found.name))
+    link("comparison", "On to Comparison")
+
+
+def _sample(workspace: Workspace, trained: list[RunView]) -> None:
+    st.subheader("Sample")
+    named = {v.id: f"{v.name}, {v.config['training']['preset']} ({v.id})" for v in trained}
+    run = choose("Generator", list(named), "run", shown=lambda i: named[i])
+    view = next(v for v in trained if v.id == run)
+    kind, set_name = view.config["generator"], view.config["set"]
+    columns = st.columns(4)
+    count = columns[0].number_input("Images a class", 1, 100_000, 100, 50)
+    seed = columns[1].number_input("Seed", 0, 10**6, 0)
+    sampler, steps = SAMPLERS[0], 0
+    if kind == "ddpm":
+        sampler = columns[2].selectbox("Sampler", SAMPLERS)
+        steps = columns[3].number_input("Steps (0: the generator's own)", 0, 1000, 0)
+    taken = list_synthetic(workspace)
+    free = next(
+        n for i in range(1, 10_000) if (n := f"{set_name}-{kind}" + f"-{i}" * (i > 1)) not in taken
+    )
+    name = st.text_input("Name of the synthetic set", free, key=f"name {free}")
+    if st.button("Generate", type="primary"):
+
+        def start() -> None:
+            config = SampleConfig.build(
+                run=run, name=name, count=count, seed=seed,
+                sampler=None if sampler == SAMPLERS[0] else sampler, steps=steps or None,
+            )  # fmt: skip
+            check_sample(workspace, config)
+            submit(workspace, "sample", config.model_dump(mode="json"), name=f"sample {name}")
+            remember("synthetic", name)
+
+        act(start)
+
+
+def _look(workspace: Workspace, found: SyntheticSet) -> None:
+    told = ", ".join(f"{label} {n}" for label, n in found.counts.items())
+    st.caption(
+        f"{found.generator} trained on {found.training_set.name} (run {found.provenance['run']}); "
+        f"{told}; seed {found.provenance['seed']}. The first by seed, never picked."
+    )
+    labels = list(found.counts)
+    label = st.segmented_control("Class", labels, default=labels[0]) or labels[0]
+    dataset = open_dataset(workspace, found.training_set.config.dataset)
+    rows = sample_rows(dataset, found, label, SHOWN)
+    pictures = {
+        "original": rows.originals,
+        "generated": rows.generated,
+        "nearest original": rows.nearest,
+    }
+    for name, images in pictures.items():
+        left, right = st.columns([1, 9], vertical_alignment="center")
+        left.markdown(f"**{name}**")
+        right.image(grid(images, SHOWN), width="stretch")
+    distances = " · ".join(f"{d:.1f}" for d in rows.distances)
+    st.caption(
+        f"Distance of each generated image to its nearest original, root mean square in gray "
+        f"levels: {distances}. Near 0 it is a copy."
+    )
+
+
+show(draw, "Samples", "Generated images beside the originals, and the nearest original to each.")
