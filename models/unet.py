@@ -32,6 +32,7 @@ def seeded_unet(
             block_out_channels=tuple(widths),
             down_block_types=tuple(down),
             up_block_types=tuple(up),
+            norm_num_groups=min(32, *widths),
         )
 
 

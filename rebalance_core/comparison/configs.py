@@ -53,7 +53,10 @@ class CompareConfig(Config):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "amount": "1.0", "cap": 300, "schedules": ("always", "until:4", "real-every:4"),
-            "classifier": {"size": 32, "epochs": 8, "lr": 0.02, "cosine": True},
+            "classifier": {
+                "size": 32, "epochs": 8, "lr": 0.01, "cosine": True, "batch_size": 64,
+                "precision": "fp32",
+            },
         },
         "small": {
             "amount": "1.0", "classifier": {"size": 64, "epochs": 20, "lr": 0.01},

@@ -30,7 +30,8 @@ from rebalance_core.images import grid
 from rebalance_core.runs.run import Run
 
 AUTOENCODER, ADVERSARIAL = 1, 2  # stages, as keys of random numbers
-ADVERSARIAL_COST = 20  # an adversarial step's time in autoencoder steps (for the progress alone)
+ADVERSARIAL_COST = 9  # an adversarial step's time in autoencoder steps (for the progress alone)
+LOOKS = 10  # validations and previews a stage
 PREVIEW_COLUMNS = 8  # fixed latents shown for each class
 
 
@@ -144,7 +145,7 @@ class _Trainer:
             last = stage_step == stage_steps
             if last or stage_step % max(1, stage_steps // 400) == 0:
                 self.run.log(self.step, **{name: value.item() for name, value in numbers.items()})
-            if last or stage_step % max(1, stage_steps // 20) == 0:
+            if last or stage_step % max(1, stage_steps // LOOKS) == 0:
                 self.run.log(self.step, **self._validate(adversarial))
                 self._preview(adversarial)
             self.run.progress(*self._progress())

@@ -31,11 +31,11 @@ class BaganConfig(Config):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "size": 32, "autoencoder_steps": 200, "steps": 60, "batch_size": 64,
+            "size": 32, "autoencoder_steps": 150, "steps": 40, "batch_size": 64,
             "autoencoder_lr": 0.001, "interpolation": "uniform", "wrong_labels": "other",
         },
         "small": {
-            "size": 64, "autoencoder_steps": 400, "steps": 150,
+            "size": 64, "autoencoder_steps": 400, "steps": 250,
             "interpolation": "uniform", "wrong_labels": "other",
         },
         "paper": {},
@@ -64,8 +64,9 @@ class DdpmConfig(Config):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "size": 32, "widths": (32, 64, 64), "layers": 1, "attention": (2,), "steps": 150,
-            "warmup_steps": 15, "batch_size": 16, "sampler": "dpm-solver++", "sampler_steps": 20,
+            "size": 32, "widths": (16, 32, 64), "layers": 1, "attention": (2,), "steps": 100,
+            "warmup_steps": 10, "batch_size": 16, "sampler": "dpm-solver++", "sampler_steps": 20,
+            "precision": "fp32",
         },
         "small": {
             "size": 64, "widths": (32, 64, 96, 128), "layers": 1, "attention": (3,), "steps": 1200,

@@ -18,6 +18,7 @@ from diffusers import (
 from torch import Tensor
 
 from models.unet import TIMESTEPS, noise_schedule, seeded_unet
+from rebalance_core.config import Precision
 from rebalance_core.device import (
     batch_rows,
     derived_seed,
@@ -40,7 +41,8 @@ SAMPLERS = {
     "ddim": DDIMScheduler,
     "dpm-solver++": DPMSolverMultistepScheduler,
 }
-PREVIEWS = 8  # images, and how often in a class's training
+PREVIEWS = 8  # images in a row
+LOOKS = 5  # validations and previews in a class's training
 VALIDATION_LEVELS = 4  # fixed noise levels a validation image is measured at
 VALIDATION_IMAGES = 16
 
@@ -67,16 +69,19 @@ def denoise(model: UNet2DModel, randoms: list[torch.Generator], sampler: str, st
 class DdpmGenerator(Generator):
     config_class = DdpmConfig
 
-    def __init__(self, unets: dict[str, UNet2DModel], sampler: str, sampler_steps: int) -> None:
+    def __init__(
+        self, unets: dict[str, UNet2DModel], sampler: str, sampler_steps: int, precision: Precision
+    ) -> None:
         self.unets = {label: unet.eval() for label, unet in unets.items()}
         self.classes = tuple(unets)
         first = next(iter(unets.values()))
         self.size, self.channels = first.config.sample_size, first.config.in_channels
-        self.sampler, self.sampler_steps = sampler, sampler_steps
+        self.sampler, self.sampler_steps, self.precision = sampler, sampler_steps, precision
 
     @classmethod
     def fit(cls, config: DdpmConfig, data: TrainingData, run: Run) -> Self:
-        return cls(_train(config, data, run), config.sampler, config.sampler_steps)
+        unets = _train(config, data, run)
+        return cls(unets, config.sampler, config.sampler_steps, config.precision)
 
     def batches(
         self, label: str, count: int, seed: int, first: int, **sampler: Any
@@ -89,8 +94,9 @@ class DdpmGenerator(Generator):
                 f"{name!r} in {steps} steps {' '.join(sampler)}".rstrip()
                 + "."
             )
-        accelerator = open_device("auto")
-        unet = self.unets[label].to(accelerator.device)
+        accelerator = open_device(self.precision)
+        # The memory format decides how sums are rounded: the same for trained and loaded weights.
+        unet = self.unets[label].to(accelerator.device).to(memory_format=torch.channels_last)
         number = self.classes.index(label)
         for start in range(first, first + count, SAMPLE_BATCH):
             stop = min(start + SAMPLE_BATCH, first + count)
@@ -102,7 +108,12 @@ class DdpmGenerator(Generator):
         """A pipeline a class, opened by `DDPMPipeline.from_pretrained(folder/class-0)`, …"""
         for number, unet in enumerate(self.unets.values()):
             DDPMPipeline(unet, noise_schedule()).save_pretrained(folder / f"class-{number}")
-        about = {"classes": self.classes, "sampler": self.sampler, "steps": self.sampler_steps}
+        about = {
+            "classes": self.classes,
+            "sampler": self.sampler,
+            "steps": self.sampler_steps,
+            "precision": self.precision,
+        }
         write_json(folder / "ddpm.json", about)
 
     @classmethod
@@ -119,7 +130,7 @@ class DdpmGenerator(Generator):
             }
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"{folder} holds no readable DDPM ({error}).") from error
-        return cls(unets, about["sampler"], about["steps"])
+        return cls(unets, about["sampler"], about["steps"], about["precision"])
 
 
 def _train(config: DdpmConfig, data: TrainingData, run: Run) -> dict[str, UNet2DModel]:
@@ -163,7 +174,7 @@ def _train_class(
     total = config.steps or config.epochs * steps_per_epoch(len(images), config.batch_size)
     # model, optimizer, device
     accelerator = open_device(config.precision)
-    unet.to(accelerator.device, memory_format=torch.channels_last).train()
+    unet.to(accelerator.device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(unet.parameters(), config.lr)
     if kept["model"] is not None:
         unet.load_state_dict(kept["model"])
@@ -189,7 +200,7 @@ def _train_class(
                     f"The loss of {label} is {value} at step {done}; a smaller lr helps."
                 )
             run.log(number * total + done, **{f"loss {label}": value})
-        if last or done % max(1, total // PREVIEWS) == 0:
+        if last or done % max(1, total // LOOKS) == 0:
             with accelerator.autocast():
                 _look(config, run, unet, held_out, label, number * total + done)
         run.progress((number + done / total) / len(wanted), f"{label}, step {done} of {total}")

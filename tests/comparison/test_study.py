@@ -1,0 +1,163 @@
+"""A tiny comparison from end to end, and what a kill may not change."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rebalance_core.comparison.classifier import epoch_order
+from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.rebalanced import write_rebalanced
+from rebalance_core.comparison.study import check_compare, compare_job
+from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.datasets.training_set import SetConfig, make_set, open_set
+from rebalance_core.errors import UserError
+from rebalance_core.files import read_json, write_bytes, write_json
+from rebalance_core.images import png_bytes
+from rebalance_core.runs.run import Cancelled, RunDirectory, create_run, read_metrics
+from rebalance_core.workspace import Workspace
+
+CLASSIFIER = {"size": 32, "epochs": 4, "lr": 0.01, "batch_size": 16}
+
+
+def synthetic_set(workspace: Workspace, kind: str, set_name: str, count: int = 10) -> str:
+    """A synthetic set as `sample` leaves it, of noise."""
+    name = f"{set_name}-{kind}"
+    chosen = open_set(workspace, set_name)
+    random = np.random.default_rng(len(kind))
+    for label in chosen.minority:
+        for k in range(count):
+            image = random.integers(0, 255, (32, 32, 1), dtype=np.uint8)
+            write_bytes(workspace.synthetic / name / label / f"{k:06d}.png", png_bytes(image))
+    write_json(
+        workspace.synthetic / name / "provenance.json",
+        {
+            "generator": kind, "run": "none", "sample_run": "none", "seed": 0, "size": 32,
+            "training_set": chosen.to_json(), "training": {}, "sampler": {}, "filters": [],
+            "counts": dict.fromkeys(chosen.minority, count),
+        },
+    )  # fmt: skip
+    return name
+
+
+@pytest.fixture
+def ready(workspace: Workspace, phantom: Dataset) -> Workspace:
+    for kind in ("bagan-gp", "ddpm"):
+        synthetic_set(workspace, kind, phantom.name)
+    return workspace
+
+
+def compare_run(workspace: Workspace, **changes: Any) -> Path:
+    values = {"amount": "10", "schedules": ("always", "until:2"), "classifier": CLASSIFIER}
+    config = CompareConfig.from_preset("quick", set="phantom", **{**values, **changes})
+    return create_run(workspace, "compare", config.model_dump(mode="json"), name="tiny")
+
+
+def told(path: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in m.items() if k != "time"} for m in read_metrics(path) if "cell" in m]
+
+
+def test_comparison_trains_every_cell_once_and_reports(ready: Workspace) -> None:
+    path = compare_run(ready)
+    result = compare_job(ready, RunDirectory(path))
+    rows = {(r["arm"], r["schedule"]) for r in result["results"]}
+    assert rows == {
+        ("none", None), ("bagan-gp", "always"), ("bagan-gp", "until:2"),
+        ("ddpm", "always"), ("ddpm", "until:2"),
+    }  # fmt: skip
+    for row in result["results"]:
+        confusion = np.array(row["confusion"])
+        assert confusion.sum() == 30
+        assert row["accuracy"] == pytest.approx(np.trace(confusion) / 30)
+        added = (
+            {} if row["arm"] == "none" else dict.fromkeys(("glioma", "meningioma", "pituitary"), 10)
+        )
+        assert row["added"] == added
+    assert [m["step"] for m in told(path)] == list(range(1, 21))
+    report = Path(result["report"]).read_text()
+    assert "88.88" in report and "86.37" in report  # the paper's figures
+    assert "not for diagnosis" in report
+    for outside in ('src="http', "src='http", 'href="http', "url(http"):
+        assert outside not in report.split("</script>", 1)[1]
+
+
+def test_comparison_stopped_anywhere_goes_on_as_if_it_had_not(ready: Workspace) -> None:
+    whole = compare_run(ready, arms=("none", "ddpm"))
+    expected = compare_job(ready, RunDirectory(whole))["results"]
+    path = compare_run(ready, arms=("none", "ddpm"))
+    for epochs in (2, 5, 10):
+
+        class Impatient(RunDirectory):
+            """Is asked to stop once it has logged so many epochs."""
+
+            def should_stop(self) -> bool:
+                return len(told(self.path)) >= epochs  # noqa: B023
+
+        with pytest.raises(Cancelled):
+            compare_job(ready, Impatient(path))
+    resumed = compare_job(ready, RunDirectory(path))["results"]
+    assert told(path) == told(whole)
+    for row, same in zip(resumed, expected, strict=True):
+        assert {**row, "seconds": 0} == {**same, "seconds": 0}
+
+
+def test_a_cell_whose_lines_a_kill_took_back_is_not_trained_again(ready: Workspace) -> None:
+    path = compare_run(ready, arms=("none",))
+    compare_job(ready, RunDirectory(path))
+    before = told(path)
+    cell = next((path / "result" / "cells").glob("*.json"))
+    kept = cell.stat().st_mtime_ns
+    (path / "checkpoints" / "last.pt").unlink()  # killed before the first checkpoint
+    compare_job(ready, RunDirectory(path))
+    assert cell.stat().st_mtime_ns == kept
+    assert told(path) == before
+
+
+def test_arms_of_one_seed_see_the_same_real_images_in_the_same_order() -> None:
+    plain = epoch_order(50, 0, seed=3, epoch=2)
+    mixed = epoch_order(50, 20, seed=3, epoch=2)
+    assert sorted(plain) == list(range(50))
+    assert sorted(mixed) == list(range(70))
+    assert np.array_equal(mixed[mixed < 50], plain)
+    assert not np.array_equal(plain, epoch_order(50, 0, seed=3, epoch=3))
+
+
+def test_what_cannot_be_compared_is_refused_before_any_work(ready: Workspace) -> None:
+    def refused(match: str, **changes: Any) -> None:
+        values = {"amount": "10", "schedules": ("always",), **changes}
+        config = CompareConfig.from_preset("quick", **{"set": "phantom", **values})
+        with pytest.raises(UserError, match=match):
+            check_compare(ready, config)
+
+    refused("glioma: 10 of 11", amount="11", cap=None)
+    refused("are the same over 8 epochs", schedules=("always", "until:8"))
+    refused("no synthetic set 'gone'", synthetic={"ddpm": "gone"})
+    make_set(ready, "rare", SetConfig(dataset="phantom", skew="step:20"))
+    refused("There are no images of bagan-gp for training set rare", set="rare")
+    refused(
+        "saw .* images outside training set rare",
+        set="rare", synthetic={"bagan-gp": "phantom-bagan-gp", "ddpm": "phantom-ddpm"},
+    )  # fmt: skip
+
+
+def test_rebalanced_set_holds_real_and_generated_images(ready: Workspace, tmp_path: Path) -> None:
+    chosen = open_set(ready, "phantom")
+    about = write_rebalanced(ready, "phantom", "ddpm", tmp_path / "out", amount="10")
+    for label in chosen.classes:
+        files = sorted(p.name for p in (tmp_path / "out" / label).iterdir())
+        generated = [f for f in files if f.startswith("ddpm_")]
+        assert len(generated) == (0 if label == "notumor" else 10)
+        assert len(files) - len(generated) == chosen.counts[label]
+        assert about["counts"][label] == len(files)
+    manifest = read_json(tmp_path / "out" / "manifest.json")
+    assert manifest["fingerprint"] == chosen.fingerprint
+    lines = (tmp_path / "out" / "manifest.csv").read_text().splitlines()
+    assert lines[0] == "file,class,kind,source"
+    assert len(lines) - 1 == sum(about["counts"].values())
+    held_out = {*chosen.validation, *chosen.test}
+    assert not any(line.split(",")[3] in held_out for line in lines[1:])
+    assert json.dumps(manifest["provenance"])
+    with pytest.raises(UserError, match="exists already"):
+        write_rebalanced(ready, "phantom", "none", tmp_path / "out")

@@ -1,0 +1,24 @@
+"""What every test stands on: a workspace of its own, small data, real processes."""
+
+from pathlib import Path
+
+import pytest
+
+from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.datasets.importing import ImportConfig, import_dataset
+from rebalance_core.runs.run import MemoryRun
+from rebalance_core.workspace import HOME_VARIABLE, Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """An empty workspace that the command line and the app see too."""
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    return Workspace.here()
+
+
+@pytest.fixture
+def phantom(workspace: Workspace) -> Dataset:
+    """A phantom of 120 images: 90 training (11/11/57/11), 30 test."""
+    config = ImportConfig(name="phantom", source="phantom", count=120, size=32)
+    return import_dataset(workspace, config, MemoryRun())

@@ -1,0 +1,426 @@
+"""Zips and folders become datasets with exact counts; what is hostile leaves nothing behind."""
+
+import hashlib
+import os
+import stat
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset, remove_dataset
+from rebalance_core.datasets.importing import ImportConfig, import_dataset, import_job
+from rebalance_core.datasets.training_set import SetConfig, make_set
+from rebalance_core.errors import UserError
+from rebalance_core.images import png_bytes
+from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run
+from rebalance_core.workspace import Workspace
+
+Files = dict[str, bytes]
+
+
+def png(value: int, *, colour: bool = False) -> bytes:
+    shape = (6, 5, 3) if colour else (6, 5)
+    pixels = np.full(shape, value, np.uint8)
+    if colour:
+        pixels[..., 1:] = 0
+    return png_bytes(pixels)
+
+
+def folders(counts: Mapping[str, int], **options: bool) -> Files:
+    """{folder: n} → n images of their own in each."""
+    names = [f"{folder}/{k}.png" for folder, n in counts.items() for k in range(n)]
+    return {name: png(100 + number, **options) for number, name in enumerate(names)}
+
+
+KAGGLE = {"Training/glioma": 3, "Training/notumor": 4, "Testing/glioma": 2, "Testing/notumor": 1}
+KAGGLE_COUNTS = {"train": {"glioma": 3, "notumor": 4}, "test": {"glioma": 2, "notumor": 1}}
+BARE = {"cat": 3, "dog": 2}
+
+
+def pack(path: Path, files: Files) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def unpack(path: Path, files: Files) -> Path:
+    for name, data in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    return path
+
+
+def take(workspace: Workspace, source: Path | str, name: str = "taken") -> Dataset:
+    return import_dataset(workspace, ImportConfig(name=name, source=str(source)), MemoryRun())
+
+
+def leftovers(workspace: Workspace) -> list[str]:
+    """Whatever lies in the datasets' folder, hidden or not."""
+    return sorted(os.listdir(workspace.datasets)) if workspace.datasets.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("layout", "counts"),
+    [
+        (KAGGLE, KAGGLE_COUNTS),
+        ({f"Brain MRI (v2)/{name}": n for name, n in KAGGLE.items()}, KAGGLE_COUNTS),
+        (BARE, {"train": BARE}),
+        ({f"wrapper/{name}": n for name, n in BARE.items()}, {"train": BARE}),
+        ({"cat/2023/may": 2, "cat/2024": 1, "dog": 2}, {"train": BARE}),
+        ({"Training/cat": 3, "Training/dog": 2}, {"train": BARE}),
+        (
+            {"train/a": 2, "train/b": 1, "valid/a": 1, "valid/b": 3, "test/b": 2},
+            {"train": {"a": 2, "b": 1}, "validation": {"a": 1, "b": 3}, "test": {"a": 0, "b": 2}},
+        ),
+    ],
+    ids=["kaggle", "wrapped kaggle", "bare", "wrapped bare", "deep", "training only", "three"],
+)
+def test_a_zip_and_its_folder_give_the_same_dataset(
+    workspace: Workspace,
+    tmp_path: Path,
+    layout: dict[str, int],
+    counts: dict[str, dict[str, int]],
+) -> None:
+    files = folders(layout)
+    zipped = take(workspace, pack(tmp_path / "source.zip", files), "zipped")
+    plain = take(workspace, unpack(tmp_path / "source", files), "plain")
+    assert zipped.counts() == plain.counts() == counts
+    assert zipped.fingerprint == plain.fingerprint
+    assert zipped.catalogue.equals(plain.catalogue)
+    assert zipped.manifest["unreadable"] == []
+    assert leftovers(workspace) == ["plain", "zipped"]
+
+
+def test_the_wrapper_is_no_part_of_the_ids(workspace: Workspace, tmp_path: Path) -> None:
+    inside = take(workspace, pack(tmp_path / "a.zip", folders(KAGGLE)), "inside")
+    files = {f"wrapper/{name}": data for name, data in folders(KAGGLE).items()}
+    outside = take(workspace, pack(tmp_path / "b.zip", files), "outside")
+    assert inside.fingerprint == outside.fingerprint
+    assert inside.catalogue["image"][0] == "Testing/glioma/0.png"
+
+
+def test_another_label_or_byte_is_another_fingerprint(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    files = folders(BARE)
+    moved = {name.replace("cat/2", "dog/2"): data for name, data in files.items()}
+    changed = files | {"cat/0.png": png(7)}
+    prints = {
+        take(workspace, pack(tmp_path / f"{k}.zip", each), f"d{k}").fingerprint
+        for k, each in enumerate((files, moved, changed))
+    }
+    assert len(prints) == 3
+
+
+def test_hidden_and_foreign_files_are_ignored(workspace: Workspace, tmp_path: Path) -> None:
+    files = folders(BARE) | {
+        "__MACOSX/cat/._0.png": b"resource fork",
+        "cat/._0.png": b"resource fork",
+        ".git/cat/0.png": png(1),
+        "cat/.thumbs/0.png": png(1),
+        "cat/notes.txt": b"text",
+        "README.md": b"text",
+        ".DS_Store": b"",
+    }
+    for source in (pack(tmp_path / "a.zip", files), unpack(tmp_path / "a", files)):
+        dataset = take(workspace, source, f"from {source.name}")
+        assert dataset.counts() == {"train": BARE}
+        assert dataset.manifest["unreadable"] == []
+
+
+def test_the_catalogue_tells_what_each_image_is(workspace: Workspace, tmp_path: Path) -> None:
+    files = folders({"007": 1, "NA": 1})
+    dataset = take(workspace, pack(tmp_path / "a.zip", files))
+    data = files["NA/0.png"]
+    assert dataset.classes == ["007", "NA"]
+    assert dataset.catalogue.iloc[1].to_dict() == {
+        "image": "NA/0.png", "class": "NA", "split": "train",
+        "sha256": hashlib.sha256(data).hexdigest(), "width": 5, "height": 6, "pose": "",
+    }  # fmt: skip
+    assert dataset.original("NA/0.png").read_bytes() == data
+    assert dataset.rows == {"007/0.png": 0, "NA/0.png": 1}
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(False, 1), (True, 3)])
+def test_gray_stays_gray_and_colour_colour(
+    workspace: Workspace, tmp_path: Path, colour: bool, channels: int
+) -> None:
+    dataset = take(workspace, pack(tmp_path / "a.zip", folders(BARE, colour=colour)))
+    assert dataset.channels == channels
+    array = dataset.array(8)
+    assert (array.shape, array.dtype) == ((5, 8, 8, channels), np.uint8)
+    assert array[2, 4, 4].tolist() == [102, 0, 0][:channels]
+
+
+def test_each_size_is_decoded_once_and_cannot_be_written(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    dataset = take(workspace, pack(tmp_path / "a.zip", folders(BARE)))
+    first = dataset.array(8)
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 0
+    for image in dataset.catalogue["image"]:
+        dataset.original(image).unlink()
+    assert np.array_equal(open_dataset(workspace, "taken").array(8), first)
+    with pytest.raises(UserError, match=r"An original of dataset taken cannot be read any more"):
+        dataset.array(16)
+    assert os.listdir(dataset.path / "arrays") == ["8-pad.npy"]
+
+
+def test_one_unreadable_image_is_listed_and_the_rest_imported(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    files = folders(BARE) | {"cat/9.jpg": b"no image", "dog/9.png": png(5)[:40]}
+    dataset = take(workspace, pack(tmp_path / "a.zip", files))
+    assert dataset.counts() == {"train": BARE}
+    listed = dataset.manifest["unreadable"]
+    assert [entry["image"] for entry in listed] == ["cat/9.jpg", "dog/9.png"]
+    assert listed[0]["reason"].startswith("cannot identify image file")
+    assert not (dataset.path / "originals" / "cat" / "9.jpg").exists()
+
+
+def test_one_image_twice_under_one_name_is_no_two_images(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """`./cat/0.png` is `cat/0.png`: two rows with one id would contradict each other."""
+    files = folders(BARE) | {"./cat/0.png": png(9)}
+    try:
+        dataset = take(workspace, pack(tmp_path / "a.zip", files))
+    except UserError:
+        assert leftovers(workspace) == []
+    else:
+        assert dataset.catalogue["image"].is_unique
+
+
+def symlink(name: str, target: str) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name)
+    member.create_system = 3
+    member.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return member
+
+
+def with_link(path: Path) -> None:
+    pack(path, folders(BARE))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(symlink("cat/link.png", "/etc/passwd"), "/etc/passwd")
+
+
+def headers(data: bytes, local: int, central: int, value: int) -> bytes:
+    """The zip with a 16-bit field of every local and central header set."""
+    edited = bytearray(data)
+    for signature, offset in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
+        at = -1
+        while (at := edited.find(signature, at + 1)) >= 0:
+            struct.pack_into("<H", edited, at + offset, value)
+    return bytes(edited)
+
+
+def encrypted(path: Path) -> None:
+    path.write_bytes(headers(pack(path, folders(BARE)).read_bytes(), 6, 8, 1))
+
+
+def of_unknown_method(path: Path) -> None:
+    """Deflate64, which Windows writes for large files and Python doesn't read."""
+    path.write_bytes(headers(pack(path, folders(BARE)).read_bytes(), 8, 10, 9))
+
+
+def damaged(path: Path) -> None:
+    data = bytearray(pack(path, folders(BARE)).read_bytes())
+    start = data.index(b"cat/0.png") + len("cat/0.png")
+    data[start : start + 10] = b"\xff" * 10
+    path.write_bytes(data)
+
+
+def wrong_checksum(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, image in folders(BARE).items():
+            archive.writestr(name, image)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IEND")] ^= 1
+    path.write_bytes(data)
+
+
+def bomb(path: Path) -> None:
+    pack(path, folders(BARE) | {"cat/x.png": bytes(100 * 2**20)})
+
+
+def holding(files: Files) -> Callable[[Path], object]:
+    return lambda path: pack(path, files)
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda path: None, "{path} does not exist; name a zip, a folder, or one of"),
+    "no zip": (lambda path: path.write_bytes(b"PKno"), "{path} is no readable zip ("),
+    "half a zip": (
+        lambda path: path.write_bytes(pack(path, folders(BARE)).read_bytes()[:-60]),
+        "{path} is no readable zip (",
+    ),
+    "climbing": (
+        holding(folders(BARE) | {"cat/../../../x.png": png(1)}),
+        "{path} is refused: its entry 'cat/../../../x.png' points outside the archive.",
+    ),
+    "climbing backwards": (
+        holding(folders(BARE) | {"cat\\..\\..\\x.png": png(1)}),
+        "{path} is refused: its entry 'cat\\\\..\\\\..\\\\x.png' points outside the archive.",
+    ),
+    "absolute": (
+        holding(folders(BARE) | {"/tmp/x.png": png(1)}),
+        "{path} is refused: its entry '/tmp/x.png' points outside the archive.",
+    ),
+    "drive": (
+        holding(folders(BARE) | {"C:/x.png": png(1)}),
+        "{path} is refused: its entry 'C:/x.png' points outside the archive.",
+    ),
+    "link": (with_link, "{path} is refused: its entry 'cat/link.png' is a link."),
+    "encrypted": (encrypted, "{path} is password-protected; unpack it and import the folder."),
+    "bomb": (bomb, "{path} is refused: its entry 'cat/x.png' unpacks to 104857600 bytes from "),
+    "damaged": (damaged, "{path} is damaged at 'cat/0.png' ("),
+    "wrong checksum": (wrong_checksum, "{path} is damaged at 'cat/0.png' ("),
+    "unknown method": (of_unknown_method, "{path}"),
+    "empty": (holding({}), "{path} holds no images; put them into one folder a class."),
+    "no images": (
+        holding({"cat/a.txt": b"a"}),
+        "{path} holds no images; put them into one folder a class.",
+    ),
+    "one class": (holding(folders({"cat": 3})), "{path} holds 1 class folder(s) with readable"),
+    "one readable class": (
+        holding(folders({"cat": 3}) | {"dog/0.png": b"text"}),
+        "{path} holds 1 class folder(s) with readable images; at least two are needed",
+    ),
+    "no readable image": (
+        holding({"cat/0.png": b"text", "dog/0.png": b"text"}),
+        "{path} holds 0 class folder(s) with readable images; at least two are needed",
+    ),
+    "no class": (
+        holding(folders(BARE) | {"x.png": png(1)}),
+        "{path}: image 'x.png' lies in no class folder; the layout is",
+    ),
+    "no class in Training": (
+        holding(folders(KAGGLE) | {"Training/x.png": png(1)}),
+        "{path}: image 'Training/x.png' lies in no class folder; the layout is",
+    ),
+    "no classes at all": (
+        holding(folders({"Training": 3, "Testing": 2})),
+        "{path}: image 'Testing/0.png' lies in no class folder; the layout is",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_source_is_refused_and_leaves_nothing(
+    workspace: Workspace, tmp_path: Path, kind: str
+) -> None:
+    make, sentence = HOSTILE[kind]
+    path = tmp_path / "source.zip"
+    make(path)
+    with pytest.raises(UserError) as told:
+        take(workspace, path)
+    assert str(told.value).startswith(sentence.format(path=path))
+    assert "\n" not in str(told.value)
+    assert leftovers(workspace) == []
+    assert {p.name for p in tmp_path.iterdir()} <= {"source.zip", "home"}
+
+
+def test_a_link_in_a_folder_is_not_followed(workspace: Workspace, tmp_path: Path) -> None:
+    source = unpack(tmp_path / "source", folders(BARE))
+    (tmp_path / "secret.png").write_bytes(png(1))
+    (source / "cat" / "9.png").symlink_to(tmp_path / "secret.png")
+    (source / "fox").symlink_to(source / "dog")
+    assert take(workspace, source).counts() == {"train": BARE}
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "../out", "a/b", "a\\b", "dot.", "x" * 65, "a\nb"])
+def test_a_bad_name_is_refused(workspace: Workspace, name: str) -> None:
+    with pytest.raises(UserError) as told:
+        take(workspace, "digits", name)
+    assert str(told.value).startswith(f"{name!r} cannot be used as a dataset name: use up to 64")
+    assert leftovers(workspace) == []
+
+
+def test_a_taken_name_is_refused_and_the_dataset_kept(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    first = take(workspace, pack(tmp_path / "a.zip", folders(BARE)))
+    with pytest.raises(UserError) as told:
+        take(workspace, pack(tmp_path / "b.zip", folders(KAGGLE)))
+    assert str(told.value) == (
+        f"taken exists already in {workspace.datasets}; choose another name."
+    )
+    assert leftovers(workspace) == ["taken"]
+    assert open_dataset(workspace, "taken").fingerprint == first.fingerprint
+
+
+def test_the_name_of_a_training_set_is_taken_too(workspace: Workspace, tmp_path: Path) -> None:
+    """A dataset's name stands for its training set, so one name cannot mean two."""
+    source = pack(tmp_path / "a.zip", folders({"cat": 8, "dog": 8}))
+    take(workspace, source, "pets")
+    make_set(workspace, "pets-skewed", SetConfig(dataset="pets"))
+    with pytest.raises(UserError, match="pets-skewed"):
+        take(workspace, source, "pets-skewed")
+    assert leftovers(workspace) == ["pets"]
+
+
+def test_an_import_that_is_stopped_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    config = ImportConfig(name="x", source=str(pack(tmp_path / "a.zip", folders({"a": 70, "b": 1}))))
+    with pytest.raises(Cancelled):
+        import_dataset(workspace, config, MemoryRun(stop_after=1))
+    assert leftovers(workspace) == []
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["an upload", "somebody's file"])
+def test_only_an_upload_is_removed_once_it_is_imported(
+    workspace: Workspace, tmp_path: Path, inside: bool
+) -> None:
+    folder = workspace.uploads if inside else tmp_path
+    folder.mkdir(parents=True, exist_ok=True)
+    source = pack(folder / "a.zip", folders(BARE))
+    config = ImportConfig(name="pets", source=str(source))
+    path = create_run(workspace, "import", config.model_dump(), name="import pets")
+    assert import_job(workspace, RunDirectory(path)) == {"dataset": "pets"}
+    assert source.exists() is not inside
+
+
+def test_a_removed_dataset_is_gone_whole(workspace: Workspace, tmp_path: Path) -> None:
+    take(workspace, pack(tmp_path / "a.zip", folders(BARE)))
+    remove_dataset(workspace, "taken")
+    assert leftovers(workspace) == []
+    with pytest.raises(UserError) as told:
+        open_dataset(workspace, "taken")
+    assert str(told.value) == (
+        "There is no dataset 'taken' (there is: none yet); add it with `datasets add`."
+    )
+
+
+def test_the_digits_hold_their_counts(workspace: Workspace) -> None:
+    dataset = take(workspace, "digits", "digits")
+    rare = {"7": 20, "8": 20, "9": 20}
+    assert dataset.counts() == {
+        "train": dict.fromkeys("0123456789", 120) | rare,
+        "test": dict.fromkeys("0123456789", 45),
+    }
+    assert dataset.channels == 1
+    sizes = dataset.catalogue[["width", "height"]].drop_duplicates().values.tolist()
+    assert sizes == [[8, 8]]
+    assert dataset.catalogue["image"].is_unique
+    assert list_datasets(workspace) == ["digits"]
+
+
+def test_the_phantom_holds_its_counts_and_true_poses(phantom: Dataset) -> None:
+    assert phantom.counts() == {
+        "train": {"glioma": 11, "meningioma": 11, "notumor": 57, "pituitary": 11},
+        "test": {"glioma": 8, "meningioma": 8, "notumor": 7, "pituitary": 7},
+    }
+    assert phantom.channels == 1
+    assert set(phantom.catalogue["pose"]) == {"axial", "coronal", "sagittal"}
+
+
+def test_a_phantom_that_cannot_be_made_is_refused(workspace: Workspace) -> None:
+    config = ImportConfig(name="phantom", source="phantom", count=39)
+    with pytest.raises(UserError, match=r"^The phantom cannot be made: .* 39 were asked for\.$"):
+        import_dataset(workspace, config, MemoryRun())
+    assert leftovers(workspace) == []

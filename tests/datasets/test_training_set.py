@@ -1,0 +1,306 @@
+"""Which images everything learns from: exact counts, nested skews, parts that never touch."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rebalance_core.datasets.dataset import Dataset, remove_dataset
+from rebalance_core.datasets.importing import ImportConfig, import_dataset
+from rebalance_core.datasets.training_set import (
+    AS_IT_IS,
+    SetConfig,
+    TrainingSet,
+    limited_counts,
+    list_sets,
+    load_part,
+    make_set,
+    open_set,
+    resolve_set,
+    skewed_counts,
+)
+from rebalance_core.errors import UserError
+from rebalance_core.images import png_bytes
+from rebalance_core.runs.run import MemoryRun
+from rebalance_core.workspace import Workspace
+
+PARTS = ("train", "validation", "test")
+TRAIN = {"cat": 200, "dog": 100, "owl": 40}
+CUT = {"cat": 30, "dog": 15, "owl": 6}  # 15 % for validation
+LEFT = {"cat": 170, "dog": 85, "owl": 34}
+TEST = {"cat": 10, "dog": 10, "owl": 10}
+
+
+def pets(
+    workspace: Workspace, folder: Path, splits: dict[str, dict[str, int]], first: int = 0
+) -> Dataset:
+    """A dataset `pets` whose images hold their own running number, from `first`."""
+    number = first
+    for split, counts in splits.items():
+        for label, count in counts.items():
+            place = folder / split / label
+            place.mkdir(parents=True)
+            for k in range(count):
+                pixels = np.full((4, 4), number % 256, np.uint8)
+                pixels[0, 0] = number // 256
+                (place / f"{k:03d}.png").write_bytes(png_bytes(pixels))
+                number += 1
+    return import_dataset(workspace, ImportConfig(name="pets", source=str(folder)), MemoryRun())
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace that no test here writes to, with the dataset `pets`."""
+    workspace = Workspace(tmp_path_factory.mktemp("home"))
+    pets(workspace, tmp_path_factory.mktemp("pets"), {"Training": TRAIN, "Testing": TEST})
+    return workspace
+
+
+def drawn(home: Workspace, skew: str = AS_IT_IS, seed: int = 0, **more: int) -> TrainingSet:
+    return resolve_set(home, "drawn", SetConfig(dataset="pets", skew=skew, seed=seed, **more))
+
+
+def per_class(ids: tuple[str, ...]) -> dict[str, int]:
+    return dict(Counter(i.split("/")[-2] for i in ids))
+
+
+@pytest.mark.parametrize(
+    ("skew", "counts"),
+    [
+        (AS_IT_IS, {"a": 1000, "b": 400, "c": 30}),
+        ("as-it-is", {"a": 1000, "b": 400, "c": 30}),
+        ("step:1", {"a": 1000, "b": 400, "c": 30}),
+        ("step:5", {"a": 1000, "b": 200, "c": 30}),
+        ("step:20", {"a": 1000, "b": 50, "c": 30}),
+        ("step:2.5", {"a": 1000, "b": 400, "c": 30}),
+        ("step:5000", {"a": 1000, "b": 1, "c": 1}),
+        ("long:4", {"a": 1000, "b": 400, "c": 30}),
+        ("long:100", {"a": 1000, "b": 100, "c": 10}),
+        ("b=7", {"a": 1000, "b": 7, "c": 30}),
+        (" c = 1 , a=999", {"a": 999, "b": 400, "c": 1}),
+    ],
+)
+def test_a_skew_resolves_to_exact_counts(skew: str, counts: dict[str, int]) -> None:
+    assert skewed_counts(skew, {"a": 1000, "b": 400, "c": 30}) == counts
+
+
+def test_classes_that_tie_are_taken_in_their_order() -> None:
+    tied = {"a": 100, "b": 100, "c": 100}
+    assert skewed_counts("step:10", tied) == {"a": 100, "b": 10, "c": 10}
+    assert skewed_counts("long:100", tied) == {"a": 100, "b": 10, "c": 1}
+
+
+@pytest.mark.parametrize(
+    ("skew", "sentence"),
+    [
+        ("step", "Skew 'step' is not understood; write 'as it is', 'step:20', 'long:50' or "),
+        ("step:", "Skew 'step:' is not understood"),
+        ("step:-2", "Skew 'step:-2' is not understood"),
+        ("long:x", "Skew 'long:x' is not understood"),
+        ("", "Skew '' is not understood"),
+        ("b=1.5", "Skew 'b=1.5' is not understood"),
+        ("b=²", "Skew 'b=²' is not understood"),
+        ("b=3,", "Skew 'b=3,' is not understood"),
+        ("step:0.5", "Skew 'step:0.5': the ratio must be at least 1."),
+        ("d=3", "Skew names class 'd'; there are a, b, c."),
+        ("b=0", "Skew wants 0 images of b; training has 1 to 400."),
+        ("b=401", "Skew wants 401 images of b; training has 1 to 400."),
+    ],
+)
+def test_a_bad_skew_is_one_sentence(skew: str, sentence: str) -> None:
+    with pytest.raises(UserError) as told:
+        skewed_counts(skew, {"a": 1000, "b": 400, "c": 30})
+    assert str(told.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("counts", "limit", "expected"),
+    [
+        ({"a": 60, "b": 40}, None, {"a": 60, "b": 40}),
+        ({"a": 60, "b": 40}, 100, {"a": 60, "b": 40}),
+        ({"a": 60, "b": 40}, 50, {"a": 30, "b": 20}),
+        ({"a": 61, "b": 40}, 50, {"a": 30, "b": 19}),
+        ({"a": 90, "b": 1}, 10, {"a": 9, "b": 1}),
+    ],
+)
+def test_a_limit_scales_all_classes_alike(
+    counts: dict[str, int], limit: int | None, expected: dict[str, int]
+) -> None:
+    assert limited_counts(counts, limit) == expected
+
+
+def test_a_limit_is_kept_beside_classes_of_one_image() -> None:
+    limited = limited_counts({"a": 1000, "b": 1, "c": 1}, 10)
+    assert limited == {"a": 8, "b": 1, "c": 1}
+
+
+@pytest.mark.parametrize(
+    ("skew", "counts"),
+    [
+        (AS_IT_IS, LEFT),
+        ("step:10", {"cat": 170, "dog": 17, "owl": 17}),
+        ("step:20", {"cat": 170, "dog": 8, "owl": 8}),
+        ("long:100", {"cat": 170, "dog": 17, "owl": 2}),
+        ("dog=5", {"cat": 170, "dog": 5, "owl": 34}),
+    ],
+)
+def test_a_set_holds_as_many_images_as_its_skew_says(
+    home: Workspace, skew: str, counts: dict[str, int]
+) -> None:
+    made = drawn(home, skew)
+    assert made.classes == ("cat", "dog", "owl")
+    assert made.counts == per_class(made.train) == counts
+    assert per_class(made.validation) == CUT
+    assert per_class(made.test) == TEST
+
+
+def test_minority_majority_and_ratio_are_those_of_training(home: Workspace) -> None:
+    made = drawn(home, "step:10")
+    assert (made.majority, made.minority, made.ratio) == (["cat"], ["dog", "owl"], 10.0)
+    tied = drawn(home, "cat=85")
+    assert (tied.majority, tied.minority, tied.ratio) == (["cat", "dog"], ["owl"], 2.5)
+
+
+def test_the_parts_are_disjoint_and_whole(home: Workspace) -> None:
+    made = drawn(home)
+    ids = [*made.train, *made.validation, *made.test]
+    assert len(ids) == len(set(ids)) == sum(TRAIN.values()) + sum(TEST.values())
+    assert all(i.startswith("Testing/") for i in made.test)
+
+
+def test_a_stronger_skew_keeps_a_subset_of_a_weaker_ones_images(home: Workspace) -> None:
+    chain = ["dog=3,owl=2", "step:20", "step:10", "step:4", AS_IT_IS]
+    drawn_sets = [set(drawn(home, skew).train) for skew in chain]
+    for stronger, weaker in zip(drawn_sets, drawn_sets[1:], strict=False):
+        assert stronger < weaker
+
+
+def test_a_smaller_limit_keeps_a_subset(home: Workspace) -> None:
+    limited = drawn(home, limit=100)
+    assert limited.counts == per_class(limited.train) == {"cat": 58, "dog": 29, "owl": 11}
+    assert set(limited.train) < set(drawn(home, limit=200).train) < set(drawn(home).train)
+
+
+def test_validation_and_test_are_the_same_under_every_skew(home: Workspace) -> None:
+    plain = drawn(home)
+    for other in (drawn(home, "step:10"), drawn(home, "long:100"), drawn(home, limit=50)):
+        assert other.validation == plain.validation
+        assert other.test == plain.test
+
+
+def test_the_same_config_draws_the_same_ids_and_another_seed_others(home: Workspace) -> None:
+    first, again, other = (drawn(home, "step:10", seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first.counts == other.counts
+    assert first.test == other.test
+    assert set(first.validation) != set(other.validation)
+    assert set(first.train) != set(other.train)
+
+
+def test_without_official_splits_test_and_validation_are_cut(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """A fifth for test, then 15 % of the rest; a class of one stays in training."""
+    pets(workspace, tmp_path / "pets", {"": {"cat": 200, "dog": 3, "owl": 1}})
+    made = open_set(workspace, "pets")
+    assert per_class(made.test) == {"cat": 40, "dog": 1}
+    assert per_class(made.validation) == {"cat": 24, "dog": 1}
+    assert per_class(made.train) == made.counts == {"cat": 136, "dog": 1, "owl": 1}
+    assert len({*made.train, *made.validation, *made.test}) == 204
+
+
+def test_an_official_validation_split_is_taken_as_it_came(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    splits = {"train": {"cat": 9, "dog": 5}, "val": {"cat": 3, "dog": 2}, "test": {"dog": 4}}
+    pets(workspace, tmp_path / "pets", splits)
+    made = open_set(workspace, "pets")
+    assert tuple(per_class(getattr(made, part)) for part in PARTS) == tuple(splits.values())
+    assert all(i.startswith("val/") for i in made.validation)
+
+
+def test_a_class_without_training_images_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    pets(workspace, tmp_path / "pets", {"train": {"cat": 9}, "test": {"cat": 2, "dog": 4}})
+    with pytest.raises(UserError, match=r"^Training set pets would hold no image of dog; "):
+        open_set(workspace, "pets")
+
+
+def test_a_saved_set_opens_as_it_was_made(phantom: Dataset, workspace: Workspace) -> None:
+    config = SetConfig(dataset="phantom", skew="notumor=20", limit=40, seed=3)
+    made = make_set(workspace, "small", config)
+    assert open_set(workspace, "small") == made
+    assert (made.name, made.config, made.fingerprint) == ("small", config, phantom.fingerprint)
+    assert list_sets(workspace) == ["small"]
+
+
+def test_a_datasets_name_stands_for_its_set_as_it_is(
+    phantom: Dataset, workspace: Workspace
+) -> None:
+    made = open_set(workspace, "phantom")
+    assert made.config == SetConfig(dataset="phantom")
+    assert made.counts == {"glioma": 9, "meningioma": 9, "notumor": 49, "pituitary": 9}
+    assert len(made.validation) == 14
+    assert list_sets(workspace) == []
+
+
+def test_a_taken_or_bad_name_is_refused(phantom: Dataset, workspace: Workspace) -> None:
+    config = SetConfig(dataset="phantom")
+    first = make_set(workspace, "mine", config)
+    for taken in ("mine", "phantom"):
+        with pytest.raises(UserError) as told:
+            make_set(workspace, taken, SetConfig(dataset="phantom", seed=1))
+        assert str(told.value) == (
+            f"{taken!r} is taken by another training set or dataset; choose another."
+        )
+    with pytest.raises(UserError, match="cannot be used as a training set name"):
+        make_set(workspace, "../mine", config)
+    assert open_set(workspace, "mine") == first
+    assert [p.name for p in workspace.sets.iterdir()] == ["mine.json"]
+
+
+def test_what_is_unknown_is_refused_with_what_there_is(
+    phantom: Dataset, workspace: Workspace
+) -> None:
+    make_set(workspace, "mine", SetConfig(dataset="phantom"))
+    with pytest.raises(UserError) as told:
+        open_set(workspace, "yours")
+    assert str(told.value) == (
+        "There is no training set or dataset 'yours' (there is: mine, phantom)."
+    )
+    with pytest.raises(UserError, match=r"^There is no dataset 'yours' \(there is: phantom\)"):
+        make_set(workspace, "new", SetConfig(dataset="yours"))
+
+
+def test_poses_before_clustering_are_refused(phantom: Dataset, workspace: Workspace) -> None:
+    with pytest.raises(UserError) as told:
+        make_set(workspace, "axial", SetConfig(dataset="phantom", poses=("pose 1",)))
+    assert str(told.value) == "Dataset phantom has no poses yet; run `poses phantom`."
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_is_loaded_in_the_order_of_its_ids(
+    phantom: Dataset, workspace: Workspace, part: str
+) -> None:
+    made = make_set(workspace, "mine", SetConfig(dataset="phantom", skew="step:10"))
+    loaded = load_part(phantom, made, part, size=16)  # type: ignore[arg-type]
+    assert loaded.ids == getattr(made, part)
+    assert (loaded.images.dtype, loaded.labels.dtype) == (np.uint8, np.int64)
+    assert [made.classes[k] for k in loaded.labels] == [i.split("/")[-2] for i in loaded.ids]
+    whole = phantom.array(16)
+    for image, name in zip(loaded.images, loaded.ids, strict=True):
+        assert np.array_equal(image, whole[phantom.rows[name]])
+
+
+def test_a_dataset_that_became_another_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    counts = {"Training": {"cat": 8, "dog": 4}}
+    pets(workspace, tmp_path / "first", counts)
+    made = make_set(workspace, "mine", SetConfig(dataset="pets"))
+    remove_dataset(workspace, "pets")
+    other = pets(workspace, tmp_path / "second", counts, first=500)
+    with pytest.raises(UserError) as told:
+        load_part(other, made, "train", size=4)
+    assert str(told.value) == (
+        "Training set mine was made of another dataset pets than the one that is there now; "
+        "make the set again with `sets make`."
+    )

@@ -1,0 +1,72 @@
+"""Losses and draws against values worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from models.bagan_gp import Discriminator
+from rebalance_core.device import batch_rows, steps_per_epoch, to_uint8, to_unit, warmup_cosine
+from rebalance_core.generators.bagan_gp import discriminator_loss, generator_loss, gradient_penalty
+
+
+def softplus(x: float) -> float:
+    return math.log1p(math.exp(x))
+
+
+def test_bagan_losses_of_two_images() -> None:
+    real, wrong, fake = (torch.tensor(v) for v in ([1.0, -1.0], [0.0, 2.0], [0.5, -3.0]))
+    by_hand = (
+        (softplus(-1.0) + softplus(1.0)) / 2
+        + (softplus(0.0) + softplus(2.0)) / 2
+        + (softplus(0.5) + softplus(-3.0)) / 2
+    )
+    assert discriminator_loss(real, wrong, fake).item() == pytest.approx(by_hand, rel=1e-6)
+    expected = (softplus(-0.5) + softplus(3.0)) / 2
+    assert generator_loss(fake).item() == pytest.approx(expected, rel=1e-6)
+
+
+class Weighted(Discriminator):
+    """A discriminator whose slope is known: w · x, so the gradient's norm is ‖w‖."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        torch.nn.Module.__init__(self)
+        self.weight = torch.nn.Parameter(weight)
+
+    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return (images * self.weight).sum(dim=(1, 2, 3))
+
+
+def test_gradient_penalty_is_the_squared_distance_of_the_slope_from_one() -> None:
+    weight = torch.tensor([[[3.0, 0.0], [0.0, 4.0]]])
+    discriminator = Weighted(weight)
+    real, fake = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2)
+    labels = torch.tensor([0, 1])
+    penalty = gradient_penalty(discriminator, real, fake, labels, torch.rand(2, 1, 1, 1))
+    assert penalty.item() == pytest.approx((5 - 1) ** 2)
+    penalty.backward()
+    # d/dw (‖w‖ - 1)² = 2 (‖w‖ - 1) w / ‖w‖
+    assert torch.allclose(discriminator.weight.grad, 2 * 4 * weight / 5)
+
+
+def test_warmup_then_cosine() -> None:
+    assert [warmup_cosine(s, 4, 12) for s in (0, 2, 4, 8, 12)] == pytest.approx(
+        [0, 0.5, 1, 0.5, 0], abs=1e-12
+    )
+
+
+def test_batches_go_once_through_all_rows_an_epoch() -> None:
+    assert steps_per_epoch(10, 4) == 3
+    for epoch in range(2):
+        rows = np.concatenate([batch_rows(10, 4, 3 * epoch + s, 7) for s in range(3)])
+        assert sorted(rows) == list(range(10))
+    assert not np.array_equal(batch_rows(10, 10, 0, 7), batch_rows(10, 10, 1, 7))
+    assert [len(batch_rows(9, 4, s, 7)) for s in range(3)] == [4, 4, 2]
+
+
+def test_pixels_go_to_unit_and_back_unchanged() -> None:
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    unit = to_unit(images)
+    assert (unit.min().item(), unit.max().item(), unit.shape) == (-1.0, 1.0, (1, 1, 16, 16))
+    assert np.array_equal(to_uint8(unit), images)

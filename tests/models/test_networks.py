@@ -1,0 +1,83 @@
+"""Parameter counts of the originals, and what save and load promise."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from models.bagan_gp import BaganGP, seeded_bagan, stage_widths
+from models.resnet import Classifier, seeded_classifier
+from models.unet import seeded_unet
+
+CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("channels", "counts"),
+    [(1, (1_443_520, 1_447_873, 512, 5_120_577)), (3, (1_445_568, 1_449_923, 512, 5_122_625))],
+)
+def test_bagan_has_the_parameters_of_the_original(channels: int, counts: tuple[int, ...]) -> None:
+    model = BaganGP(size=64, channels=channels, classes=CLASSES)
+    parts = (model.encoder, model.decoder, model.embedding, model.discriminator)
+    assert tuple(map(parameters, parts)) == counts
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+def test_bagan_makes_images_of_every_size(size: int) -> None:
+    model = BaganGP(size=size, channels=1, classes=["a", "b"])
+    labels = torch.tensor([0, 1])
+    images = model.generate(torch.randn(2, 128), labels)
+    assert images.shape == (2, 1, size, size)
+    assert images.abs().max() <= 1
+    assert model.reconstruct(images, labels).shape == images.shape
+    assert model.discriminator(images, labels).shape == (2,)
+
+
+def test_bagan_refuses_other_sizes() -> None:
+    for size in (16, 48, 512):
+        with pytest.raises(ValueError, match=f"not {size}"):
+            stage_widths(size)
+
+
+def test_paper_unet_has_the_parameters_of_the_paper() -> None:
+    unet = seeded_unet(128, 1, (128, 128, 256, 256, 512, 512), 2, (4,), seed=0)
+    assert parameters(unet) == 113_668_609
+    blocks = [type(b).__name__ for b in (*unet.down_blocks, *unet.up_blocks)]
+    assert [i for i, name in enumerate(blocks) if name.startswith("Attn")] == [4, 7]
+
+
+def test_same_seed_same_weights_and_the_global_state_is_left_alone() -> None:
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    makers = (
+        lambda seed: seeded_bagan(32, 1, CLASSES, seed),
+        lambda seed: seeded_unet(16, 1, (32,), 1, (), seed),
+        lambda seed: seeded_classifier(CLASSES, seed),
+    )
+    for make in makers:
+        one, same, other = (
+            torch.cat([p.flatten() for p in make(seed).parameters()]) for seed in (5, 5, 6)
+        )
+        assert torch.equal(one, same)
+        assert not torch.equal(one, other)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_bagan_and_classifier_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    bagan = seeded_bagan(32, 1, CLASSES, 0)
+    bagan.save_pretrained(tmp_path / "bagan")
+    again = BaganGP.from_pretrained(tmp_path / "bagan")
+    assert again.classes == CLASSES
+    assert all(
+        torch.equal(a, b) for a, b in zip(bagan.parameters(), again.parameters(), strict=True)
+    )
+    classifier = seeded_classifier(CLASSES, 0).eval()
+    classifier.save_pretrained(tmp_path / "classifier")
+    image = torch.randn(1, 1, 32, 32)
+    loaded = Classifier.from_pretrained(tmp_path / "classifier").eval()
+    assert torch.equal(classifier(image), loaded(image))

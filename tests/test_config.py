@@ -1,0 +1,122 @@
+"""Presets by name, and one sentence that names the field where something doesn't fit."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.config import PRESETS, Config, parse_changes
+from rebalance_core.datasets.importing import ImportConfig
+from rebalance_core.datasets.training_set import SetConfig
+from rebalance_core.errors import UserError
+from rebalance_core.generators.configs import BaganConfig, DdpmConfig
+from rebalance_core.poses.clustering import PosesConfig
+from rebalance_core.whole_path import StudyConfig
+
+NEEDED: list[tuple[type[Config], dict[str, Any]]] = [
+    (BaganConfig, {}),
+    (DdpmConfig, {}),
+    (CompareConfig, {"set": "digits"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "needed"), NEEDED)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_builds_and_says_its_name(
+    kind: type[Config], needed: dict[str, Any], preset: str
+) -> None:
+    assert kind.from_preset(preset, **needed).model_dump()["preset"] == preset
+
+
+@pytest.mark.parametrize(("kind", "needed"), NEEDED)
+def test_the_defaults_are_the_preset_paper(kind: type[Config], needed: dict[str, Any]) -> None:
+    assert kind.from_preset("paper", **needed) == kind(**needed)
+
+
+def test_changes_win_over_the_preset_and_strings_become_numbers() -> None:
+    config = BaganConfig.from_preset("quick", **parse_changes(["steps=7", "lr=1e-3"]))
+    assert (config.size, config.steps, config.lr) == (32, 7, 0.001)
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UserError) as told:
+        BaganConfig.from_preset("huge")
+    assert str(told.value) == (
+        "There is no preset 'huge'; choose one of quick, small, paper, strong."
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "start"),
+    [
+        (BaganConfig, {"size": 48}, "size=48 does not fit BaganConfig: Input should be 32, 64,"),
+        (BaganConfig, {"lr": "fast"}, "lr='fast' does not fit BaganConfig: "),
+        (DdpmConfig, {"widths": (32, "x")}, "widths.1='x' does not fit DdpmConfig: "),
+        (DdpmConfig, {"colour": 1}, "colour=1 does not fit DdpmConfig: Extra inputs are not"),
+        (SetConfig, {"dataset": "d", "limit": 1}, "limit=1 does not fit SetConfig: "),
+        (
+            CompareConfig,
+            {"set": "s", "classifier": {"epochs": 0}},
+            "classifier.epochs=0 does not fit CompareConfig: ",
+        ),
+        (
+            CompareConfig,
+            {"set": "s", "arms": ("none", "vae")},
+            "arms.1='vae' does not fit CompareConfig: ",
+        ),
+        (CompareConfig, {"set": "s", "seeds": ()}, "seeds=() does not fit CompareConfig: "),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_that_names_the_field(
+    kind: type[Config], values: dict[str, Any], start: str
+) -> None:
+    with pytest.raises(UserError) as told:
+        kind.build(**values)
+    assert str(told.value).startswith(start)
+    assert str(told.value).endswith(".")
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (ImportConfig, {"name": "d", "source": "phantom", "seed": -1}),
+        (SetConfig, {"dataset": "d", "seed": -1}),
+        (PosesConfig, {"dataset": "d", "seed": -1}),
+        (BaganConfig, {"seed": -1}),
+        (DdpmConfig, {"seed": -1}),
+        (CompareConfig, {"set": "s", "seeds": (-1,)}),
+        (StudyConfig, {"dataset": "d", "seeds": (-1,)}),
+    ],
+)
+def test_a_negative_seed_is_refused_before_any_work(
+    kind: type[Config], values: dict[str, Any]
+) -> None:
+    """NumPy's generators refuse negative seeds, later and in words of their own."""
+    with pytest.raises(UserError, match="seed"):
+        kind.build(**values)
+
+
+@pytest.mark.parametrize(
+    "values", [{"seeds": (0, 1, 0)}, {"arms": ("none", "ddpm", "ddpm")}], ids=["seed", "arm"]
+)
+def test_a_comparison_takes_no_seed_or_arm_twice(values: dict[str, Any]) -> None:
+    """Counted twice, one cell would narrow the interval."""
+    with pytest.raises(UserError):
+        CompareConfig.build(set="s", **values)
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        SetConfig(dataset="d").seed = 1  # type: ignore[misc]
+
+
+def test_changes_are_read_as_field_and_value() -> None:
+    assert parse_changes([]) == {}
+    assert parse_changes(["epochs=3", " lr = 0.1 ", "name=a=b"]) == {
+        "epochs": "3", "lr": "0.1", "name": "a=b",
+    }  # fmt: skip
+    with pytest.raises(UserError) as told:
+        parse_changes(["epochs"])
+    assert str(told.value) == "--set takes field=value, not 'epochs'."

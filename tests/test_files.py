@@ -1,0 +1,151 @@
+"""Nothing half-written is ever read as whole."""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rebalance_core.errors import UserError
+from rebalance_core.files import folder_aside, read_json, replace_folder, write_bytes, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZE = 1 << 20
+WRITE_FOREVER = """
+import sys
+from pathlib import Path
+from rebalance_core.files import write_bytes
+while True:
+    for letter in (b"a", b"b"):
+        write_bytes(Path(sys.argv[1]), letter * int(sys.argv[2]))
+"""
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file of this process may grow beyond `room` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_write_that_fails_midway_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write_bytes(path, b"old")
+    with full_disk(room=4096), pytest.raises(OSError, match="File too large"):
+        write_bytes(path, b"n" * 100_000)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_value_that_is_no_json_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write_json(path, {"step": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"step": object()})
+    assert read_json(path) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_beside_a_writer_that_is_killed_sees_only_whole_contents(tmp_path: Path) -> None:
+    path = tmp_path / "data.bin"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITE_FOREVER, str(path), str(SIZE)], cwd=ROOT
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        whole = {b"a" * SIZE, b"b" * SIZE}
+        seen = {path.read_bytes() for _ in range(200)}
+    finally:
+        writer.kill()
+        writer.wait()
+    assert seen | {path.read_bytes()} <= whole
+
+
+def test_a_new_file_has_the_rights_that_the_umask_leaves(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    write_bytes(tmp_path / "ours", b"")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+    write_json(tmp_path / "a" / "b" / "c.json", {"name": "Größe"})
+    assert (tmp_path / "a" / "b" / "c.json").read_bytes() == '{\n "name": "Größe"\n}\n'.encode()
+
+
+def test_reading_what_is_missing_or_broken_is_one_sentence(tmp_path: Path) -> None:
+    missing, broken, binary = (tmp_path / name for name in ("missing", "broken", "binary"))
+    broken.write_text('{"status": "runn')
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError) as told:
+        read_json(missing)
+    assert str(told.value) == f"{missing} does not exist."
+    for path in (broken, binary):
+        with pytest.raises(UserError) as told:
+            read_json(path)
+        assert str(told.value).startswith(f"{path} is not readable as JSON (")
+        assert str(told.value).endswith("); restore or remove it.")
+        assert "\n" not in str(told.value)
+
+
+def test_a_folder_appears_whole_and_readable(tmp_path: Path) -> None:
+    target = tmp_path / "sets" / "made"
+    with folder_aside(target) as aside:
+        (aside / "a.txt").write_text("a")
+        assert not target.exists()
+    assert (target / "a.txt").read_text() == "a"
+    assert list(target.parent.iterdir()) == [target]
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
+def test_an_exception_leaves_no_folder_behind(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="halfway"), folder_aside(tmp_path / "made") as aside:
+        (aside / "a.txt").write_text("a")
+        raise RuntimeError("halfway")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_refused_and_kept(tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    with pytest.raises(UserError) as told, folder_aside(target):
+        raise AssertionError("must not begin")
+    assert str(told.value) == f"made exists already in {tmp_path}; choose another name."
+    assert [p.name for p in tmp_path.rglob("*")] == ["made", "old.txt"]
+
+
+def test_of_two_that_make_the_same_folder_one_wins_whole(tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    with pytest.raises(UserError) as told, folder_aside(target) as late:
+        (late / "late.txt").write_text("late")
+        with folder_aside(target) as early:
+            (early / "early.txt").write_text("early")
+    assert str(told.value) == (
+        "made was made by another process in the meantime; choose another name."
+    )
+    assert [p.name for p in tmp_path.rglob("*")] == ["made", "early.txt"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_is_replaced_whole(tmp_path: Path, there: bool) -> None:
+    target, aside = tmp_path / "poses", tmp_path / ".poses.new"
+    if there:
+        target.mkdir()
+        (target / "old.txt").write_text("old")
+    aside.mkdir()
+    (aside / "new.txt").write_text("new")
+    replace_folder(aside, target)
+    assert [os.fspath(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == [
+        "poses", "poses/new.txt",
+    ]  # fmt: skip

@@ -1,0 +1,218 @@
+"""Pictures of every form become gray or colour bytes; what is damaged is refused."""
+
+import io
+import random
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rebalance_core.images import fit_square, grid, is_gray, open_image, png_bytes, resize_stack
+
+UPRIGHT = 0x0112  # the EXIF tag of the orientation
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def noise(height: int = 20, width: int = 24) -> Image.Image:
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def palette() -> Image.Image:
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "form", "mode", "pixels"),
+    [
+        (Image.fromarray(np.array([[3, 200]], np.uint8)), "PNG", "L", [[3, 200]]),
+        (Image.new("RGB", (1, 1), (1, 2, 3)), "PNG", "RGB", [[[1, 2, 3]]]),
+        (Image.new("RGBA", (1, 1), (1, 2, 3, 128)), "PNG", "RGB", [[[1, 2, 3]]]),
+        (palette(), "PNG", "RGB", [[[255, 0, 0], [0, 0, 255]]]),
+        (palette(), "GIF", "RGB", [[[255, 0, 0], [0, 0, 255]]]),
+        (Image.new("LA", (1, 1), (77, 0)), "PNG", "L", [[77]]),
+        (Image.new("1", (2, 1), 1), "PNG", "L", [[255, 255]]),
+        (
+            Image.fromarray(np.array([[0, 13107, 65535]], np.uint16)),
+            "PNG", "L", [[0, 51, 255]],
+        ),
+        (Image.fromarray(np.array([[0, 9, 255]], np.uint16)), "PNG", "L", [[0, 9, 255]]),
+        (Image.fromarray(np.array([[-5, 510]], np.int32)), "TIFF", "L", [[0, 255]]),
+        (Image.fromarray(np.array([[0, 127.5, 255]], np.float32)), "TIFF", "L", [[0, 127, 255]]),
+        (Image.new("CMYK", (1, 1), (0, 255, 255, 0)), "TIFF", "RGB", [[[255, 0, 0]]]),
+    ],
+    ids="L RGB RGBA P GIF LA 1 I;16 I;16-dark I F CMYK".split(),
+)  # fmt: skip
+def test_every_mode_becomes_gray_or_colour_bytes(
+    image: Image.Image, form: str, mode: str, pixels: list[Any]
+) -> None:
+    opened = open_image(encoded(image, form))
+    assert opened.mode == mode
+    assert np.asarray(opened).tolist() == pixels
+
+
+@pytest.mark.parametrize(
+    ("orientation", "pixels"),
+    [(1, [[10, 20]]), (2, [[20, 10]]), (3, [[20, 10]]), (6, [[10], [20]]), (8, [[20], [10]])],
+)
+def test_exif_orientation_is_made_upright(orientation: int, pixels: list[list[int]]) -> None:
+    exif = Image.Exif()
+    exif[UPRIGHT] = orientation
+    image = Image.fromarray(np.array([[10, 20]], np.uint8))
+    assert np.asarray(open_image(encoded(image, exif=exif))).tolist() == pixels
+
+
+def test_the_first_frame_of_several_is_taken() -> None:
+    frames = [Image.new("L", (2, 2), value) for value in (40, 90)]
+    opened = open_image(encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:]))
+    assert np.asarray(opened).tolist() == [[40, 40], [40, 40]]
+
+
+def test_a_path_is_opened_as_bytes_are(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(noise()))
+    assert np.array_equal(np.asarray(open_image(tmp_path / "a.png")), np.asarray(noise()))
+
+
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.jpg").write_text("This is text, whatever its name says.")
+    for source in (tmp_path / "notes.jpg", b"", b"\x89PNG\r\n\x1a\n"):
+        with pytest.raises(ValueError, match="cannot identify image file"):
+            open_image(source)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
+def test_half_a_file_is_refused(form: str) -> None:
+    data = encoded(noise(64, 64), form)
+    with pytest.raises(ValueError, match="."):
+        open_image(data[: len(data) // 2])
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded() -> None:
+    data = encoded(Image.new("1", (10_000, 5_001)))
+    assert len(data) < 10_000
+    with pytest.raises(ValueError, match="10000×5001 pixels are more than 50000000"):
+        open_image(data)
+
+
+EXIF = Image.Exif()
+EXIF[UPRIGHT] = 6
+FORMS: dict[str, bytes] = {
+    "BMP": encoded(noise(), "BMP"),
+    "GIF": encoded(noise().convert("P"), "GIF"),
+    "JPEG": encoded(noise(), "JPEG", exif=EXIF),
+    "PNG": encoded(noise(), "PNG", exif=EXIF),
+    "TIFF": encoded(noise(), "TIFF"),
+    "TIFF-deflate": encoded(noise(), "TIFF", compression="tiff_deflate"),
+    "TIFF-lzw": encoded(noise(), "TIFF", compression="tiff_lzw"),
+    "WEBP": encoded(noise(), "WEBP", exif=EXIF),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.usefixtures("capfd")  # libtiff speaks to stderr
+def test_damaged_bytes_are_opened_or_refused_and_nothing_else(form: str) -> None:
+    """Any other exception would end the import of a whole dataset."""
+    draw = random.Random(0)
+    for _ in range(1500):
+        data = bytearray(FORMS[form])
+        for _ in range(draw.randint(1, 4)):
+            reach = min(len(data), 400) if draw.random() < 0.7 else len(data)
+            data[draw.randrange(reach)] = draw.randrange(256)
+        if draw.random() < 0.3:
+            data = data[: draw.randrange(len(data))]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                assert open_image(bytes(data)).mode in ("L", "RGB")
+            except ValueError:
+                continue
+
+
+@pytest.mark.parametrize(
+    ("form", "good", "bad"),
+    [
+        ("WEBP", b"MM\x00*", b"MM-*"),  # an EXIF block that begins as no EXIF does
+        ("TIFF", b"\x11\x01\x04\x00", b"\x11\x01\x05\x00"),  # strip offsets as fractions
+    ],
+)
+def test_a_wrong_tag_does_not_end_an_import(form: str, good: bytes, bad: bytes) -> None:
+    assert good in FORMS[form]
+    try:
+        assert open_image(FORMS[form].replace(good, bad)).size == (24, 20)
+    except ValueError as error:
+        assert "\n" not in str(error)
+
+
+def test_padding_puts_a_narrow_image_in_the_middle_on_black() -> None:
+    white = Image.new("L", (10, 20), 255)
+    expected = np.zeros((20, 20, 1), np.uint8)
+    expected[:, 5:15] = 255
+    assert np.array_equal(fit_square(white, 20, 1), expected)
+    assert np.array_equal(fit_square(white, 20, 3), np.repeat(expected, 3, axis=2))
+    flat = fit_square(Image.new("RGB", (20, 10), (1, 2, 3)), 20, 3)
+    assert not flat[:5].any()
+    assert not flat[15:].any()
+    assert (flat[5:15] == (1, 2, 3)).all()
+
+
+def test_fitting_halves_by_averaging() -> None:
+    checked = Image.fromarray(np.kron([[0, 100], [200, 40]], np.ones((8, 8))).astype(np.uint8))
+    assert fit_square(checked, 16, 1)[..., 0].tolist() == np.asarray(checked).tolist()
+    halved = fit_square(checked, 8, 1)[..., 0]
+    assert (halved[0, 0], halved[0, -1], halved[-1, 0], halved[-1, -1]) == (0, 100, 200, 40)
+
+
+def test_gray_is_told_from_colour() -> None:
+    pixels = np.full((10, 10, 3), 100, np.uint8)
+    assert is_gray(Image.new("L", (3, 3)))
+    assert is_gray(Image.fromarray(pixels))
+    pixels[..., 0] = 112  # a JPEG's rounding is no colour
+    assert is_gray(Image.fromarray(pixels))
+    pixels[..., 0] = 113
+    assert not is_gray(Image.fromarray(pixels))
+
+
+@pytest.mark.parametrize(("coloured", "gray"), [(1, True), (2, False)])
+def test_one_coloured_pixel_in_a_hundred_is_gray_still(coloured: int, gray: bool) -> None:
+    pixels = np.zeros((10, 10, 3), np.uint8)
+    pixels[0, :coloured, 0] = 255
+    assert is_gray(Image.fromarray(pixels)) is gray
+
+
+def test_a_grid_goes_row_by_row_on_a_dark_ground() -> None:
+    images = np.stack([np.full((2, 3, 1), value, np.uint8) for value in (1, 2, 3)])
+    assert grid(images, columns=2, gap=1)[..., 0].tolist() == [
+        [1, 1, 1, 32, 2, 2, 2],
+        [1, 1, 1, 32, 2, 2, 2],
+        [32, 32, 32, 32, 32, 32, 32],
+        [3, 3, 3, 32, 32, 32, 32],
+        [3, 3, 3, 32, 32, 32, 32],
+    ]
+    assert grid(images, columns=3).shape == (2, 13, 1)
+    assert grid(list(images), columns=1).shape == (10, 3, 1)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 1), (5, 4, 3)])
+def test_png_keeps_every_byte(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    with Image.open(io.BytesIO(png_bytes(pixels))) as image:
+        assert image.format == "PNG"
+        assert np.array_equal(np.asarray(image).reshape(shape), pixels)
+
+
+def test_a_stack_is_resized_only_where_it_must_be() -> None:
+    stack = np.full((2, 4, 4, 3), 9, np.uint8)
+    assert resize_stack(stack, 4) is stack
+    assert np.array_equal(resize_stack(stack, 2), np.full((2, 2, 2, 3), 9, np.uint8))
+    assert resize_stack(stack[:0], 2).shape == (0, 2, 2, 3)
