@@ -1,6 +1,7 @@
 """A real server and a real browser, for tests and screenshots."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -84,7 +85,8 @@ def settled(page: Page) -> None:
 
 def visit(page: Page, name: str) -> None:
     """Click a page in the sidebar and wait until it is drawn."""
-    page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
+    links = page.get_by_test_id("stSidebarNav").get_by_role("link")
+    links.filter(has_text=re.compile(f"{name}$")).click()
     heading = "Rebalance Studio" if name == "Home" else name
     expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible(timeout=20_000)
     settled(page)

@@ -1,0 +1,309 @@
+"""Jobs in processes of their own: queued, killed, cancelled, resumed. Nothing is imitated."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from filelock import FileLock
+
+from rebalance_core.datasets.dataset import list_datasets, open_dataset
+from rebalance_core.datasets.importing import ImportConfig
+from rebalance_core.errors import UserError
+from rebalance_core.files import read_json, write_json
+from rebalance_core.runs.executor import (
+    RunView,
+    cancel,
+    list_runs,
+    own_process,
+    remove_run,
+    resume,
+    submit,
+    view_run,
+)
+from rebalance_core.runs.run import create_run, find_run
+from rebalance_core.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 90.0  # seconds, on a busy machine
+NO_SET = "There is no training set or dataset 'nothing' (there is: none yet)."
+
+
+def wait(path: Path, until: Callable[[RunView], bool]) -> RunView:
+    deadline = time.monotonic() + PATIENCE
+    while not until(view := view_run(path)):
+        assert time.monotonic() < deadline, (view.state, (path / "log.txt").read_text())
+        time.sleep(0.05)
+    return view
+
+
+def ended(view: RunView) -> bool:
+    return not view.live
+
+
+def waiting(view: RunView) -> bool:
+    return view.progress["stage"].startswith("waiting for ")
+
+
+def set_state(path: Path, **state: Any) -> None:
+    write_json(path / "state.json", {**read_json(path / "state.json"), **state})
+
+
+def queue(workspace: Workspace, name: str = "compare") -> Path:
+    """A run that needs the device and then fails fast, not yet handed to a process."""
+    return create_run(workspace, "compare", {"set": "nothing"}, name=name)
+
+
+def start_worker(path: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "rebalance_core.runs.worker", str(path)],
+        cwd=ROOT, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def device(workspace: Workspace) -> Iterator[FileLock]:
+    """The device, held by this test until it releases it."""
+    workspace.runs.mkdir(parents=True)
+    lock = FileLock(workspace.runs / ".device.lock")
+    with lock:
+        yield lock
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that doesn't know of runs, in a group of its own."""
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_submitted_job_runs_in_its_own_process_to_its_result(workspace: Workspace) -> None:
+    config = ImportConfig(name="digits", source="digits").model_dump()
+    view = submit(workspace, "import", config, name="import digits", seed=3, parents=["me"])
+    assert view.live
+    done = wait(view.path, ended)
+    assert (done.status, done.state["reason"]) == ("done", None)
+    assert done.state["pid"] != os.getpid()
+    assert done.state["started"] <= done.state["finished"]
+    assert (done.kind, done.name, done.config) == ("import", "import digits", config)
+    assert (done.record["seed"], done.record["parents"]) == (3, ["me"])
+    assert done.result == {"dataset": "digits"}
+    assert len(open_dataset(workspace, "digits").catalogue) == 7 * 120 + 3 * 20 + 450
+    assert (done.path / "log.txt").read_text() == ""
+
+
+def test_a_job_that_cannot_be_done_fails_with_one_sentence(workspace: Workspace) -> None:
+    view = submit(workspace, "compare", {"set": "nothing"}, name="compare")
+    failed = wait(view.path, ended)
+    assert (failed.status, failed.state["reason"]) == ("failed", NO_SET)
+    assert failed.result == {}
+    assert (failed.path / "log.txt").read_text() == f"{NO_SET}\n"
+
+
+def test_a_killed_job_is_interrupted_and_resumes_to_the_whole_result(
+    workspace: Workspace,
+) -> None:
+    config = ImportConfig(name="phantom", source="phantom", count=1500, size=64).model_dump()
+    view = submit(workspace, "import", config, name="import phantom")
+    running = wait(view.path, lambda view: view.status != "queued")
+    assert running.status == "running"
+    os.kill(running.state["pid"], signal.SIGKILL)
+    killed = wait(view.path, ended)
+    assert (killed.status, killed.state["reason"]) == ("interrupted", "Its process is gone.")
+    assert read_json(view.path / "state.json")["status"] == "interrupted"
+    assert list_datasets(workspace) == []
+    assert resume(workspace, view.id).live
+    done = wait(view.path, ended)
+    assert (done.status, done.result) == ("done", {"dataset": "phantom"})
+    assert len(open_dataset(workspace, "phantom").catalogue) == 1500
+
+
+@pytest.mark.parametrize(("off_by", "status"), [(0.0, "running"), (100.0, "interrupted")])
+def test_a_pid_counts_only_with_its_start_time(
+    workspace: Workspace, off_by: float, status: str
+) -> None:
+    path = queue(workspace)
+    me = own_process()
+    set_state(path, status="running", pid=me["pid"], pid_started=me["pid_started"] - off_by)
+    assert view_run(path).status == status
+
+
+@pytest.mark.parametrize(("age", "status"), [(0.0, "queued"), (60.0, "interrupted")])
+def test_a_run_whose_process_never_came_is_interrupted_after_a_while(
+    workspace: Workspace, age: float, status: str
+) -> None:
+    path = queue(workspace)
+    set_state(path, heartbeat=time.time() - age)
+    assert view_run(path).status == status
+
+
+def test_a_run_can_be_cancelled_before_its_process_has_come(workspace: Workspace) -> None:
+    path = queue(workspace)
+    view = cancel(workspace, path.name)
+    assert (view.status, view.stopping) == ("queued", True)
+    assert [v.id for v in list_runs(workspace)] == [path.name]
+    set_state(path, heartbeat=time.time() - 60)
+    view = view_run(path)
+    assert (view.status, view.state["reason"]) == ("cancelled", "Stopped on request.")
+
+
+def test_a_queued_run_waits_without_torch_and_ends_when_cancelled(
+    workspace: Workspace, device: FileLock
+) -> None:
+    view = submit(workspace, "train", {"generator": "ddpm"}, name="train")
+    view = wait(view.path, waiting)
+    assert (view.status, view.progress["stage"]) == ("queued", "waiting for 1 job(s) ahead")
+    process = psutil.Process(view.state["pid"])
+    assert os.getsid(process.pid) == process.pid != os.getsid(0)
+    loaded = [m.path for m in process.memory_maps()]
+    assert any("libpython" in m or "python3" in m for m in loaded)
+    assert not [m for m in loaded if "torch" in m]
+    assert cancel(workspace, view.id).stopping
+    view = wait(view.path, ended)
+    assert (view.status, view.state["reason"]) == ("cancelled", "Stopped on request.")
+    assert "started" not in view.state
+    assert device.is_locked
+
+
+def test_the_oldest_queued_run_takes_the_device_first(
+    workspace: Workspace, device: FileLock
+) -> None:
+    older, younger = queue(workspace, "older"), queue(workspace, "younger")
+    assert older.name < younger.name
+    workers = [start_worker(younger)]  # it comes first, and still has to wait
+    view = wait(younger, waiting)
+    assert view.progress["stage"] == "waiting for 2 job(s) ahead"
+    workers.append(start_worker(older))
+    view = wait(older, waiting)
+    assert view.progress["stage"] == "waiting for 1 job(s) ahead"
+    device.release()
+    first, second = wait(older, ended), wait(younger, ended)
+    assert (first.state["reason"], second.state["reason"]) == (NO_SET, NO_SET)
+    assert first.state["finished"] <= second.state["started"]
+    assert [worker.wait(PATIENCE) for worker in workers] == [1, 1]
+
+
+def test_a_killed_holder_frees_the_device(workspace: Workspace) -> None:
+    workspace.runs.mkdir(parents=True)
+    script = (
+        "import sys, time, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire();"
+        "print('held', flush=True); time.sleep(600)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(workspace.runs / ".device.lock")],
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    view = submit(workspace, "compare", {"set": "nothing"}, name="compare")
+    wait(view.path, waiting)
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    assert wait(view.path, ended).state["reason"] == NO_SET
+
+
+def test_the_time_left_does_not_count_the_time_in_the_queue(
+    workspace: Workspace, device: FileLock
+) -> None:
+    path = queue(workspace)
+    worker = start_worker(path)
+    wait(path, waiting)
+    device.release()
+    ended_view = wait(path, ended)
+    assert worker.wait(PATIENCE) == 1
+    assert ended_view.state["progress"] is None  # forgotten when its turn came
+
+
+@pytest.mark.parametrize(
+    ("late", "gone_by"), [(31, signal.SIGTERM), (60, signal.SIGKILL)], ids=["asked", "made to"]
+)
+def test_a_run_that_does_not_stop_is_ended(
+    workspace: Workspace, sleeper: subprocess.Popen[bytes], late: int, gone_by: signal.Signals
+) -> None:
+    path = queue(workspace)
+    started = psutil.Process(sleeper.pid).create_time()
+    set_state(path, status="running", pid=sleeper.pid, pid_started=started)
+    cancel(workspace, path.name)
+    assert view_run(path).status == "running"
+    asked = time.time() - late
+    os.utime(path / "cancel", (asked, asked))
+    view_run(path)
+    assert sleeper.wait(PATIENCE) == -gone_by
+    view = view_run(path)
+    assert (view.status, view.state["reason"]) == ("cancelled", "Stopped on request.")
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "done"])
+def test_what_goes_on_or_is_done_is_not_resumed(workspace: Workspace, status: str) -> None:
+    path = queue(workspace)
+    set_state(path, status=status, **own_process())
+    with pytest.raises(UserError) as told:
+        resume(workspace, path.name)
+    assert str(told.value) == f"Run {path.name} is {status}; there is nothing to resume."
+
+
+@pytest.mark.parametrize("status", ["done", "failed", "cancelled", "interrupted"])
+def test_what_has_ended_is_not_cancelled(workspace: Workspace, status: str) -> None:
+    path = queue(workspace)
+    set_state(path, status=status)
+    with pytest.raises(UserError) as told:
+        cancel(workspace, path.name)
+    assert str(told.value) == f"Run {path.name} is {status}; there is nothing to cancel."
+    assert not (path / "cancel").exists()
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+def test_a_live_run_is_not_removed(workspace: Workspace, status: str) -> None:
+    path = queue(workspace)
+    set_state(path, status=status, **own_process())
+    with pytest.raises(UserError) as told:
+        remove_run(workspace, path.name)
+    assert str(told.value) == f"Run {path.name} is {status}; cancel it first."
+    assert path.exists()
+
+
+def test_a_removed_run_is_gone_whole(workspace: Workspace) -> None:
+    gone, kept = queue(workspace), queue(workspace)
+    set_state(gone, status="failed")
+    remove_run(workspace, gone.name)
+    assert list(workspace.runs.iterdir()) == [kept]
+
+
+def test_a_run_is_found_by_its_id_or_a_part_that_only_it_has(workspace: Workspace) -> None:
+    first, second = queue(workspace), queue(workspace)
+    assert find_run(workspace, first.name) == first
+    assert find_run(workspace, second.name[-4:]) == second
+    for part, count in (("compare", "2 runs"), ("train", "no run"), ("", "2 runs")):
+        with pytest.raises(UserError) as told:
+            find_run(workspace, part)
+        assert str(told.value) == (
+            f"{count} named {part!r} in {workspace.runs}; `runs list` shows them."
+        )
+
+
+def test_an_id_that_is_part_of_another_is_found_exactly(workspace: Workspace) -> None:
+    path = queue(workspace)
+    longer = path.with_name(path.name + "0")
+    path.rename(longer)
+    path = queue(workspace).rename(longer.with_name(longer.name[:-1]))
+    assert find_run(workspace, path.name) == path
+
+
+def test_runs_are_listed_newest_first_and_by_kind(workspace: Workspace) -> None:
+    assert list_runs(workspace) == []
+    kinds = ["import", "train", "import"]
+    paths = []
+    for kind in kinds:
+        paths.append(create_run(workspace, kind, {}, name=kind))
+        time.sleep(0.002)  # ids hold milliseconds
+    assert [v.path for v in list_runs(workspace)] == paths[::-1]
+    assert [v.path for v in list_runs(workspace, "import")] == [paths[2], paths[0]]
