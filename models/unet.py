@@ -36,6 +36,6 @@ def seeded_unet(
         )
 
 
-def noise_schedule() -> DDPMScheduler:
-    """Linear betas 1e-4 … 0.02 over 1000 steps; the network predicts the noise."""
-    return DDPMScheduler(num_train_timesteps=TIMESTEPS)
+def noise_schedule(prediction: str) -> DDPMScheduler:
+    """Linear betas 1e-4 … 0.02 over 1000 steps; `prediction` is what the network predicts."""
+    return DDPMScheduler(num_train_timesteps=TIMESTEPS, prediction_type=prediction)

@@ -12,7 +12,7 @@ from pages.parts.live import act, watch
 from pages.parts.sets import choose_set
 from rebalance_core.comparison.configs import ARMS, BASELINE, CompareConfig
 from rebalance_core.comparison.rebalanced import plan_rebalanced, zip_rebalanced
-from rebalance_core.comparison.results import table_row
+from rebalance_core.comparison.results import table
 from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.comparison.study import Cell, check_compare
 from rebalance_core.config import PRESETS
@@ -60,18 +60,20 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
     columns = st.columns(4)
     preset = columns[0].selectbox("Preset", PRESETS)
     base = CompareConfig.from_preset(preset, set=chosen.name)
-    arms = columns[1].multiselect("Arms", available, default=available)
-    schedules = columns[2].multiselect(
-        "Schedules", base.schedules, default=base.schedules,
-        format_func=lambda s: Schedule.parse(s).words, key=f"schedules {preset}",
-    )  # fmt: skip
-    seeds = columns[3].number_input("Seeds", 1, 50, 1, help="More seeds, narrower intervals.")
-    columns = st.columns(4)
-    amount = columns[0].text_input(
+    seeds = columns[1].number_input("Seeds", 1, 50, 1, help="More seeds, narrower intervals.")
+    amount = columns[2].text_input(
         "Amount", base.amount, key=f"amount {preset}",
         help="1.0: up to full balance; 0.5: half of that; 1000: so many for each minority class.",
     )  # fmt: skip
-    cap = columns[1].number_input("At most so many in all (0: no limit)", 0, value=base.cap or 0)
+    cap = columns[3].number_input(
+        "Synthetic images at most (0: no limit)", 0, value=base.cap or 0, key=f"cap {preset}"
+    )
+    left, right = st.columns(2)
+    arms = left.multiselect("Arms", available, default=available)
+    schedules = right.multiselect(
+        "Schedules", base.schedules, default=base.schedules,
+        format_func=lambda s: Schedule.parse(s).words, key=f"schedules {preset}",
+    )  # fmt: skip
     with st.popover("Classifier"):
         changes = config_form(
             base.classifier, list(type(base.classifier).model_fields), preset, columns=2
@@ -144,7 +146,7 @@ def _results(view: RunView) -> None:
     if results["preset"] == "quick":
         st.caption("A demonstration at 32 px with few images and epochs, not a finding.")
     st.subheader("Table")
-    st.dataframe(pd.DataFrame([table_row(row) for row in results["results"]]), hide_index=True)
+    st.dataframe(pd.DataFrame(table(results["results"])), hide_index=True)
     st.caption(
         "Percent on the test split at the epoch that validation chose; the difference is paired by "
         "seed, in points of macro-F1. The last columns are the paper's kind of figure (best epoch "

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader
 from plotly.offline import get_plotlyjs
 
-from rebalance_core.comparison.results import arm_name, table_row
+from rebalance_core.comparison.results import arm_name, table
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.errors import UserError
@@ -58,7 +58,7 @@ def write_report(workspace: Workspace, path: Path) -> Path:
         run=path.name,
         record=record,
         results=results,
-        rows=[table_row(row) for row in results["results"]],
+        rows=table(results["results"]),
         recall=[(arm_name(r), [f"{100 * v:.1f}" for v in r["recall"]]) for r in results["results"]],
         chosen=chosen,
         dataset=dataset,

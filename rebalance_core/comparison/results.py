@@ -133,6 +133,13 @@ def arm_name(row: dict[str, Any]) -> str:
     )
 
 
+def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The rows as a person reads them; a column in which no row says anything is left out."""
+    told = [table_row(row) for row in rows]
+    empty = {name for name in told[0] if all(row[name] == "–" for row in told)} if told else set()
+    return [{name: text for name, text in row.items() if name not in empty} for row in told]
+
+
 def table_row(row: dict[str, Any]) -> dict[str, str]:
     """A row as a person reads it, on page and in report: percent; points for the difference."""
     gain = "–"

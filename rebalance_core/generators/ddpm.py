@@ -18,7 +18,6 @@ from diffusers import (
 from torch import Tensor
 
 from models.unet import TIMESTEPS, noise_schedule, seeded_unet
-from rebalance_core.config import Precision
 from rebalance_core.device import (
     batch_rows,
     derived_seed,
@@ -36,10 +35,15 @@ from rebalance_core.generators.configs import DdpmConfig
 from rebalance_core.images import grid
 from rebalance_core.runs.run import Run
 
-SAMPLERS = {
-    "ddpm": DDPMScheduler,
-    "ddim": DDIMScheduler,
-    "dpm-solver++": DPMSolverMultistepScheduler,
+# Each keeps its guess of the clean image within [-1, 1]: at the noisiest steps a small error of
+# the predicted noise is a hundred times larger in the image.
+SAMPLERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ddpm": (DDPMScheduler, {"clip_sample": True}),
+    "ddim": (DDIMScheduler, {"clip_sample": True}),
+    "dpm-solver++": (
+        DPMSolverMultistepScheduler,
+        {"thresholding": True, "sample_max_value": 1.0, "timestep_spacing": "trailing"},
+    ),
 }
 PREVIEWS = 8  # images in a row
 LOOKS = 5  # validations and previews in a class's training
@@ -47,17 +51,30 @@ VALIDATION_LEVELS = 4  # fixed noise levels a validation image is measured at
 VALIDATION_IMAGES = 16
 
 
-def denoising_loss(model: Any, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """Mean squared error of the predicted noise (Ho et al. 2020, eq. 14); all (n, C, H, W)."""
-    noisy = noise_schedule().add_noise(clean, noise, timesteps)
-    return F.mse_loss(model(noisy, timesteps).sample.float(), noise)
+def denoising_loss(
+    model: Any, clean: Tensor, noise: Tensor, timesteps: Tensor, prediction: str
+) -> Tensor:
+    """Mean squared error of the predicted noise (Ho et al. 2020, eq. 14), or of the predicted
+    velocity (Salimans and Ho 2022, arXiv 2202.00512); images and noise (n, C, H, W)."""
+    schedule = noise_schedule(prediction)
+    noisy = schedule.add_noise(clean, noise, timesteps)
+    velocity = prediction == "v_prediction"
+    target = schedule.get_velocity(clean, noise, timesteps) if velocity else noise
+    return F.mse_loss(model(noisy, timesteps).sample.float(), target)
 
 
-def denoise(model: UNet2DModel, randoms: list[torch.Generator], sampler: str, steps: int) -> Tensor:
+def denoise(
+    model: UNet2DModel,
+    randoms: list[torch.Generator],
+    sampler: str,
+    steps: int,
+    prediction: str,
+) -> Tensor:
     """One image for each random generator: float (n, C, size, size) about [-1, 1]."""
     shape = (1, model.config.in_channels, model.config.sample_size, model.config.sample_size)
     noisy = torch.cat([torch.randn(shape, generator=r) for r in randoms]).to(model.device)
-    scheduler = SAMPLERS[sampler].from_config(noise_schedule().config)
+    kind, options = SAMPLERS[sampler]
+    scheduler = kind.from_config(noise_schedule(prediction).config, **options)
     scheduler.set_timesteps(steps)
     # Only the ancestral sampler draws noise on its way: each image from its own generator.
     extra = {"generator": randoms} if sampler == "ddpm" else {}
@@ -69,32 +86,29 @@ def denoise(model: UNet2DModel, randoms: list[torch.Generator], sampler: str, st
 class DdpmGenerator(Generator):
     config_class = DdpmConfig
 
-    def __init__(
-        self, unets: dict[str, UNet2DModel], sampler: str, sampler_steps: int, precision: Precision
-    ) -> None:
+    def __init__(self, unets: dict[str, UNet2DModel], config: DdpmConfig) -> None:
         self.unets = {label: unet.eval() for label, unet in unets.items()}
         self.classes = tuple(unets)
         first = next(iter(unets.values()))
         self.size, self.channels = first.config.sample_size, first.config.in_channels
-        self.sampler, self.sampler_steps, self.precision = sampler, sampler_steps, precision
+        self.config = config
 
     @classmethod
     def fit(cls, config: DdpmConfig, data: TrainingData, run: Run) -> Self:
-        unets = _train(config, data, run)
-        return cls(unets, config.sampler, config.sampler_steps, config.precision)
+        return cls(_train(config, data, run), config)
 
     def batches(
         self, label: str, count: int, seed: int, first: int, **sampler: Any
     ) -> Iterator[np.ndarray]:
-        name = sampler.pop("sampler", None) or self.sampler
-        steps = sampler.pop("steps", None) or self.sampler_steps
+        name = sampler.pop("sampler", None) or self.config.sampler
+        steps = sampler.pop("steps", None) or self.config.sampler_steps
         if name not in SAMPLERS or sampler or not 1 <= steps <= TIMESTEPS:
             raise UserError(
                 f"A DDPM is sampled with {', '.join(SAMPLERS)} in 1 to {TIMESTEPS} steps, not with "
                 f"{name!r} in {steps} steps {' '.join(sampler)}".rstrip()
                 + "."
             )
-        accelerator = open_device(self.precision)
+        accelerator = open_device(self.config.precision)
         # The memory format decides how sums are rounded: the same for trained and loaded weights.
         unet = self.unets[label].to(accelerator.device).to(memory_format=torch.channels_last)
         number = self.classes.index(label)
@@ -102,18 +116,14 @@ class DdpmGenerator(Generator):
             stop = min(start + SAMPLE_BATCH, first + count)
             randoms = [generator(seed, number, k) for k in range(start, stop)]
             with torch.no_grad(), accelerator.autocast():
-                yield to_uint8(denoise(unet, randoms, name, steps))
+                yield to_uint8(denoise(unet, randoms, name, steps, self.config.prediction))
 
     def save(self, folder: Path) -> None:
         """A pipeline a class, opened by `DDPMPipeline.from_pretrained(folder/class-0)`, …"""
+        schedule = noise_schedule(self.config.prediction)
         for number, unet in enumerate(self.unets.values()):
-            DDPMPipeline(unet, noise_schedule()).save_pretrained(folder / f"class-{number}")
-        about = {
-            "classes": self.classes,
-            "sampler": self.sampler,
-            "steps": self.sampler_steps,
-            "precision": self.precision,
-        }
+            DDPMPipeline(unet, schedule).save_pretrained(folder / f"class-{number}")
+        about = {"classes": self.classes, "config": self.config.model_dump(mode="json")}
         write_json(folder / "ddpm.json", about)
 
     @classmethod
@@ -130,7 +140,7 @@ class DdpmGenerator(Generator):
             }
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"{folder} holds no readable DDPM ({error}).") from error
-        return cls(unets, about["sampler"], about["steps"], about["precision"])
+        return cls(unets, DdpmConfig.build(**about["config"]))
 
 
 def _train(config: DdpmConfig, data: TrainingData, run: Run) -> dict[str, UNet2DModel]:
@@ -186,7 +196,7 @@ def _train_class(
             group["lr"] = config.lr * warmup_cosine(step + 1, config.warmup_steps, total)
         random = generator(config.seed, number, 1, step)
         with accelerator.autocast():
-            loss = _noisy_loss(unet, images[rows], random, accelerator.device)
+            loss = _noisy_loss(config, unet, images[rows], random, accelerator.device)
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -212,11 +222,15 @@ def _train_class(
 
 
 def _noisy_loss(
-    unet: UNet2DModel, clean: Tensor, random: torch.Generator, device: torch.device
+    config: DdpmConfig,
+    unet: UNet2DModel,
+    clean: Tensor,
+    random: torch.Generator,
+    device: torch.device,
 ) -> Tensor:
     noise = torch.randn(clean.shape, generator=random).to(device)
     timesteps = torch.randint(TIMESTEPS, (len(clean),), generator=random).to(device)
-    return denoising_loss(unet, clean.to(device), noise, timesteps)
+    return denoising_loss(unet, clean.to(device), noise, timesteps, config.prediction)
 
 
 @torch.no_grad()
@@ -230,9 +244,9 @@ def _look(
         levels = spread.long().repeat_interleave(len(held_out)).to(unet.device)
         clean = held_out.repeat(VALIDATION_LEVELS, 1, 1, 1).to(unet.device)
         noise = torch.randn(clean.shape, generator=generator(0)).to(unet.device)
-        loss = denoising_loss(unet, clean, noise, levels).item()
+        loss = denoising_loss(unet, clean, noise, levels, config.prediction).item()
         run.log(step, **{f"validation loss {label}": loss})
     randoms = [generator(config.seed, 99, k) for k in range(PREVIEWS)]
-    images = to_uint8(denoise(unet, randoms, "dpm-solver++", 15))
+    images = to_uint8(denoise(unet, randoms, "dpm-solver++", 15, config.prediction))
     run.preview(step, grid(images, PREVIEWS), label)
     unet.train()

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from studio import ROOT, open_browser, settled, start_server, visit  # noqa: E402
+from studio import ROOT, open_browser, settled, start_server, visit
 
 PAGES = ["Home", "Data", "Poses", "Generators", "Samples", "Comparison", "Runs"]
 DRAWN = 2500  # ms that plots and pictures take to settle
@@ -67,9 +67,7 @@ def photograph(browser: Browser, url: str, folder: Path, width: int, dark: bool)
 def _whole(page: Page, width: int) -> None:
     """Make the window as high as the page, since the app scrolls within itself."""
     settled(page)
-    height = page.evaluate(
-        "document.querySelector('[data-testid=stMain]').scrollHeight"
-    )
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     page.set_viewport_size({"width": width, "height": max(700, int(height))})
     page.wait_for_timeout(800)
 

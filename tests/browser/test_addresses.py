@@ -1,4 +1,4 @@
-"""Every page by its own address right after a server start: right page, right sidebar, no dialog."""
+"""Every page by its address right after a server start: right page and sidebar, no dialog."""
 
 import re
 from pathlib import Path
