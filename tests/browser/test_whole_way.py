@@ -1,0 +1,132 @@
+"""The whole way as a person goes it, by what they see."""
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+from studio import Server, settled, visit
+
+LONG = 120_000  # ms a tiny training may take here
+
+
+def last_step(page: Page) -> int:
+    text = page.get_by_text(re.compile(r"^Last step \d+$")).first.inner_text()
+    return int(text.split()[-1])
+
+
+def watch_step_grow(page: Page) -> None:
+    """The last step's number grows without a reload."""
+    before = last_step(page)
+    page.wait_for_function(
+        """before => [...document.querySelectorAll('p')].some(p => {
+            const found = p.innerText.match(/^Last step (\\d+)$/);
+            return found && Number(found[1]) > before;
+        })""",
+        arg=before,
+        timeout=LONG,
+    )
+
+
+def fill(page: Page, label: str, value: str) -> None:
+    field = page.get_by_label(label, exact=True)
+    field.fill(value)
+    field.press("Enter")
+    settled(page)
+
+
+def pick(page: Page, label: str, option: str) -> None:
+    """Choose the first option that holds `option`."""
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option").filter(has_text=option).first.click()
+    settled(page)
+
+
+def done(page: Page, timeout: int = LONG) -> None:
+    expect(page.get_by_text("done", exact=True).first).to_be_visible(timeout=timeout)
+    settled(page)
+
+
+def test_the_whole_way(page: Page, server: Server, tmp_path: Path) -> None:
+    page.goto(server.url)
+    expect(page.get_by_text("Nothing here yet.")).to_be_visible()
+
+    # add the phantom
+    visit(page, "Data")
+    fill(page, "Images", "200")
+    page.get_by_role("button", name="Add", exact=True).first.click()
+    expect(page.get_by_role("heading", name="Samples")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("200", exact=True)).to_be_visible()
+
+    # cluster
+    visit(page, "Poses")
+    page.get_by_role("button", name="Cluster by pose").click()
+    expect(page.get_by_role("heading", name="Elbow")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text(re.compile(r"^k = 3 in every class"))).to_be_visible()
+
+    # train BAGAN-GP: the curve moves, and a reload finds the run still going
+    visit(page, "Generators")
+    fill(page, "autoencoder steps", "150")
+    fill(page, "steps", "25")
+    fill(page, "batch size", "16")
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(page.get_by_text(re.compile(r"^Last step \d+$")).first).to_be_visible(timeout=LONG)
+    watch_step_grow(page)
+    page.reload()
+    expect(page.get_by_text("running", exact=True).first).to_be_visible()
+    watch_step_grow(page)
+    done(page)
+
+    # train DDPM
+    page.get_by_text("DDPM, one per minority class").click()
+    settled(page)
+    fill(page, "steps", "6")
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(page.get_by_text("ddpm on phantom, quick").first).to_be_visible()
+    done(page)
+
+    # sample both
+    for kind in ("ddpm", "bagan-gp"):
+        visit(page, "Samples")
+        pick(page, "Generator", f"{kind} on phantom")
+        fill(page, "Images a class", "80")
+        page.get_by_role("button", name="Generate").click()
+        expect(page.get_by_text(f"{kind} trained on phantom")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("nearest original", exact=True)).to_be_visible()
+
+    # compare
+    visit(page, "Comparison")
+    expect(page.get_by_text("7 classifiers of 8 epochs at 32 px")).to_be_visible()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.get_by_text(re.compile(r"^Last step \d+$")).first).to_be_visible(timeout=LONG)
+    watch_step_grow(page)
+    expect(page.get_by_role("heading", name="Answer")).to_be_visible(timeout=2 * LONG)
+    expect(page.get_by_text("With one seed nothing can be said beyond chance")).to_be_visible()
+
+    # read the table
+    table = page.get_by_test_id("stDataFrame").first
+    for cell in ("none", "bagan-gp, always", "ddpm, every 4th epoch real only", "88.88", "85.42"):
+        expect(table.get_by_role("gridcell", name=cell, exact=True)).to_have_count(1)
+
+    # download the report, and the rebalanced set
+    with page.expect_download() as report:
+        page.get_by_role("button", name="Download the report").click()
+    assert "not for diagnosis" in Path(report.value.path()).read_text()
+    page.get_by_role("button", name="Prepare the zip").click()
+    with page.expect_download(timeout=LONG) as packed:
+        page.get_by_role("button", name="Download phantom-bagan-gp.zip").click()
+    with zipfile.ZipFile(packed.value.path()) as archive:
+        names = archive.namelist()
+        manifest = json.loads(archive.read("phantom-bagan-gp/manifest.json"))
+    per_class = {
+        c: sum(n.startswith(f"phantom-bagan-gp/{c}/") for n in names) for c in manifest["counts"]
+    }
+    assert per_class == manifest["counts"]
+    assert len(set(per_class.values())) == 1, "fully balanced"
+
+    # all of it stands on the Runs page
+    visit(page, "Runs")
+    expect(
+        page.get_by_test_id("stDataFrame").get_by_role("gridcell", name="compare", exact=True)
+    ).to_have_count(1)

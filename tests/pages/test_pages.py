@@ -1,0 +1,124 @@
+"""Every page, empty first, then with work done."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.config import Config
+from rebalance_core.datasets.importing import ImportConfig
+from rebalance_core.generators.training import TrainConfig
+from rebalance_core.poses.clustering import PosesConfig
+from rebalance_core.runs.run import RunDirectory, create_run
+from rebalance_core.runs.worker import execute
+from rebalance_core.synthesis.sampling import SampleConfig
+from rebalance_core.workspace import HOME_VARIABLE, Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT = 60  # seconds a page may take to draw under a test's load
+EMPTY = {
+    "home": "Nothing here yet",
+    "data": "No dataset yet",
+    "poses": "There is no dataset yet",
+    "generators": "There is no training set yet",
+    "samples": "There is no trained generator yet",
+    "comparison": "There is no training set yet",
+    "runs": "Nothing has run yet",
+}
+FULL = {
+    "home": "1 finished",
+    "data": "training images, ",
+    "poses": "in every class",
+    "generators": "Last step",
+    "samples": "never picked",
+    "comparison": "With one seed nothing can be said beyond chance",
+    "runs": "Removes",
+}
+
+
+def opened(name: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=TIMEOUT).run()
+    if name != "home":
+        app.switch_page(f"pages/{name}.py").run()
+    assert not app.exception
+    return app
+
+
+def text_of(app: AppTest) -> str:
+    elements = [*app.markdown, *app.caption, *app.info, *app.warning, *app.success, *app.error]
+    return "\n".join(str(e.value) for e in elements)
+
+
+def do(workspace: Workspace, kind: str, config: Config, name: str) -> str:
+    path = create_run(workspace, kind, config.model_dump(mode="json"), name=name)
+    execute(workspace, RunDirectory(path))
+    return path.name
+
+
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace in which every kind of run has been done once, tiny."""
+    workspace = Workspace(tmp_path_factory.mktemp("worked"))
+    do(
+        workspace,
+        "import",
+        ImportConfig(name="p", source="phantom", count=120, size=32),
+        "import p",
+    )
+    do(workspace, "poses", PosesConfig(dataset="p"), "poses of p")
+    tiny = {
+        "bagan-gp": {"autoencoder_steps": 2, "steps": 1, "batch_size": 8},
+        "ddpm": {"steps": 2, "batch_size": 4},
+    }
+    for kind, changes in tiny.items():
+        run = do(
+            workspace, "train", TrainConfig.make(kind, "p", "quick", **changes), f"{kind} on p"
+        )
+        do(workspace, "sample", SampleConfig(run=run, name=f"p-{kind}", count=60), f"sample {kind}")
+    compare = CompareConfig.from_preset(
+        "quick", set="p", classifier={"size": 32, "epochs": 5, "precision": "fp32"}
+    )
+    do(workspace, "compare", compare, "compare on p")
+    return workspace
+
+
+@pytest.fixture
+def at_work(worked: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    monkeypatch.setenv(HOME_VARIABLE, str(worked.root))
+    yield worked
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_empty_page_says_what_to_do(name: str, workspace: Workspace) -> None:
+    assert EMPTY[name] in text_of(opened(name))
+    assert not workspace.root.exists(), "looking leaves nothing behind"
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_page_shows_the_work_done(name: str, at_work: Workspace) -> None:
+    app = opened(name)
+    assert FULL[name] in text_of(app)
+    assert "not for diagnosis" in text_of(app)
+    assert not app.error
+
+
+def test_training_set_is_saved_with_its_skew(at_work: Workspace) -> None:
+    app = opened("data")
+    app.radio[-1].set_value("step").run()
+    app.slider[0].set_value(5).run()
+    assert "p-step5" in [t.value for t in app.text_input]
+    button = next(b for b in app.button if b.label == "Save training set")
+    button.click().run()
+    assert not app.exception and not app.error
+    assert (at_work.sets / "p-step5.json").exists()
+    (at_work.sets / "p-step5.json").unlink()
+
+
+def test_bad_choice_is_refused_in_one_sentence(at_work: Workspace) -> None:
+    app = opened("comparison")
+    next(t for t in app.text_input if t.label == "Amount").set_value("500").run()
+    next(n for n in app.number_input if "at most" in n.label).set_value(0).run()
+    assert "fewer images than the amount wants" in app.error[0].value
+    assert not [b for b in app.button if b.label == "Compare"]
