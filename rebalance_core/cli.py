@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.config import Config, parse_changes
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset, remove_dataset
-from rebalance_core.datasets.importing import ImportConfig
+from rebalance_core.datasets.importing import BUILT_IN, ImportConfig
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
     SetConfig,
@@ -62,7 +62,9 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        console.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+        console.print(
+            str(error), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
         sys.exit(2)
 
 
@@ -135,8 +137,7 @@ def datasets_add(
     check_name(name, "dataset name")
     if name in list_datasets(workspace):
         raise UserError(f"Dataset {name!r} exists already; choose another name or remove it.")
-    path = Path(source).expanduser()
-    where = str(path.resolve()) if path.exists() else source
+    where = source if source in BUILT_IN else str(Path(source).expanduser().resolve())
     config = ImportConfig.build(name=name, source=where, count=count, size=size, seed=seed)
     start("import", config, f"import {name}", False, as_json, seed,
           lambda view: show_dataset(open_dataset(workspace, name)))  # fmt: skip
@@ -297,7 +298,7 @@ def compare(
         changes["schedules"] = tuple(schedules.split(","))
     if change:
         changes["classifier"] = {
-            **CompareConfig.presets[preset].get("classifier", {}), **parse_changes(change)
+            **CompareConfig.presets.get(preset, {}).get("classifier", {}), **parse_changes(change)
         }  # fmt: skip
     config = CompareConfig.from_preset(
         preset, set=set_name, arms=tuple(arms.split(",")), seeds=tuple(seeds.split(",")), **changes
@@ -316,7 +317,6 @@ def study(
     as_json: Json = False,
 ) -> None:
     """The whole path: set, poses, generators, samples, comparison, report."""
-    from rebalance_core.datasets.importing import BUILT_IN
     from rebalance_core.whole_path import StudyConfig
 
     CompareConfig.from_preset(preset, set=dataset)

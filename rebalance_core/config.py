@@ -1,15 +1,27 @@
 """What every config shares: frozen, keyword-only, presets by name, one sentence on bad input."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from rebalance_core.errors import UserError
 
 Preset = Literal["quick", "small", "paper", "strong"]
 Precision = Literal["auto", "fp32", "bf16"]  # auto: bf16 where that is fast
 PRESETS: tuple[Preset, ...] = ("quick", "small", "paper", "strong")
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy, scikit-learn and torch all take
+
+
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("each may be named only once")
+    return values
+
+
+EachOnce = AfterValidator(_each_once)
 
 
 class Config(BaseModel):

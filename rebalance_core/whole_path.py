@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from itertools import count
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from rebalance_core.comparison.amounts import capped, resolve_amount
 from rebalance_core.comparison.configs import BASELINE, CompareConfig
-from rebalance_core.config import Config
+from rebalance_core.config import Config, EachOnce, Seed
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.importing import BUILT_IN, ImportConfig
 from rebalance_core.datasets.training_set import (
@@ -43,7 +43,7 @@ class StudyConfig(Config):
     dataset: str
     preset: str = "quick"
     skew: str = "auto"  # as it is where the classes are skewed already, else step:10
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], EachOnce] = Field(default=(0,), min_length=1)
 
 
 def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:

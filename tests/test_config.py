@@ -109,7 +109,7 @@ def test_a_comparison_takes_no_seed_or_arm_twice(values: dict[str, Any]) -> None
 
 def test_a_config_is_frozen() -> None:
     with pytest.raises(ValidationError):
-        SetConfig(dataset="d").seed = 1  # type: ignore[misc]
+        SetConfig(dataset="d").seed = 1
 
 
 def test_changes_are_read_as_field_and_value() -> None:

@@ -57,9 +57,7 @@ def test_a_value_that_is_no_json_leaves_the_old_content(tmp_path: Path) -> None:
 
 def test_a_reader_beside_a_writer_that_is_killed_sees_only_whole_contents(tmp_path: Path) -> None:
     path = tmp_path / "data.bin"
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITE_FOREVER, str(path), str(SIZE)], cwd=ROOT
-    )
+    writer = subprocess.Popen([sys.executable, "-c", WRITE_FOREVER, str(path), str(SIZE)], cwd=ROOT)
     try:
         deadline = time.monotonic() + 30
         while not path.exists() and time.monotonic() < deadline:

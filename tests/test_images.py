@@ -52,7 +52,7 @@ def palette() -> Image.Image:
         (Image.fromarray(np.array([[0, 127.5, 255]], np.float32)), "TIFF", "L", [[0, 127, 255]]),
         (Image.new("CMYK", (1, 1), (0, 255, 255, 0)), "TIFF", "RGB", [[[255, 0, 0]]]),
     ],
-    ids="L RGB RGBA P GIF LA 1 I;16 I;16-dark I F CMYK".split(),
+    ids=["L", "RGB", "RGBA", "P", "GIF", "LA", "1", "I;16", "I;16-dark", "I", "F", "CMYK"],
 )  # fmt: skip
 def test_every_mode_becomes_gray_or_colour_bytes(
     image: Image.Image, form: str, mode: str, pixels: list[Any]
@@ -94,7 +94,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
 def test_half_a_file_is_refused(form: str) -> None:
     data = encoded(noise(64, 64), form)
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError):
         open_image(data[: len(data) // 2])
 
 

@@ -15,17 +15,17 @@ def choose(
 ) -> str:
     """A select box whose value stands in the address under `key`; options must not be empty."""
     asked = st.query_params.get(key, default)
-    if asked is None or asked not in options:
-        asked = options[0]
-    # A widget key per option list: a new option (a run just started) can become the choice.
+    first = asked if asked is not None and asked in options else options[0]
     value: str = st.selectbox(
         label,
         list(options),
-        index=list(options).index(asked),
+        index=list(options).index(first),
         format_func=shown,
+        # Another widget once the options change: what a run has just made can become the choice.
         key=f"{key}|{asked}|{len(options)}",
     )
-    st.query_params[key] = value
+    if asked in (None, first) or value != first:  # else: wait for what is still being made
+        st.query_params[key] = value
     return value
 
 

@@ -1,11 +1,11 @@
 """The comparison's configs and the paper's reported figures."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rebalance_core.config import Config, Precision
+from rebalance_core.config import Config, EachOnce, Precision, Seed
 
 BASELINE = "none"
 GENERATED = ("bagan-gp", "ddpm")  # arms whose images a generator makes
@@ -41,11 +41,11 @@ class CompareConfig(Config):
 
     preset: str = "paper"
     set: str
-    arms: tuple[ArmName, ...] = ARMS
+    arms: Annotated[tuple[ArmName, ...], EachOnce] = ARMS
     schedules: tuple[str, ...] = ("always", "until:10", "real-every:4")  # Figures 5, 6, 7
     amount: str = "1000"  # images a minority class, or a fraction of balance such as 1.0 (5.1, 5.3)
     cap: int | None = Field(default=None, ge=1)  # at most so many synthetic images in an arm
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], EachOnce] = Field(default=(0,), min_length=1)
     # arm → synthetic set; an arm left out takes the newest that fits
     synthetic: dict[str, str] = Field(default_factory=dict)
     classifier: ClassifierConfig = ClassifierConfig()

@@ -51,9 +51,9 @@ def rebalanced_files(
 ) -> Iterator[tuple[str, Path, dict[str, Any]]]:
     """(name in the folder, file, line of the manifest) of every image, real first."""
     labels = dict(zip(dataset.catalogue["image"], dataset.catalogue["class"], strict=True))
-    for image in chosen.train:
-        # The whole id in the name, so that two folders' files of one name stay apart.
-        name = f"{labels[image]}/real_{image.replace('/', '_')}"
+    for number, image in enumerate(chosen.train):
+        # A number in the name, so that two folders' files of one name stay apart.
+        name = f"{labels[image]}/real_{number:06d}_{PurePosixPath(image).name}"
         yield name, dataset.original(image), {"kind": "real", "source": image}
     for label, count in plan.items() if found else ():
         assert found is not None

@@ -104,7 +104,7 @@ def answer(rows: list[dict[str, Any]], config: CompareConfig) -> str:
     arms = [r for r in rows if r["gain"] is not None]
     if not arms:
         return "Nothing was compared with the baseline."
-    best = max(arms, key=lambda r: r["gain"])
+    best = max(arms, key=lambda r: abs(r["gain"]))
     name = f"{best['arm']} ({Schedule.parse(best['schedule']).words})"
     if len(config.seeds) < 2:
         return (

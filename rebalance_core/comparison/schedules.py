@@ -40,4 +40,13 @@ class Schedule:
     def words(self) -> str:
         if self.kind == "until":
             return f"until epoch {self.number}"
-        return f"every {self.number}th epoch real only" if self.kind == "real-every" else "always"
+        if self.kind == "real-every":
+            return f"every {_ordinal(self.number)} epoch real only"
+        return "always"
+
+
+def _ordinal(number: int) -> str:
+    tail = (
+        "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    )
+    return f"{number}{tail}"

@@ -50,7 +50,7 @@ class Dataset:
     @cached_property
     def catalogue(self) -> pd.DataFrame:
         """One row an image: image (its id, the name it was imported under), class, split,
-        sha256, width, height, mode, pose ('' where unknown)."""
+        sha256, width, height, pose ('' where unknown)."""
         text = {"image": str, "class": str, "split": str, "pose": str}
         return pd.read_csv(self.path / "catalogue.csv", dtype=text, keep_default_na=False)
 

@@ -1,10 +1,12 @@
 """Zip, folder or built-in → a Dataset. What comes from outside is hostile until checked."""
 
 import hashlib
+import lzma
 import os
 import stat
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from rebalance_core.config import Config
+from rebalance_core.config import Config, Seed
 from rebalance_core.datasets.dataset import Dataset, fingerprint, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.files import folder_aside, write_json
@@ -41,7 +43,7 @@ class ImportConfig(Config):
     source: str  # phantom | digits | path of a zip or folder in Kaggle's layout
     count: int = 1000  # images of the phantom, training and test together
     size: int = 128  # px, of the phantom
-    seed: int = 0  # of the phantom
+    seed: Seed = 0  # of the phantom
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class SourceFile:
 def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Dataset:
     """Import `config.source` as dataset `config.name`; leaves nothing behind on failure."""
     check_name(config.name, "dataset name")
+    if (workspace.sets / f"{config.name}.json").exists():
+        raise UserError(f"{config.name!r} is the name of a training set; choose another name.")
     with folder_aside(workspace.datasets / config.name) as aside, _files(config) as files:
         rows, unreadable = _import_files(files, aside, run)
         classes = sorted({row["class"] for row in rows})
@@ -179,7 +183,7 @@ def _check_zip(archive: zipfile.ZipFile, path: Path) -> dict[str, Callable[[], b
         )
     for member in members:
         name = PurePosixPath(member.filename.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+        if name.is_absolute() or ".." in name.parts or ":" in member.filename.partition("/")[0]:
             raise UserError(
                 f"{path} is refused: its entry {member.filename!r} points outside the archive."
             )
@@ -197,14 +201,19 @@ def _check_zip(archive: zipfile.ZipFile, path: Path) -> dict[str, Callable[[], b
         def read() -> bytes:
             try:
                 return archive.read(member)
-            except (zipfile.BadZipFile, OSError, EOFError) as error:
+            except NotImplementedError as error:
+                raise UserError(
+                    f"{path} is packed in a way that cannot be read ({error}); unpack it and "
+                    "import the folder."
+                ) from error
+            except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError) as error:
                 raise UserError(
                     f"{path} is damaged at {member.filename!r} ({error}); pack it again."
                 ) from error
 
         return read
 
-    return {m.filename.replace("\\", "/"): reader(m) for m in members}
+    return {str(PurePosixPath(m.filename.replace("\\", "/"))): reader(m) for m in members}
 
 
 def _label(readers: dict[str, Callable[[], bytes]], source: Path) -> list[SourceFile]:
@@ -221,10 +230,14 @@ def _label(readers: dict[str, Callable[[], bytes]], source: Path) -> list[Source
     wrapped = len(first) == 1 and min(map(len, images.values())) > 2
     if wrapped and next(iter(first)).lower() in SPLIT_FOLDERS:
         wrapped = False
+    inside = {name: parts[1:] if wrapped else parts for name, parts in images.items()}
+    in_split = [len(p) > 1 and p[0].lower() in SPLIT_FOLDERS for p in inside.values()]
+    deep = [len(p) > 2 for p in inside.values()]
+    # `valid` beside `invalid` is a class; `train/x.png` beside `train/cat/y.png` has none.
+    official = all(in_split) or any(s and d for s, d in zip(in_split, deep, strict=True))
     files = []
-    for name, parts in images.items():
-        inner = parts[1:] if wrapped else parts
-        split = SPLIT_FOLDERS.get(inner[0].lower(), "") if len(inner) > 2 else ""
+    for name, inner in inside.items():
+        split = SPLIT_FOLDERS.get(inner[0].lower(), "") if official else ""
         below = inner[1:] if split else inner
         if len(below) < 2:
             raise UserError(

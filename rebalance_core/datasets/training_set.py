@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from rebalance_core.config import Config
+from rebalance_core.config import Config, Seed
 from rebalance_core.datasets.dataset import Dataset, Progress, list_datasets, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.files import read_json, write_json
@@ -27,7 +27,7 @@ class SetConfig(Config):
     poses: tuple[str, ...] = ()  # training and validation keep only these; empty: all
     limit: int | None = Field(default=None, ge=2)  # at most so many training images, in proportion
     validation: float = Field(default=0.15, gt=0, lt=0.9)  # share of training cut for validation
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _explicit_counts(skew: str, available: dict[str, int]) -> dict[str, int]:
     kept = dict(available)
     for term in skew.split(","):
         label, equals, number = (part.strip() for part in term.partition("="))
-        if not equals or not number.isdigit():
+        if not equals or not number.isdecimal():
             raise UserError(
                 f"Skew {skew!r} is not understood; write 'as it is', 'step:20', 'long:50' or "
                 "'class=number,class=number'."
@@ -140,7 +140,10 @@ def limited_counts(counts: dict[str, int], limit: int | None) -> dict[str, int]:
     total = sum(counts.values())
     if limit is None or total <= limit:
         return counts
-    return {c: max(1, int(n * limit / total)) for c, n in counts.items()}
+    limited = {c: max(1, int(n * limit / total)) for c, n in counts.items()}
+    largest = max(limited, key=lambda c: limited[c])  # gives what the classes of one image take
+    limited[largest] = max(1, limited[largest] - max(0, sum(limited.values()) - limit))
+    return limited
 
 
 def make_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:

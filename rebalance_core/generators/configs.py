@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rebalance_core.config import Config, Precision
+from rebalance_core.config import Config, Precision, Seed
 
 
 class BaganConfig(Config):
@@ -27,7 +27,7 @@ class BaganConfig(Config):
     interpolation: Literal["normal", "uniform"] = "normal"  # penalty's factor; original: N(0, 1)
     wrong_labels: Literal["any", "other"] = "any"  # original: any class, so right 1/K of the time
     precision: Precision = "auto"
-    seed: int = 0
+    seed: Seed = 0
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
@@ -62,7 +62,7 @@ class DdpmConfig(Config):
     sampler: Literal["ddpm", "ddim", "dpm-solver++"] = "ddpm"  # of previews and samples (3.2)
     sampler_steps: int = Field(default=1000, ge=1, le=1000)
     precision: Precision = "auto"
-    seed: int = 0
+    seed: Seed = 0
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from rebalance_core.config import Config
+from rebalance_core.config import Config, Seed
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.files import read_json, replace_folder, write_json
@@ -31,7 +31,7 @@ class PosesConfig(Config):
     k: int | None = Field(default=None, ge=1, le=50)  # clusters a class; None: the elbow's (5.2)
     components: int = Field(default=50, ge=1)  # of the PCA, at most
     restarts: int = Field(default=10, ge=1)  # of K-means, the best kept
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,10 @@ def cluster_poses(dataset: Dataset, config: PosesConfig, run: Run) -> PoseCluste
     own_points = {c: points[labels == c] for c in dataset.classes}
     ks = [k for k in K_RANGE if k <= smallest]
     inertia = {c: [float(kmeans(own, k).inertia_) for k in ks] for c, own in own_points.items()}
-    elbows = {c: elbow(np.array(curve)) for c, curve in inertia.items()}
-    mean_curve = np.mean([np.array(curve) / curve[0] for curve in inertia.values()], axis=0)
+    widest = max(curve[0] for curve in inertia.values())
+    bent = {c: np.array(v) for c, v in inertia.items() if v[0] > 1e-6 * widest}  # not all alike
+    elbows = {c: elbow(bent[c]) if c in bent else None for c in inertia}
+    mean_curve = np.mean([curve / curve[0] for curve in bent.values()], axis=0)
     common = elbow(mean_curve)
     k = config.k or common or min(NO_ELBOW, smallest)
     fits = {c: kmeans(own, k) for c, own in own_points.items()}

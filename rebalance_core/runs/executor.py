@@ -115,8 +115,15 @@ def view_run(path: Path) -> RunView:
 def list_runs(workspace: Workspace, kind: str | None = None) -> list[RunView]:
     """All runs, newest first."""
     paths = sorted(workspace.runs.glob("[!.]*"), reverse=True)
-    found = (p for p in paths if (p / "state.json").exists())
-    return [v for v in map(view_run, found) if kind in (None, v.kind)]
+    found = []
+    for path in paths:
+        try:
+            found.append(view_run(path))
+        except UserError:
+            if (path / "run.json").exists():
+                raise
+            # removed while we looked, or no run
+    return [v for v in found if kind in (None, v.kind)]
 
 
 def submit(
@@ -192,6 +199,8 @@ def own_process() -> dict[str, Any]:
 
 
 def _process(state: Mapping[str, Any]) -> psutil.Process | None:
+    if state.get("pid") is None:
+        return None  # psutil would take None for this very process
     try:
         process = psutil.Process(state["pid"])
         same = abs(process.create_time() - state["pid_started"]) < 1

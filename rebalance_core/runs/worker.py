@@ -23,7 +23,7 @@ QUEUE_POLL = 0.5  # seconds
 
 def execute(workspace: Workspace, run: RunDirectory) -> None:
     """Do the run's job in this process and record how it ended; raises what the job raised."""
-    run.write_state("running", **own_process(), reason=None, started=time.time())
+    run.write_state("running", **own_process(), reason=None, progress=None, started=time.time())
     try:
         with run.beating():
             result = KINDS[run.record["kind"]].job()(workspace, run)
@@ -75,7 +75,7 @@ def turn(workspace: Workspace, run: RunDirectory) -> Iterator[None]:
 def main(path: Path) -> int:
     workspace = Workspace(path.parent.parent)
     run = RunDirectory(path)
-    run.write_state(**own_process())
+    run.write_state("queued", **own_process())
     needs_device = KINDS[run.record["kind"]].device
     try:
         with turn(workspace, run) if needs_device else nullcontext():

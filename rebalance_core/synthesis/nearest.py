@@ -2,15 +2,20 @@
 
 import numpy as np
 
+BLOCK = 256  # real images at once
+
 
 def nearest_images(generated: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (m, H, W, C) and (n, H, W, C) → rows of `real` (m,), distances (m,).
 
     The distance is the root mean square difference of pixels, in gray levels (0 to 255).
     """
-    a = generated.reshape(len(generated), -1).astype(np.float32)
-    b = real.reshape(len(real), -1).astype(np.float32)
-    squared = (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None]
+    # In float64, where sums of squared bytes are exact: a copy lies at 0, not near it.
+    a = generated.reshape(len(generated), -1).astype(np.float64)
+    blocks = []
+    for start in range(0, len(real), BLOCK):
+        b = real[start : start + BLOCK].reshape(-1, a.shape[1]).astype(np.float64)
+        blocks.append((a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None])
+    squared = np.concatenate(blocks, axis=1)
     rows = squared.argmin(axis=1)
-    distances = np.sqrt(np.maximum(squared[np.arange(len(a)), rows], 0) / a.shape[1])
-    return rows, distances
+    return rows, np.sqrt(squared[np.arange(len(a)), rows] / a.shape[1]).astype(np.float32)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from rebalance_core.config import Config
+from rebalance_core.config import Config, Seed
 from rebalance_core.errors import UserError
 from rebalance_core.files import write_bytes, write_json
 from rebalance_core.generators.base import Generator
@@ -25,7 +25,7 @@ class SampleConfig(Config):
     name: str  # of the synthetic set
     count: int = Field(default=1000, ge=1, le=1_000_000)  # images a class (paper 5.1, 5.3)
     classes: tuple[str, ...] = ()  # empty: every class the generator makes
-    seed: int = 0
+    seed: Seed = 0
     sampler: str | None = None  # None: the generator's own
     steps: int | None = Field(default=None, ge=1, le=1000)  # of the sampler
 

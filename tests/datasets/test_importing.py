@@ -1,7 +1,6 @@
 """Zips and folders become datasets with exact counts; what is hostile leaves nothing behind."""
 
 import hashlib
-import os
 import stat
 import struct
 import zipfile
@@ -61,7 +60,8 @@ def take(workspace: Workspace, source: Path | str, name: str = "taken") -> Datas
 
 def leftovers(workspace: Workspace) -> list[str]:
     """Whatever lies in the datasets' folder, hidden or not."""
-    return sorted(os.listdir(workspace.datasets)) if workspace.datasets.exists() else []
+    there = workspace.datasets.exists()
+    return sorted(p.name for p in workspace.datasets.iterdir()) if there else []
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,22 @@ def leftovers(workspace: Workspace) -> list[str]:
         ({f"wrapper/{name}": n for name, n in BARE.items()}, {"train": BARE}),
         ({"cat/2023/may": 2, "cat/2024": 1, "dog": 2}, {"train": BARE}),
         ({"Training/cat": 3, "Training/dog": 2}, {"train": BARE}),
+        ({"valid": 3, "invalid": 2}, {"train": {"invalid": 2, "valid": 3}}),
         (
             {"train/a": 2, "train/b": 1, "valid/a": 1, "valid/b": 3, "test/b": 2},
             {"train": {"a": 2, "b": 1}, "validation": {"a": 1, "b": 3}, "test": {"a": 0, "b": 2}},
         ),
     ],
-    ids=["kaggle", "wrapped kaggle", "bare", "wrapped bare", "deep", "training only", "three"],
+    ids=[
+        "kaggle",
+        "wrapped kaggle",
+        "bare",
+        "wrapped bare",
+        "deep",
+        "training only",
+        "a class valid",
+        "three",
+    ],
 )
 def test_a_zip_and_its_folder_give_the_same_dataset(
     workspace: Workspace,
@@ -104,9 +114,7 @@ def test_the_wrapper_is_no_part_of_the_ids(workspace: Workspace, tmp_path: Path)
     assert inside.catalogue["image"][0] == "Testing/glioma/0.png"
 
 
-def test_another_label_or_byte_is_another_fingerprint(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+def test_another_label_or_byte_is_another_fingerprint(workspace: Workspace, tmp_path: Path) -> None:
     files = folders(BARE)
     moved = {name.replace("cat/2", "dog/2"): data for name, data in files.items()}
     changed = files | {"cat/0.png": png(7)}
@@ -169,7 +177,7 @@ def test_each_size_is_decoded_once_and_cannot_be_written(
     assert np.array_equal(open_dataset(workspace, "taken").array(8), first)
     with pytest.raises(UserError, match=r"An original of dataset taken cannot be read any more"):
         dataset.array(16)
-    assert os.listdir(dataset.path / "arrays") == ["8-pad.npy"]
+    assert [p.name for p in (dataset.path / "arrays").iterdir()] == ["8-pad.npy"]
 
 
 def test_one_unreadable_image_is_listed_and_the_rest_imported(
@@ -342,9 +350,7 @@ def test_a_bad_name_is_refused(workspace: Workspace, name: str) -> None:
     assert leftovers(workspace) == []
 
 
-def test_a_taken_name_is_refused_and_the_dataset_kept(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+def test_a_taken_name_is_refused_and_the_dataset_kept(workspace: Workspace, tmp_path: Path) -> None:
     first = take(workspace, pack(tmp_path / "a.zip", folders(BARE)))
     with pytest.raises(UserError) as told:
         take(workspace, pack(tmp_path / "b.zip", folders(KAGGLE)))
@@ -366,7 +372,9 @@ def test_the_name_of_a_training_set_is_taken_too(workspace: Workspace, tmp_path:
 
 
 def test_an_import_that_is_stopped_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
-    config = ImportConfig(name="x", source=str(pack(tmp_path / "a.zip", folders({"a": 70, "b": 1}))))
+    config = ImportConfig(
+        name="x", source=str(pack(tmp_path / "a.zip", folders({"a": 70, "b": 1})))
+    )
     with pytest.raises(Cancelled):
         import_dataset(workspace, config, MemoryRun(stop_after=1))
     assert leftovers(workspace) == []

@@ -1,6 +1,7 @@
 """Which images everything learns from: exact counts, nested skews, parts that never touch."""
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from rebalance_core.datasets.dataset import Dataset, remove_dataset
 from rebalance_core.datasets.importing import ImportConfig, import_dataset
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
+    Part,
     SetConfig,
     TrainingSet,
     limited_counts,
@@ -172,7 +174,7 @@ def test_the_parts_are_disjoint_and_whole(home: Workspace) -> None:
 def test_a_stronger_skew_keeps_a_subset_of_a_weaker_ones_images(home: Workspace) -> None:
     chain = ["dog=3,owl=2", "step:20", "step:10", "step:4", AS_IT_IS]
     drawn_sets = [set(drawn(home, skew).train) for skew in chain]
-    for stronger, weaker in zip(drawn_sets, drawn_sets[1:], strict=False):
+    for stronger, weaker in pairwise(drawn_sets):
         assert stronger < weaker
 
 
@@ -280,10 +282,10 @@ def test_poses_before_clustering_are_refused(phantom: Dataset, workspace: Worksp
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_is_loaded_in_the_order_of_its_ids(
-    phantom: Dataset, workspace: Workspace, part: str
+    phantom: Dataset, workspace: Workspace, part: Part
 ) -> None:
     made = make_set(workspace, "mine", SetConfig(dataset="phantom", skew="step:10"))
-    loaded = load_part(phantom, made, part, size=16)  # type: ignore[arg-type]
+    loaded = load_part(phantom, made, part, size=16)
     assert loaded.ids == getattr(made, part)
     assert (loaded.images.dtype, loaded.labels.dtype) == (np.uint8, np.int64)
     assert [made.classes[k] for k in loaded.labels] == [i.split("/")[-2] for i in loaded.ids]

@@ -1,11 +1,13 @@
 """Jobs in processes of their own: queued, killed, cancelled, resumed. Nothing is imitated."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +193,21 @@ def test_the_oldest_queued_run_takes_the_device_first(
     assert [worker.wait(PATIENCE) for worker in workers] == [1, 1]
 
 
+def test_a_worker_that_comes_late_is_queued_after_all(
+    workspace: Workspace, device: FileLock
+) -> None:
+    """On a busy machine a process may take longer to start than anybody waits for it."""
+    path = queue(workspace)
+    set_state(path, heartbeat=time.time() - 60)
+    assert view_run(path).status == "interrupted"
+    worker = start_worker(path)
+    try:
+        assert wait(path, waiting).status == "queued"
+    finally:
+        device.release()
+        assert worker.wait(PATIENCE) == 1
+
+
 def test_a_killed_holder_frees_the_device(workspace: Workspace) -> None:
     workspace.runs.mkdir(parents=True)
     script = (
@@ -211,16 +228,16 @@ def test_a_killed_holder_frees_the_device(workspace: Workspace) -> None:
     assert wait(view.path, ended).state["reason"] == NO_SET
 
 
-def test_the_time_left_does_not_count_the_time_in_the_queue(
+def test_a_run_whose_turn_came_says_no_more_that_it_waits(
     workspace: Workspace, device: FileLock
 ) -> None:
+    """Nor may the time that it waited count in the time left."""
     path = queue(workspace)
     worker = start_worker(path)
     wait(path, waiting)
     device.release()
-    ended_view = wait(path, ended)
+    assert not waiting(wait(path, ended))
     assert worker.wait(PATIENCE) == 1
-    assert ended_view.state["progress"] is None  # forgotten when its turn came
 
 
 @pytest.mark.parametrize(
@@ -276,6 +293,24 @@ def test_a_removed_run_is_gone_whole(workspace: Workspace) -> None:
     set_state(gone, status="failed")
     remove_run(workspace, gone.name)
     assert list(workspace.runs.iterdir()) == [kept]
+
+
+def test_runs_are_listed_while_others_are_removed(workspace: Workspace) -> None:
+    """A job in the queue lists the runs twice a second; nobody's cleaning up may end it."""
+    kept = queue(workspace)
+    set_state(kept, status="failed")
+
+    def churn() -> None:
+        for number in range(400):
+            shutil.copytree(kept, workspace.runs / f".{number}")
+            os.rename(workspace.runs / f".{number}", workspace.runs / f"gone-{number}")
+            remove_run(workspace, f"gone-{number}")
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(churn)
+        while not done.done():
+            assert kept.name in [view.id for view in list_runs(workspace)]
+        done.result()
 
 
 def test_a_run_is_found_by_its_id_or_a_part_that_only_it_has(workspace: Workspace) -> None:

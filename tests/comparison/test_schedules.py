@@ -1,0 +1,75 @@
+"""Which epochs see synthetic images, exactly."""
+
+import pytest
+
+from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.schedules import Schedule
+from rebalance_core.config import PRESETS
+from rebalance_core.errors import UserError
+
+
+def synthetic_epochs(text: str, epochs: int) -> list[int]:
+    mask = Schedule.parse(text).mask(epochs)
+    assert len(mask) == epochs
+    return [epoch for epoch, seen in enumerate(mask, start=1) if seen]
+
+
+def real_only_epochs(text: str, epochs: int) -> list[int]:
+    return sorted(set(range(1, epochs + 1)) - set(synthetic_epochs(text, epochs)))
+
+
+def test_always_is_every_epoch() -> None:
+    assert synthetic_epochs("always", 30) == list(range(1, 31))
+
+
+def test_until_is_the_first_epochs() -> None:
+    assert synthetic_epochs("until:10", 30) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert synthetic_epochs("until:1", 30) == [1]
+    assert synthetic_epochs("until:40", 3) == [1, 2, 3]
+
+
+def test_real_every_begins_real_and_repeats() -> None:
+    assert real_only_epochs("real-every:4", 30) == [1, 5, 9, 13, 17, 21, 25, 29]
+    assert real_only_epochs("real-every:2", 7) == [1, 3, 5, 7]
+    assert real_only_epochs("real-every:30", 30) == [1]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_presets_schedules_differ_over_its_epochs(preset: str) -> None:
+    config = CompareConfig.from_preset(preset, set="pets")
+    schedules = [Schedule.parse(text) for text in config.schedules]
+    assert [schedule.kind for schedule in schedules] == ["always", "until", "real-every"]
+    masks = {schedule.mask(config.classifier.epochs) for schedule in schedules}
+    assert len(masks) == 3
+
+
+@pytest.mark.parametrize("text", ["always", "until:10", "real-every:4"])
+def test_a_schedule_is_written_as_it_is_read(text: str) -> None:
+    assert str(Schedule.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("always", "always"),
+        ("until:10", "until epoch 10"),
+        ("real-every:2", "every 2nd epoch real only"),
+        ("real-every:3", "every 3rd epoch real only"),
+        ("real-every:4", "every 4th epoch real only"),
+    ],
+)
+def test_a_schedule_has_words(text: str, words: str) -> None:
+    assert Schedule.parse(text).words == words
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "never", "Always", "always:3", "until", "until:", "until:0", "until:-1", "until:1.5",
+     "until: 5", "real-every:0", "real-every:1", "real-every:x", "pretrain:3"],
+)  # fmt: skip
+def test_a_bad_schedule_is_refused_with_good_ones(text: str) -> None:
+    with pytest.raises(UserError) as told:
+        Schedule.parse(text)
+    assert str(told.value) == (
+        f"Schedule {text!r} is not understood; write always, until:10 or real-every:4."
+    )

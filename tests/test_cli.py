@@ -1,0 +1,294 @@
+"""The command line as a person or a script meets it: processes, stdout, stderr, exit codes."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rebalance_core.images import png_bytes
+from rebalance_core.workspace import HOME_VARIABLE
+
+ROOT = Path(__file__).resolve().parents[1]
+DIGITS = {
+    "train": dict.fromkeys("0123456", 120) | dict.fromkeys("789", 20),
+    "test": dict.fromkeys("0123456789", 45),
+}
+LEFT = dict.fromkeys("0123456", 102) | dict.fromkeys("789", 17)  # 15 % cut for validation
+
+Done = subprocess.CompletedProcess[str]
+
+
+def run(home: Path, *arguments: object, cwd: Path = ROOT) -> Done:
+    environment = {**os.environ, HOME_VARIABLE: str(home), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "rebalance_core", *map(str, arguments)],
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=180,
+    )  # fmt: skip
+
+
+def told(home: Path, *arguments: object, cwd: Path = ROOT) -> dict[str, Any]:
+    """The one JSON object that a command prints, and nothing else."""
+    done = run(home, *arguments, "--json", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    value: dict[str, Any] = json.loads(done.stdout)
+    return value
+
+
+def refused(home: Path, *arguments: object, cwd: Path = ROOT) -> str:
+    """The one sentence on stderr with which a command is refused; stdout stays empty."""
+    done = run(home, *arguments, "--json", cwd=cwd)
+    sentence = done.stderr.strip()
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    return sentence
+
+
+@pytest.fixture(scope="module")
+def added(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A workspace with the digits, and what adding them told."""
+    home = tmp_path_factory.mktemp("home")
+    return home, told(home, "datasets", "add", "digits", "digits")
+
+
+@pytest.fixture(scope="module")
+def home(added: tuple[Path, dict[str, Any]]) -> Path:
+    return added[0]
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+def folder_of(path: Path, files: dict[str, int]) -> Path:
+    """An image folder whose images are of one gray each."""
+    for name, value in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(png_bytes(np.full((8, 8), value, np.uint8)))
+    return path
+
+
+def test_adding_a_dataset_tells_what_it_holds(added: tuple[Path, dict[str, Any]]) -> None:
+    home, value = added
+    assert len(value.pop("fingerprint")) == 64
+    assert value.pop("run").endswith(next((home / "runs").glob("2*")).name)
+    assert value == {
+        "dataset": "digits", "classes": list("0123456789"), "channels": 1, "counts": DIGITS,
+        "unreadable": [], "path": str(home / "datasets" / "digits"),
+    }  # fmt: skip
+
+
+def test_datasets_are_listed_and_shown(home: Path, added: tuple[Path, dict[str, Any]]) -> None:
+    assert told(home, "datasets", "list") == {"datasets": {"digits": DIGITS}}
+    shown = told(home, "datasets", "show", "digits")
+    assert shown["counts"] == DIGITS
+    assert shown["path"] == str(home / "datasets" / "digits")
+
+
+def test_an_empty_workspace_lists_nothing_and_is_not_made(new: Path) -> None:
+    assert told(new, "datasets", "list") == {"datasets": {}}
+    assert told(new, "sets", "list") == {"sets": {}}
+    assert told(new, "runs", "list") == {"runs": []}
+    assert not new.exists()
+
+
+def test_a_person_reads_lines(home: Path) -> None:
+    done = run(home, "datasets", "list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"digits: {json.dumps(DIGITS)}\n"
+
+
+def test_export_writes_the_originals(home: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    value = told(home, "datasets", "export", "digits", "out", cwd=tmp_path)
+    assert value == {"dataset": "digits", "folder": str(target)}
+    files = [p.relative_to(target) for p in target.rglob("*.png")]
+    counts = Counter(p.parts[:2] for p in files)
+    assert counts == {
+        (folder, label): number
+        for folder, split in (("Training", "train"), ("Testing", "test"))
+        for label, number in DIGITS[split].items()
+    }
+    again = refused(home, "datasets", "export", "digits", "out", cwd=tmp_path)
+    assert again == f"out exists already in {tmp_path}; choose another name."
+
+
+def test_a_folder_is_added_by_its_relative_path_and_removed(new: Path, tmp_path: Path) -> None:
+    folder_of(tmp_path / "pets", {"cat/0.png": 1, "cat/1.png": 2, "dog/0.png": 3})
+    value = told(new, "datasets", "add", "pets", "pets", cwd=tmp_path)
+    assert value["counts"] == {"train": {"cat": 2, "dog": 1}}
+    assert told(new, "datasets", "remove", "pets", "--yes") == {"removed": "pets"}
+    assert told(new, "datasets", "list") == {"datasets": {}}
+    assert (tmp_path / "pets" / "cat" / "0.png").exists()
+
+
+def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
+    names = {f"Training/cat/{k}.png": k for k in range(40)}
+    names |= {f"Training/dog/{k}.png": 50 + k for k in range(20)}
+    names |= {f"Testing/{c}/{k}.png": 90 + k for c in ("cat", "dog") for k in range(3)}
+    told(new, "datasets", "add", "pets", folder_of(tmp_path / "pets", names))
+    made = told(new, "sets", "make", "skewed", "pets", "--skew", "step:17", "--seed", 5)
+    assert made == {
+        "set": "skewed", "counts": {"cat": 34, "dog": 2}, "ratio": 17.0,
+        "train": 36, "validation": 9, "test": 6,
+    }  # fmt: skip
+    shown = told(new, "sets", "show", "skewed")
+    assert shown["config"] == {
+        "dataset": "pets", "split": "official", "skew": "step:17", "poses": [], "limit": None,
+        "validation": 0.15, "seed": 5,
+    }  # fmt: skip
+    assert (len(shown["train"]), len(shown["validation"]), len(shown["test"])) == (36, 9, 6)
+    assert told(new, "sets", "list") == {"sets": {"skewed": {"cat": 34, "dog": 2}}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["datasets", "show", "faces"],
+            "There is no dataset 'faces' (there is: digits); add it with `datasets add`.",
+        ),
+        (
+            ["datasets", "add", "digits", "phantom"],
+            "Dataset 'digits' exists already; choose another name or remove it.",
+        ),
+        (
+            ["datasets", "show", "[/red]"],
+            "There is no dataset '[/red]' (there is: digits); add it with `datasets add`.",
+        ),
+        (
+            ["sets", "make", "new", "digits", "--skew", "steep:3"],
+            "Skew 'steep:3' is not understood; write 'as it is', 'step:20', 'long:50' or "
+            "'class=number,class=number'.",
+        ),
+        (
+            ["sets", "make", "digits", "digits"],
+            "'digits' is taken by another training set or dataset; choose another.",
+        ),
+        (
+            ["train", "ddpm", "faces"],
+            "There is no training set or dataset 'faces' (there is: digits).",
+        ),
+        (
+            ["compare", "digits", "--preset", "huge"],
+            "There is no preset 'huge'; choose one of quick, small, paper, strong.",
+        ),
+        (
+            ["compare", "digits", "--preset", "huge", "--set", "epochs=2"],
+            "There is no preset 'huge'; choose one of quick, small, paper, strong.",
+        ),
+        (
+            ["study", "digits", "--preset", "huge"],
+            "There is no preset 'huge'; choose one of quick, small, paper, strong.",
+        ),
+        (
+            ["compare", "digits", "--arms", "none,ddpm"],
+            "There are no images of ddpm for training set digits; run `train ddpm digits`, then "
+            "`sample`.",
+        ),
+        (
+            ["compare", "digits", "--arms", "none", "--schedules", "until:9,always"],
+            "Two of the schedules until:9, always are the same over 8 epochs; leave one out or "
+            "train longer.",
+        ),
+        (
+            ["compare", "digits", "--arms", "none", "--seeds", "0,one"],
+            "seeds.1='one' does not fit CompareConfig: Input should be a valid integer, unable to "
+            "parse string as an integer.",
+        ),
+        (["poses", "faces"], "There is no dataset 'faces' (there is: digits); add it with "
+         "`datasets add`."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_sentence_before_any_work(
+    home: Path, arguments: list[str], sentence: str
+) -> None:
+    runs = sorted((home / "runs").iterdir())
+    assert refused(home, *arguments) == sentence
+    assert sorted((home / "runs").iterdir()) == runs
+    assert not (home / "sets").exists() or not list((home / "sets").iterdir())
+
+
+def test_a_missing_path_is_looked_for_where_the_person_stands(new: Path, tmp_path: Path) -> None:
+    """`tests` lies in the repository, where the worker runs, but not here."""
+    sentence = refused(new, "datasets", "add", "pets", "tests", cwd=tmp_path)
+    assert f"{tmp_path / 'tests'} does not exist; name a zip, a folder, or one of" in sentence
+    assert told(new, "datasets", "list") == {"datasets": {}}
+
+
+def test_a_word_that_is_no_command_is_a_usage_error(new: Path) -> None:
+    done = run(new, "datasets", "ad")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command 'ad'" in done.stderr
+
+
+def test_runs_are_listed_shown_and_removed(new: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.zip"
+    sentence = f"{missing} does not exist; name a zip, a folder, or one of phantom, digits."
+    failed = refused(new, "datasets", "add", "pets", missing)
+    (listed,) = told(new, "runs", "list")["runs"]
+    assert failed == f"Run {listed['run']} failed: {sentence}"
+    about = {k: listed[k] for k in ("kind", "name", "status", "reason")}
+    assert about == {
+        "kind": "import", "name": "import pets", "status": "failed", "reason": sentence,
+    }  # fmt: skip
+    shown = told(new, "runs", "show", listed["run"][-4:])
+    assert shown["config"]["source"] == str(missing)
+    assert (shown["last"], shown["result"]) == ([], {})
+    log = run(new, "runs", "log", listed["run"])
+    assert (log.returncode, log.stdout) == (0, f"{sentence}\n")
+    assert refused(new, "runs", "cancel", listed["run"]) == (
+        f"Run {listed['run']} is failed; there is nothing to cancel."
+    )
+    assert told(new, "runs", "remove", listed["run"], "--yes") == {"removed": listed["run"]}
+    assert refused(new, "runs", "show", listed["run"]) == (
+        f"no run named {listed['run']!r} in {new / 'runs'}; `runs list` shows them."
+    )
+
+
+def test_the_rebalanced_set_of_the_baseline_is_the_training_set(home: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    value = told(home, "rebalance", "digits", "none", target)
+    assert value == {
+        "folder": str(target), "counts": LEFT, "real": LEFT, "added": {}, "synthetic": None,
+    }  # fmt: skip
+    about = json.loads((target / "manifest.json").read_text())
+    assert (about["training_set"], about["arm"], about["counts"]) == ("digits", "none", LEFT)
+    with (target / "manifest.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert Counter(line["class"] for line in lines) == LEFT
+    assert {line["kind"] for line in lines} == {"real"}
+    originals = home / "datasets" / "digits" / "originals"
+    for line in lines:
+        assert (target / line["file"]).read_bytes() == (originals / line["source"]).read_bytes()
+    assert {line["file"] for line in lines} == {
+        str(path.relative_to(target)) for path in target.rglob("*.png")
+    }
+
+
+def test_files_of_one_name_stay_apart_in_the_rebalanced_set(new: Path, tmp_path: Path) -> None:
+    """`cat/a/b.png` and `cat/a_b.png` are two images."""
+    names = {f"cat/{a}{between}b.png": ord(a) for a in "1234" for between in "/_"}
+    names |= {f"dog/{k}.png": 50 + k for k in range(6)}
+    told(new, "datasets", "add", "pets", folder_of(tmp_path / "pets", names))
+    value = told(new, "rebalance", "pets", "none", tmp_path / "out")
+    written = [p.relative_to(tmp_path / "out").parts[0] for p in tmp_path.glob("out/**/*.png")]
+    assert value["counts"] == Counter(written) == {"cat": 5, "dog": 4}
+
+
+def test_the_doctor_finds_nothing_to_mend(new: Path) -> None:
+    value = told(new, "doctor")
+    assert (value["ok"], value["problems"]) == (True, [])
+    assert value["workspace"] == str(new)
+    assert None not in value["versions"].values()
+    assert value["cores"] == os.cpu_count()
