@@ -146,7 +146,7 @@ def _results(view: RunView) -> None:
     if results["preset"] == "quick":
         st.caption("A demonstration at 32 px with few images and epochs, not a finding.")
     st.subheader("Table")
-    st.dataframe(pd.DataFrame(table(results["results"])), hide_index=True)
+    st.table(pd.DataFrame(table(results["results"])).set_index("Arm"))
     st.caption(
         "Percent on the test split at the epoch that validation chose; the difference is paired by "
         "seed, in points of macro-F1. The last columns are the paper's kind of figure (best epoch "

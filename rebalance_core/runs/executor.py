@@ -21,6 +21,9 @@ from rebalance_core.runs.run import LIVE, RunDirectory, Status, create_run, find
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 CANCEL_GRACE = 30.0  # seconds a run has to checkpoint before it is terminated, then killed
+# Threads that spin for long at every barrier stand still as soon as a browser wants a core; with
+# short spins a step loses little (benchmarks/busy_neighbour.py).
+SPIN = {"GOMP_SPINCOUNT": "5000"}
 START_GRACE = 20.0  # seconds a queued run may have no process yet
 
 Job = Callable[[Workspace, RunDirectory], Mapping[str, Any]]
@@ -173,10 +176,8 @@ def remove_run(workspace: Workspace, run_id: str) -> None:
 
 
 def _spawn(workspace: Workspace, path: Path) -> None:
-    # Threads that spin for long at every barrier stand still as soon as a browser wants a core:
-    # a training step then took 14 times as long; with a short spin, 3 times.
     environment = {
-        "GOMP_SPINCOUNT": "5000",
+        **SPIN,
         **os.environ,
         HOME_VARIABLE: str(workspace.root),
         "PYTHONUNBUFFERED": "1",
