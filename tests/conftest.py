@@ -22,3 +22,10 @@ def phantom(workspace: Workspace) -> Dataset:
     """A phantom of 120 images: 90 training (11/11/57/11), 30 test."""
     config = ImportConfig(name="phantom", source="phantom", count=120, size=32)
     return import_dataset(workspace, config, MemoryRun())
+
+SLOW = ("test_chaos", "test_pages", "test_study", "test_phantom_band", "browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests run first, browser tests last; the order is otherwise kept."""
+    items.sort(key=lambda item: next((n for n, s in enumerate(SLOW, 1) if s in item.nodeid), 0))
