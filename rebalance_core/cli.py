@@ -378,11 +378,17 @@ def runs_show(run_id: str, as_json: Json = False) -> None:
 
 
 @runs.command("log")
-def runs_log(run_id: str, lines: Annotated[int, typer.Option(min=1)] = 50) -> None:
+def runs_log(
+    run_id: str, lines: Annotated[int, typer.Option(min=1)] = 50, as_json: Json = False
+) -> None:
     """The end of a run's log."""
     path = find_run(Workspace.here(), run_id) / "log.txt"
     text = path.read_text(errors="replace") if path.exists() else ""
-    print("\n".join(text.splitlines()[-lines:]))
+    tail = text.splitlines()[-lines:]
+    if as_json:
+        say({"run": path.parent.name, "log": tail}, True)
+    else:
+        print("\n".join(tail))
 
 
 @runs.command("cancel")

@@ -4,6 +4,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from rebalance_core.comparison.configs import ARMS, BASELINE, ArmName
+from rebalance_core.comparison.schedules import Schedule
+
 # Okabe and Ito's palette, safe for colour-blind readers; dark enough on white, light on black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F")
 DASHES = {"always": "solid", "until": "dash", "real-every": "dot"}
@@ -80,6 +83,7 @@ def cluster_scatter(x: Any, y: Any, names: Any, ids: Any) -> go.Figure:
 def loss_curves(metrics: list[dict[str, Any]], names: list[str]) -> go.Figure:
     """Each named number over the steps it was logged at."""
     figure = _figure(320, "step", "")
+    figure.update_layout(showlegend=True)
     for number, name in enumerate(names):
         points = [(m["step"], m[name]) for m in metrics if name in m]
         figure.add_scatter(
@@ -105,15 +109,14 @@ def loss_groups(metrics: list[dict[str, Any]]) -> list[list[str]]:
 def comparison_curves(lines: list[dict[str, Any]], metric: str) -> go.Figure:
     """One curve an arm and schedule (mean over seeds), with a band from least to most."""
     figure = _figure(420, "epoch", METRICS.get(metric, metric))
-    groups: dict[tuple[str, str], dict[int, list[float]]] = {}
+    groups: dict[tuple[ArmName, str], dict[int, list[float]]] = {}
     for line in lines:
         epochs = groups.setdefault((line["arm"], line["schedule"]), {})
         epochs.setdefault(line["epoch"], []).append(line[metric])
-    arms = list(dict.fromkeys(arm for arm, _ in groups))
-    for (arm, schedule), epochs in groups.items():
+    for (arm, schedule), epochs in sorted(groups.items(), key=lambda g: ARMS.index(g[0][0])):
         xs = sorted(epochs)
-        colour = COLOURS[arms.index(arm) % len(COLOURS)]
-        name = arm if arm == "none" else f"{arm}, {schedule}"
+        colour = COLOURS[ARMS.index(arm) % len(COLOURS)]
+        name = arm if arm == BASELINE else f"{arm}, {Schedule.parse(schedule).words}"
         if any(len(epochs[e]) > 1 for e in xs):
             figure.add_scatter(
                 x=[*xs, *xs[::-1]],

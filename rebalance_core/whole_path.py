@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from rebalance_core.comparison.amounts import capped, resolve_amount
 from rebalance_core.comparison.configs import BASELINE, CompareConfig
+from rebalance_core.comparison.study import planned
 from rebalance_core.config import Config, EachOnce, Seed
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.importing import BUILT_IN, ImportConfig
@@ -57,7 +57,7 @@ def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     steps.child("poses", PosesConfig(dataset=dataset.name))
     compare = CompareConfig.from_preset(config.preset, set=chosen.name, seeds=config.seeds)
     minority = tuple(chosen.minority or chosen.classes)
-    plan = capped(resolve_amount(compare.amount, chosen.counts, list(minority)), compare.cap)
+    plan = planned(compare, chosen)
     synthetic = {}
     for arm in (a for a in compare.arms if a != BASELINE):
         trained = steps.child("train", TrainConfig.make(arm, chosen.name, config.preset), arm)

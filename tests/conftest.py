@@ -23,6 +23,7 @@ def phantom(workspace: Workspace) -> Dataset:
     config = ImportConfig(name="phantom", source="phantom", count=120, size=32)
     return import_dataset(workspace, config, MemoryRun())
 
+
 SLOW = ("test_chaos", "test_pages", "test_study", "test_phantom_band", "browser")
 
 

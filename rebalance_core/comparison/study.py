@@ -48,14 +48,23 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def planned(config: CompareConfig, chosen: TrainingSet) -> dict[str, int]:
+    """{class: images added}; in a balanced set, which has no minority, every class counts."""
+    minority = chosen.minority or list(chosen.classes)
+    plan = capped(resolve_amount(config.amount, chosen.counts, minority), config.cap)
+    if not any(plan.values()) and set(config.arms) != {BASELINE}:
+        raise UserError(
+            f"Amount {config.amount} adds no image to training set {chosen.name}, whose classes "
+            "are balanced; impose a skew, or name a number of images."
+        )
+    return plan
+
+
 def resolve_cells(
     config: CompareConfig, chosen: TrainingSet, sets: Mapping[str, SyntheticSet]
 ) -> list[Cell]:
     """Every cell, seeds outermost; the baseline once a seed. Raises UserError before any work."""
-    plan = capped(
-        resolve_amount(config.amount, chosen.counts, chosen.minority or list(chosen.classes)),
-        config.cap,
-    )  # a balanced set has no minority: each of its classes gets images
+    plan = planned(config, chosen)
     schedules = [Schedule.parse(text) for text in config.schedules]
     masks = [schedule.mask(config.classifier.epochs) for schedule in schedules]
     if len(set(masks)) != len(masks):

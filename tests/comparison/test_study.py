@@ -10,7 +10,7 @@ import pytest
 from rebalance_core.comparison.classifier import epoch_order
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.comparison.rebalanced import write_rebalanced
-from rebalance_core.comparison.study import check_compare, compare_job
+from rebalance_core.comparison.study import check_compare, compare_job, planned
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.training_set import SetConfig, make_set, open_set
 from rebalance_core.errors import UserError
@@ -140,6 +140,17 @@ def test_what_cannot_be_compared_is_refused_before_any_work(ready: Workspace) ->
         "saw .* images outside training set rare",
         set="rare", synthetic={"bagan-gp": "phantom-bagan-gp", "ddpm": "phantom-ddpm"},
     )  # fmt: skip
+
+
+def test_a_balanced_set_needs_a_number_of_images(ready: Workspace) -> None:
+    counts = open_set(ready, "phantom").counts
+    even = make_set(ready, "even", SetConfig(dataset="phantom", skew=f"notumor={counts['glioma']}"))
+    assert even.minority == []
+    config = CompareConfig.from_preset("quick", set="even", amount="1.0")
+    with pytest.raises(UserError, match=r"Amount 1\.0 adds no image to training set even"):
+        planned(config, even)
+    numbered = CompareConfig.from_preset("quick", set="even", amount="5")
+    assert planned(numbered, even) == dict.fromkeys(even.classes, 5)
 
 
 def test_rebalanced_set_holds_real_and_generated_images(ready: Workspace, tmp_path: Path) -> None:
