@@ -8,7 +8,7 @@ from pages.parts.choose import choose, remember
 from pages.parts.frame import link, show
 from pages.parts.live import act, latest, watch
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset, remove_dataset
-from rebalance_core.datasets.importing import ImportConfig
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
     SetConfig,

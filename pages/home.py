@@ -5,7 +5,7 @@ import streamlit as st
 from pages.parts.frame import PAGES, link, show
 from pages.parts.live import act, progress_text
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
-from rebalance_core.datasets.importing import ImportConfig
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.poses.clustering import has_clustering
 from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.synthesis.synthetic_set import list_synthetic

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.config import Config, parse_changes
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset, remove_dataset
-from rebalance_core.datasets.importing import BUILT_IN, ImportConfig
+from rebalance_core.datasets.importing import BUILT_IN
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
     SetConfig,

@@ -72,6 +72,13 @@ def folder_aside(target: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder at once: renamed aside first, so that no half of it is ever seen."""
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=".removed."))
+    os.replace(path, aside / path.name)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def replace_folder(aside: Path, target: Path) -> None:
     """Put the finished folder `aside` where `target` is or was (same file system)."""
     if target.exists():

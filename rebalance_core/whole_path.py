@@ -10,7 +10,8 @@ from rebalance_core.comparison.configs import BASELINE, CompareConfig
 from rebalance_core.comparison.study import planned
 from rebalance_core.config import Config, EachOnce, Seed
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
-from rebalance_core.datasets.importing import BUILT_IN, ImportConfig
+from rebalance_core.datasets.importing import BUILT_IN
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
     SetConfig,

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.importing import ImportConfig, import_dataset
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.config import PRESETS, Config, parse_changes
-from rebalance_core.datasets.importing import ImportConfig
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import SetConfig
 from rebalance_core.errors import UserError
 from rebalance_core.generators.configs import BaganConfig, DdpmConfig

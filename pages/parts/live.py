@@ -55,7 +55,7 @@ def _status(view: RunView) -> None:
             st.progress(view.progress["fraction"], text=progress_text(view))
         elif view.state.get("reason"):
             told = f"{view.name}: {view.state['reason']}"
-            st.error(told) if view.status == "failed" else st.warning(told)
+            (st.error if view.status == "failed" else st.warning)(told)
     with right:
         if view.live and st.button("Cancel", key=f"cancel {view.id}", disabled=view.stopping):
             act(lambda: cancel(workspace, view.id))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from rebalance_core.datasets.importing import ImportConfig, SourceFile
 from rebalance_core.datasets.phantom import CLASSES, POSES, make_phantom
+from rebalance_core.datasets.source import ImportConfig, SourceFile
 from rebalance_core.errors import UserError
 from rebalance_core.images import png_bytes
 

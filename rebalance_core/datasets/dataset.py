@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json
+from rebalance_core.files import read_json, remove_folder
 from rebalance_core.images import fit_square, open_image
 from rebalance_core.workspace import Workspace, list_names
 
@@ -127,8 +127,4 @@ def open_dataset(workspace: Workspace, name: str) -> Dataset:
 
 
 def remove_dataset(workspace: Workspace, name: str) -> None:
-    """Remove the dataset at once: renamed aside first, so that no half of it is ever seen."""
-    dataset = open_dataset(workspace, name)
-    aside = Path(tempfile.mkdtemp(dir=workspace.datasets, prefix=".removed."))
-    os.replace(dataset.path, aside / name)
-    shutil.rmtree(aside, ignore_errors=True)
+    remove_folder(open_dataset(workspace, name).path)

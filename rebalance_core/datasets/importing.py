@@ -10,14 +10,13 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
-from rebalance_core.config import Config, Seed
 from rebalance_core.datasets.dataset import Dataset, fingerprint, open_dataset
+from rebalance_core.datasets.source import ImportConfig, SourceFile
 from rebalance_core.errors import UserError
 from rebalance_core.files import folder_aside, write_json
 from rebalance_core.images import IMAGE_SUFFIXES, is_gray, open_image
@@ -34,27 +33,6 @@ MAX_FILES = 500_000
 MAX_UNPACKED = 64 * 2**30  # bytes
 MAX_RATIO = 200  # unpacked : packed, of one file of over a megabyte
 GRAY_SHARE = 0.99  # of the images must be gray for the dataset to be kept gray
-
-
-class ImportConfig(Config):
-    """What to import, and how many images a built-in makes."""
-
-    name: str
-    source: str  # phantom | digits | path of a zip or folder in Kaggle's layout
-    count: int = 1000  # images of the phantom, training and test together
-    size: int = 128  # px, of the phantom
-    seed: Seed = 0  # of the phantom
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One image to come: its id, its label, and how to read its bytes."""
-
-    image: str
-    label: str
-    split: str
-    read: Callable[[], bytes]
-    pose: str = ""
 
 
 def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Dataset:

@@ -1,7 +1,6 @@
 """The local executor: a detached process per job, a lock per device as the queue."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import psutil
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, write_json
+from rebalance_core.files import read_json, remove_folder, write_json
 from rebalance_core.runs.run import LIVE, RunDirectory, Status, create_run, find_run
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
@@ -170,9 +169,7 @@ def remove_run(workspace: Workspace, run_id: str) -> None:
     view = view_run(find_run(workspace, run_id))
     if view.live:
         raise UserError(f"Run {view.id} is {view.status}; cancel it first.")
-    aside = workspace.runs / f".removed-{view.id}"
-    os.replace(view.path, aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    remove_folder(view.path)
 
 
 def _spawn(workspace: Workspace, path: Path) -> None:

@@ -1,8 +1,5 @@
 """Generated images as a plain image folder with `provenance.json`."""
 
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +10,7 @@ from PIL import Image
 
 from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json
+from rebalance_core.files import read_json, remove_folder
 from rebalance_core.workspace import Workspace, list_names
 
 
@@ -102,7 +99,4 @@ def synthetic_for(workspace: Workspace, chosen: TrainingSet, kind: str) -> Synth
 
 
 def remove_synthetic(workspace: Workspace, name: str) -> None:
-    found = open_synthetic(workspace, name)
-    aside = Path(tempfile.mkdtemp(dir=workspace.synthetic, prefix=".removed."))
-    os.replace(found.path, aside / name)
-    shutil.rmtree(aside, ignore_errors=True)
+    remove_folder(open_synthetic(workspace, name).path)

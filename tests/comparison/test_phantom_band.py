@@ -2,7 +2,8 @@
 
 from rebalance_core.comparison.classifier import CellData, train_classifier
 from rebalance_core.comparison.configs import ClassifierConfig, CompareConfig
-from rebalance_core.datasets.importing import ImportConfig, import_dataset
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import SetConfig, load_part, resolve_set
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.whole_path import QUICK_LIMIT

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset, remove_dataset
-from rebalance_core.datasets.importing import ImportConfig, import_dataset, import_job
+from rebalance_core.datasets.importing import import_dataset, import_job
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import SetConfig, make_set
 from rebalance_core.errors import UserError
 from rebalance_core.images import png_bytes

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rebalance_core.datasets.dataset import Dataset, remove_dataset
-from rebalance_core.datasets.importing import ImportConfig, import_dataset
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
     Part,

@@ -10,7 +10,8 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.importing import ImportConfig, import_dataset
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import SetConfig, resolve_set
 from rebalance_core.errors import UserError
 from rebalance_core.images import png_bytes

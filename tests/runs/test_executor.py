@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
-from rebalance_core.datasets.importing import ImportConfig
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.files import read_json, write_json
 from rebalance_core.runs.executor import (
