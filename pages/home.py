@@ -45,7 +45,7 @@ def draw(workspace: Workspace) -> None:
     st.subheader("The way")
     for number, (name, what) in enumerate(STEPS.items(), start=1):
         with st.container(border=True):
-            left, middle, right = st.columns([2, 5, 3], vertical_alignment="center")
+            left, middle, right = st.columns([3, 5, 3], vertical_alignment="center")
             with left:
                 link(name, f"{number}. {PAGES[name][0]}")
             middle.markdown(what)

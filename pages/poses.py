@@ -31,7 +31,7 @@ def draw(workspace: Workspace) -> None:
     dataset = open_dataset(workspace, choose("Dataset", names, "dataset"))
     newest = latest(workspace, "poses", lambda v: v.config["dataset"] == dataset.name)
     busy = newest is not None and newest.live
-    left, right = st.columns([1, 3], vertical_alignment="bottom")
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
     by_hand = left.toggle("Set k by hand", help="Otherwise the elbow of all classes decides.")
     k = right.slider("Clusters k in every class", 2, 10, 3, disabled=not by_hand)
     if st.button("Cluster by pose", type="primary", disabled=busy):
