@@ -14,7 +14,7 @@ from rebalance_core.comparison.configs import ARMS, BASELINE, CompareConfig
 from rebalance_core.comparison.rebalanced import plan_rebalanced, zip_rebalanced
 from rebalance_core.comparison.results import table
 from rebalance_core.comparison.schedules import Schedule
-from rebalance_core.comparison.study import Cell, check_compare
+from rebalance_core.comparison.study import Cell, check_compare, live_curves
 from rebalance_core.config import PRESETS
 from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.errors import UserError
@@ -132,7 +132,7 @@ def _submit(workspace: Workspace, config: CompareConfig) -> None:
 
 
 def _curves(view: RunView, metric: str) -> None:
-    lines = [m for m in read_metrics(view.path) if "cell" in m]
+    lines = live_curves(read_metrics(view.path))
     if not lines:
         return
     st.markdown(f"Last step **{lines[-1]['step']}**")

@@ -8,7 +8,6 @@ from pydantic import Field
 from rebalance_core.config import Config, EachOnce, Precision, Seed
 
 BASELINE = "none"
-GENERATED = ("bagan-gp", "ddpm")  # arms whose images a generator makes
 ArmName = Literal["none", "bagan-gp", "ddpm"]
 ARMS: tuple[ArmName, ...] = ("none", "bagan-gp", "ddpm")
 

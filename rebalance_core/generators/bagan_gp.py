@@ -61,8 +61,6 @@ def gradient_penalty(
 
 
 class BaganGenerator(Generator):
-    config_class = BaganConfig
-
     def __init__(self, model: BaganGP) -> None:
         self.model = model.eval()
         self.classes = tuple(model.classes)

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
-from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset, Progress
 from rebalance_core.datasets.training_set import Images, TrainingSet, load_part
 from rebalance_core.errors import UserError
@@ -44,7 +43,6 @@ def load_training_data(
 class Generator(ABC):
     """A trained generator. `classes` are those it can sample."""
 
-    config_class: ClassVar[type[Config]]
     classes: tuple[str, ...]
     size: int
     channels: int

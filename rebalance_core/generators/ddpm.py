@@ -84,8 +84,6 @@ def denoise(
 
 
 class DdpmGenerator(Generator):
-    config_class = DdpmConfig
-
     def __init__(self, unets: dict[str, UNet2DModel], config: DdpmConfig) -> None:
         self.unets = {label: unet.eval() for label, unet in unets.items()}
         self.classes = tuple(unets)
