@@ -38,7 +38,7 @@ def add_dataset(workspace: Workspace) -> None:
     with path:
         st.caption(f"A zip, a folder or a CSV. {LAYOUT}")
         source = st.text_input("Path on this machine")
-        name = st.text_input("Name", Path(source).stem if source else "", key="name of path")
+        name = _name("path", Path(source).stem if source else "")
         _limits_then_add(workspace, "add path", name, lambda: source, ready=bool(source and name))
     with kaggle:
         st.markdown(
@@ -71,12 +71,20 @@ def _built_in(workspace: Workspace) -> None:
 def _dropped(workspace: Workspace, files: list[Any], key: str) -> None:
     first = Path(files[0].name) if files else Path()
     stem = first.parts[0] if len(first.parts) > 1 else first.stem
-    name = st.text_input("Name", stem if files else "", key=f"name of {key} {stem} {len(files)}")
+    name = _name(key, stem)
 
     def keep() -> str:
         return keep_upload(workspace, [(file.name, file) for file in files])
 
-    _limits_then_add(workspace, f"add {key} {len(files)}", name, keep, ready=bool(files and name))
+    _limits_then_add(workspace, f"add {key}", name, keep, ready=bool(files and name))
+
+
+def _name(kind: str, suggestion: str) -> str:
+    """A field for the dataset's name, filled in anew when what is suggested changes."""
+    key = f"name of {kind}"
+    if st.session_state.get(f"suggested {key}") != suggestion:
+        st.session_state[f"suggested {key}"] = st.session_state[key] = suggestion
+    return st.text_input("Name", key=key)
 
 
 def _limits_then_add(

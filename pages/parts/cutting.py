@@ -150,8 +150,8 @@ def _counts(dataset: Dataset, before: TrainingSet) -> str:
 
 def _save(workspace: Workspace, config: SetConfig) -> None:
     skew = "" if config.skew == AS_IT_IS else f"-{config.skew}"
-    clean = "-clean" if config.split == "clean" else ""
-    suggestion = f"{config.dataset}{clean}{skew}".replace(":", "").replace("=", "")
+    split = "" if config.split == "official" and skew else f"-{config.split}"
+    suggestion = f"{config.dataset}{split}{skew}".replace(":", "").replace("=", "")
     name = st.text_input("Name of the training set", suggestion.replace(",", "-")[:64])
     if st.button("Save training set", type="primary"):
         act(lambda: (make_set(workspace, name, config), st.toast(f"Saved {name}.")))

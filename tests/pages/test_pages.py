@@ -105,8 +105,8 @@ def test_page_shows_the_work_done(name: str, at_work: Workspace) -> None:
 
 def test_training_set_is_saved_with_its_skew(at_work: Workspace) -> None:
     app = opened("data")
-    app.radio[-1].set_value("step").run()
-    app.slider[0].set_value(5).run()
+    app.radio(key="skew").set_value("step").run()
+    app.slider(key="rho").set_value(5).run()
     assert "p-step5" in [t.value for t in app.text_input]
     button = next(b for b in app.button if b.label == "Save training set")
     button.click().run()
