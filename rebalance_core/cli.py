@@ -77,6 +77,13 @@ def _refuse(sentence: str) -> NoReturn:
     sys.exit(2)
 
 
+def confirm(question: str) -> None:
+    """Ask on stderr, so that stdout holds the result and nothing else."""
+    typer.echo(f"{question} [y/N]: ", nl=False, err=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise typer.Abort
+
+
 def say(value: Mapping[str, Any], as_json: bool) -> None:
     """The result on stdout: one JSON object, or lines for a person."""
     if as_json:
@@ -208,7 +215,7 @@ def datasets_remove(
     if not yes:
         left = dependents(workspace, name).words
         told = f" What depends on it stays but cannot be continued: {left}." if left else ""
-        typer.confirm(f"Remove dataset {name} with all its images?{told}", abort=True, err=True)
+        confirm(f"Remove dataset {name} with all its images?{told}")
     say({"removed": name, "left": remove_with_warning(workspace, name).words}, as_json)
 
 
@@ -453,7 +460,7 @@ def runs_remove(run_id: str, yes: Annotated[bool, typer.Option("--yes")] = False
     workspace = Workspace.here()
     view = view_run(find_run(workspace, run_id))
     if not yes:
-        typer.confirm(f"Remove run {view.id} ({view.name})?", abort=True, err=True)
+        confirm(f"Remove run {view.id} ({view.name})?")
     remove_run(workspace, view.id)
     say({"removed": view.id}, as_json)
 

@@ -19,7 +19,7 @@ def open_dicom(data: bytes, check_pixels: Callable[[int, int], None]) -> Image.I
     mode L or RGB. Raises ValueError where that cannot be done."""
     try:
         from pydicom import dcmread
-        from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+        from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
         from pydicom.pixels.utils import pixel_array
     except ImportError as error:
         raise ValueError(MISSING) from error
@@ -31,6 +31,9 @@ def open_dicom(data: bytes, check_pixels: Callable[[int, int], None]) -> Image.I
         return Image.fromarray(np.ascontiguousarray(pixels.astype(np.uint8)))
     values = apply_voi_lut(apply_modality_lut(pixels, full), full).astype(np.float32)
     low, high = float(values.min()), float(values.max())
+    if "WindowWidth" in full and "VOILUTSequence" not in full:
+        # The window's ends, also where this image doesn't reach them: slices keep one scale.
+        low, high = apply_windowing(np.array([-1e9, 1e9]), full).tolist()
     scaled = (values - low) * (255.0 / max(high - low, 1e-6))
     if full.get("PhotometricInterpretation") == "MONOCHROME1":
         scaled = 255.0 - scaled

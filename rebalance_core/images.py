@@ -42,7 +42,10 @@ def _decode(data: bytes | Path) -> tuple[Image.Image, str]:
         raise ValueError("the file is empty")
     if is_dicom(data):
         return open_dicom(data, _check_pixels), "DICOM"
-    image = Image.open(io.BytesIO(data))
+    try:
+        image = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:  # Pillow's limit is higher, so ours is passed too
+        raise ValueError(f"it has more than {MAX_PIXELS} pixels") from error
     _check_pixels(*image.size)
     stored = image.mode
     image.load()

@@ -25,7 +25,15 @@ def phantom(workspace: Workspace) -> Dataset:
     return import_dataset(workspace, config, MemoryRun())
 
 
-SLOW = ("test_chaos", "test_pages", "test_study", "test_phantom_band", "browser")
+SLOW = (
+    "test_bad_input",
+    "test_killed_import",
+    "test_chaos",
+    "test_pages",
+    "test_study",
+    "test_phantom_band",
+    "browser",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

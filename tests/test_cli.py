@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.images import png_bytes
-from rebalance_core.workspace import HOME_VARIABLE
+from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = {
@@ -81,9 +82,16 @@ def test_adding_a_dataset_tells_what_it_holds(added: tuple[Path, dict[str, Any]]
     home, value = added
     assert len(value.pop("fingerprint")) == 64
     assert value.pop("run").endswith(next((home / "runs").glob("2*")).name)
+    assert list(value.pop("brightness")) == list(value.pop("forms")) == list("0123456789")
+    near = ("largest", "near", "test_images_near")
+    found = {k: v for k, v in value.pop("duplicates").items() if not k.startswith(near)}
+    assert found == {
+        "identical_groups": 0, "identical_files": 0, "redundant_files": 0,
+        "test_images_identical_to_training": 0, "label_conflicts": 0,
+    }  # fmt: skip
     assert value == {
         "dataset": "digits", "classes": list("0123456789"), "channels": 1, "counts": DIGITS,
-        "unreadable": [], "path": str(home / "datasets" / "digits"),
+        "imbalance_ratio": 6.0, "unreadable": [], "path": str(home / "datasets" / "digits"),
     }  # fmt: skip
 
 
@@ -123,10 +131,11 @@ def test_export_writes_the_originals(home: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_is_added_by_its_relative_path_and_removed(new: Path, tmp_path: Path) -> None:
-    folder_of(tmp_path / "pets", {"cat/0.png": 1, "cat/1.png": 2, "dog/0.png": 3})
+    folder_of(tmp_path / "pets", {"cat/0.png": 1, "cat/1.png": 2, "dog/0.png": 3, "dog/1.png": 4})
     value = told(new, "datasets", "add", "pets", "pets", cwd=tmp_path)
-    assert value["counts"] == {"train": {"cat": 2, "dog": 1}}
-    assert told(new, "datasets", "remove", "pets", "--yes") == {"removed": "pets"}
+    assert value["counts"] == {"train": {"cat": 2, "dog": 2}}
+    removed = told(new, "datasets", "remove", "pets", "--yes")
+    assert removed == {"removed": "pets", "left": ""}
     assert told(new, "datasets", "list") == {"datasets": {}}
     assert (tmp_path / "pets" / "cat" / "0.png").exists()
 
@@ -138,13 +147,13 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
     told(new, "datasets", "add", "pets", folder_of(tmp_path / "pets", names))
     made = told(new, "sets", "make", "skewed", "pets", "--skew", "step:17", "--seed", 5)
     assert made == {
-        "set": "skewed", "counts": {"cat": 34, "dog": 2}, "ratio": 17.0,
-        "train": 36, "validation": 9, "test": 6,
+        "set": "skewed", "split": "official", "counts": {"cat": 34, "dog": 2}, "ratio": 17.0,
+        "train": 36, "validation": 9, "test": 6, "dropped": {},
     }  # fmt: skip
     shown = told(new, "sets", "show", "skewed")
     assert shown["config"] == {
-        "dataset": "pets", "split": "official", "skew": "step:17", "poses": [], "limit": None,
-        "validation": 0.15, "seed": 5,
+        "dataset": "pets", "split": "official", "difference": 0.16, "skew": "step:17",
+        "poses": [], "limit": None, "validation": 0.15, "fit": "pad", "seed": 5,
     }  # fmt: skip
     assert (len(shown["train"]), len(shown["validation"]), len(shown["test"])) == (36, 9, 6)
     assert told(new, "sets", "list") == {"sets": {"skewed": {"cat": 34, "dog": 2}}}
@@ -222,7 +231,9 @@ def test_what_cannot_be_done_is_one_sentence_before_any_work(
 def test_a_missing_path_is_looked_for_where_the_person_stands(new: Path, tmp_path: Path) -> None:
     """`tests` lies in the repository, where the worker runs, but not here."""
     sentence = refused(new, "datasets", "add", "pets", "tests", cwd=tmp_path)
-    assert f"{tmp_path / 'tests'} does not exist; name a zip, a folder, or one of" in sentence
+    assert (
+        f"{tmp_path / 'tests'} does not exist; name a zip, a folder, a CSV, or one of" in sentence
+    )
     assert told(new, "datasets", "list") == {"datasets": {}}
 
 
@@ -234,7 +245,9 @@ def test_a_word_that_is_no_command_is_a_usage_error(new: Path) -> None:
 
 def test_runs_are_listed_shown_and_removed(new: Path, tmp_path: Path) -> None:
     missing = tmp_path / "missing.zip"
-    sentence = f"{missing} does not exist; name a zip, a folder, or one of phantom, digits."
+    sentence = (
+        f"{missing} does not exist; name a zip, a folder, a CSV, or one of phantom, digits, kaggle."
+    )
     failed = refused(new, "datasets", "add", "pets", missing)
     (listed,) = told(new, "runs", "list")["runs"]
     assert failed == f"Run {listed['run']} failed: {sentence}"
@@ -268,9 +281,9 @@ def test_the_rebalanced_set_of_the_baseline_is_the_training_set(home: Path, tmp_
         lines = list(csv.DictReader(file))
     assert Counter(line["class"] for line in lines) == LEFT
     assert {line["kind"] for line in lines} == {"real"}
-    originals = home / "datasets" / "digits" / "originals"
+    digits = open_dataset(Workspace(home), "digits")
     for line in lines:
-        assert (target / line["file"]).read_bytes() == (originals / line["source"]).read_bytes()
+        assert (target / line["file"]).read_bytes() == digits.original(line["source"])
     assert {line["file"] for line in lines} == {
         str(path.relative_to(target)) for path in target.rglob("*.png")
     }

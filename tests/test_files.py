@@ -1,6 +1,7 @@
 """Nothing half-written is ever read as whole."""
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -12,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import folder_aside, read_json, replace_folder, write_bytes, write_json
+from rebalance_core.files import (
+    folder_aside,
+    read_json,
+    remove_folder,
+    replace_folder,
+    sweep,
+    write_bytes,
+    write_json,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 1 << 20
@@ -147,3 +156,53 @@ def test_a_folder_is_replaced_whole(tmp_path: Path, there: bool) -> None:
     assert [os.fspath(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == [
         "poses", "poses/new.txt",
     ]  # fmt: skip
+
+
+FILL_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from rebalance_core.files import folder_aside
+with folder_aside(Path(sys.argv[1])) as aside:
+    (aside / "half.txt").write_text("half")
+    print(aside.name, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_killed_process_left_is_swept_and_what_a_live_one_fills_is_not(
+    tmp_path: Path,
+) -> None:
+    kept = [".pets.elsewhere-1-1-abcd", ".hidden", ".pets.notes", ".device.lock", "pets.x-1-1-abcd"]
+    for name in kept:
+        (tmp_path / name).mkdir()
+    command = [sys.executable, "-c", FILL_AND_WAIT]
+    fillers = [
+        subprocess.Popen([*command, str(tmp_path / name)], cwd=ROOT, stdout=subprocess.PIPE)
+        for name in ("dead", "live")
+    ]
+    try:
+        asides = [process.stdout.readline().decode().strip() for process in fillers]
+        fillers[0].kill()
+        fillers[0].wait()
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, *asides])
+        sweep(tmp_path)
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, asides[1]])
+        assert (tmp_path / asides[1] / "half.txt").read_text() == "half"
+        # The pid is alive, but another process's by now.
+        me = re.sub(r"-\d+-\d+-", f"-{os.getpid()}-1-", asides[1])
+        (tmp_path / me).mkdir()
+        sweep(tmp_path)
+        assert not (tmp_path / me).exists()
+    finally:
+        for process in fillers:
+            process.kill()
+            process.wait()
+    with folder_aside(tmp_path / "next"):
+        assert not (tmp_path / asides[1]).exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, "next"])
+
+
+def test_a_removed_folder_is_gone_at_once(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "pets" / "a" / "b.bin", b"x")
+    remove_folder(tmp_path / "pets")
+    assert list(tmp_path.iterdir()) == []

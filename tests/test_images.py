@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rebalance_core.images import fit_square, grid, is_gray, open_image, png_bytes, resize_stack
+from rebalance_core.images import (
+    Fit,
+    fit_square,
+    grid,
+    is_gray,
+    open_image,
+    png_bytes,
+    resize_stack,
+)
 
 UPRIGHT = 0x0112  # the EXIF tag of the orientation
 
@@ -38,10 +46,13 @@ def palette() -> Image.Image:
     [
         (Image.fromarray(np.array([[3, 200]], np.uint8)), "PNG", "L", [[3, 200]]),
         (Image.new("RGB", (1, 1), (1, 2, 3)), "PNG", "RGB", [[[1, 2, 3]]]),
-        (Image.new("RGBA", (1, 1), (1, 2, 3, 128)), "PNG", "RGB", [[[1, 2, 3]]]),
+        (Image.new("RGBA", (1, 1), (100, 200, 0, 128)), "PNG", "RGB", [[[50, 100, 0]]]),
+        (Image.new("RGBA", (1, 1), (1, 2, 3, 0)), "PNG", "RGB", [[[0, 0, 0]]]),
+        (Image.new("RGBA", (1, 1), (1, 2, 3, 255)), "PNG", "RGB", [[[1, 2, 3]]]),
         (palette(), "PNG", "RGB", [[[255, 0, 0], [0, 0, 255]]]),
         (palette(), "GIF", "RGB", [[[255, 0, 0], [0, 0, 255]]]),
-        (Image.new("LA", (1, 1), (77, 0)), "PNG", "L", [[77]]),
+        (Image.new("LA", (1, 1), (77, 0)), "PNG", "L", [[0]]),
+        (Image.new("LA", (1, 1), (77, 255)), "PNG", "L", [[77]]),
         (Image.new("1", (2, 1), 1), "PNG", "L", [[255, 255]]),
         (
             Image.fromarray(np.array([[0, 13107, 65535]], np.uint16)),
@@ -52,7 +63,8 @@ def palette() -> Image.Image:
         (Image.fromarray(np.array([[0, 127.5, 255]], np.float32)), "TIFF", "L", [[0, 127, 255]]),
         (Image.new("CMYK", (1, 1), (0, 255, 255, 0)), "TIFF", "RGB", [[[255, 0, 0]]]),
     ],
-    ids=["L", "RGB", "RGBA", "P", "GIF", "LA", "1", "I;16", "I;16-dark", "I", "F", "CMYK"],
+    ids=["L", "RGB", "half", "clear", "RGBA", "P", "GIF", "LA-clear", "LA", "1", "I;16",
+         "I;16-dark", "I", "F", "CMYK"],
 )  # fmt: skip
 def test_every_mode_becomes_gray_or_colour_bytes(
     image: Image.Image, form: str, mode: str, pixels: list[Any]
@@ -86,9 +98,11 @@ def test_a_path_is_opened_as_bytes_are(tmp_path: Path) -> None:
 
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("This is text, whatever its name says.")
-    for source in (tmp_path / "notes.jpg", b"", b"\x89PNG\r\n\x1a\n"):
-        with pytest.raises(ValueError, match="cannot identify image file"):
+    for source in (tmp_path / "notes.jpg", b"\x89PNG\r\n\x1a\n"):
+        with pytest.raises(ValueError, match=r"^cannot identify image file$"):
             open_image(source)
+    with pytest.raises(ValueError, match=r"^the file is empty$"):
+        open_image(b"")
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
@@ -164,6 +178,27 @@ def test_padding_puts_a_narrow_image_in_the_middle_on_black() -> None:
     assert not flat[:5].any()
     assert not flat[15:].any()
     assert (flat[5:15] == (1, 2, 3)).all()
+
+
+STRIPES = Image.fromarray(np.repeat(np.array([[10, 20, 30, 40]], np.uint8), 2, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("fit", "size", "pixels"),
+    [
+        ("pad", 4, [[0] * 4, [10, 20, 30, 40], [10, 20, 30, 40], [0] * 4]),
+        ("crop", 2, [[20, 30], [20, 30]]),
+        ("stretch", 4, [[10, 20, 30, 40]] * 4),
+        ("stretch", 1, [[25]]),
+    ],
+)
+def test_each_fit_gives_exact_pixels(fit: Fit, size: int, pixels: list[list[int]]) -> None:
+    """4 × 2 pixels: padded in black, its middle, or drawn to twice the height."""
+    assert fit_square(STRIPES, size, 1, fit)[..., 0].tolist() == pixels
+    tall = STRIPES.transpose(Image.Transpose.ROTATE_270)
+    turned = np.rot90(np.array(pixels), -1)
+    assert np.array_equal(fit_square(tall, size, 1, fit)[..., 0], turned)
+    assert np.array_equal(fit_square(tall, size, 3, fit)[..., 2], turned)
 
 
 def test_fitting_halves_by_averaging() -> None:

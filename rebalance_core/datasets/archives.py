@@ -19,15 +19,21 @@ def open_archive(path: Path, config: ImportConfig) -> Iterator[tuple[dict[str, E
     """The zip's files and folders; raises UserError where it is damaged or beyond a limit."""
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise UserError(
             f"{path} is no readable zip ({error}); pack or download it again."
         ) from error
     with archive:
         members = archive.infolist()
         _check_limits(members, path, config)
+        names: set[str] = set()
         for member in members:
             _check_member(member, path, config)
+            if not member.is_dir() and _name(member) in names:
+                raise UserError(
+                    f"{path} holds {_name(member)!r} twice; pack it again with one of them."
+                )
+            names.add(_name(member))
         yield (
             {_name(m): Entry(m.file_size, _reader(archive, m, path)) for m in members
              if not m.is_dir()},

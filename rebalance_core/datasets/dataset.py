@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ import numpy as np
 import pandas as pd
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import folder_aside, read_json, remove_folder
+from rebalance_core.files import NO_ROOM, folder_aside, no_room, read_json, remove_folder
 from rebalance_core.images import Fit, fit_square, open_image
 from rebalance_core.workspace import Workspace, list_names
 
 SPLITS = ("train", "validation", "test")
 FORMAT = 2  # of what is on disk
+MANIFEST = {
+    "classes": list, "channels": int, "fingerprint": str, "catalogue": str, "source": dict,
+    "unreadable": list, "created": float,
+}  # fmt: skip
 Progress = Callable[[float, str], None]
 
 
@@ -61,7 +66,13 @@ class Dataset:
         if hashlib.sha256(data).hexdigest() != self.manifest["catalogue"]:
             raise _broken(self.name, "its catalogue was changed by hand")
         text = dict.fromkeys(("image", "class", "split", "group", "pose", "sha256", "mode"), str)
-        return pd.read_csv(io.BytesIO(data), dtype=text, keep_default_na=False)
+        # A name may hold a carriage return, which the writer doesn't quote.
+        found = pd.read_csv(
+            io.BytesIO(data), dtype=text, keep_default_na=False, lineterminator="\n"
+        )
+        if sorted(set(found["class"])) != self.classes:
+            raise _broken(self.name, "its manifest was changed by hand")
+        return found
 
     @cached_property
     def near(self) -> tuple[np.ndarray, np.ndarray]:
@@ -69,9 +80,10 @@ class Dataset:
         try:
             with np.load(self.path / "near.npz") as kept:
                 pairs, difference = kept["pairs"], kept["difference"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise _broken(self.name, "its near-duplicates cannot be read") from error
-        if len(pairs) and pairs.max() >= len(self.catalogue):
+        matched = pairs.dtype.kind == "i" and pairs.shape == (len(difference), 2)
+        if not matched or ((pairs < 0) | (pairs >= len(self.catalogue))).any():
             raise _broken(self.name, "its near-duplicates are another dataset's")
         return pairs, difference
 
@@ -121,11 +133,13 @@ class Dataset:
     def _decode(
         self, path: Path, shape: tuple[int, int, int, int], fit: Fit, progress: Progress
     ) -> None:
-        path.parent.mkdir(exist_ok=True)
         ids = list(self.catalogue["image"])
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        folder = None
         try:
+            path.parent.mkdir(exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
             images = np.lib.format.open_memmap(folder / "a.npy", "w+", dtype=np.uint8, shape=shape)
+            _allocate(folder / "a.npy")
 
             def decode(row: int) -> None:
                 with open_image(self.original(ids[row])) as image:
@@ -139,9 +153,19 @@ class Dataset:
             images.flush()
             os.replace(folder / "a.npy", path)
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise UserError(no_room(self.path.parents[1])) from error
             raise _broken(self.name, f"an original cannot be read: {error}") from error
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _allocate(path: Path) -> None:
+    """Take the disk's room now: written through a memory map, a full disk kills the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -157,9 +181,10 @@ def _broken(name: str, what: str) -> UserError:
     return UserError(f"Dataset {name} is damaged ({what}); remove it and import it again.")
 
 
-def fingerprint(rows: list[dict[str, Any]]) -> str:
+def fingerprint(table: pd.DataFrame) -> str:
     """SHA-256 over every image's id, class, split and content; the order doesn't matter."""
-    lines = sorted(f"{r['image']}\t{r['class']}\t{r['split']}\t{r['sha256']}" for r in rows)
+    columns = (table[name] for name in ("image", "class", "split", "sha256"))
+    lines = sorted("\t".join(row) for row in zip(*columns, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -190,6 +215,9 @@ def _open(path: Path, changed: tuple[int, ...]) -> Dataset:
             f"Dataset {path.name} was imported by another version of the studio; remove it and "
             "import it again."
         )
+    known = all(isinstance(manifest.get(key), kind) for key, kind in MANIFEST.items())
+    if not known or manifest["channels"] not in (1, 3):
+        raise _broken(path.name, "its manifest was changed by hand")
     return Dataset(path, manifest)
 
 

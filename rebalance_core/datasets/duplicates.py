@@ -1,11 +1,13 @@
 """Copies of one picture: byte-identical ones by SHA-256, near-duplicates by what they show.
 
 A thumbnail's low frequencies (the DCT values that a perceptual hash would cut to bits) are its
-signature. An index over the signatures' first principal components finds the pairs that may be
+signature. An index over the signatures' first principal directions finds the pairs that may be
 copies; a pair's *difference* then says how much of the one the other cannot explain.
 """
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -20,8 +22,8 @@ MAX_DIFFERENCE = 0.25  # pairs that differ more are forgotten
 DEFAULT_DIFFERENCE = (
     0.16  # distinct phantoms differ by 0.17 and more; their 1-pixel crops by 0.15 at most
 )
-_INDEXED = 12  # principal components in the index: a lower bound of the distance
-_BLOCK = 1024  # images or pairs at a time
+_INDEXED = 18  # principal directions in the index: a lower bound of the distance
+_BLOCK = 256  # images or pairs at a time, so that memory does not grow with them
 
 Thumbnails = Callable[[np.ndarray], np.ndarray]  # rows → uint8 (len(rows), 64, 64)
 
@@ -90,19 +92,27 @@ def near_pairs(
 
     Reads thumbnails in blocks: the memory taken grows by some 300 bytes an image.
     """
-    found = [
-        signatures(thumbnails(np.arange(start, min(start + _BLOCK, count))))
-        for start in range(0, count, _BLOCK)
-    ]
-    points = np.concatenate(found) if found else np.zeros((0, FREQUENCIES**2 - 1), np.float32)
+    points = np.zeros((count, FREQUENCIES**2 - 1), np.float32)
+    for start in range(0, count, _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, count))
+        points[rows] = signatures(thumbnails(rows))
     candidates = _candidates(points)
-    apart = np.zeros(len(candidates), np.float32)
-    for start in range(0, len(candidates), _BLOCK):
-        block = candidates[start : start + _BLOCK]
+    del points
+    blocks = [candidates[i : i + _BLOCK] for i in range(0, len(candidates), _BLOCK)]
+
+    def compare(block: np.ndarray) -> np.ndarray:
         rows, places = np.unique(block, return_inverse=True)
         first, second = places.reshape(block.shape).T
-        apart[start : start + _BLOCK] = Registered(thumbnails(rows)).differences(first, second)
-        progress(start / len(candidates))
+        return Registered(thumbnails(rows)).differences(first, second)
+
+    apart = np.zeros(len(candidates), np.float32)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            for number, compared in enumerate(pool.map(compare, blocks)):
+                apart[number * _BLOCK : number * _BLOCK + len(compared)] = compared
+                progress(number / len(blocks))
+        finally:
+            pool.shutdown(cancel_futures=True)  # where progress stops it
     kept = apart <= MAX_DIFFERENCE
     return candidates[kept].astype(np.int32), apart[kept]
 
@@ -115,12 +125,10 @@ def _candidates(points: np.ndarray) -> np.ndarray:
     rows = np.flatnonzero(points.any(axis=1))
     if len(rows) < 2:
         return np.zeros((0, 2), np.int64)
-    points = points[rows]
-    centred = points - points.mean(axis=0)
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    indexed = centred @ axes[:, ::-1][:, :_INDEXED]
+    _, axes = np.linalg.eigh(points.T @ points)
+    indexed = (points @ axes[:, ::-1][:, :_INDEXED])[rows]
     order = KDTree(indexed).indices
-    rows, points, indexed = rows[order], points[order], indexed[order]
+    rows, indexed = rows[order], indexed[order]
     tree = KDTree(indexed)
     found = []
     for start in range(0, len(rows), _BLOCK):
@@ -129,7 +137,7 @@ def _candidates(points: np.ndarray) -> np.ndarray:
         one = np.repeat(block, [len(n) for n in near])
         two = np.concatenate([np.asarray(n, dtype=np.int64) for n in near])
         one, two = one[two != one], two[two != one]
-        distance = np.linalg.norm(points[one] - points[two], axis=1)
+        distance = np.linalg.norm(points[rows[one]] - points[rows[two]], axis=1)
         nearest = np.lexsort((two, distance, one))
         one, two, distance = one[nearest], two[nearest], distance[nearest]
         rank = np.arange(len(one)) - np.searchsorted(one, one)

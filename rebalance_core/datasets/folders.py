@@ -4,7 +4,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from rebalance_core.datasets.source import SPLIT_FOLDERS, Entry, SourceFile
+from rebalance_core.datasets.source import SPLIT_FOLDERS, Entry, SourceFile, file_reader
 from rebalance_core.errors import UserError
 from rebalance_core.images import IMAGE_SUFFIXES
 
@@ -12,7 +12,7 @@ LAYOUT = "<class>/*.png, or Training|Testing/<class>/*.png"
 
 
 def walk_folder(folder: Path) -> tuple[dict[str, Entry], list[str]]:
-    """All files below `folder` and all folders, links not followed."""
+    """All files below `folder` and all folders; neither links nor hidden folders are entered."""
 
     def refuse(error: OSError) -> NoReturn:
         raise UserError(
@@ -22,12 +22,13 @@ def walk_folder(folder: Path) -> tuple[dict[str, Entry], list[str]]:
     files, folders = {}, []
     for root, names, found in os.walk(folder, onerror=refuse):
         here = Path(root)
+        names[:] = [n for n in names if not is_hidden(n) and not (here / n).is_symlink()]
         folders += [(here / name).relative_to(folder).as_posix() for name in names]
         for name in found:
             path = here / name
             if not path.is_symlink() and path.is_file():
                 relative = path.relative_to(folder).as_posix()
-                files[relative] = Entry(path.stat().st_size, path.read_bytes)
+                files[relative] = Entry(path.stat().st_size, file_reader(path))
     return files, folders
 
 

@@ -38,28 +38,26 @@ MAX_LABEL = 100  # characters
 FEW = 512  # images that one process reads sooner than others start
 BATCH = 64  # images handed to a process at once
 BATCH_BYTES = 2**24
+COLUMNS = (
+    "image", "class", "split", "group", "pose", "sha256", "bytes", "offset", "width", "height",
+    "mode", "brightness", "gray",
+)  # fmt: skip
 
 
 def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Dataset:
     """Import `config.source` as dataset `config.name`; leaves nothing behind on failure."""
     check_free(workspace, config.name)
     with _room(workspace), folder_aside(workspace.datasets / config.name) as aside:
-        with open_source(config) as files:
-            _check_labels(files, config.source)
-            _check_room(files, aside)
-            with (aside / "thumbnails").open("w+b") as thumbnails:
-                rows, unreadable = _import_files(files, aside, thumbnails, run)
-                _check_classes(files, rows, config.source)
-                _find_near(aside, thumbnails.fileno(), len(rows), run)
-            (aside / "thumbnails").unlink()
-        gray_share = sum(row.pop("gray") for row in rows) / len(rows)
-        catalogue = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n").encode()
+        table, unreadable = _read_source(config, aside, run)
+        _find_near(aside, len(table), run)
+        gray = table.pop("gray")
+        catalogue = table.to_csv(index=False, lineterminator="\n").encode()
         (aside / "catalogue.csv").write_bytes(catalogue)
         manifest = {
             "format": FORMAT,
-            "classes": sorted({row["class"] for row in rows}),
-            "channels": 1 if gray_share >= GRAY_SHARE else 3,
-            "fingerprint": fingerprint(rows),
+            "classes": sorted(set(table["class"])),
+            "channels": 1 if gray.mean() >= GRAY_SHARE else 3,
+            "fingerprint": fingerprint(table),
             "catalogue": hashlib.sha256(catalogue).hexdigest(),
             "source": config.model_dump(mode="json"),
             "unreadable": unreadable,
@@ -126,7 +124,7 @@ def keep_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> 
 
 def remove_upload(workspace: Workspace, source: str) -> None:
     """Remove what the browser sent; other sources are not ours to remove."""
-    path = Path(source)
+    path = Path(os.path.normpath(source))
     if path.is_absolute() and path.is_relative_to(workspace.uploads):
         inside = path.relative_to(workspace.uploads).parts
         if inside:
@@ -162,11 +160,17 @@ def _find(source: str) -> Path:
 
         return download(source.partition(":")[2] or KAGGLE_STUDY)
     path = Path(source).expanduser()
-    if not path.exists():
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{path} does not exist; name a zip, a folder, a CSV, or one of "
             f"{', '.join((*BUILT_IN, KAGGLE))}."
-        )
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); allow it, or name another."
+        ) from error
     return path
 
 
@@ -193,13 +197,17 @@ def _check_room(files: list[SourceFile], folder: Path) -> None:
 
 
 def _check_labels(files: list[SourceFile], source: str) -> None:
-    """Labels become folder names, here and on other people's systems."""
+    """Labels become folder names, here and on other people's systems; names must be text."""
+    for file in files:
+        if not file.image.isascii() and any("\ud800" <= c <= "\udfff" for c in file.image):
+            raise UserError(f"{source}: the name {file.image!r} is not in UTF-8; rename the file.")
     folded: dict[str, str] = {}
     for label in sorted({file.label for file in files}):
-        if len(label) > MAX_LABEL or not label.isprintable() or set(label) & set("/\\"):
+        hidden = label.startswith(".")
+        if hidden or len(label) > MAX_LABEL or not label.isprintable() or set(label) & set("/\\"):
             raise UserError(
                 f"{source}: class {label[:MAX_LABEL]!r} cannot be a folder's name; use up to "
-                f"{MAX_LABEL} characters without slashes and control characters."
+                f"{MAX_LABEL} characters without slashes, control characters and a dot in front."
             )
         other = folded.setdefault(label.casefold(), label)
         if other != label:
@@ -209,10 +217,10 @@ def _check_labels(files: list[SourceFile], source: str) -> None:
             )
 
 
-def _check_classes(files: list[SourceFile], rows: list[dict[str, Any]], source: str) -> None:
+def _check_classes(files: list[SourceFile], columns: dict[str, list[str]], source: str) -> None:
     labels = sorted({file.label for file in files})
-    readable = Counter(row["class"] for row in rows)
-    learnt = Counter(row["class"] for row in rows if row["split"] != "test")
+    where = set(zip(columns["class"], columns["split"], strict=True))
+    readable = Counter(columns["class"])
     if len(labels) < 2:
         raise UserError(
             f"{source} holds one class, {labels[0]!r}; at least two are needed: {LAYOUT}."
@@ -223,22 +231,32 @@ def _check_classes(files: list[SourceFile], rows: list[dict[str, Any]], source: 
             raise UserError(
                 f"{source}: class {label!r} has {told}; add images, at least two, or remove it."
             )
-        if not learnt[label]:
+        if (label, "train") not in where:
+            splits = sorted(split for c, split in where if c == label)
             raise UserError(
-                f"{source}: class {label!r} has images in the test split only; add some to train "
-                "on, or remove it."
+                f"{source}: class {label!r} has images in the {' and '.join(splits)} split only; "
+                "add some to train on, or remove it."
             )
 
 
-def _import_files(
-    files: list[SourceFile], folder: Path, thumbnails: BinaryIO, run: Run
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Copy and inspect every file; what cannot be read is listed with its reason."""
-    rows: list[dict[str, Any]] = []
-    unreadable: list[dict[str, str]] = []
-    kept: dict[str, int] = {}  # SHA-256 → where its bytes begin
-    with (folder / "originals").open("wb") as originals:
-        for file, data, found in _inspected(files):
+def _read_source(
+    config: ImportConfig, folder: Path, run: Run
+) -> tuple[pd.DataFrame, list[dict[str, str]]]:
+    """Copy and inspect every file of the source: the catalogue, and what cannot be read.
+
+    Leaves `originals` and `thumbnails` (64 × 64 bytes each, in the catalogue's order) in `folder`.
+    """
+    with (
+        open_source(config) as files,
+        (folder / "originals").open("wb") as originals,
+        (folder / "thumbnails").open("wb") as thumbnails,
+    ):
+        _check_labels(files, config.source)
+        _check_room(files, folder)
+        columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        unreadable: list[dict[str, str]] = []
+        kept: dict[str, int] = {}  # SHA-256 → where its bytes begin
+        for number, (file, data, found) in enumerate(_inspected(files), start=1):
             if found.reason:
                 unreadable.append({"image": file.image, "reason": found.reason})
             else:
@@ -248,15 +266,16 @@ def _import_files(
                     originals.write(data)
                 named = {"image": file.image, "class": file.label, "split": file.split}
                 known = {"group": file.group or found.facts["group"], "pose": file.pose}
-                rows.append({**named, **found.facts, **known, "offset": kept[digest]})
+                row = {**named, **found.facts, **known, "offset": kept[digest]}
+                for name, column in columns.items():
+                    column.append(row[name])
                 thumbnails.write(found.thumbnail)
-            done = len(rows) + len(unreadable)
-            if done % 32 == 0:
+            if number % 32 == 0:
                 if run.should_stop():
                     raise Cancelled
-                run.progress(0.9 * done / len(files), f"reading {len(files)} images")
-    thumbnails.flush()
-    return rows, unreadable
+                run.progress(0.9 * number / len(files), f"reading {len(files)} images")
+        _check_classes(files, columns, config.source)
+    return pd.DataFrame(columns), unreadable
 
 
 def _inspected(files: list[SourceFile]) -> Iterator[tuple[SourceFile, bytes, Inspected]]:
@@ -309,13 +328,9 @@ def _batches(files: list[SourceFile]) -> Iterator[list[SourceFile]]:
         yield batch
 
 
-def _find_near(folder: Path, thumbnails: int, count: int, run: Run) -> None:
-    """Find near-duplicates among the thumbnails, an open file, and keep the pairs."""
+def _find_near(folder: Path, count: int, run: Run) -> None:
+    """Find near-duplicates among the thumbnails, which go then, and keep the pairs."""
     size = THUMBNAIL**2
-
-    def read(rows: np.ndarray) -> np.ndarray:
-        data = b"".join(os.pread(thumbnails, size, int(row) * size) for row in rows)
-        return np.frombuffer(data, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
 
     def told(share: float) -> None:
         if run.should_stop():
@@ -323,6 +338,13 @@ def _find_near(folder: Path, thumbnails: int, count: int, run: Run) -> None:
         run.progress(0.9 + 0.1 * share, f"looking for duplicates among {count} images")
 
     told(0.0)
-    pairs, difference = near_pairs(read, count, told)
-    with (folder / "near.npz").open("wb") as file:
+    with (folder / "thumbnails").open("rb") as thumbnails, (folder / "near.npz").open("wb") as file:
+
+        def read(rows: np.ndarray) -> np.ndarray:
+            # Not a memory map: what it touched would count as memory taken.
+            found = (os.pread(thumbnails.fileno(), size, int(row) * size) for row in rows)
+            return np.frombuffer(b"".join(found), np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+
+        pairs, difference = near_pairs(read, count, told)
         np.savez(file, pairs=pairs, difference=difference)
+    (folder / "thumbnails").unlink()

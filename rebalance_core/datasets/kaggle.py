@@ -17,13 +17,13 @@ def download(handle: str) -> Path:
     from requests.exceptions import ConnectionError as Offline
     from requests.exceptions import RequestException, Timeout
 
-    by_hand = f"download https://www.kaggle.com/datasets/{handle.partition('/versions')[0]} there"
+    by_hand = f"download https://www.kaggle.com/datasets/{handle.partition('/versions')[0]}"
     try:
         return Path(kagglehub.dataset_download(handle))
     except (Offline, Timeout) as error:
         raise UserError(
-            f"Kaggle cannot be reached from this machine; connect it, or {by_hand} and elsewhere "
-            "and add the zip."
+            f"Kaggle cannot be reached from this machine; connect it, or {by_hand} elsewhere and "
+            "add the zip."
         ) from error
     except (exceptions.KaggleApiHTTPError, exceptions.BackendError, RequestException) as error:
         raise UserError(

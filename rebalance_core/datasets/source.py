@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import Field
 
@@ -42,6 +43,18 @@ class SourceFile:
     size: int = 0  # bytes
     group: str = ""  # the patient, where known
     pose: str = ""
+
+
+def file_reader(path: Path) -> Callable[[], bytes]:
+    """Reads the file later; raises ValueError then where that cannot be done."""
+
+    def read() -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"cannot be read ({error.strerror})") from error
+
+    return read
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,10 @@ def split_rows(
 ) -> Split:  # fmt: skip
     """Split `rows` of the catalogue; what has no official part is cut, stratified, by `seed`.
 
-    `official` drops training images only of patients that validation or test hold. `clean` also
-    keeps one image of each near-duplicate group of the test split, and drops every training image
-    that shares such a group with validation or test. No group or patient straddles parts.
+    `official` drops images only of patients: of training, those that validation or test hold; of
+    an official validation split, those that test holds. `clean` also keeps one image of each
+    near-duplicate group of the test split, and drops every validation and training image that
+    shares such a group with what is tested, or with validation. No patient straddles parts.
     """
     catalogue = dataset.catalogue
     came = catalogue["split"].to_numpy()[rows]
@@ -47,12 +48,13 @@ def split_rows(
 
     if not len(test):
         test, train = _cut(train, units, labels, TEST_SHARE, [seed, 2])
+    tested = test
     if name == "clean":
         _, first = np.unique(keys[1][test], return_index=True)
         dropped["test"] = len(test) - len(first)
-        copies, test = test, test[np.sort(first)]
-        valid, dropped["validation"] = _without(valid, copies, keys)
-        train, dropped["train"] = _without(train, copies, keys)
+        test = test[np.sort(first)]
+    valid, dropped["validation"] = _without(valid, tested, keys)
+    train, dropped["train"] = _without(train, tested, keys)
     if not len(valid):
         valid, train = _cut(train, units, labels, validation, [seed, 3])
     train, shared = _without(train, np.concatenate([valid, test]), keys)

@@ -1,68 +1,33 @@
 """Zips and folders become datasets with exact counts; what is hostile leaves nothing behind."""
 
 import hashlib
+import io
 import stat
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sources import BARE, Files, folders, leftovers, pack, png, take, unpack
 
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset, remove_dataset
-from rebalance_core.datasets.importing import import_dataset, import_job
+from rebalance_core.datasets.importing import (
+    import_dataset,
+    import_job,
+    keep_upload,
+    remove_upload,
+)
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import SetConfig, make_set
+from rebalance_core.datasets.training_set import SetConfig, load_part, make_set
 from rebalance_core.errors import UserError
 from rebalance_core.images import png_bytes
 from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run
 from rebalance_core.workspace import Workspace
 
-Files = dict[str, bytes]
-
-
-def png(value: int, *, colour: bool = False) -> bytes:
-    shape = (6, 5, 3) if colour else (6, 5)
-    pixels = np.full(shape, value, np.uint8)
-    if colour:
-        pixels[..., 1:] = 0
-    return png_bytes(pixels)
-
-
-def folders(counts: Mapping[str, int], **options: bool) -> Files:
-    """{folder: n} → n images of their own in each."""
-    names = [f"{folder}/{k}.png" for folder, n in counts.items() for k in range(n)]
-    return {name: png(100 + number, **options) for number, name in enumerate(names)}
-
-
 KAGGLE = {"Training/glioma": 3, "Training/notumor": 4, "Testing/glioma": 2, "Testing/notumor": 1}
 KAGGLE_COUNTS = {"train": {"glioma": 3, "notumor": 4}, "test": {"glioma": 2, "notumor": 1}}
-BARE = {"cat": 3, "dog": 2}
-
-
-def pack(path: Path, files: Files) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
-def unpack(path: Path, files: Files) -> Path:
-    for name, data in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(data)
-    return path
-
-
-def take(workspace: Workspace, source: Path | str, name: str = "taken") -> Dataset:
-    return import_dataset(workspace, ImportConfig(name=name, source=str(source)), MemoryRun())
-
-
-def leftovers(workspace: Workspace) -> list[str]:
-    """Whatever lies in the datasets' folder, hidden or not."""
-    there = workspace.datasets.exists()
-    return sorted(p.name for p in workspace.datasets.iterdir()) if there else []
 
 
 @pytest.mark.parametrize(
@@ -143,16 +108,17 @@ def test_hidden_and_foreign_files_are_ignored(workspace: Workspace, tmp_path: Pa
 
 
 def test_the_catalogue_tells_what_each_image_is(workspace: Workspace, tmp_path: Path) -> None:
-    files = folders({"007": 1, "NA": 1})
+    files = folders({"007": 2, "NA": 2})
     dataset = take(workspace, pack(tmp_path / "a.zip", files))
-    data = files["NA/0.png"]
+    data, same = files["NA/0.png"], len(files["007/0.png"])
     assert dataset.classes == ["007", "NA"]
-    assert dataset.catalogue.iloc[1].to_dict() == {
+    assert dataset.catalogue.iloc[2].to_dict() == {
         "image": "NA/0.png", "class": "NA", "split": "train",
-        "sha256": hashlib.sha256(data).hexdigest(), "width": 5, "height": 6, "pose": "",
+        "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "offset": len(data) + same,
+        "width": 5, "height": 6, "mode": "L", "brightness": 102.0, "group": "", "pose": "",
     }  # fmt: skip
-    assert dataset.original("NA/0.png").read_bytes() == data
-    assert dataset.rows == {"007/0.png": 0, "NA/0.png": 1}
+    assert dataset.original("NA/0.png") == data
+    assert dataset.rows == {"007/0.png": 0, "007/1.png": 1, "NA/0.png": 2, "NA/1.png": 3}
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(False, 1), (True, 3)])
@@ -173,12 +139,26 @@ def test_each_size_is_decoded_once_and_cannot_be_written(
     first = dataset.array(8)
     with pytest.raises(ValueError, match="read-only"):
         first[0] = 0
-    for image in dataset.catalogue["image"]:
-        dataset.original(image).unlink()
+    (dataset.path / "originals").unlink()
     assert np.array_equal(open_dataset(workspace, "taken").array(8), first)
-    with pytest.raises(UserError, match=r"An original of dataset taken cannot be read any more"):
+    with pytest.raises(UserError, match=r"^Dataset taken is damaged \(originals: No such file"):
         dataset.array(16)
     assert [p.name for p in (dataset.path / "arrays").iterdir()] == ["8-pad.npy"]
+
+
+def test_arrays_of_different_fits_lie_side_by_side(workspace: Workspace, tmp_path: Path) -> None:
+    stripes = png_bytes(np.kron([[10, 20, 30, 40]] * 2, np.ones((2, 2))).astype(np.uint8))
+    files = {f"{c}/{k}.png": stripes for c in "ab" for k in range(2)}
+    dataset = take(workspace, pack(tmp_path / "a.zip", files))
+    wide, middle = [10, 10, 20, 20, 30, 30, 40, 40], [[20, 20, 30, 30]] * 4
+    padded = [[0] * 8] * 2 + [wide] * 4 + [[0] * 8] * 2
+    assert dataset.array(8)[3, :, :, 0].tolist() == padded
+    assert dataset.array(8, fit="stretch")[3, :, :, 0].tolist() == [wide] * 8
+    assert dataset.array(4, fit="crop")[0, :, :, 0].tolist() == middle
+    names = ["4-crop.npy", "8-pad.npy", "8-stretch.npy"]
+    assert sorted(p.name for p in (dataset.path / "arrays").iterdir()) == names
+    made = make_set(workspace, "cropped", SetConfig(dataset="taken", fit="crop"))
+    assert load_part(dataset, made, "train", 4).images[0, :, :, 0].tolist() == middle
 
 
 def test_one_unreadable_image_is_listed_and_the_rest_imported(
@@ -190,20 +170,20 @@ def test_one_unreadable_image_is_listed_and_the_rest_imported(
     listed = dataset.manifest["unreadable"]
     assert [entry["image"] for entry in listed] == ["cat/9.jpg", "dog/9.png"]
     assert listed[0]["reason"].startswith("cannot identify image file")
-    assert not (dataset.path / "originals" / "cat" / "9.jpg").exists()
+    assert (dataset.path / "originals").read_bytes() == b"".join(
+        files[name] for name in dataset.catalogue["image"]
+    )
 
 
 def test_one_image_twice_under_one_name_is_no_two_images(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """`./cat/0.png` is `cat/0.png`: two rows with one id would contradict each other."""
-    files = folders(BARE) | {"./cat/0.png": png(9)}
-    try:
-        dataset = take(workspace, pack(tmp_path / "a.zip", files))
-    except UserError:
-        assert leftovers(workspace) == []
-    else:
-        assert dataset.catalogue["image"].is_unique
+    """`./cat/0.png` is `cat/0.png`: one of the two would be lost without a word."""
+    path = pack(tmp_path / "a.zip", folders(BARE) | {"./cat/0.png": png(9)})
+    with pytest.raises(UserError) as told:
+        take(workspace, path)
+    assert str(told.value) == f"{path} holds 'cat/0.png' twice; pack it again with one of them."
+    assert leftovers(workspace) == []
 
 
 def symlink(name: str, target: str) -> zipfile.ZipInfo:
@@ -263,7 +243,7 @@ def holding(files: Files) -> Callable[[Path], object]:
 
 
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda path: None, "{path} does not exist; name a zip, a folder, or one of"),
+    "missing": (lambda path: None, "{path} does not exist; name a zip, a folder, a CSV, or one of"),
     "no zip": (lambda path: path.write_bytes(b"PKno"), "{path} is no readable zip ("),
     "half a zip": (
         lambda path: path.write_bytes(pack(path, folders(BARE)).read_bytes()[:-60]),
@@ -271,21 +251,28 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "climbing": (
         holding(folders(BARE) | {"cat/../../../x.png": png(1)}),
-        "{path} is refused: its entry 'cat/../../../x.png' points outside the archive.",
+        "{path} is refused: its entry 'cat/../../../x.png' points outside the archive; pack "
+        "it again from inside its folder.",
     ),
     "climbing backwards": (
         holding(folders(BARE) | {"cat\\..\\..\\x.png": png(1)}),
-        "{path} is refused: its entry 'cat\\\\..\\\\..\\\\x.png' points outside the archive.",
+        "{path} is refused: its entry 'cat\\\\..\\\\..\\\\x.png' points outside the archive; pack "
+        "it again from inside its folder.",
     ),
     "absolute": (
         holding(folders(BARE) | {"/tmp/x.png": png(1)}),
-        "{path} is refused: its entry '/tmp/x.png' points outside the archive.",
+        "{path} is refused: its entry '/tmp/x.png' points outside the archive; pack "
+        "it again from inside its folder.",
     ),
     "drive": (
         holding(folders(BARE) | {"C:/x.png": png(1)}),
-        "{path} is refused: its entry 'C:/x.png' points outside the archive.",
+        "{path} is refused: its entry 'C:/x.png' points outside the archive; pack "
+        "it again from inside its folder.",
     ),
-    "link": (with_link, "{path} is refused: its entry 'cat/link.png' is a link."),
+    "link": (
+        with_link,
+        "{path} is refused: its entry 'cat/link.png' is a link; pack the files instead.",
+    ),
     "encrypted": (encrypted, "{path} is password-protected; unpack it and import the folder."),
     "bomb": (bomb, "{path} is refused: its entry 'cat/x.png' unpacks to 104857600 bytes from "),
     "damaged": (damaged, "{path} is damaged at 'cat/0.png' ("),
@@ -296,14 +283,17 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         holding({"cat/a.txt": b"a"}),
         "{path} holds no images; put them into one folder a class.",
     ),
-    "one class": (holding(folders({"cat": 3})), "{path} holds 1 class folder(s) with readable"),
+    "one class": (
+        holding(folders({"cat": 3})),
+        "{path} holds one class, 'cat'; at least two are needed: ",
+    ),
     "one readable class": (
         holding(folders({"cat": 3}) | {"dog/0.png": b"text"}),
-        "{path} holds 1 class folder(s) with readable images; at least two are needed",
+        "{path}: class 'dog' has no readable image; add images, at least two, or remove it.",
     ),
     "no readable image": (
         holding({"cat/0.png": b"text", "dog/0.png": b"text"}),
-        "{path} holds 0 class folder(s) with readable images; at least two are needed",
+        "{path}: class 'cat' has no readable image; add images, at least two, or remove it.",
     ),
     "no class": (
         holding(folders(BARE) | {"x.png": png(1)}),
@@ -355,9 +345,7 @@ def test_a_taken_name_is_refused_and_the_dataset_kept(workspace: Workspace, tmp_
     first = take(workspace, pack(tmp_path / "a.zip", folders(BARE)))
     with pytest.raises(UserError) as told:
         take(workspace, pack(tmp_path / "b.zip", folders(KAGGLE)))
-    assert str(told.value) == (
-        f"taken exists already in {workspace.datasets}; choose another name."
-    )
+    assert str(told.value) == ("Dataset 'taken' exists already; choose another name or remove it.")
     assert leftovers(workspace) == ["taken"]
     assert open_dataset(workspace, "taken").fingerprint == first.fingerprint
 
@@ -381,17 +369,86 @@ def test_an_import_that_is_stopped_leaves_nothing(workspace: Workspace, tmp_path
     assert leftovers(workspace) == []
 
 
-@pytest.mark.parametrize("inside", [True, False], ids=["an upload", "somebody's file"])
-def test_only_an_upload_is_removed_once_it_is_imported(
-    workspace: Workspace, tmp_path: Path, inside: bool
+def import_run(workspace: Workspace, source: str) -> RunDirectory:
+    config = ImportConfig(name="pets", source=source)
+    return RunDirectory(create_run(workspace, "import", config.model_dump(), name="import pets"))
+
+
+def uploaded(workspace: Workspace, files: Files) -> Path:
+    return Path(keep_upload(workspace, [(n, io.BytesIO(data)) for n, data in files.items()]))
+
+
+def zipped(files: Files, tmp_path: Path) -> Files:
+    return {"pets.zip": pack(tmp_path / "pets.zip", files).read_bytes()}
+
+
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_an_upload_is_removed_once_it_is_imported(
+    workspace: Workspace, tmp_path: Path, as_zip: bool
 ) -> None:
-    folder = workspace.uploads if inside else tmp_path
-    folder.mkdir(parents=True, exist_ok=True)
-    source = pack(folder / "a.zip", folders(BARE))
-    config = ImportConfig(name="pets", source=str(source))
-    path = create_run(workspace, "import", config.model_dump(), name="import pets")
-    assert import_job(workspace, RunDirectory(path)) == {"dataset": "pets"}
-    assert source.exists() is not inside
+    files = {f"pets/{name}": data for name, data in folders(BARE).items()}
+    source = uploaded(workspace, zipped(files, tmp_path) if as_zip else files)
+    other = uploaded(workspace, files)
+    assert import_job(workspace, import_run(workspace, str(source))) == {"dataset": "pets"}
+    assert open_dataset(workspace, "pets").counts() == {"train": BARE}
+    assert list(workspace.uploads.iterdir()) == [other]
+
+
+def test_an_upload_is_removed_once_it_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    source = uploaded(workspace, zipped(folders({"cat": 3}), tmp_path))
+    with pytest.raises(UserError, match=r" holds one class, 'cat'; "):
+        import_job(workspace, import_run(workspace, str(source)))
+    assert list(workspace.uploads.iterdir()) == []
+    assert leftovers(workspace) == []
+
+
+def test_an_upload_is_removed_once_its_import_is_cancelled(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    source = uploaded(workspace, zipped(folders({"cat": 40, "dog": 40}), tmp_path))
+    run = import_run(workspace, str(source))
+    (run.path / "cancel").touch()
+    with pytest.raises(Cancelled):
+        import_job(workspace, run)
+    assert list(workspace.uploads.iterdir()) == []
+
+
+def test_somebodys_file_stays_once_it_is_imported(workspace: Workspace, tmp_path: Path) -> None:
+    source = pack(tmp_path / "a.zip", folders(BARE))
+    import_job(workspace, import_run(workspace, str(source)))
+    assert source.exists()
+
+
+def test_only_what_lies_in_the_uploads_is_removed(workspace: Workspace) -> None:
+    for folder in (workspace.uploads / "a", workspace.runs / "b"):
+        folder.mkdir(parents=True)
+    for source in (".", "..", "../runs", "a/../../runs/b", "../uploads"):
+        remove_upload(workspace, f"{workspace.uploads}/{source}")
+    remove_upload(workspace, "uploads/a")
+    assert (workspace.uploads / "a").exists()
+    assert (workspace.runs / "b").exists()
+    remove_upload(workspace, f"{workspace.uploads}/../uploads/a/b.zip")
+    assert not (workspace.uploads / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["../a.png", "b/c.png"], "File '../a.png' points outside its folder; rename it."),
+        (["a\\..\\..\\b.png"], "File 'a/../../b.png' points outside its folder; rename it."),
+        (["/a.png"], "File '/a.png' points outside its folder; rename it."),
+        (["a.zip", "b.zip"], "These files don't say which class is which; drop one zip, "),
+        (["a.csv", "b.csv"], "These files don't say which class is which; drop one zip, "),
+        (["a.png", "b.png"], "These files don't say which class is which; drop one zip, "),
+    ],
+)
+def test_an_upload_that_cannot_be_a_dataset_is_refused(
+    workspace: Workspace, names: list[str], sentence: str
+) -> None:
+    with pytest.raises(UserError) as told:
+        uploaded(workspace, dict.fromkeys(names, b"x"))
+    assert str(told.value).startswith(sentence)
+    assert not workspace.uploads.exists()
 
 
 def test_a_removed_dataset_is_gone_whole(workspace: Workspace, tmp_path: Path) -> None:

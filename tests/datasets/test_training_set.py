@@ -204,13 +204,13 @@ def test_the_same_config_draws_the_same_ids_and_another_seed_others(home: Worksp
 def test_without_official_splits_test_and_validation_are_cut(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """A fifth for test, then 15 % of the rest; a class of one stays in training."""
-    pets(workspace, tmp_path / "pets", {"": {"cat": 200, "dog": 3, "owl": 1}})
+    """A fifth for test, then 15 % of the rest; a class of two gives test one."""
+    pets(workspace, tmp_path / "pets", {"": {"cat": 200, "dog": 3, "owl": 2}})
     made = open_set(workspace, "pets")
-    assert per_class(made.test) == {"cat": 40, "dog": 1}
+    assert per_class(made.test) == {"cat": 40, "dog": 1, "owl": 1}
     assert per_class(made.validation) == {"cat": 24, "dog": 1}
     assert per_class(made.train) == made.counts == {"cat": 136, "dog": 1, "owl": 1}
-    assert len({*made.train, *made.validation, *made.test}) == 204
+    assert len({*made.train, *made.validation, *made.test}) == 205
 
 
 def test_an_official_validation_split_is_taken_as_it_came(
@@ -224,9 +224,27 @@ def test_an_official_validation_split_is_taken_as_it_came(
 
 
 def test_a_class_without_training_images_is_refused(workspace: Workspace, tmp_path: Path) -> None:
-    pets(workspace, tmp_path / "pets", {"train": {"cat": 9}, "test": {"cat": 2, "dog": 4}})
-    with pytest.raises(UserError, match=r"^Training set pets would hold no image of dog; "):
+    """Where one lies outside training, the importer says so; a patient can take away the last."""
+    folder = tmp_path / "pets"
+    for split, more in (("test", "test split"), ("val", "validation split")):
+        with pytest.raises(UserError) as told:
+            pets(workspace, folder / split, {"train": {"cat": 9}, split: {"cat": 2, "dog": 4}})
+        assert str(told.value) == (
+            f"{folder / split}: class 'dog' has images in the {more} only; add some to train on, "
+            "or remove it."
+        )
+    lines = [f"train/cat/00{k}.png,cat,train," for k in range(9)]
+    lines += [f"test/{c}/00{k}.png,{c},test,dogs" for c in ("cat", "dog") for k in range(2)]
+    lines += ["test/dog/002.png,dog,train,dogs", "test/dog/003.png,dog,train,dogs"]
+    table = folder / "test" / "pets.csv"
+    table.write_text("\n".join(["path,label,split,group", *lines]))
+    import_dataset(workspace, ImportConfig(name="pets", source=str(table)), MemoryRun())
+    with pytest.raises(UserError) as told:
         open_set(workspace, "pets")
+    assert str(told.value) == (
+        "Training set pets would hold no image of dog; choose another split, more poses or another "
+        "dataset."
+    )
 
 
 def test_a_saved_set_opens_as_it_was_made(phantom: Dataset, workspace: Workspace) -> None:

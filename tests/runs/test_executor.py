@@ -19,11 +19,11 @@ from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.files import read_json, write_json
+from rebalance_core.processes import own_process
 from rebalance_core.runs.executor import (
     RunView,
     cancel,
     list_runs,
-    own_process,
     remove_run,
     resume,
     submit,

@@ -1,0 +1,344 @@
+"""Official and clean splits: what straddles them, what they drop, how they are drawn."""
+
+import io
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sources import take, unpack
+
+from rebalance_core.datasets.dataset import Dataset, open_dataset
+from rebalance_core.datasets.health import near_groups
+from rebalance_core.datasets.phantom import draw_phantoms
+from rebalance_core.datasets.splits import SplitName
+from rebalance_core.datasets.training_set import SetConfig, TrainingSet, resolve_set
+from rebalance_core.images import png_bytes
+from rebalance_core.poses.clustering import PosesConfig, cluster_poses, open_clustering
+from rebalance_core.runs.run import MemoryRun
+from rebalance_core.workspace import Workspace
+
+PARTS = ("train", "validation", "test")
+CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
+ORIGINALS = 240
+FOLDERS = ("Training", "Testing")
+
+
+def copy(pixels: np.ndarray, way: int) -> bytes:
+    """Brighter, re-encoded as JPEG, one pixel less at every side, or the same."""
+    if way == 0:
+        return png_bytes(np.clip(pixels.astype(int) + 25, 0, 255).astype(np.uint8))
+    if way == 1:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=70)
+        return buffer.getvalue()
+    return png_bytes(pixels[1:-1, 1:-1] if way == 2 else pixels)
+
+
+def planted(splits: tuple[str, ...]) -> dict[str, bytes]:
+    """Phantoms `<split>/<class>/<picture>-<copy>.png`, a third of them with copies anywhere."""
+    rng = np.random.default_rng(5)
+    number = np.arange(ORIGINALS)
+    pictures = draw_phantoms(number % 4, number // 4 % 3, size=64, seed=2)
+    files = {}
+    for k, pixels in enumerate(pictures):
+        label = CLASSES[k % 4]
+        split = splits[rng.choice(len(splits), p=SHARES[len(splits)])]
+        files[f"{split}{label}/{k:03d}-0.png"] = png_bytes(pixels)
+        for number_of_copy in range(1, 1 + (rng.integers(1, 4) if k % 3 == 0 else 0)):
+            split = splits[rng.choice(len(splits), p=SHARES[len(splits)])]
+            data = copy(pixels, int(rng.integers(4)))
+            files[f"{split}{label}/{k:03d}-{number_of_copy}.png"] = data
+    return files
+
+
+SHARES = {1: [1.0], 2: [0.75, 0.25], 3: [0.6, 0.2, 0.2]}
+LAYOUTS = {
+    "no split": ("",),
+    "test": ("Training/", "Testing/"),
+    "test and validation": ("train/", "val/", "test/"),
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace that no test here writes to, with a dataset for each layout."""
+    workspace = Workspace(tmp_path_factory.mktemp("home"))
+    for name, splits in LAYOUTS.items():
+        take(workspace, unpack(tmp_path_factory.mktemp("source"), planted(splits)), name)
+    return workspace
+
+
+def drawn(home: Workspace, dataset: str, split: SplitName, **more: object) -> TrainingSet:
+    return resolve_set(home, "drawn", SetConfig.build(dataset=dataset, split=split, **more))
+
+
+def picture(image: str) -> str:
+    return image.rsplit("/", 1)[-1].partition("-")[0]
+
+
+def label(image: str) -> str:
+    return image.split("/")[-2]
+
+
+def parts(made: TrainingSet) -> dict[str, tuple[str, ...]]:
+    return {part: getattr(made, part) for part in PARTS}
+
+
+def straddling(groups: dict[str, object], made: TrainingSet) -> list[object]:
+    """The groups with images in more than one part."""
+    held = [{groups[image] for image in ids} for ids in parts(made).values()]
+    return sorted(
+        group for group, n in Counter(g for each in held for g in each).items()
+        if n > 1 and group != ""
+    )  # fmt: skip
+
+
+def near(dataset: Dataset) -> dict[str, object]:
+    return dict(zip(dataset.catalogue["image"], near_groups(dataset).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_planted_copies_are_the_groups(home: Workspace, layout: str) -> None:
+    """What the tests below count by a picture's number is what the import found."""
+    dataset = open_dataset(home, layout)
+    images = dataset.catalogue["image"]
+    assert len(images) > ORIGINALS + 100
+    joined = {(picture(image), group) for image, group in near(dataset).items()}
+    assert len(joined) == ORIGINALS == len(set(map(picture, images)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_group_straddles_the_clean_split(home: Workspace, layout: str, seed: int) -> None:
+    made = drawn(home, layout, "clean", seed=seed)
+    assert straddling({i: picture(i) for p in parts(made).values() for i in p}, made) == []
+    assert len(set(map(picture, made.test))) == len(made.test)
+    assert min(map(len, parts(made).values())) > 20
+
+
+@pytest.mark.parametrize("layout", ["test", "test and validation"])
+def test_groups_do_straddle_the_official_split(home: Workspace, layout: str) -> None:
+    """Or the test above would show nothing."""
+    made = drawn(home, layout, "official")
+    assert len(straddling({i: picture(i) for p in parts(made).values() for i in p}, made)) > 20
+
+
+@pytest.mark.parametrize("layout", ["test", "test and validation"])
+def test_the_official_test_split_is_as_it_came(home: Workspace, layout: str) -> None:
+    dataset = open_dataset(home, layout)
+    made = drawn(home, layout, "official")
+    came = {part: tuple(group["image"]) for part, group in dataset.catalogue.groupby("split")}
+    assert made.test == came["test"]
+    assert made.dropped == {}
+    if layout == "test":
+        assert sorted(made.train + made.validation) == sorted(came["train"])
+    else:
+        assert (made.validation, made.train) == (came["validation"], came["train"])
+
+
+@pytest.mark.parametrize("layout", ["test", "test and validation"])
+def test_the_clean_test_split_keeps_the_first_image_of_each_group(
+    home: Workspace, layout: str
+) -> None:
+    dataset = open_dataset(home, layout)
+    tests = dataset.catalogue.loc[dataset.catalogue["split"] == "test", "image"]
+    first = {picture(image): image for image in reversed(list(tests))}
+    made = drawn(home, layout, "clean")
+    assert sorted(made.test) == sorted(first.values())
+    assert made.test == drawn(home, layout, "clean", seed=9).test
+
+
+@pytest.mark.parametrize("layout", ["test", "test and validation"])
+def test_what_is_dropped_is_counted(home: Workspace, layout: str) -> None:
+    """By brute force: copies within test; in validation, of test; in training, of both."""
+    catalogue = open_dataset(home, layout).catalogue
+    came = {part: list(group["image"]) for part, group in catalogue.groupby("split")}
+    tested = set(map(picture, came["test"]))
+    valid = [i for i in came.get("validation", []) if picture(i) not in tested]
+    validated = set(map(picture, valid))
+    train = [i for i in came["train"] if picture(i) not in tested | validated]
+    made = drawn(home, layout, "clean")
+    lost = {
+        "test": len(came["test"]) - len(tested),
+        "validation": len(came.get("validation", [])) - len(valid),
+        "train": len(came["train"]) - len(train),
+    }
+    assert lost["train"] > 20
+    assert made.dropped == {part: n for part, n in lost.items() if n}
+    if layout == "test":
+        assert sorted(made.train + made.validation) == sorted(train)
+    else:
+        assert (list(made.train), list(made.validation)) == (train, valid)
+
+
+def test_without_an_official_test_a_fifth_of_every_class_is_cut(home: Workspace) -> None:
+    total = Counter(map(label, open_dataset(home, "no split").catalogue["image"]))
+    made = drawn(home, "no split", "official")
+    assert Counter(map(label, made.test)) == {c: round(n * 0.2) for c, n in total.items()}
+    left = {c: n - round(n * 0.2) for c, n in total.items()}
+    assert Counter(map(label, made.validation)) == {c: round(n * 0.15) for c, n in left.items()}
+    assert made.dropped == {}
+    assert sum(map(len, parts(made).values())) == sum(total.values())
+
+
+def test_a_clean_cut_is_stratified_as_far_as_whole_groups_go(home: Workspace) -> None:
+    """Groups hold up to four images, so a class's share is met within three."""
+    total = Counter(map(label, open_dataset(home, "no split").catalogue["image"]))
+    made = drawn(home, "no split", "clean")
+    images = open_dataset(home, "no split").catalogue["image"]
+    tested = set(map(picture, made.test))
+    cut = Counter(label(i) for i in images if picture(i) in tested)
+    for name, count in total.items():
+        assert 0 <= round(count * 0.2) - cut[name] <= 3
+    assert made.dropped == {"test": sum(cut.values()) - len(made.test)}
+
+
+@pytest.mark.parametrize("split", ["official", "clean"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_split_is_drawn_by_its_seed(home: Workspace, layout: str, split: SplitName) -> None:
+    first, again, other = (drawn(home, layout, split, seed=seed) for seed in (0, 0, 1))
+    assert first == again
+    assert (first.train == other.train) is (layout == "test and validation")
+    for made in (first, other):
+        ids = [i for each in parts(made).values() for i in each]
+        assert len(ids) == len(set(ids))
+        for each in parts(made).values():
+            assert set(map(label, each)) == set(CLASSES)
+
+
+@pytest.mark.parametrize("split", ["official", "clean"])
+def test_a_stronger_skew_keeps_a_subset(home: Workspace, split: SplitName) -> None:
+    chain = [
+        drawn(home, "test", split, skew=s) for s in ("step:20", "step:6", "step:2", "as it is")
+    ]
+    for stronger, weaker in pairwise(chain):
+        assert set(stronger.train) < set(weaker.train)
+        assert (stronger.validation, stronger.test) == (weaker.validation, weaker.test)
+        assert stronger.dropped == weaker.dropped
+
+
+def test_a_higher_difference_drops_more(home: Workspace) -> None:
+    lost = [
+        sum(drawn(home, "test", "clean", difference=d).dropped.values()) for d in (0, 0.05, 0.16)
+    ]
+    assert lost == sorted(set(lost))
+    assert lost[0] > 0
+
+
+# Patients, from a CSV
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """`bare`, `tested` and `split`: 300 images of 60 patients, and 20 of nobody known."""
+    workspace = Workspace(tmp_path_factory.mktemp("clinic"))
+    folder = tmp_path_factory.mktemp("scans")
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (320, 16, 16), dtype=np.uint8)
+    lines = []
+    for k, pixels in enumerate(noise):
+        (folder / f"{k:03d}.png").write_bytes(png_bytes(pixels))
+        patient = f"P{rng.integers(60):02d}" if k < 300 else ""
+        lines.append((f"{k:03d}.png", "abc"[int(rng.integers(7)) // 3], patient))
+    columns = {
+        "bare": [""], "tested": ["train"] * 4 + ["test"], "split": ["train"] * 3 + ["val", "test"],
+    }  # fmt: skip
+    for name, choices in columns.items():
+        rows = [f"{path},{c},{p},{rng.choice(choices)}" for path, c, p in lines]
+        text = "\n".join(["path,label,patient,split", *rows])
+        (folder / f"{name}.csv").write_text(text)
+        take(workspace, folder / f"{name}.csv", name)
+    yield workspace
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("split", ["official", "clean"])
+@pytest.mark.parametrize("name", ["bare", "tested", "split"])
+def test_no_split_separates_a_patient(
+    clinic: Workspace, name: str, split: SplitName, seed: int
+) -> None:
+    catalogue = open_dataset(clinic, name).catalogue
+    patients = dict(zip(catalogue["image"], catalogue["group"], strict=True))
+    made = drawn(clinic, name, split, seed=seed)
+    assert straddling(patients, made) == []
+    assert all(len({patients[i] for i in ids} - {""}) > 1 for ids in parts(made).values())
+
+
+@pytest.mark.parametrize("split", ["official", "clean"])
+def test_patients_that_the_official_splits_share_leave_all_but_the_test(
+    clinic: Workspace, split: SplitName
+) -> None:
+    catalogue = open_dataset(clinic, "split").catalogue
+    came = dict(list(catalogue.groupby("split")))
+    tested = set(came["test"]["group"]) - {""}
+    valid = came["validation"].loc[~came["validation"]["group"].isin(tested)]
+    others = tested | set(valid["group"]) - {""}
+    train = came["train"].loc[~came["train"]["group"].isin(others)]
+    made = drawn(clinic, "split", split)
+    assert made.test == tuple(came["test"]["image"])
+    assert made.validation == tuple(valid["image"])
+    assert made.train == tuple(train["image"])
+    assert made.dropped == {
+        "train": len(came["train"]) - len(train),
+        "validation": len(came["validation"]) - len(valid),
+    }
+
+
+def test_images_of_nobody_known_are_no_patients(clinic: Workspace) -> None:
+    catalogue = open_dataset(clinic, "tested").catalogue
+    unknown = set(catalogue.loc[catalogue["group"] == "", "image"])
+    made = drawn(clinic, "tested", "official")
+    assert unknown <= {i for each in parts(made).values() for i in each}
+
+
+def test_each_class_is_in_each_part_where_that_is_possible(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """A class of three patients gives one to each part; one of a single patient stays whole."""
+    lines = ["path,label,patient"]
+    groups = {
+        "many": [f"m{k // 4}" for k in range(80)],
+        "three": ["t0"] * 5 + ["t1"] * 2 + ["t2"],
+        "single": ["s"] * 6,
+        "loose": ["", "", ""],
+    }
+    rng = np.random.default_rng(0)
+    for name, patients in groups.items():
+        for k, patient in enumerate(patients):
+            pixels = rng.integers(0, 256, (16, 16), dtype=np.uint8)
+            (tmp_path / f"{name}{k}.png").write_bytes(png_bytes(pixels))
+            lines.append(f"{name}{k}.png,{name},{patient}")
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    dataset = take(workspace, tmp_path / "a.csv")
+    labels = dict(zip(dataset.catalogue["image"], dataset.catalogue["class"], strict=True))
+    for split in ("official", "clean"):
+        for seed in range(10):
+            made = drawn(workspace, "taken", split, seed=seed)
+            held = {part: Counter(labels[i] for i in ids) for part, ids in parts(made).items()}
+            assert {c for c in groups if all(held[part][c] for part in PARTS)} == {
+                "many", "three", "loose",
+            }  # fmt: skip
+            assert held["train"]["single"] == 6
+
+
+@pytest.mark.parametrize("split", ["official", "clean"])
+def test_chosen_poses_keep_their_training_images_and_the_whole_test(
+    workspace: Workspace, phantom: Dataset, split: SplitName
+) -> None:
+    cluster_poses(phantom, PosesConfig(dataset="phantom", k=3), MemoryRun())
+    assigned = open_clustering(phantom).assignments
+    pose = sorted(set(assigned["pose"]))[0]
+    chosen = set(assigned.loc[assigned["pose"] == pose, "image"])
+    whole = drawn(workspace, "phantom", split)
+    made = drawn(workspace, "phantom", split, poses=(pose,))
+    assert made.test == whole.test
+    assert made.train
+    assert made.validation
+    assert set(made.train + made.validation) <= chosen
+    came = phantom.catalogue.loc[phantom.catalogue["split"] == "train", "image"]
+    if split == "official":
+        assert set(made.train + made.validation) == chosen & set(came)

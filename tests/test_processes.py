@@ -1,0 +1,78 @@
+"""Which process is it, and helpers that never outlive the one that they help."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from rebalance_core.processes import live_process, own_process, process_pool
+
+ROOT = Path(__file__).resolve().parents[1]
+POOL_AND_WAIT = """
+import os, time
+from rebalance_core.processes import process_pool
+pool = process_pool()
+list(pool.map(time.sleep, [0.2] * 8))
+print(*pool._processes, flush=True)
+time.sleep(600)
+"""
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_this_process_is_alive_and_another_of_its_pid_would_not_be() -> None:
+    me = own_process()
+    assert me["pid"] == os.getpid()
+    found = live_process(me["pid"], me["pid_started"])
+    assert found is not None
+    assert found.pid == os.getpid()
+    assert live_process(me["pid"], me["pid_started"] - 5) is None
+    assert live_process(None, me["pid_started"]) is None
+
+
+def test_a_process_that_ended_is_not_alive_even_before_it_is_reaped() -> None:
+    process = subprocess.Popen(["sleep", "600"])
+    started = psutil.Process(process.pid).create_time()
+    assert live_process(process.pid, started) is not None
+    process.kill()
+    deadline = time.monotonic() + 10
+    while not gone(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert live_process(process.pid, started) is None
+    process.wait()
+    assert live_process(process.pid, started) is None
+
+
+def test_a_pool_has_a_process_a_core_at_most_and_does_the_work() -> None:
+    with process_pool() as pool:
+        assert list(pool.map(abs, range(-40, 0), chunksize=5)) == list(range(40, 0, -1))
+        pids = list(pool._processes)
+    assert 1 <= len(pids) <= (os.cpu_count() or 1)
+    assert os.getpid() not in pids
+    assert all(map(gone, pids))
+
+
+def test_a_pool_ends_when_its_parent_is_killed() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", POOL_AND_WAIT], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pids = [int(word) for word in parent.stdout.readline().split()]
+    try:
+        assert len(pids) == os.cpu_count()
+        assert not any(map(gone, pids))
+    finally:
+        parent.kill()
+        parent.wait()
+    deadline = time.monotonic() + 10
+    while not all(map(gone, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert all(map(gone, pids))
