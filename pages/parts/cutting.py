@@ -43,7 +43,7 @@ def cut_training_set(workspace: Workspace, dataset: Dataset) -> None:
         "Choose the split and how skewed training shall be. Validation and test stay whole; "
         "everything that learns sees only this set. What you choose stays in the address."
     )
-    left, right = st.columns([2, 3], gap="large")
+    left, right = st.columns([1, 2], gap="medium")
     with left:
         values = _choices(dataset)
     config = SetConfig.build(dataset=dataset.name, **values)

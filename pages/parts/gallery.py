@@ -16,9 +16,9 @@ TILE = 128  # px, of the picture in a tile; shown smaller on plain screens
 HTML = '<div class="gallery"></div>'
 CSS = """
 .gallery { display: flex; flex-direction: column; gap: 0.75rem; }
-.group { display: flex; flex-wrap: wrap; gap: 0.4rem; align-items: flex-start; }
+.group { display: grid; grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)); gap: 0.4rem; }
 .title { color: var(--st-text-color); font: 0.85rem var(--st-font); margin: 0 0 0.25rem; }
-.tile { width: 112px; padding: 3px; border: 1px solid transparent; border-radius: 6px;
+.tile { padding: 3px; border: 1px solid transparent; border-radius: 6px;
   background: none; cursor: zoom-in; text-align: left; }
 .tile:hover, .tile:focus-visible { border-color: var(--st-primary-color);
   background: var(--st-secondary-background-color); outline: none; }

@@ -51,16 +51,12 @@ def health(dataset: Dataset) -> None:
 
 
 def _row(finding: Finding) -> None:
-    title, groups, images, meaning, look = st.columns(
-        [3, 1.4, 1.4, 6, 1.2], vertical_alignment="center"
-    )
+    told, look = st.columns([5, 1], vertical_alignment="center")
     mark = ":material/warning:" if finding.groups else ":material/check:"
-    title.markdown(f"{mark} **{finding.title}**")
-    groups.markdown(f"{len(finding.groups):,} groups")
-    images.markdown(f"{finding.images:,} images")
+    counts = f"{len(finding.groups):,} groups, {finding.images:,} images"
     largest = max(map(len, finding.groups), default=0)
-    told = f" Largest group: {largest}." if largest > 2 else ""
-    meaning.caption(finding.meaning + told)
+    most = f", the largest of {largest}" if largest > 2 else ""
+    told.markdown(f"{mark} **{finding.title}**: {counts}{most}  \n:small[{finding.meaning}]")
     if finding.groups:
         opened = st.session_state.get("finding") == finding.name
         if look.button("Close" if opened else "Look", key=f"look at {finding.name}"):

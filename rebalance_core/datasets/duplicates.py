@@ -122,9 +122,9 @@ def _candidates(points: np.ndarray) -> np.ndarray:
     each image, in the index's order, in which look-alikes stand close together."""
     from scipy.spatial import KDTree
 
-    rows = np.flatnonzero(points.any(axis=1))
+    rows, twins = _distinct(points)
     if len(rows) < 2:
-        return np.zeros((0, 2), np.int64)
+        return twins
     _, axes = np.linalg.eigh(points.T @ points)
     indexed = (points @ axes[:, ::-1][:, :_INDEXED])[rows]
     order = KDTree(indexed).indices
@@ -133,10 +133,12 @@ def _candidates(points: np.ndarray) -> np.ndarray:
     found = []
     for start in range(0, len(rows), _BLOCK):
         block = np.arange(start, min(start + _BLOCK, len(rows)))
-        near = tree.query_ball_point(indexed[block], RADIUS, workers=-1, return_sorted=False)
-        one = np.repeat(block, [len(n) for n in near])
-        two = np.concatenate([np.asarray(n, dtype=np.int64) for n in near])
-        one, two = one[two != one], two[two != one]
+        near = tree.query(indexed[block], 2 * NEIGHBOURS, distance_upper_bound=RADIUS, workers=-1)[
+            1
+        ]
+        one, two = np.repeat(block, near.shape[1]), near.ravel()
+        there = (two < len(rows)) & (two != one)  # missing neighbours are numbered len(rows)
+        one, two = one[there], two[there]
         distance = np.linalg.norm(points[rows[one]] - points[rows[two]], axis=1)
         nearest = np.lexsort((two, distance, one))
         one, two, distance = one[nearest], two[nearest], distance[nearest]
@@ -146,7 +148,18 @@ def _candidates(points: np.ndarray) -> np.ndarray:
         found.append(np.unique(low * len(rows) + high))
     joined = np.unique(np.concatenate(found))
     pairs = np.stack([rows[joined // len(rows)], rows[joined % len(rows)]], axis=1)
-    return np.sort(pairs, axis=1)
+    return np.concatenate([np.sort(pairs, axis=1), twins])
+
+
+def _distinct(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the first of each signature, without those of one even tone; pairs (m, 2) that join
+    the others to it. So that a thousand copies of one file are a thousand pairs."""
+    _, first, same = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    first_of = first[same.ravel()]
+    every = np.arange(len(points))
+    toned = points.any(axis=1)
+    again = (first_of != every) & toned
+    return every[(first_of == every) & toned], np.stack([first_of[again], every[again]], axis=1)
 
 
 def group_rows(count: int, pairs: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ def test_drop_look_skew_and_reload(page: Page, server: Server, tmp_path: Path) -
     # see the findings
     expect(page.get_by_text("243", exact=True).first).to_be_visible()
     expect(page.get_by_text("1 files could not be read and were left out")).to_be_visible()
-    expect(page.get_by_text("Largest group: 3.").first).to_be_visible()
+    expect(page.get_by_text("1 groups, 3 images, the largest of 3").first).to_be_visible()
 
     # only images of the finding
     box = page.get_by_role("combobox", name="Finding")
