@@ -11,8 +11,9 @@ K_RANGE = range(1, 11)
 NO_ELBOW = 3  # k where the curve has no elbow: the paper's
 FITTED = 8192  # vectors that PCA is fitted on at most: a seeded sample of more
 MOST_COMPONENTS = 256  # looked at where a share of the variance is to be kept
-BLOCK = 4096  # vectors projected at once
+BLOCK = 1024  # vectors projected at once
 LARGE = 10_000  # points from which K-means goes by mini-batches
+MINI_BATCH = 4096  # points
 JUDGED = 2000  # points that a silhouette is computed on at most: a seeded sample of more
 
 
@@ -48,18 +49,22 @@ def project(
     c is `components`, or, with `variance`, the fewest that keep this share. c is 0 where all
     vectors are the same. More than FITTED rows are fitted on a seeded sample of them.
     """
-    from sklearn.decomposition import PCA
+    from sklearn.utils.extmath import randomized_svd
 
-    fitted = np.ascontiguousarray(vectors[sample_rows(fit_rows, FITTED, seed)], dtype=np.float32)
+    # Picking rows copies them, so that they may be centred in place: there may be little memory
+    # left beside 100,000 vectors.
+    fitted = np.asarray(vectors[sample_rows(fit_rows, FITTED, seed)], dtype=np.float32)
     n, width = vectors.shape[0], fitted.shape[1]
+    mean = fitted.mean(axis=0)
+    fitted -= mean
     if float(np.ptp(fitted, axis=0).max()) < 1e-5:
         return np.zeros((n, 0), np.float32), 0.0
     wanted = min(MOST_COMPONENTS if variance else components, *fitted.shape)
-    pca = PCA(wanted, svd_solver="randomized", random_state=seed, copy=False).fit(fitted)
-    ratios = np.cumsum(pca.explained_variance_ratio_)
+    _, singular, axes = randomized_svd(fitted, wanted, random_state=seed)
+    ratios = np.cumsum(singular.astype(float) ** 2) / np.einsum("ij,ij->", fitted, fitted)
+    del fitted
     kept = min(wanted, int(np.searchsorted(ratios, variance)) + 1) if variance else wanted
-    axes = np.ascontiguousarray(pca.components_[:kept].T, dtype=np.float32)
-    mean = pca.mean_.astype(np.float32)
+    axes = np.ascontiguousarray(axes[:kept].T, dtype=np.float32)
     points = np.empty((n, kept), np.float32)
     for start in range(0, n, BLOCK):
         rows = np.arange(start, min(start + BLOCK, n))
@@ -79,7 +84,9 @@ def restarts(points: np.ndarray, k: int, count: int, seed: int) -> list[Fit]:
     for number in range(count if k > 1 else 1):
         own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         if len(points) > LARGE:
-            model = MiniBatchKMeans(k, n_init=1, batch_size=BLOCK, max_iter=20, random_state=own)
+            model = MiniBatchKMeans(
+                k, n_init=1, batch_size=MINI_BATCH, max_iter=20, random_state=own
+            )
         else:
             model = KMeans(k, n_init=1, random_state=own)
         with warnings.catch_warnings():  # fewer different points than clusters: so be it

@@ -41,6 +41,8 @@ def seeded(name: NetworkName) -> nn.Module:
             state[key] = torch.ones(tensor.shape, dtype=tensor.dtype)
         elif tensor.dim() > 1:
             state[key] = torch.randn(tensor.shape) * (2 / tensor[0].numel()) ** 0.5
+        elif key.endswith(("bias", "mean")):
+            state[key] = torch.rand(tensor.shape) * 0.1
         else:
             state[key] = torch.rand(tensor.shape) * 0.5 + 0.75
     network.load_state_dict(state, assign=True)
