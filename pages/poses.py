@@ -34,7 +34,7 @@ from rebalance_core.poses.clustering import (
 )
 from rebalance_core.poses.extractors import DOWNLOADS, EXTRACTORS, ExtractorName, NetworkName
 from rebalance_core.poses.features import resolve_extractor
-from rebalance_core.poses.kmeans import sample_rows
+from rebalance_core.poses.kmeans import load_libraries, sample_rows
 from rebalance_core.poses.versions import can_undo, step_back
 from rebalance_core.poses.weights import WeightsConfig, has_weights
 from rebalance_core.runs.executor import RunView, submit
@@ -73,6 +73,7 @@ def draw(workspace: Workspace) -> None:
     _names(dataset, clustering)
     _choose_poses(workspace, dataset, clustering)
     link("generators", "On to Generators")
+    load_libraries()  # while the page is being read, so that the first other k comes at once
 
 
 def _start(workspace: Workspace, dataset: Dataset, newest: RunView | None) -> None:
@@ -172,12 +173,12 @@ def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
     version, used = clustering.path.name, clustering.facts["config"]["k"]
     modes = [BY_ELBOWS, OWN_ELBOW, BY_HAND]
     at = {"auto": BY_ELBOWS, "per-class": OWN_ELBOW}.get(str(used), BY_HAND)
-    left, middle, right = st.columns([3, 3, 1], vertical_alignment="bottom")
     # Keys by version: after an undo the widgets show what is in use again.
-    mode = left.segmented_control(
+    mode = st.segmented_control(
         "Number of clusters", modes, default=at, key=f"k mode {dataset.name} {version}"
     )
-    k = middle.slider(
+    left, right = st.columns([5, 2], vertical_alignment="bottom")
+    k = left.slider(
         "Clusters k in every class", 1, 10, min(10, clustering.facts["k"] or 3),
         disabled=mode != BY_HAND, key=f"k {dataset.name} {version}",
     )  # fmt: skip
@@ -234,7 +235,7 @@ def _clusters(dataset: Dataset, clustering: PoseClustering) -> None:
     table = clustering.training
     for pose, ids in rows.items():
         count = int(((table["class"] == label) & (table["pose"] == pose)).sum())
-        left, right = st.columns([1, 9], vertical_alignment="center")
+        left, right = st.columns([1.3, 9], vertical_alignment="center")
         left.markdown(f"**{pose}**  \n{count} images")
         right.image(grid(images_of(dataset, ids), SHOWN), width="stretch")
     st.markdown("Training images of each pose by class")
@@ -248,9 +249,9 @@ def _clusters(dataset: Dataset, clustering: PoseClustering) -> None:
 
 
 def _scatter(dataset: Dataset, clustering: PoseClustering) -> None:
-    st.subheader("Features")
-    left, middle, right = st.columns(3)
-    dimensions = left.segmented_control("Components", [2, 3], default=2, format_func="{}-D".format)
+    st.subheader("First components")
+    left, middle, right = st.columns([2, 5, 4])
+    dimensions = left.segmented_control("Plot", [2, 3], default=2, format_func="{}-D".format)
     colour = middle.segmented_control(
         "Colour", ["pose", "cluster", "class", "split"], default="pose"
     )
@@ -324,7 +325,7 @@ def _cluster(name: str) -> tuple[str, int]:
 
 def _choose_poses(workspace: Workspace, dataset: Dataset, clustering: PoseClustering) -> None:
     st.subheader("Train on some poses only")
-    chosen = st.multiselect("Poses to keep in training", clustering.poses)
+    chosen = st.pills("Poses to keep in training", clustering.poses, selection_mode="multi")
     left, right = st.columns(2)
     name = left.text_input(
         "Name of the training set", f"{dataset.name}-{'-'.join(chosen)}".strip("-")

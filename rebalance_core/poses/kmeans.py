@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +33,12 @@ class Fit:
     labels: np.ndarray
     centres: np.ndarray
     inertia: float
+
+
+def load_libraries() -> None:
+    """Import what clustering needs, which takes a second the first time in a process."""
+    for name in ("scipy.optimize", "scipy.spatial.distance", "sklearn.cluster", "sklearn.metrics"):
+        import_module(name)
 
 
 def sample_rows(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
