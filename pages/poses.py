@@ -9,6 +9,7 @@ import streamlit as st
 from pages.parts.choose import choose, remember
 from pages.parts.config_form import config_form
 from pages.parts.frame import link, show
+from pages.parts.gallery import Group, gallery, image_tile
 from pages.parts.live import act, latest, watch
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.training_set import AS_IT_IS, SetConfig, list_sets, make_set, open_set
@@ -19,8 +20,8 @@ from rebalance_core.figures import (
     selected_images,
     silhouette_plot,
 )
-from rebalance_core.images import grid
-from rebalance_core.pictures import cluster_images, images_of
+from rebalance_core.images import open_image
+from rebalance_core.pictures import cluster_images
 from rebalance_core.poses.clustering import (
     PoseClustering,
     PosesConfig,
@@ -40,7 +41,7 @@ from rebalance_core.poses.weights import WeightsConfig, has_weights
 from rebalance_core.runs.executor import RunView, submit
 from rebalance_core.workspace import Workspace
 
-SHOWN = 12  # images of a cluster
+SHOWN = 8  # images of a cluster
 SELECTED = 48  # images of a selection shown at once
 PLOTTED = 20_000  # points of a scatter at most: a seeded sample of more
 NOTES = {
@@ -233,11 +234,17 @@ def _clusters(dataset: Dataset, clustering: PoseClustering) -> None:
     farthest = st.toggle("Show outliers", help="The images farthest from the centre instead.")
     rows = cluster_images(clustering, label, SHOWN, farthest=farthest)
     table = clustering.training
-    for pose, ids in rows.items():
-        count = int(((table["class"] == label) & (table["pose"] == pose)).sum())
-        left, right = st.columns([1.3, 9], vertical_alignment="center")
-        left.markdown(f"**{pose}**  \n{count} images")
-        right.image(grid(images_of(dataset, ids), SHOWN), width="stretch")
+    sizes_here = table.loc[table["class"] == label, "pose"].value_counts()
+    groups = [
+        Group(
+            [image_tile(dataset, image, with_class=False) for image in ids],
+            f"{pose}: {sizes_here[pose]} images, "
+            f"{'farthest from' if farthest else 'nearest to'} the centre first",
+        )
+        for pose, ids in rows.items()
+    ]
+    if clicked := gallery(groups, key=f"clusters {dataset.name}"):
+        _inspect(dataset, clustering, clicked)
     st.markdown("Training images of each pose by class")
     sizes = {
         pose: {
@@ -278,7 +285,9 @@ def _scatter(dataset: Dataset, clustering: PoseClustering) -> None:
 def _selection(dataset: Dataset, clustering: PoseClustering, ids: list[str]) -> None:
     first = f", the first {SELECTED} shown" if len(ids) > SELECTED else ""
     st.markdown(f"**{len(ids)} images selected**{first}")
-    st.image(grid(images_of(dataset, ids[:SELECTED]), SHOWN), width="stretch")
+    tiles = [image_tile(dataset, image) for image in ids[:SELECTED]]
+    if clicked := gallery([Group(tiles)], key=f"selected {dataset.name}"):
+        _inspect(dataset, clustering, clicked)
     with st.expander("Names of the selected images"):
         st.text("\n".join(ids))
     left, right = st.columns([2, 3], vertical_alignment="bottom")
@@ -287,6 +296,26 @@ def _selection(dataset: Dataset, clustering: PoseClustering, ids: list[str]) -> 
     )
     if right.button(f"Move {len(ids)} images"):
         act(lambda: move_images(dataset, ids, pose))
+
+
+@st.dialog("Image", width="large")
+def _inspect(dataset: Dataset, clustering: PoseClustering, image: str) -> None:
+    """One original, what is known of its pose, and a way to correct it."""
+    row = clustering.assignments.iloc[dataset.rows[image]]
+    left, right = st.columns([3, 2])
+    with open_image(dataset.original(image)) as opened:
+        left.image(opened, width="stretch")
+    with right:
+        st.text(image)
+        st.text(f"{row['class']}, {row['split']}")
+        st.text(f"cluster {row['class']}/{row['cluster']}, now {row['pose']}")
+        st.text(f"{row['distance']:.2f} from the centre of its cluster")
+        at = clustering.poses.index(row["pose"])
+        pose = st.selectbox(
+            "Pose to move it to", clustering.poses, at, accept_new_options=True, key="move one"
+        )
+        if st.button("Move this image", disabled=pose == row["pose"]):
+            act(lambda: move_images(dataset, [image], pose))
 
 
 def _names(dataset: Dataset, clustering: PoseClustering) -> None:

@@ -1,13 +1,12 @@
 """`python -m rebalance_core …`: everything a page can do, without a browser."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -16,9 +15,11 @@ from typer.core import TyperGroup
 
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.config import Config, parse_changes
-from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset, remove_dataset
-from rebalance_core.datasets.importing import BUILT_IN
-from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.datasets.dataset import Dataset, export_dataset, list_datasets, open_dataset
+from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
+from rebalance_core.datasets.health import brightness, duplicate_facts, forms
+from rebalance_core.datasets.importing import check_free
+from rebalance_core.datasets.source import BUILT_IN, KAGGLE, ImportConfig
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
     SetConfig,
@@ -26,8 +27,9 @@ from rebalance_core.datasets.training_set import (
     make_set,
     open_set,
 )
+from rebalance_core.dependents import dependents, remove_with_warning
 from rebalance_core.errors import UserError
-from rebalance_core.files import folder_aside
+from rebalance_core.files import NO_ROOM, no_room
 from rebalance_core.poses.clustering import (
     PosesConfig,
     move_cluster,
@@ -49,7 +51,7 @@ from rebalance_core.runs.executor import (
     view_run,
 )
 from rebalance_core.runs.run import find_run, read_metrics
-from rebalance_core.workspace import Workspace, check_name
+from rebalance_core.workspace import Workspace
 
 FOLLOW_POLL = 0.3  # seconds
 
@@ -74,10 +76,16 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        console.print(
-            str(error), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(2)
+        _refuse(str(error))
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _refuse(no_room(Workspace.here().root))
+
+
+def _refuse(sentence: str) -> NoReturn:
+    console.print(sentence, style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 def say(value: Mapping[str, Any], as_json: bool) -> None:
@@ -123,14 +131,20 @@ def follow(view: RunView) -> RunView:
     return view
 
 
-def show_dataset(dataset: Dataset) -> dict[str, Any]:
+def show_dataset(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> dict[str, Any]:
+    counts = dataset.counts()
+    train = counts.get("train", {})
     return {
         "dataset": dataset.name,
         "classes": dataset.classes,
         "channels": dataset.channels,
         "fingerprint": dataset.fingerprint,
-        "counts": dataset.counts(),
+        "counts": counts,
+        "imbalance_ratio": round(max(train.values()) / max(1, min(train.values())), 3),
         "unreadable": dataset.manifest["unreadable"],
+        "duplicates": duplicate_facts(dataset, difference),
+        "brightness": brightness(dataset).round(3).to_dict("index"),
+        "forms": forms(dataset).round(3).to_dict("index"),
         "path": str(dataset.path),
     }
 
@@ -138,19 +152,29 @@ def show_dataset(dataset: Dataset) -> dict[str, Any]:
 @datasets.command("add")
 def datasets_add(
     name: str,
-    source: Annotated[str, typer.Argument(help="phantom, digits, or path of a zip or folder")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="phantom, digits, path of a zip, folder or CSV, kaggle, or kaggle:owner/dataset"
+        ),
+    ],
     count: Annotated[int, typer.Option(help="Images of the phantom.")] = 1000,
     size: Annotated[int, typer.Option(help="Pixels of the phantom's images.")] = 128,
     seed: Seed = 0,
+    max_files: Annotated[int, typer.Option(help="Refuse a zip of more files.")] = 500_000,
+    max_gib: Annotated[float, typer.Option(help="Refuse a zip of more GiB unpacked.")] = 64.0,
+    max_ratio: Annotated[float, typer.Option(help="Refuse a zip packed more tightly.")] = 200.0,
     as_json: Json = False,
 ) -> None:
-    """Import a dataset under NAME."""
+    """Import a dataset under NAME and look for its faults."""
     workspace = Workspace.here()
-    check_name(name, "dataset name")
-    if name in list_datasets(workspace):
-        raise UserError(f"Dataset {name!r} exists already; choose another name or remove it.")
-    where = source if source in BUILT_IN else str(Path(source).expanduser().resolve())
-    config = ImportConfig.build(name=name, source=where, count=count, size=size, seed=seed)
+    check_free(workspace, name)
+    here = source in BUILT_IN or source.partition(":")[0] == KAGGLE
+    config = ImportConfig.build(
+        name=name, source=source if here else str(Path(source).expanduser().resolve()),
+        count=count, size=size, seed=seed,
+        max_files=max_files, max_gib=max_gib, max_ratio=max_ratio,
+    )  # fmt: skip
     start("import", config, f"import {name}", False, as_json, seed,
           lambda view: show_dataset(open_dataset(workspace, name)))  # fmt: skip
 
@@ -164,17 +188,22 @@ def datasets_list(as_json: Json = False) -> None:
 
 
 @datasets.command("show")
-def datasets_show(name: str, as_json: Json = False) -> None:
-    """Classes, counts, unreadable files."""
-    say(show_dataset(open_dataset(Workspace.here(), name)), as_json)
+def datasets_show(
+    name: str,
+    difference: Annotated[
+        float, typer.Option(min=0, max=MAX_DIFFERENCE, help="Of near-duplicates at most.")
+    ] = DEFAULT_DIFFERENCE,
+    as_json: Json = False,
+) -> None:
+    """Classes, counts and faults: unreadable files, duplicates, brightness, forms."""
+    say(show_dataset(open_dataset(Workspace.here(), name), difference), as_json)
 
 
 @datasets.command("export")
 def datasets_export(name: str, folder: Path, as_json: Json = False) -> None:
     """Copy the originals into a new FOLDER, as they were imported."""
     dataset = open_dataset(Workspace.here(), name)
-    with folder_aside(folder.resolve()) as aside:
-        shutil.copytree(dataset.path / "originals", aside, dirs_exist_ok=True)
+    export_dataset(dataset, folder.resolve())
     say({"dataset": name, "folder": str(folder.resolve())}, as_json)
 
 
@@ -183,33 +212,42 @@ def datasets_remove(
     name: str, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Remove a dataset; training sets and runs made of it stay but cannot be continued."""
+    """Remove a dataset; what was made of it stays but cannot be continued."""
     workspace = Workspace.here()
-    open_dataset(workspace, name)
+    if name not in list_datasets(workspace):
+        open_dataset(workspace, name)  # says which there are
     if not yes:
-        typer.confirm(f"Remove dataset {name} with all its images?", abort=True, err=True)
-    remove_dataset(workspace, name)
-    say({"removed": name}, as_json)
+        left = dependents(workspace, name).words
+        told = f" What depends on it stays but cannot be continued: {left}." if left else ""
+        typer.confirm(f"Remove dataset {name} with all its images?{told}", abort=True, err=True)
+    say({"removed": name, "left": remove_with_warning(workspace, name).words}, as_json)
 
 
 @sets.command("make")
 def sets_make(
     name: str,
     dataset: str,
-    split: Annotated[str, typer.Option(help="official")] = "official",
+    split: Annotated[str, typer.Option(help="official or clean")] = "official",
+    difference: Annotated[
+        float, typer.Option(help="Of near-duplicates at most, for clean.")
+    ] = DEFAULT_DIFFERENCE,
     skew: Annotated[str, typer.Option(help="step:20, long:50 or class=n,class=n")] = AS_IT_IS,
     poses: Annotated[list[str] | None, typer.Option(help="Keep only this pose (repeat).")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many training images.")] = None,
+    validation: Annotated[float, typer.Option(help="Share of training, if none came.")] = 0.15,
+    fit: Annotated[str, typer.Option(help="To squares: pad, stretch or crop.")] = "pad",
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Cut a training set from DATASET and save it."""
     config = SetConfig.build(
-        dataset=dataset, split=split, skew=skew, poses=tuple(poses or ()), limit=limit, seed=seed
-    )
+        dataset=dataset, split=split, difference=difference, skew=skew, poses=tuple(poses or ()),
+        limit=limit, validation=validation, fit=fit, seed=seed,
+    )  # fmt: skip
     made = make_set(Workspace.here(), name, config)
     parts = {p: len(getattr(made, p)) for p in ("train", "validation", "test")}
-    say({"set": name, "counts": made.counts, "ratio": made.ratio, **parts}, as_json)
+    about = {"set": name, "split": split, "counts": made.counts, "ratio": made.ratio, **parts}
+    say({**about, "dropped": made.dropped}, as_json)
 
 
 @sets.command("list")
@@ -416,6 +454,7 @@ def compare(
 def study(
     dataset: str,
     preset: Preset = "quick",
+    split: Annotated[str, typer.Option(help="official or clean")] = "official",
     skew: Annotated[str, typer.Option(help="auto: step:10 unless skewed already")] = "auto",
     seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
     detach: Detach = False,
@@ -428,7 +467,7 @@ def study(
     if dataset not in BUILT_IN:
         open_dataset(Workspace.here(), dataset)
     config = StudyConfig.build(
-        dataset=dataset, preset=preset, skew=skew, seeds=tuple(seeds.split(","))
+        dataset=dataset, preset=preset, split=split, skew=skew, seeds=tuple(seeds.split(","))
     )
     start("study", config, f"study of {dataset}", detach, as_json)
 

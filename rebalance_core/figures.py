@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 
 from rebalance_core.comparison.configs import ARMS, BASELINE, ArmName
@@ -45,6 +46,19 @@ def class_bars(groups: dict[str, dict[str, int]], *, stacked: bool = False) -> g
             cliponaxis=False,
         )  # fmt: skip
     figure.update_layout(barmode="stack" if stacked else "group")
+    figure.update_xaxes(type="category")
+    return figure
+
+
+def brightness_boxes(table: pd.DataFrame) -> go.Figure:
+    """`health.brightness` as a box a class; the quantiles are given, so no image is sent."""
+    figure = _figure(280, "", "brightness, 0 to 255")
+    for number, (label, row) in enumerate(table.iterrows()):
+        figure.add_box(
+            x=[label], lowerfence=[row["least"]], q1=[row["q1"]], median=[row["median"]],
+            q3=[row["q3"]], upperfence=[row["most"]], name=str(label), showlegend=False,
+            marker_color=COLOURS[number % len(COLOURS)],
+        )  # fmt: skip
     figure.update_xaxes(type="category")
     return figure
 

@@ -4,55 +4,95 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+from rebalance_core.dicom import is_dicom, open_dicom
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm"}
 MAX_PIXELS = 50_000_000  # of one image; more is refused before it is decoded
+GRAY_MODES = ("1", "L", "LA", "La")
+Fit = Literal["pad", "stretch", "crop"]  # how an image becomes a square
+FITS: tuple[Fit, ...] = get_args(Fit)
 
 
 def open_image(data: bytes | Path) -> Image.Image:
-    """The first frame, upright (EXIF), in mode L or RGB, 8 bit.
+    """The first frame, upright (EXIF), in mode L or RGB, 8 bit; what is transparent turns black.
 
-    Raises ValueError for what is no image, is damaged, or has over MAX_PIXELS.
+    `info["stored"]` is the mode it was stored in. Raises ValueError for what is no image, is
+    damaged, or has over MAX_PIXELS.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width}×{image.height} pixels are more than {MAX_PIXELS}")
-            image.load()
-            image = ImageOps.exif_transpose(image)
+            image, stored = _decode(data)
     except Exception as error:  # whatever a decoder raises over hostile bytes says the same
-        raise ValueError(str(error).split("<_io")[0].strip()) from error
+        raise ValueError(str(error).split("<_io")[0].strip() or type(error).__name__) from error
+    image = _to_8_bit(image)
+    image.info["stored"] = stored
+    return image
+
+
+def _decode(data: bytes | Path) -> tuple[Image.Image, str]:
+    if isinstance(data, Path):
+        data = data.read_bytes()
+    if not data:
+        raise ValueError("the file is empty")
+    if is_dicom(data):
+        return open_dicom(data, _check_pixels), "DICOM"
+    image = Image.open(io.BytesIO(data))
+    _check_pixels(*image.size)
+    stored = image.mode
+    image.load()
+    return ImageOps.exif_transpose(image), stored
+
+
+def _check_pixels(width: int, height: int) -> None:
+    """Before anything is decoded."""
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width}×{height} pixels are more than {MAX_PIXELS}")
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Any mode of Pillow → L or RGB."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float32)
         top = max(float(values.max()), 255.0)
         return Image.fromarray((values * (255.0 / top)).clip(0, 255).astype(np.uint8))
     if image.mode in ("L", "RGB"):
         return image
-    if image.mode in ("1", "LA"):
-        return image.convert("L")
-    return image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB")
+    gray = image.mode in GRAY_MODES
+    if image.has_transparency_data:
+        over = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        over.alpha_composite(image.convert("RGBA"))
+        return over.convert("L" if gray else "RGB")
+    return image.convert("L" if gray else "RGB")
 
 
 def is_gray(image: Image.Image, tolerance: int = 12) -> bool:
     """True if the channels agree within `tolerance` on 99 % of a reduced copy's pixels."""
     if image.mode == "L":
         return True
-    small = np.asarray(image.reduce(max(1, max(image.size) // 64)), dtype=np.int16)
-    return bool(np.mean(small.max(axis=2) - small.min(axis=2) <= tolerance) >= 0.99)
+    red, green, blue = image.reduce(max(1, max(image.size) // 64)).split()
+    most = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    least = ImageChops.darker(ImageChops.darker(red, green), blue)
+    apart = ImageChops.difference(most, least).histogram()
+    return sum(apart[: tolerance + 1]) >= 0.99 * sum(apart)
 
 
-def fit_square(image: Image.Image, size: int, channels: int) -> np.ndarray:
-    """Pad to a square with black, then resize: uint8 (size, size, channels)."""
+def fit_square(image: Image.Image, size: int, channels: int, fit: Fit = "pad") -> np.ndarray:
+    """Make a square and resize it: uint8 (size, size, channels).
+
+    pad: black at the short side's edges; stretch: the aspect ratio goes; crop: the middle stays.
+    """
     image = image.convert("L" if channels == 1 else "RGB")
-    side = max(image.size)
-    if image.width != image.height:
-        image = ImageOps.pad(image, (side, side), color=0)
-    if side != size:
+    if image.width != image.height and fit != "stretch":
+        side = max(image.size) if fit == "pad" else min(image.size)
+        square = ImageOps.pad if fit == "pad" else ImageOps.fit
+        image = square(image, (side, side))
+    if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
     return np.asarray(image, dtype=np.uint8).reshape(size, size, channels)
 

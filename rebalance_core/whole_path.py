@@ -10,8 +10,8 @@ from rebalance_core.comparison.configs import BASELINE, CompareConfig
 from rebalance_core.comparison.study import planned
 from rebalance_core.config import Config, EachOnce, Seed
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
-from rebalance_core.datasets.importing import BUILT_IN
-from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.datasets.source import BUILT_IN, ImportConfig
+from rebalance_core.datasets.splits import SplitName
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
     SetConfig,
@@ -43,6 +43,7 @@ class StudyConfig(Config):
 
     dataset: str
     preset: str = "quick"
+    split: SplitName = "official"
     skew: str = "auto"  # as it is where the classes are skewed already, else step:10
     seeds: Annotated[tuple[Seed, ...], EachOnce] = Field(default=(0,), min_length=1)
 
@@ -81,8 +82,9 @@ def _training_set(
     if skew == "auto":
         skew = AS_IT_IS if open_set(workspace, dataset.name).ratio >= SKEWED_FROM else STEP
     limit = QUICK_LIMIT if config.preset == "quick" else None
-    wanted = SetConfig(dataset=dataset.name, skew=skew, limit=limit)
-    base = f"{dataset.name}-{config.preset}"
+    wanted = SetConfig(dataset=dataset.name, split=config.split, skew=skew, limit=limit)
+    clean = "-clean" if config.split == "clean" else ""
+    base = f"{dataset.name}{clean}-{config.preset}"
     for name in list_sets(workspace):
         there = open_set(workspace, name)
         same = there.config == wanted and there.fingerprint == dataset.fingerprint

@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -48,12 +47,12 @@ def plan_rebalanced(
 
 def rebalanced_files(
     dataset: Dataset, chosen: TrainingSet, found: SyntheticSet | None, plan: dict[str, int]
-) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """(name in the folder, file, line of the manifest) of every image, real first."""
+) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
+    """(name in the folder, content, line of the manifest) of every image, real first."""
     labels = dict(zip(dataset.catalogue["image"], dataset.catalogue["class"], strict=True))
     for number, image in enumerate(chosen.train):
         # A number in the name, so that two folders' files of one name stay apart.
-        name = f"{labels[image]}/real_{number:06d}_{PurePosixPath(image).name}"
+        name = f"{labels[image]}/real_{number:06d}_{_short(PurePosixPath(image).name)}"
         yield name, dataset.original(image), {"kind": "real", "source": image}
     for label, count in plan.items() if found else ():
         assert found is not None
@@ -61,9 +60,14 @@ def rebalanced_files(
             name = f"{label}/{found.generator}_{file.name}"
             yield (
                 name,
-                file,
+                file.read_bytes(),
                 {"kind": found.generator, "source": f"{found.name}/{label}/{file.name}"},
             )
+
+
+def _short(name: str) -> str:
+    """Its end, where a file system could refuse the whole (255 bytes)."""
+    return name if len(name.encode()) <= 200 else name[-60:]
 
 
 def write_rebalanced(
@@ -76,9 +80,9 @@ def write_rebalanced(
         target.rmdir()
     with folder_aside(target.resolve()) as aside:
         lines = []
-        for name, file, line in rebalanced_files(dataset, chosen, found, plan):
+        for name, data, line in rebalanced_files(dataset, chosen, found, plan):
             (aside / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, aside / name)
+            (aside / name).write_bytes(data)
             lines.append({"file": name, "class": PurePosixPath(name).parts[0], **line})
         about = _about(chosen, found, plan, arm, lines)
         write_json(aside / "manifest.json", about)

@@ -51,4 +51,4 @@ def digits_files() -> list[SourceFile]:
 
 
 def _file(image: str, label: str, split: str, pixels: np.ndarray, pose: str = "") -> SourceFile:
-    return SourceFile(image, label, split, lambda: png_bytes(pixels), pose)
+    return SourceFile(image, label, split, lambda: png_bytes(pixels), pose=pose)

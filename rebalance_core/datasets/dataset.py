@@ -1,13 +1,14 @@
 """A Dataset on disk: catalogue, originals, and arrays decoded once for each size."""
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import numpy as np
 import pandas as pd
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, remove_folder
-from rebalance_core.images import fit_square, open_image
+from rebalance_core.files import folder_aside, read_json, remove_folder
+from rebalance_core.images import Fit, fit_square, open_image
 from rebalance_core.workspace import Workspace, list_names
 
 SPLITS = ("train", "validation", "test")
+FORMAT = 2  # of what is on disk
 Progress = Callable[[float, str], None]
 
 
@@ -49,15 +51,39 @@ class Dataset:
 
     @cached_property
     def catalogue(self) -> pd.DataFrame:
-        """One row an image: image (its id, the name it was imported under), class, split,
-        sha256, width, height, pose ('' where unknown)."""
-        text = {"image": str, "class": str, "split": str, "pose": str}
-        return pd.read_csv(self.path / "catalogue.csv", dtype=text, keep_default_na=False)
+        """One row an image: image (its id, the name it was imported under), class, split, group
+        and pose ('' where unknown), sha256, bytes, offset (in `originals`), width, height (px),
+        mode (as stored), brightness (mean, 0 to 255). Raises UserError if edited by hand."""
+        try:
+            data = (self.path / "catalogue.csv").read_bytes()
+        except OSError as error:
+            raise _broken(self.name, f"its catalogue cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != self.manifest["catalogue"]:
+            raise _broken(self.name, "its catalogue was changed by hand")
+        text = dict.fromkeys(("image", "class", "split", "group", "pose", "sha256", "mode"), str)
+        return pd.read_csv(io.BytesIO(data), dtype=text, keep_default_na=False)
+
+    @cached_property
+    def near(self) -> tuple[np.ndarray, np.ndarray]:
+        """Near-duplicates: pairs of rows (m, 2) and their differences (m,), 0 to 0.25."""
+        try:
+            with np.load(self.path / "near.npz") as kept:
+                pairs, difference = kept["pairs"], kept["difference"]
+        except (OSError, ValueError, KeyError) as error:
+            raise _broken(self.name, "its near-duplicates cannot be read") from error
+        if len(pairs) and pairs.max() >= len(self.catalogue):
+            raise _broken(self.name, "its near-duplicates are another dataset's")
+        return pairs, difference
 
     @cached_property
     def rows(self) -> dict[str, int]:
         """Image id → row of the catalogue and of every array."""
         return {image: row for row, image in enumerate(self.catalogue["image"])}
+
+    @cached_property
+    def _stored(self) -> list[tuple[int, int, str]]:
+        columns = (self.catalogue[c].tolist() for c in ("offset", "bytes", "sha256"))
+        return list(zip(*columns, strict=True))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """{split: {class: images}}, only splits that there are."""
@@ -68,42 +94,67 @@ class Dataset:
             if split in table.index.get_level_values(0)
         }
 
-    def original(self, image: str) -> Path:
-        return self.path / "originals" / image
+    def original(self, image: str) -> bytes:
+        """The file as it was imported; raises UserError if it was changed since."""
+        offset, size, digest = self._stored[self.rows[image]]
+        try:
+            with (self.path / "originals").open("rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+        except OSError as error:
+            raise _broken(self.name, f"originals: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise _broken(self.name, f"{image!r} was changed by hand")
+        return data
 
-    def array(self, size: int, progress: Progress | None = None) -> np.ndarray:
-        """All images padded to squares of `size`: read-only uint8 (n, size, size, channels)."""
-        path = self.path / "arrays" / f"{size}-pad.npy"
-        if not path.exists():
-            self._decode(path, size, progress or (lambda fraction, stage: None))
-        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    def array(self, size: int, progress: Progress | None = None, fit: Fit = "pad") -> np.ndarray:
+        """All images as squares of `size` px: read-only uint8 (n, size, size, channels)."""
+        path = self.path / "arrays" / f"{size}-{fit}.npy"
+        shape = (len(self.catalogue), size, size, self.channels)
+        found = _read_array(path, shape)
+        if found is None:
+            self._decode(path, shape, fit, progress or (lambda fraction, stage: None))
+            found = _read_array(path, shape)
+            assert found is not None
+        return found
 
-    def _decode(self, path: Path, size: int, progress: Progress) -> None:
+    def _decode(
+        self, path: Path, shape: tuple[int, int, int, int], fit: Fit, progress: Progress
+    ) -> None:
         path.parent.mkdir(exist_ok=True)
         ids = list(self.catalogue["image"])
-        shape = (len(ids), size, size, self.channels)
         folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
             images = np.lib.format.open_memmap(folder / "a.npy", "w+", dtype=np.uint8, shape=shape)
 
             def decode(row: int) -> None:
                 with open_image(self.original(ids[row])) as image:
-                    images[row] = fit_square(image, size, self.channels)
+                    images[row] = fit_square(image, shape[1], self.channels, fit)
 
             # Threads suffice: Pillow decodes and resizes without the interpreter's lock.
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 for start in range(0, len(ids), 256):
                     list(pool.map(decode, range(start, min(start + 256, len(ids)))))
-                    progress(start / len(ids), f"decoding images at {size} px")
+                    progress(start / len(ids), f"decoding images at {shape[1]} px")
             images.flush()
             os.replace(folder / "a.npy", path)
         except (OSError, ValueError) as error:
-            raise UserError(
-                f"An original of dataset {self.name} cannot be read any more ({error}); "
-                "remove the dataset and import it again."
-            ) from error
+            raise _broken(self.name, f"an original cannot be read: {error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The array, memory-mapped; None where it isn't there or isn't whole."""
+    try:
+        found: np.ndarray = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.shape == shape and found.dtype == np.uint8 else None
+
+
+def _broken(name: str, what: str) -> UserError:
+    return UserError(f"Dataset {name} is damaged ({what}); remove it and import it again.")
 
 
 def fingerprint(rows: list[dict[str, Any]]) -> str:
@@ -123,8 +174,41 @@ def open_dataset(workspace: Workspace, name: str) -> Dataset:
         raise UserError(
             f"There is no dataset {name!r} (there is: {known}); add it with `datasets add`."
         )
-    return Dataset(path, read_json(path / "manifest.json"))
+    files = (path / "manifest.json", path / "catalogue.csv", path / "near.npz")
+    return _open(path, tuple(f.stat().st_mtime_ns if f.exists() else 0 for f in files))
+
+
+@lru_cache(maxsize=8)
+def _open(path: Path, changed: tuple[int, ...]) -> Dataset:
+    """A page is drawn many times over: 100,000 rows are read once, until their file changes."""
+    try:
+        manifest = read_json(path / "manifest.json")
+    except UserError as error:
+        raise _broken(path.name, "its manifest cannot be read") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UserError(
+            f"Dataset {path.name} was imported by another version of the studio; remove it and "
+            "import it again."
+        )
+    return Dataset(path, manifest)
+
+
+def export_dataset(dataset: Dataset, folder: Path) -> None:
+    """Write the originals into a new folder, under the names they were imported under."""
+    with folder_aside(folder) as aside:
+        for image in dataset.catalogue["image"]:
+            target = aside / image
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(dataset.original(image))
+            except OSError as error:
+                raise UserError(
+                    f"{folder} cannot hold {image!r} ({error.strerror}); export to another disk."
+                ) from error
 
 
 def remove_dataset(workspace: Workspace, name: str) -> None:
-    remove_folder(open_dataset(workspace, name).path)
+    """Remove a dataset, a damaged one too; sets and runs made of it stay."""
+    if name not in list_datasets(workspace):
+        open_dataset(workspace, name)  # says which there are
+    remove_folder(workspace.datasets / name)

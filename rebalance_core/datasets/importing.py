@@ -1,226 +1,328 @@
-"""Zip, folder or built-in → a Dataset. What comes from outside is hostile until checked."""
+"""Zip, folder, CSV, Kaggle or built-in → a Dataset. What comes from outside is hostile until
+checked."""
 
 import hashlib
-import lzma
 import os
-import stat
+import secrets
+import shutil
 import time
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import pandas as pd
 
-from rebalance_core.datasets.dataset import Dataset, fingerprint, open_dataset
-from rebalance_core.datasets.source import ImportConfig, SourceFile
+from rebalance_core.datasets.dataset import FORMAT, Dataset, fingerprint, open_dataset
+from rebalance_core.datasets.duplicates import near_pairs
+from rebalance_core.datasets.folders import LAYOUT, label_files, walk_folder
+from rebalance_core.datasets.inspecting import THUMBNAIL, Inspected, inspect_all
+from rebalance_core.datasets.source import (
+    BUILT_IN,
+    KAGGLE,
+    KAGGLE_STUDY,
+    ImportConfig,
+    SourceFile,
+)
 from rebalance_core.errors import UserError
-from rebalance_core.files import folder_aside, write_json
-from rebalance_core.images import IMAGE_SUFFIXES, is_gray, open_image
+from rebalance_core.files import NO_ROOM, folder_aside, no_room, write_json
+from rebalance_core.processes import process_pool
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
 from rebalance_core.workspace import Workspace, check_name
 
-BUILT_IN = ("phantom", "digits")
-SPLIT_FOLDERS = {
-    "train": "train", "training": "train",
-    "val": "validation", "valid": "validation", "validation": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-MAX_FILES = 500_000
-MAX_UNPACKED = 64 * 2**30  # bytes
-MAX_RATIO = 200  # unpacked : packed, of one file of over a megabyte
 GRAY_SHARE = 0.99  # of the images must be gray for the dataset to be kept gray
+MAX_LABEL = 100  # characters
+FEW = 512  # images that one process reads sooner than others start
+BATCH = 64  # images handed to a process at once
+BATCH_BYTES = 2**24
 
 
 def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Dataset:
     """Import `config.source` as dataset `config.name`; leaves nothing behind on failure."""
-    check_name(config.name, "dataset name")
-    if (workspace.sets / f"{config.name}.json").exists():
-        raise UserError(f"{config.name!r} is the name of a training set; choose another name.")
-    with folder_aside(workspace.datasets / config.name) as aside, _files(config) as files:
-        rows, unreadable = _import_files(files, aside, run)
-        classes = sorted({row["class"] for row in rows})
-        if len(classes) < 2:
-            raise UserError(
-                f"{config.source} holds {len(classes)} class folder(s) with readable images; "
-                "at least two are needed: <class>/*.png, or Training|Testing/<class>/*.png."
-            )
+    check_free(workspace, config.name)
+    with _room(workspace), folder_aside(workspace.datasets / config.name) as aside:
+        with open_source(config) as files:
+            _check_labels(files, config.source)
+            _check_room(files, aside)
+            with (aside / "thumbnails").open("w+b") as thumbnails:
+                rows, unreadable = _import_files(files, aside, thumbnails, run)
+                _check_classes(files, rows, config.source)
+                _find_near(aside, thumbnails.fileno(), len(rows), run)
+            (aside / "thumbnails").unlink()
         gray_share = sum(row.pop("gray") for row in rows) / len(rows)
-        pd.DataFrame(rows).to_csv(aside / "catalogue.csv", index=False)
+        catalogue = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n").encode()
+        (aside / "catalogue.csv").write_bytes(catalogue)
         manifest = {
-            "classes": classes,
+            "format": FORMAT,
+            "classes": sorted({row["class"] for row in rows}),
             "channels": 1 if gray_share >= GRAY_SHARE else 3,
             "fingerprint": fingerprint(rows),
+            "catalogue": hashlib.sha256(catalogue).hexdigest(),
             "source": config.model_dump(mode="json"),
             "unreadable": unreadable,
             "created": time.time(),
         }
         write_json(aside / "manifest.json", manifest)
+        os.sync()  # what is there under its own name survives a power cut
     return open_dataset(workspace, config.name)
+
+
+def check_free(workspace: Workspace, name: str) -> None:
+    """Raises UserError unless a dataset can be given this name."""
+    check_name(name, "dataset name")
+    if (workspace.datasets / name).exists():
+        raise UserError(f"Dataset {name!r} exists already; choose another name or remove it.")
+    if (workspace.sets / f"{name}.json").exists():
+        raise UserError(f"{name!r} is the name of a training set; choose another name.")
 
 
 def import_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = ImportConfig.build(**run.config)
-    dataset = import_dataset(workspace, config, run)
-    if Path(config.source).is_relative_to(workspace.uploads):
-        Path(config.source).unlink()  # an upload is ours, and the originals are kept
+    try:
+        dataset = import_dataset(workspace, config, run)
+    except (UserError, Cancelled):
+        remove_upload(workspace, config.source)
+        raise
+    remove_upload(workspace, config.source)  # the originals are kept
     return {"dataset": dataset.name}
 
 
-def _import_files(
-    files: list[SourceFile], folder: Path, run: Run
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Copy and inspect every file; what cannot be read is listed with its reason."""
-    rows: list[dict[str, Any]] = []
-    unreadable: list[dict[str, str]] = []
+def keep_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> str:
+    """Keep what the browser sent, [(name with folders, content), …]; returns the source to import.
 
-    def take(file: SourceFile) -> dict[str, Any] | str:
-        data = file.read()
-        try:
-            with open_image(data) as image:
-                facts = {"width": image.width, "height": image.height, "gray": is_gray(image)}
-        except ValueError as error:
-            return f"{error}"
-        target = folder / "originals" / file.image
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-        digest = hashlib.sha256(data).hexdigest()
-        named = {"image": file.image, "class": file.label, "split": file.split, "sha256": digest}
-        return {**named, **facts, "pose": file.pose}
+    One zip, images with a CSV that labels them, or a folder's files. Raises UserError otherwise.
+    """
+    names = [PurePosixPath(name.replace("\\", "/")) for name, _ in files]
+    outside = [n for n in names if n.is_absolute() or ".." in n.parts]
+    if outside:
+        raise UserError(f"File {str(outside[0])!r} points outside its folder; rename it.")
+    tables = [n for n in names if n.suffix.lower() == ".csv"]
+    zips = [n for n in names if n.suffix.lower() == ".zip"]
+    flat = all(len(n.parts) == 1 for n in names)
+    if (zips and len(names) > 1) or len(tables) > 1 or (flat and not zips and not tables):
+        raise UserError(
+            "These files don't say which class is which; drop one zip, a folder of class folders, "
+            "or images together with one CSV of their paths and labels."
+        )
+    folder = workspace.uploads / secrets.token_hex(8)
+    try:
+        for name, (_, content) in zip(names, files, strict=True):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as out:
+                shutil.copyfileobj(content, out)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if error.errno in NO_ROOM:
+            raise UserError(no_room(workspace.root)) from error
+        raise UserError(
+            f"{error.filename} cannot be kept ({error.strerror}); rename it."
+        ) from error
+    return str(folder / next(iter(zips or tables), ""))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(files), 64):
-            batch = files[start : start + 64]
-            if run.should_stop():
-                raise Cancelled
-            for file, taken in zip(batch, pool.map(take, batch), strict=True):
-                if isinstance(taken, str):
-                    unreadable.append({"image": file.image, "reason": taken})
-                else:
-                    rows.append(taken)
-            run.progress((start + len(batch)) / len(files), f"reading {len(files)} images")
-    return rows, unreadable
+
+def remove_upload(workspace: Workspace, source: str) -> None:
+    """Remove what the browser sent; other sources are not ours to remove."""
+    path = Path(source)
+    if path.is_absolute() and path.is_relative_to(workspace.uploads):
+        inside = path.relative_to(workspace.uploads).parts
+        if inside:
+            shutil.rmtree(workspace.uploads / inside[0], ignore_errors=True)
 
 
 @contextmanager
-def _files(config: ImportConfig) -> Iterator[list[SourceFile]]:
+def open_source(config: ImportConfig) -> Iterator[list[SourceFile]]:
     """The source's images, sorted by id; an opened zip stays open meanwhile."""
     if config.source in BUILT_IN:
         from rebalance_core.datasets import builtin
 
-        yield (
-            builtin.phantom_files(config)
-            if config.source == "phantom"
-            else (builtin.digits_files())
-        )
+        phantom = config.source == "phantom"
+        yield builtin.phantom_files(config) if phantom else builtin.digits_files()
         return
-    path = Path(config.source).expanduser()
+    path = _find(config.source)
+    if path.is_dir():
+        yield label_files(*walk_folder(path), path)
+    elif path.suffix.lower() == ".csv":
+        from rebalance_core.datasets.tables import table_files
+
+        yield table_files(path)
+    else:
+        from rebalance_core.datasets.archives import open_archive
+
+        with open_archive(path, config) as (entries, folders):
+            yield label_files(entries, folders, path)
+
+
+def _find(source: str) -> Path:
+    if source == KAGGLE or source.startswith(f"{KAGGLE}:"):
+        from rebalance_core.datasets.kaggle import download
+
+        return download(source.partition(":")[2] or KAGGLE_STUDY)
+    path = Path(source).expanduser()
     if not path.exists():
         raise UserError(
-            f"{path} does not exist; name a zip, a folder, or one of {', '.join(BUILT_IN)}."
+            f"{path} does not exist; name a zip, a folder, a CSV, or one of "
+            f"{', '.join((*BUILT_IN, KAGGLE))}."
         )
-    if path.is_dir():
-        yield _label({p: _reader(path / p) for p in _walk(path)}, path)
-        return
+    return path
+
+
+@contextmanager
+def _room(workspace: Workspace) -> Iterator[None]:
     try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise UserError(no_room(workspace.root)) from error
+
+
+def _check_room(files: list[SourceFile], folder: Path) -> None:
+    """Before anything is copied: originals, and thumbnails while duplicates are looked for."""
+    needed = sum(file.size for file in files) + len(files) * THUMBNAIL**2
+    free = shutil.disk_usage(folder).free
+    if needed > free:
         raise UserError(
-            f"{path} is no readable zip ({error}); pack or download it again."
-        ) from error
-    with archive:
-        yield _label(_check_zip(archive, path), path)
-
-
-def _walk(folder: Path) -> list[str]:
-    """Paths of all files below `folder`, links not followed."""
-    found = []
-    for root, _, names in os.walk(folder):
-        for name in names:
-            path = Path(root) / name
-            if not path.is_symlink():
-                found.append(path.relative_to(folder).as_posix())
-    return found
-
-
-def _reader(path: Path) -> Callable[[], bytes]:
-    return path.read_bytes
-
-
-def _check_zip(archive: zipfile.ZipFile, path: Path) -> dict[str, Callable[[], bytes]]:
-    """{member name: reader} of a zip that is safe to unpack; raises UserError otherwise."""
-    members = [m for m in archive.infolist() if not m.is_dir()]
-    total = sum(m.file_size for m in members)
-    if len(members) > MAX_FILES or total > MAX_UNPACKED:
-        raise UserError(
-            f"{path} holds {len(members)} files of {total / 2**30:.1f} GiB together, more than "
-            f"the limits of {MAX_FILES} files and {MAX_UNPACKED // 2**30} GiB; split it."
+            f"The import needs {needed / 2**20:,.0f} MB, but {folder.parent} has "
+            f"{free / 2**20:,.0f} MB free; free some, or set REBALANCE_HOME to a folder on a "
+            "larger disk."
         )
-    for member in members:
-        name = PurePosixPath(member.filename.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or ":" in member.filename.partition("/")[0]:
+
+
+def _check_labels(files: list[SourceFile], source: str) -> None:
+    """Labels become folder names, here and on other people's systems."""
+    folded: dict[str, str] = {}
+    for label in sorted({file.label for file in files}):
+        if len(label) > MAX_LABEL or not label.isprintable() or set(label) & set("/\\"):
             raise UserError(
-                f"{path} is refused: its entry {member.filename!r} points outside the archive."
+                f"{source}: class {label[:MAX_LABEL]!r} cannot be a folder's name; use up to "
+                f"{MAX_LABEL} characters without slashes and control characters."
             )
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise UserError(f"{path} is refused: its entry {member.filename!r} is a link.")
-        if member.flag_bits & 1:
-            raise UserError(f"{path} is password-protected; unpack it and import the folder.")
-        if member.file_size > max(2**20, MAX_RATIO * member.compress_size):
+        other = folded.setdefault(label.casefold(), label)
+        if other != label:
             raise UserError(
-                f"{path} is refused: its entry {member.filename!r} unpacks to "
-                f"{member.file_size} bytes from {member.compress_size}."
+                f"{source}: classes {other!r} and {label!r} differ only by case; rename one, or "
+                "join them."
             )
 
-    def reader(member: zipfile.ZipInfo) -> Callable[[], bytes]:
-        def read() -> bytes:
-            try:
-                return archive.read(member)
-            except NotImplementedError as error:
-                raise UserError(
-                    f"{path} is packed in a way that cannot be read ({error}); unpack it and "
-                    "import the folder."
-                ) from error
-            except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError) as error:
-                raise UserError(
-                    f"{path} is damaged at {member.filename!r} ({error}); pack it again."
-                ) from error
 
-        return read
-
-    return {str(PurePosixPath(m.filename.replace("\\", "/"))): reader(m) for m in members}
-
-
-def _label(readers: dict[str, Callable[[], bytes]], source: Path) -> list[SourceFile]:
-    """Read class and split off the paths: [wrapper/][Training|Testing/]<class>/…/file."""
-    images = {
-        name: PurePosixPath(name).parts
-        for name in sorted(readers)
-        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
-        and not any(p.startswith(".") or p == "__MACOSX" for p in PurePosixPath(name).parts)
-    }
-    if not images:
-        raise UserError(f"{source} holds no images; put them into one folder a class.")
-    first = {parts[0] for parts in images.values()}
-    wrapped = len(first) == 1 and min(map(len, images.values())) > 2
-    if wrapped and next(iter(first)).lower() in SPLIT_FOLDERS:
-        wrapped = False
-    inside = {name: parts[1:] if wrapped else parts for name, parts in images.items()}
-    in_split = [len(p) > 1 and p[0].lower() in SPLIT_FOLDERS for p in inside.values()]
-    deep = [len(p) > 2 for p in inside.values()]
-    # `valid` beside `invalid` is a class; `train/x.png` beside `train/cat/y.png` has none.
-    official = all(in_split) or any(s and d for s, d in zip(in_split, deep, strict=True))
-    files = []
-    for name, inner in inside.items():
-        split = SPLIT_FOLDERS.get(inner[0].lower(), "") if official else ""
-        below = inner[1:] if split else inner
-        if len(below) < 2:
+def _check_classes(files: list[SourceFile], rows: list[dict[str, Any]], source: str) -> None:
+    labels = sorted({file.label for file in files})
+    readable = Counter(row["class"] for row in rows)
+    learnt = Counter(row["class"] for row in rows if row["split"] != "test")
+    if len(labels) < 2:
+        raise UserError(
+            f"{source} holds one class, {labels[0]!r}; at least two are needed: {LAYOUT}."
+        )
+    for label in labels:
+        if readable[label] < 2:
+            told = "no readable image" if not readable[label] else "a single readable image"
             raise UserError(
-                f"{source}: image {name!r} lies in no class folder; the layout is "
-                "<class>/*.png, or Training|Testing/<class>/*.png."
+                f"{source}: class {label!r} has {told}; add images, at least two, or remove it."
             )
-        files.append(SourceFile("/".join(inner), below[0], split or "train", readers[name]))
-    return files
+        if not learnt[label]:
+            raise UserError(
+                f"{source}: class {label!r} has images in the test split only; add some to train "
+                "on, or remove it."
+            )
+
+
+def _import_files(
+    files: list[SourceFile], folder: Path, thumbnails: BinaryIO, run: Run
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Copy and inspect every file; what cannot be read is listed with its reason."""
+    rows: list[dict[str, Any]] = []
+    unreadable: list[dict[str, str]] = []
+    kept: dict[str, int] = {}  # SHA-256 → where its bytes begin
+    with (folder / "originals").open("wb") as originals:
+        for file, data, found in _inspected(files):
+            if found.reason:
+                unreadable.append({"image": file.image, "reason": found.reason})
+            else:
+                digest = found.facts["sha256"]
+                if digest not in kept:
+                    kept[digest] = originals.tell()
+                    originals.write(data)
+                named = {"image": file.image, "class": file.label, "split": file.split}
+                known = {"group": file.group or found.facts["group"], "pose": file.pose}
+                rows.append({**named, **found.facts, **known, "offset": kept[digest]})
+                thumbnails.write(found.thumbnail)
+            done = len(rows) + len(unreadable)
+            if done % 32 == 0:
+                if run.should_stop():
+                    raise Cancelled
+                run.progress(0.9 * done / len(files), f"reading {len(files)} images")
+    thumbnails.flush()
+    return rows, unreadable
+
+
+def _inspected(files: list[SourceFile]) -> Iterator[tuple[SourceFile, bytes, Inspected]]:
+    """Every file, its bytes and what they are, in order; by processes where there are many."""
+    if len(files) < FEW:
+        for file in files:
+            data = _read(file)
+            yield from _told([file], [data], inspect_all([data]))
+        return
+    with process_pool() as pool:
+        waiting: deque[tuple[list[SourceFile], list[bytes | str], Future[list[Inspected]]]]
+        waiting = deque()
+        try:
+            for batch in _batches(files):
+                contents = [_read(file) for file in batch]
+                waiting.append((batch, contents, pool.submit(inspect_all, contents)))
+                if len(waiting) > 2 * (os.cpu_count() or 1):
+                    done, read, future = waiting.popleft()
+                    yield from _told(done, read, future.result())
+            for done, read, future in waiting:
+                yield from _told(done, read, future.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _told(
+    files: list[SourceFile], contents: list[bytes | str], found: list[Inspected]
+) -> Iterator[tuple[SourceFile, bytes, Inspected]]:
+    for file, data, each in zip(files, contents, found, strict=True):
+        yield file, data if isinstance(data, bytes) else b"", each
+
+
+def _read(file: SourceFile) -> bytes | str:
+    """Its bytes, or the reason why there are none."""
+    try:
+        return file.read()
+    except ValueError as error:
+        return str(error)
+
+
+def _batches(files: list[SourceFile]) -> Iterator[list[SourceFile]]:
+    """Neither many files nor many bytes at once."""
+    batch: list[SourceFile] = []
+    for file in files:
+        batch.append(file)
+        if len(batch) == BATCH or sum(f.size for f in batch) > BATCH_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _find_near(folder: Path, thumbnails: int, count: int, run: Run) -> None:
+    """Find near-duplicates among the thumbnails, an open file, and keep the pairs."""
+    size = THUMBNAIL**2
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        data = b"".join(os.pread(thumbnails, size, int(row) * size) for row in rows)
+        return np.frombuffer(data, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+
+    def told(share: float) -> None:
+        if run.should_stop():
+            raise Cancelled
+        run.progress(0.9 + 0.1 * share, f"looking for duplicates among {count} images")
+
+    told(0.0)
+    pairs, difference = near_pairs(read, count, told)
+    with (folder / "near.npz").open("wb") as file:
+        np.savez(file, pairs=pairs, difference=difference)

@@ -3,17 +3,32 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from rebalance_core.config import Config, Seed
+
+BUILT_IN = ("phantom", "digits")
+KAGGLE = "kaggle"
+# The study's data (CC0), pinned: https://www.kaggle.com/datasets/masoudnickparvar/...
+KAGGLE_STUDY = "masoudnickparvar/brain-tumor-mri-dataset/versions/1"
+SPLIT_FOLDERS = {
+    "train": "train", "training": "train",
+    "val": "validation", "valid": "validation", "validation": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 
 
 class ImportConfig(Config):
-    """What to import, and how many images a built-in makes."""
+    """What to import, within which limits, and how many images a built-in makes."""
 
     name: str
-    source: str  # phantom | digits | path of a zip or folder in Kaggle's layout
+    source: str  # phantom | digits | kaggle | kaggle:owner/dataset | path of a zip, folder or CSV
     count: int = 1000  # images of the phantom, training and test together
     size: int = 128  # px, of the phantom
     seed: Seed = 0  # of the phantom
+    max_files: int = Field(default=500_000, ge=1)  # of a zip
+    max_gib: float = Field(default=64.0, gt=0)  # of a zip, unpacked
+    max_ratio: float = Field(default=200.0, gt=1)  # unpacked : packed, of a zip's file over 1 MiB
 
 
 @dataclass(frozen=True)
@@ -24,4 +39,14 @@ class SourceFile:
     label: str
     split: str
     read: Callable[[], bytes]
+    size: int = 0  # bytes
+    group: str = ""  # the patient, where known
     pose: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a folder or zip: how long it is, how to read it."""
+
+    size: int
+    read: Callable[[], bytes]

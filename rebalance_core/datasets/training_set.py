@@ -1,17 +1,19 @@
 """Dataset + split + skew + poses, resolved once to image ids: all that anything learns from."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from rebalance_core.config import Config, Seed
 from rebalance_core.datasets.dataset import Dataset, Progress, list_datasets, open_dataset
+from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
+from rebalance_core.datasets.splits import SplitName, split_rows
 from rebalance_core.errors import UserError
 from rebalance_core.files import read_json, write_json
+from rebalance_core.images import Fit
 from rebalance_core.workspace import Workspace, check_name
 
 AS_IT_IS = "as it is"
@@ -22,11 +24,14 @@ class SetConfig(Config):
     """How a training set is cut from a dataset."""
 
     dataset: str
-    split: Literal["official"] = "official"
+    split: SplitName = "official"
+    difference: float = Field(default=DEFAULT_DIFFERENCE, ge=0, le=MAX_DIFFERENCE)  # of clean: up
+    # to which images count as near-duplicates, a share of contrast
     skew: str = AS_IT_IS  # as it is | step:20 | long:50 | glioma=80,pituitary=40
     poses: tuple[str, ...] = ()  # training and validation keep only these; empty: all
     limit: int | None = Field(default=None, ge=2)  # at most so many training images, in proportion
     validation: float = Field(default=0.15, gt=0, lt=0.9)  # share of training cut for validation
+    fit: Fit = "pad"  # how images become squares
     seed: Seed = 0
 
 
@@ -42,6 +47,7 @@ class TrainingSet:
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    dropped: dict[str, int] = field(default_factory=dict)  # {part: images the split left out}
 
     @property
     def majority(self) -> list[str]:
@@ -90,7 +96,7 @@ def load_part(
     labels = dataset.catalogue["class"].to_numpy()[rows]
     index = {c: k for k, c in enumerate(chosen.classes)}
     numbers = np.array([index[c] for c in labels], dtype=np.int64)
-    return Images(dataset.array(size, progress)[rows], numbers, ids)
+    return Images(dataset.array(size, progress, chosen.config.fit)[rows], numbers, ids)
 
 
 def skewed_counts(skew: str, available: dict[str, int]) -> dict[str, int]:
@@ -175,14 +181,17 @@ def list_sets(workspace: Workspace) -> list[str]:
 def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
     """Draw the parts: the same config gives the same ids, a stronger skew a subset."""
     dataset = open_dataset(workspace, config.dataset)
-    catalogue = _with_poses(dataset, config.poses)
-    train, validation, test = _official(catalogue, dataset, config)
-    by_class = {c: train[train["class"] == c]["image"].tolist() for c in dataset.classes}
+    split = split_rows(
+        dataset, _rows_of_poses(dataset, config.poses), config.split, config.difference,
+        config.validation, config.seed,
+    )  # fmt: skip
+    images, labels = (dataset.catalogue[name].to_numpy() for name in ("image", "class"))
+    by_class = {c: images[split.train[labels[split.train] == c]].tolist() for c in dataset.classes}
     missing = [c for c, ids in by_class.items() if not ids]
     if missing:
         raise UserError(
-            f"Training set {name} would hold no image of {', '.join(missing)}; "
-            "choose more poses or another dataset."
+            f"Training set {name} would hold no image of {', '.join(missing)}; choose another "
+            "split, more poses or another dataset."
         )
     counts = skewed_counts(config.skew, {c: len(ids) for c, ids in by_class.items()})
     counts = limited_counts(counts, config.limit)
@@ -195,9 +204,10 @@ def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingS
         fingerprint=dataset.fingerprint,
         classes=tuple(dataset.classes),
         counts=counts,
-        train=tuple(i for i in train["image"] if i in kept),
-        validation=tuple(validation["image"]),
-        test=tuple(test["image"]),
+        train=tuple(i for i in images[split.train] if i in kept),
+        validation=tuple(images[split.validation]),
+        test=tuple(images[split.test]),
+        dropped=split.dropped,
     )
 
 
@@ -207,11 +217,11 @@ def _draw(ids: list[str], count: int, config: SetConfig, label: int) -> list[str
     return [ids[k] for k in order[:count]]
 
 
-def _with_poses(dataset: Dataset, poses: tuple[str, ...]) -> pd.DataFrame:
-    """The catalogue without training images of other poses; the test split stays whole."""
+def _rows_of_poses(dataset: Dataset, poses: tuple[str, ...]) -> np.ndarray:
+    """Rows of the catalogue without training images of other poses; test stays whole."""
     catalogue = dataset.catalogue
     if not poses:
-        return catalogue
+        return np.arange(len(catalogue))
     from rebalance_core.poses.clustering import open_clustering
 
     assigned = open_clustering(dataset).assignments
@@ -220,32 +230,4 @@ def _with_poses(dataset: Dataset, poses: tuple[str, ...]) -> pd.DataFrame:
         known = ", ".join(sorted(set(assigned["pose"])))
         raise UserError(f"Dataset {dataset.name} has no pose {', '.join(unknown)}; it has {known}.")
     chosen = set(assigned.loc[assigned["pose"].isin(poses), "image"])
-    return catalogue[(catalogue["split"] == "test") | catalogue["image"].isin(chosen)]
-
-
-def _official(
-    catalogue: pd.DataFrame, dataset: Dataset, config: SetConfig
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Train, validation and test as they came; what is missing is cut, stratified, seeded."""
-    train, validation, test = (
-        catalogue[catalogue["split"] == s] for s in ("train", "validation", "test")
-    )
-    if test.empty:
-        test, train = _cut(train, 0.2, dataset.classes, [config.seed, 2])
-    if validation.empty:
-        validation, train = _cut(train, config.validation, dataset.classes, [config.seed, 3])
-    return train, validation, test
-
-
-def _cut(
-    rows: pd.DataFrame, share: float, classes: list[str], seed: list[int]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(share of every class, the rest); a class of two or more gives and keeps at least one."""
-    rng = np.random.default_rng(seed)
-    taken: list[str] = []
-    for c in classes:
-        ids = rows.loc[rows["class"] == c, "image"].tolist()
-        number = min(max(1, round(len(ids) * share)), len(ids) - 1) if len(ids) > 1 else 0
-        taken += [ids[k] for k in rng.permutation(len(ids))[:number]]
-    chosen = rows["image"].isin(taken)
-    return rows[chosen], rows[~chosen]
+    return np.flatnonzero((catalogue["split"] == "test") | catalogue["image"].isin(chosen))

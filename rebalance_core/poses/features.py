@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from rebalance_core.poses import hog
 from rebalance_core.poses.cache import FeatureCache
 from rebalance_core.poses.extractors import EXTRACTORS, ExtractorChoice, ExtractorName
 from rebalance_core.poses.weights import has_weights, weights_facts, weights_path
+from rebalance_core.processes import process_pool
 from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.workspace import Workspace
 
@@ -128,7 +128,8 @@ def _compute(
 def _extracting(
     dataset: Dataset, extractor: ExtractorName, precision: Precision, count: int
 ) -> Iterator[Callable[[Iterator[np.ndarray]], Iterator[np.ndarray]]]:
-    """A lazy map over stacks of images; processes where many go through HOG."""
+    """A lazy map over stacks of images; processes where many go through HOG, since skimage holds
+    the interpreter's lock."""
     if extractor != "hog":
         from rebalance_core.poses.networks import load_extractor, resolved_precision
 
@@ -138,8 +139,7 @@ def _extracting(
     elif count <= 2 * CHUNK:  # starting processes would take longer
         yield lambda stacks: map(hog.hog_features, stacks)
     else:
-        # skimage holds the interpreter's lock; spawned processes are safe beside threads.
-        pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+        pool = process_pool()
         try:
             yield lambda stacks: _ahead(pool, hog.hog_features, stacks)
         finally:

@@ -12,10 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, remove_folder, write_json
+from rebalance_core.files import read_json, remove_folder, sweep, write_json
+from rebalance_core.processes import live_process
 from rebalance_core.runs.run import LIVE, RunDirectory, Status, create_run, find_run
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
@@ -115,6 +114,7 @@ def view_run(path: Path) -> RunView:
             state["status"] = "cancelled" if asked else "interrupted"
             state["reason"] = "Stopped on request." if asked else "Its process is gone."
             write_json(path / "state.json", state)
+            sweep(Workspace(path.parent.parent).datasets)  # half an import
     elif state["status"] in LIVE:
         _insist(path, state)
     return RunView(path, record, state)
@@ -197,26 +197,10 @@ def _spawn(workspace: Workspace, path: Path) -> None:
         )
 
 
-def own_process() -> dict[str, Any]:
-    """This process as state.json names it: a pid alone may be another's tomorrow."""
-    return {"pid": os.getpid(), "pid_started": psutil.Process().create_time()}
-
-
-def _process(state: Mapping[str, Any]) -> psutil.Process | None:
-    if state.get("pid") is None:
-        return None  # psutil would take None for this very process
-    try:
-        process = psutil.Process(state["pid"])
-        same = abs(process.create_time() - state["pid_started"]) < 1
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.Error:
-        return None
-
-
 def _has_process(state: Mapping[str, Any]) -> bool:
     if state.get("pid") is None:
         return bool(time.time() - state["heartbeat"] < START_GRACE)
-    return _process(state) is not None
+    return live_process(state["pid"], state["pid_started"]) is not None
 
 
 def _insist(path: Path, state: Mapping[str, Any]) -> None:
@@ -226,7 +210,7 @@ def _insist(path: Path, state: Mapping[str, Any]) -> None:
         late = time.time() - asked.stat().st_mtime - CANCEL_GRACE
     except FileNotFoundError:
         return
-    process = _process(state)
+    process = live_process(state.get("pid"), state.get("pid_started", 0.0))
     if late < 0 or process is None:
         return
     try:

@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 
 from rebalance_core.errors import UserError
 from rebalance_core.files import write_json
-from rebalance_core.runs.executor import KINDS, list_runs, own_process
+from rebalance_core.processes import own_process
+from rebalance_core.runs.executor import KINDS, list_runs
 from rebalance_core.runs.run import Cancelled, RunDirectory
 from rebalance_core.workspace import Workspace
 

@@ -207,3 +207,22 @@ def test_missing_weights_offer_a_download_and_a_local_file(
     page.get_by_role("button", name="Use wrong.pth").click()
     refused = page.get_by_text("give torchvision's own VGG-16 weights")
     expect(refused).to_be_visible(timeout=60_000)
+
+
+def test_a_picture_can_be_clicked_and_put_right(
+    page: Page, server: Server, clustered: Dataset
+) -> None:
+    opened(page, server)
+    page.get_by_text("Show outliers").click()
+    settled(page)
+    outlier = open_clustering(clustered).nearest("glioma", "pose 2", 1, farthest=True)[0]
+    page.get_by_role("button", name=outlier).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text(outlier)).to_be_visible()
+    expect(dialog.get_by_role("img").first).to_be_visible()
+    dialog.get_by_role("combobox", name="Pose to move it to").click()
+    page.get_by_role("option", name="pose 3").click()
+    dialog.get_by_role("button", name="Move this image").click()
+    expect(page.get_by_text("By hand so far: 1 image(s) moved to pose 3.")).to_be_visible()
+    poses = open_clustering(clustered).assignments.set_index("image")["pose"]
+    assert poses[outlier] == "pose 3"

@@ -1,0 +1,150 @@
+"""Pictures to click: a grid in the page, and one image enlarged with what is known of it."""
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+from PIL import Image
+
+from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.images import open_image
+
+TILE = 128  # px, of the picture in a tile; shown smaller on plain screens
+
+HTML = '<div class="gallery"></div>'
+CSS = """
+.gallery { display: flex; flex-direction: column; gap: 0.75rem; }
+.group { display: flex; flex-wrap: wrap; gap: 0.4rem; align-items: flex-start; }
+.title { color: var(--st-text-color); font: 0.85rem var(--st-font); margin: 0 0 0.25rem; }
+.tile { width: 112px; padding: 3px; border: 1px solid transparent; border-radius: 6px;
+  background: none; cursor: zoom-in; text-align: left; }
+.tile:hover, .tile:focus-visible { border-color: var(--st-primary-color);
+  background: var(--st-secondary-background-color); outline: none; }
+.tile img { width: 100%; aspect-ratio: 1; object-fit: contain; background: #000; display: block;
+  border-radius: 3px; }
+.tile span { display: block; color: var(--st-text-color); font: 0.72rem var(--st-font);
+  overflow: hidden; text-overflow: ellipsis; white-space: nowrap; padding-top: 2px; }
+"""
+# Text only ever enters through textContent and properties: file names are hostile.
+JS = """
+export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector('.gallery')
+  root.replaceChildren(...data.groups.map((group) => {
+    const section = document.createElement('section')
+    if (group.title) {
+      const title = document.createElement('p')
+      title.className = 'title'
+      title.textContent = group.title
+      section.append(title)
+    }
+    const row = document.createElement('div')
+    row.className = 'group'
+    row.append(...group.tiles.map((tile) => {
+      const button = document.createElement('button')
+      button.className = 'tile'
+      button.type = 'button'
+      button.title = tile.hint
+      button.setAttribute('aria-label', tile.hint)
+      const image = document.createElement('img')
+      image.src = tile.source
+      image.alt = ''
+      button.append(image)
+      for (const line of tile.caption.split('\\n').filter(Boolean)) {
+        const text = document.createElement('span')
+        text.textContent = line
+        button.append(text)
+      }
+      button.onclick = () => setTriggerValue('clicked', tile.id)
+      return button
+    }))
+    section.append(row)
+    return section
+  }))
+}
+"""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture: `id` comes back when it is clicked; `hint` is its tooltip and spoken name."""
+
+    id: str
+    source: str  # data URL, from `data_url`
+    caption: str = ""  # lines beneath it
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tiles side by side under a title."""
+
+    tiles: list[Tile]
+    title: str = ""
+
+
+def gallery(groups: list[Group], key: str) -> str | None:
+    """Draw the tiles; returns the id of the one just clicked, once."""
+    data = {
+        "groups": [
+            {"title": g.title, "tiles": [{**vars(t), "hint": t.hint or t.id} for t in g.tiles]}
+            for g in groups
+        ]
+    }
+    result = _component()(data=data, key=key, on_clicked_change=lambda: None)
+    clicked: str | None = result.clicked
+    return clicked
+
+
+@st.cache_resource
+def _component() -> Any:
+    return st.components.v2.component("gallery", html=HTML, css=CSS, js=JS)
+
+
+def data_url(image: Image.Image, size: int = TILE) -> str:
+    """A picture in mode L or RGB, scaled down to fit `size`, as the source of a tile."""
+    small = image.copy()
+    small.thumbnail((size, size))
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=85)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+@st.cache_data(max_entries=4000, show_spinner=False)
+def _source(fingerprint: str, image: str, _dataset: Dataset) -> str:
+    with open_image(_dataset.original(image)) as opened:
+        return data_url(opened)
+
+
+def image_tile(dataset: Dataset, image: str, *, with_class: bool = True) -> Tile:
+    """The tile of a dataset's image: class and split beneath it, its name as the tooltip."""
+    row = dataset.catalogue.iloc[dataset.rows[image]]
+    caption = f"{row['class']}\n{row['split']}" if with_class else image.rpartition("/")[2]
+    return Tile(image, _source(dataset.fingerprint, image, dataset), caption, image)
+
+
+@st.dialog("Image", width="large")
+def enlarge(dataset: Dataset, image: str) -> None:
+    """One original with its file name and facts, over the page."""
+    row = dataset.catalogue.iloc[dataset.rows[image]]
+    left, right = st.columns([3, 2])
+    with open_image(dataset.original(image)) as opened:
+        left.image(opened, width="stretch")
+    facts = {
+        "File": image,
+        "Class": row["class"],
+        "Split": row["split"],
+        "Pixels": f"{row['width']} × {row['height']}",
+        "Stored as": row["mode"],
+        "Bytes": f"{row['bytes']:,}",
+        "Brightness": f"{row['brightness']:.1f} of 255",
+        "Patient": row["group"],
+        "True pose": row["pose"],
+        "SHA-256": f"{row['sha256'][:16]}…",
+    }
+    with right:
+        for name, value in facts.items():
+            if value:
+                st.caption(name)
+                st.text(value)

@@ -1,0 +1,45 @@
+"""Which process is that, is it still the same one; and processes that help with one job."""
+
+import os
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from typing import Any
+
+import psutil
+
+
+def own_process() -> dict[str, Any]:
+    """This process as files name it: a pid alone may be another's tomorrow."""
+    return {"pid": os.getpid(), "pid_started": psutil.Process().create_time()}
+
+
+def live_process(pid: int | None, started: float) -> psutil.Process | None:
+    """The process `pid` if it is alive and began at `started` (give or take a second)."""
+    if pid is None:
+        return None  # psutil would take None for this very process
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - started) < 1
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None
+
+
+def process_pool() -> ProcessPoolExecutor:
+    """One spawned process a core (safe beside threads); they end with this one, even if killed."""
+    return ProcessPoolExecutor(
+        os.cpu_count(), mp_context=get_context("spawn"), initializer=_end_with_parent
+    )
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
