@@ -187,7 +187,7 @@ def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
                     help="Takes back the last clustering, new name or move."):  # fmt: skip
         act(lambda: step_back(dataset.path))
     wanted = {BY_ELBOWS: "auto", OWN_ELBOW: "per-class", BY_HAND: k}[mode or at]
-    if wanted == used:
+    if wanted == used or (mode == BY_HAND and k == clustering.facts["k"]):
         return
     if clustering.corrections:
         st.warning(
