@@ -1,25 +1,55 @@
-"""Cluster each class by pose; look at the clusters; choose some."""
+"""Cluster each class by pose; look at the clusters, judge and correct them; choose some."""
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import streamlit as st
 
-from pages.parts.choose import choose
+from pages.parts.choose import choose, remember
+from pages.parts.config_form import config_form
 from pages.parts.frame import link, show
+from pages.parts.gallery import Group, gallery, image_tile
 from pages.parts.live import act, latest, watch
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
-from rebalance_core.datasets.training_set import SetConfig, make_set
-from rebalance_core.figures import class_bars, cluster_scatter, elbow_plot
-from rebalance_core.images import grid
-from rebalance_core.pictures import cluster_rows
+from rebalance_core.datasets.training_set import AS_IT_IS, SetConfig, list_sets, make_set, open_set
+from rebalance_core.figures import (
+    class_bars,
+    cluster_scatter,
+    elbow_plot,
+    selected_images,
+    silhouette_plot,
+)
+from rebalance_core.images import open_image
+from rebalance_core.pictures import cluster_images
 from rebalance_core.poses.clustering import (
     PoseClustering,
     PosesConfig,
     has_clustering,
+    move_cluster,
+    move_images,
     open_clustering,
+    prepare_poses,
+    recluster,
+    rename_pose,
 )
-from rebalance_core.runs.executor import submit
+from rebalance_core.poses.extractors import DOWNLOADS, EXTRACTORS, ExtractorName, NetworkName
+from rebalance_core.poses.features import resolve_extractor
+from rebalance_core.poses.kmeans import load_libraries, sample_rows
+from rebalance_core.poses.versions import can_undo, step_back
+from rebalance_core.poses.weights import WeightsConfig, has_weights
+from rebalance_core.runs.executor import RunView, submit
 from rebalance_core.workspace import Workspace
 
-SHOWN = 12  # images of a cluster
+SHOWN = 8  # images of a cluster
+SELECTED = 48  # images of a selection shown at once
+PLOTTED = 20_000  # points of a scatter at most: a seeded sample of more
+NOTES = {
+    "hog": "No weights needed: gradients of the head, cut out, the same for its mirror image.",
+    "vgg16": "The study's: pretrained, without its last two layers; 4,096 values an image.",
+    "resnet18": "Pretrained, without its last layer; 512 values, several times faster.",
+}
+BY_ELBOWS, OWN_ELBOW, BY_HAND = "One k, by all elbows", "Each class its own elbow", "k by hand"
 
 
 def draw(workspace: Workspace) -> None:
@@ -30,39 +60,171 @@ def draw(workspace: Workspace) -> None:
         return
     dataset = open_dataset(workspace, choose("Dataset", names, "dataset"))
     newest = latest(workspace, "poses", lambda v: v.config["dataset"] == dataset.name)
-    busy = newest is not None and newest.live
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
-    by_hand = left.toggle("Set k by hand", help="Otherwise the elbow of all classes decides.")
-    k = right.slider("Clusters k in every class", 2, 10, 3, disabled=not by_hand)
-    if st.button("Cluster by pose", type="primary", disabled=busy):
-        config = PosesConfig(dataset=dataset.name, k=k if by_hand else None)
-        act(
-            lambda: submit(workspace, "poses", config.model_dump(), name=f"poses of {dataset.name}")
-        )
+    _start(workspace, dataset, newest)
     if newest is not None and newest.status != "done":
         watch(newest)
     if not has_clustering(dataset):
-        if not busy:
+        if newest is None or not newest.live:
             st.info("Not clustered yet. Press the button above; features are kept for next time.")
         return
     clustering = open_clustering(dataset)
-    _elbow(clustering)
+    _elbow(dataset, clustering)
     _clusters(dataset, clustering)
+    _scatter(dataset, clustering)
+    _names(dataset, clustering)
     _choose_poses(workspace, dataset, clustering)
     link("generators", "On to Generators")
+    load_libraries()  # while the page is being read, so that the first other k comes at once
 
 
-def _elbow(clustering: PoseClustering) -> None:
+def _start(workspace: Workspace, dataset: Dataset, newest: RunView | None) -> None:
+    """Features and the button; where a network's weights are missing, how to get them."""
+    names = list(EXTRACTORS)
+    usual = names.index(resolve_extractor(workspace, "auto"))
+    extractor = st.radio(
+        "Features",
+        names,
+        usual,
+        format_func=lambda n: EXTRACTORS[n].title,
+        captions=[NOTES[n] for n in names],
+        horizontal=True,
+    )
+    missing = extractor != "hog" and not has_weights(workspace, extractor)
+    if extractor != "hog" and missing:
+        _weights(workspace, extractor)
+    elif not has_weights(workspace, "vgg16"):
+        st.caption(
+            "HOG is preset because VGG-16's weights are not on this machine; choose VGG-16 to "
+            "fetch them."
+        )
+    with st.expander("Advanced"):
+        fields = ["components", "variance", "restarts", "precision", "seed"]
+        changes = config_form(PosesConfig(dataset=dataset.name), fields, "poses", columns=5)
+    corrected = has_clustering(dataset) and bool(open_clustering(dataset).corrections)
+    sure = corrected and st.checkbox(
+        "Cluster anew although the corrections by hand go (they can be undone to)"
+    )
+    busy = newest is not None and newest.live
+    blocked = busy or missing or (corrected and not sure)
+    if st.button("Cluster by pose", type="primary", disabled=blocked):
+        act(lambda: _submit(workspace, dataset, extractor, sure, changes))
+
+
+def _submit(
+    workspace: Workspace, dataset: Dataset, extractor: ExtractorName, sure: bool, changes: Any
+) -> RunView:
+    config = PosesConfig.build(
+        dataset=dataset.name, extractor=extractor, discard_corrections=sure, **changes
+    )
+    config = prepare_poses(workspace, config)
+    return submit(
+        workspace, "poses", config.model_dump(mode="json"), name=f"poses of {dataset.name}"
+    )
+
+
+def _weights(workspace: Workspace, network: NetworkName) -> None:
+    title, size = EXTRACTORS[network].title, DOWNLOADS[network].megabytes
+    getting = latest(workspace, "weights", lambda v: v.config["network"] == network)
+    busy = getting is not None and getting.live
+    with st.container(border=True):
+        st.markdown(f"**{title}'s pretrained weights are not on this machine.**")
+        left, right = st.columns(2, vertical_alignment="bottom")
+        file = right.text_input(
+            "… or name a local file of them", placeholder="/path/to/weights.pth", disabled=busy
+        )
+        config = WeightsConfig(network=network, file=file or None)
+        label = f"Use {Path(file).name}" if file else f"Fetch {title}'s weights ({size} MB)"
+        if left.button(label, icon=":material/download:", disabled=busy):
+            act(
+                lambda: submit(
+                    workspace, "weights", config.model_dump(mode="json"), name=f"weights of {title}"
+                )
+            )
+        if getting is not None and getting.status != "done":
+            watch(getting)
+
+
+def _elbow(dataset: Dataset, clustering: PoseClustering) -> None:
     st.subheader("Elbow")
     facts = clustering.facts
+    _choose_k(dataset, clustering)
     own = ", ".join(f"{label} {k or 'none'}" for label, k in facts["elbows"].items())
-    st.markdown(
-        f"**k = {facts['k']}** in every class; the elbow of the mean curve is at "
-        f"{facts['elbow'] or 'no k'} (by class: {own}). Features: HOG at 64 px, which need no "
-        f"weights; PCA keeps {facts['variance_kept']:.0%} of their variance. "
-        "Fitted on training images only."
+    told = (
+        f"**k = {facts['k']}** in every class"
+        if facts["k"] is not None
+        else "k by class: " + ", ".join(f"{c} **{k}**" for c, k in facts["ks"].items())
     )
-    st.plotly_chart(elbow_plot(facts), key="elbow")
+    st.markdown(
+        f"{told}; the elbow of the mean curve is at {facts['elbow'] or 'no k'} (by class: {own}). "
+        f"Features: {EXTRACTORS[facts['extractor']].title}; PCA keeps "
+        f"{facts['variance_kept']:.0%} of their variance. Fitted on training images only."
+    )
+    left, right = st.columns(2)
+    with left:
+        st.markdown("Inertia")
+        st.plotly_chart(elbow_plot(facts), key="elbow")
+    with right:
+        st.markdown("Silhouette")
+        st.plotly_chart(silhouette_plot(facts), key="silhouette")
+    _judgement(facts)
+
+
+def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
+    """k by elbow or by hand; another choice clusters anew at once, from the kept points."""
+    version, used = clustering.path.name, clustering.facts["config"]["k"]
+    modes = [BY_ELBOWS, OWN_ELBOW, BY_HAND]
+    at = {"auto": BY_ELBOWS, "per-class": OWN_ELBOW}.get(str(used), BY_HAND)
+    # Keys by version: after an undo the widgets show what is in use again.
+    mode = st.segmented_control(
+        "Number of clusters", modes, default=at, key=f"k mode {dataset.name} {version}"
+    )
+    left, right = st.columns([5, 2], vertical_alignment="bottom")
+    k = left.slider(
+        "Clusters k in every class", 1, 10, min(10, clustering.facts["k"] or 3),
+        disabled=mode != BY_HAND, key=f"k {dataset.name} {version}",
+    )  # fmt: skip
+    if right.button("Undo", icon=":material/undo:", disabled=not can_undo(dataset.path),
+                    help="Takes back the last clustering, new name or move."):  # fmt: skip
+        act(lambda: step_back(dataset.path))
+    wanted = {BY_ELBOWS: "auto", OWN_ELBOW: "per-class", BY_HAND: k}[mode or at]
+    if wanted == used or (mode == BY_HAND and k == clustering.facts["k"]):
+        return
+    if clustering.corrections:
+        st.warning(
+            f"Another k loses {len(clustering.corrections)} correction(s) by hand: "
+            f"{'; '.join(clustering.corrections[-3:])}."
+        )
+        if not st.button("Cluster anew all the same"):
+            return
+    act(lambda: recluster(dataset, wanted, discard_corrections=True))
+
+
+def _judgement(facts: dict[str, Any]) -> None:
+    agreed = facts["agreement"]
+    rows = {
+        "clusters k": facts["ks"],
+        "silhouette": facts["silhouette"],
+        "stability over restarts": facts["stability"],
+    } | ({"agreement with true poses": agreed["classes"]} if agreed else {})
+    classes = list(facts["ks"])
+    st.dataframe(
+        {"class": classes} | {name: [values[c] for c in classes] for name, values in rows.items()},
+        hide_index=True,
+        column_config={
+            name: st.column_config.NumberColumn(format="%.2f")
+            for name in rows
+            if name != "clusters k"
+        },
+    )
+    st.caption(
+        "Silhouette: -1 to 1, how much nearer an image is to its own cluster than to the next. "
+        "Stability: adjusted Rand index between restarts with other seeds, 1 if all end alike. "
+        + (
+            f"{agreed['same_name']:.1%} of the images of one true pose carry the same name."
+            if agreed
+            else "A class of one pose has no clear clusters, whatever k is."
+        )
+    )
 
 
 def _clusters(dataset: Dataset, clustering: PoseClustering) -> None:
@@ -70,37 +232,148 @@ def _clusters(dataset: Dataset, clustering: PoseClustering) -> None:
     label = st.segmented_control("Class", dataset.classes, default=dataset.classes[0])
     label = label or dataset.classes[0]
     farthest = st.toggle("Show outliers", help="The images farthest from the centre instead.")
-    for pose, images in cluster_rows(dataset, clustering, label, SHOWN, farthest=farthest).items():
-        left, right = st.columns([1, 9], vertical_alignment="center")
-        left.markdown(f"**{pose}**")
-        right.image(grid(images, SHOWN), width="stretch")
-    table = clustering.assignments
+    rows = cluster_images(clustering, label, SHOWN, farthest=farthest)
+    table = clustering.training
+    sizes_here = table.loc[table["class"] == label, "pose"].value_counts()
+    groups = [
+        Group(
+            [image_tile(dataset, image, with_class=False) for image in ids],
+            f"{pose}: {sizes_here[pose]} images, "
+            f"{'farthest from' if farthest else 'nearest to'} the centre first",
+        )
+        for pose, ids in rows.items()
+    ]
+    if clicked := gallery(groups, key=f"clusters {dataset.name}"):
+        _inspect(dataset, clustering, clicked)
+    st.markdown("Training images of each pose by class")
     sizes = {
         pose: {
             c: int(((table["class"] == c) & (table["pose"] == pose)).sum()) for c in dataset.classes
         }
         for pose in clustering.poses
     }
-    left, right = st.columns(2)
-    with left:
-        st.markdown("Images of each pose by class")
-        st.plotly_chart(class_bars(sizes, stacked=True), key="sizes")
+    st.plotly_chart(class_bars(sizes, stacked=True), key="sizes")
+
+
+def _scatter(dataset: Dataset, clustering: PoseClustering) -> None:
+    st.subheader("First components")
+    left, middle, right = st.columns([2, 5, 4])
+    dimensions = left.segmented_control("Plot", [2, 3], default=2, format_func="{}-D".format)
+    colour = middle.segmented_control(
+        "Colour", ["pose", "cluster", "class", "split"], default="pose"
+    )
+    label = right.selectbox("Of", ["all classes", *dataset.classes])
+    table = clustering.assignments
+    table = table if label == "all classes" else table[table["class"] == label]
+    if len(table) > PLOTTED:
+        st.caption(f"A seeded sample of {PLOTTED:,} of {len(table):,} images.")
+        table = table.iloc[sample_rows(np.arange(len(table)), PLOTTED, 0)]
+    figure = cluster_scatter(table, colour or "pose", dimensions=dimensions or 2)
+    key = f"scatter {dataset.name} {clustering.path.name} {colour} {dimensions} {label}"
+    if dimensions == 3:
+        st.plotly_chart(figure, key=key)
+        st.caption("Drag to turn it. Box and lasso selection work in 2-D.")
+        return
+    event = st.plotly_chart(figure, key=key, on_select="rerun", selection_mode=("box", "lasso"))
+    ids = selected_images(event["selection"]["points"])
+    if not ids:
+        st.caption("Draw a lasso or a box around points to see their images.")
+        return
+    _selection(dataset, clustering, ids)
+
+
+def _selection(dataset: Dataset, clustering: PoseClustering, ids: list[str]) -> None:
+    first = f", the first {SELECTED} shown" if len(ids) > SELECTED else ""
+    st.markdown(f"**{len(ids)} images selected**{first}")
+    tiles = [image_tile(dataset, image) for image in ids[:SELECTED]]
+    if clicked := gallery([Group(tiles)], key=f"selected {dataset.name}"):
+        _inspect(dataset, clustering, clicked)
+    with st.expander("Names of the selected images"):
+        st.text("\n".join(ids))
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    pose = left.selectbox(
+        "Pose to move them to", clustering.poses, accept_new_options=True, key="move selected"
+    )
+    if right.button(f"Move {len(ids)} images"):
+        act(lambda: move_images(dataset, ids, pose))
+
+
+@st.dialog("Image", width="large")
+def _inspect(dataset: Dataset, clustering: PoseClustering, image: str) -> None:
+    """One original, what is known of its pose, and a way to correct it."""
+    row = clustering.assignments.iloc[dataset.rows[image]]
+    left, right = st.columns([3, 2])
+    with open_image(dataset.original(image)) as opened:
+        left.image(opened, width="stretch")
     with right:
-        own = table[table["class"] == label]
-        st.markdown(f"First two components, {label}")
-        points = own["x"].tolist(), own["y"].tolist(), own["pose"].tolist(), own["image"].tolist()
-        st.plotly_chart(cluster_scatter(*points), key="scatter")
+        st.text(image)
+        st.text(f"{row['class']}, {row['split']}")
+        st.text(f"cluster {row['class']}/{row['cluster']}, now {row['pose']}")
+        st.text(f"{row['distance']:.2f} from the centre of its cluster")
+        at = clustering.poses.index(row["pose"])
+        pose = st.selectbox(
+            "Pose to move it to", clustering.poses, at, accept_new_options=True, key="move one"
+        )
+        if st.button("Move this image", disabled=pose == row["pose"]):
+            act(lambda: move_images(dataset, [image], pose))
+
+
+def _names(dataset: Dataset, clustering: PoseClustering) -> None:
+    st.subheader("Names")
+    st.markdown("Clusters were matched across classes. Where that is wrong, correct it here.")
+    left, right = st.columns(2)
+    version = clustering.path.name
+    with left.container(border=True):
+        pose = st.selectbox("Pose to rename in all classes", clustering.poses)
+        new = st.text_input("New name", placeholder="axial", key=f"new name {version}")
+        if st.button("Rename", disabled=not new):
+            act(lambda: rename_pose(dataset, pose, new))
+    with right.container(border=True):
+        clusters = [f"{c}/{i}" for c, k in clustering.facts["ks"].items() for i in range(k)]
+        now = clustering.assignments.groupby(["class", "cluster"])["pose"].agg(
+            lambda names: names.mode()[0]
+        )
+        named = {c: str(now.get(_cluster(c), "empty")) for c in clusters}
+        cluster = st.selectbox(
+            "Cluster to move", clusters, format_func=lambda c: f"{c}, now {named[c]}"
+        )
+        target = st.selectbox(
+            "Pose to move it to", clustering.poses, accept_new_options=True,
+            key=f"target {version}",
+        )  # fmt: skip
+        if st.button("Move"):
+            act(lambda: move_cluster(dataset, *_cluster(cluster), target))
+    if clustering.corrections:
+        st.caption("By hand so far: " + "; ".join(clustering.corrections) + ".")
+
+
+def _cluster(name: str) -> tuple[str, int]:
+    label, _, number = name.rpartition("/")
+    return label, int(number)
 
 
 def _choose_poses(workspace: Workspace, dataset: Dataset, clustering: PoseClustering) -> None:
     st.subheader("Train on some poses only")
-    chosen = st.multiselect("Poses to keep in training", clustering.poses)
-    name = st.text_input(
+    chosen = st.pills("Poses to keep in training", clustering.poses, selection_mode="multi")
+    left, right = st.columns(2)
+    name = left.text_input(
         "Name of the training set", f"{dataset.name}-{'-'.join(chosen)}".strip("-")
     )
-    if st.button("Save training set", disabled=not chosen):
-        config = SetConfig(dataset=dataset.name, poses=tuple(chosen))
-        act(lambda: (make_set(workspace, name, config), st.toast(f"Saved {name}.")))
+    skew = right.text_input(
+        "Skew", AS_IT_IS, help="As on the Data page: step:20, long:50 or class=number,…"
+    )
+    if st.button("Save training set", type="primary", disabled=not chosen):
+
+        def save() -> None:
+            config = SetConfig.build(dataset=dataset.name, poses=tuple(chosen), skew=skew)
+            make_set(workspace, name, config)
+            remember("saved", name)
+
+        act(save)
+    saved = st.query_params.get("saved")
+    if saved in list_sets(workspace):
+        counts = ", ".join(f"{c} {n}" for c, n in open_set(workspace, str(saved)).counts.items())
+        st.success(f"Saved {saved}: {counts}. It can be chosen on the Generators page.")
 
 
 show(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.core import TyperGroup
 
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.config import Config, parse_changes
@@ -29,7 +30,17 @@ from rebalance_core.datasets.training_set import (
 from rebalance_core.dependents import dependents, remove_with_warning
 from rebalance_core.errors import UserError
 from rebalance_core.files import NO_ROOM, no_room
-from rebalance_core.poses.clustering import PosesConfig, open_clustering, summary
+from rebalance_core.poses.clustering import (
+    PosesConfig,
+    move_cluster,
+    move_images,
+    open_clustering,
+    prepare_poses,
+    rename_pose,
+    summary,
+)
+from rebalance_core.poses.versions import step_back
+from rebalance_core.poses.weights import WeightsConfig
 from rebalance_core.runs.executor import (
     RunView,
     cancel,
@@ -260,20 +271,113 @@ def sets_show(name: str, as_json: Json = False) -> None:
     say(open_set(Workspace.here(), name).to_json(), as_json)
 
 
-@app.command()
-def poses(
+class PosesGroup(TyperGroup):
+    """`poses DATASET …` beside `poses rename …`: what names no command is a dataset."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] != "--help" and args[0] not in self.commands:
+            args = ["cluster", *args]
+        return super().parse_args(ctx, args)
+
+
+poses = typer.Typer(
+    cls=PosesGroup, no_args_is_help=True,
+    help="Cluster each class by pose: `poses DATASET` (`poses cluster DATASET`); correct by hand.",
+)  # fmt: skip
+app.add_typer(poses, name="poses")
+
+
+@poses.command("cluster")
+def poses_cluster(
     dataset: str,
-    k: Annotated[str, typer.Option(help="auto or a number")] = "auto",
+    extractor: Annotated[
+        str, typer.Option(help="auto (vgg16 where its weights are here, else hog), or a name")
+    ] = "auto",
+    k: Annotated[str, typer.Option(help="auto, per-class or a number")] = "auto",
+    components: Annotated[int, typer.Option(help="Of the PCA, at most.")] = 50,
+    variance: Annotated[
+        float | None, typer.Option(help="Share of it to keep, instead of a number of components.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="Of the network: auto, fp32 or bf16.")] = "auto",
+    discard_corrections: Annotated[
+        bool, typer.Option("--discard-corrections", help="Those by hand may go.")
+    ] = False,
     seed: Seed = 0,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Cluster each class by pose."""
+    """Cluster each class of DATASET by pose; `poses DATASET` is short for it."""
     workspace = Workspace.here()
     found = open_dataset(workspace, dataset)
-    config = PosesConfig.build(dataset=dataset, k=None if k == "auto" else k, seed=seed)
+    config = prepare_poses(
+        workspace,
+        PosesConfig.build(
+            dataset=dataset, extractor=extractor, k=int(k) if k.isdecimal() else k,
+            components=components, variance=variance, precision=precision,
+            discard_corrections=discard_corrections, seed=seed,
+        ),
+    )  # fmt: skip
     start("poses", config, f"poses of {dataset}", detach, as_json, seed,
           lambda view: {"dataset": dataset, **summary(open_clustering(found))})  # fmt: skip
+
+
+@poses.command("show")
+def poses_show(dataset: str, as_json: Json = False) -> None:
+    """The poses as they are now, with all corrections."""
+    found = open_dataset(Workspace.here(), dataset)
+    say({"dataset": dataset, **summary(open_clustering(found))}, as_json)
+
+
+@poses.command("rename")
+def poses_rename(dataset: str, pose: str, new: str, as_json: Json = False) -> None:
+    """Give POSE the name NEW in all classes of DATASET."""
+    clustering = rename_pose(open_dataset(Workspace.here(), dataset), pose, new)
+    say({"dataset": dataset, **summary(clustering)}, as_json)
+
+
+@poses.command("move")
+def poses_move(
+    dataset: str,
+    pose: str,
+    cluster: Annotated[str | None, typer.Option(help="A whole one, as glioma/2.")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="A single one (repeat).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put a cluster, or single images, into POSE (a new one if there is none of that name)."""
+    found = open_dataset(Workspace.here(), dataset)
+    if (cluster is None) == (not image):
+        raise UserError("Name either one --cluster CLASS/NUMBER or --image ID (repeat).")
+    if cluster is not None:
+        label, _, number = cluster.rpartition("/")
+        if not number.isdecimal():
+            raise UserError(f"--cluster takes CLASS/NUMBER such as glioma/2, not {cluster!r}.")
+        clustering = move_cluster(found, label, int(number), pose)
+    else:
+        clustering = move_images(found, image or [], pose)
+    say({"dataset": dataset, **summary(clustering)}, as_json)
+
+
+@poses.command("undo")
+def poses_undo(dataset: str, as_json: Json = False) -> None:
+    """Take back the last change: a clustering, a new name or a move."""
+    found = open_dataset(Workspace.here(), dataset)
+    step_back(found.path)
+    say({"dataset": dataset, **summary(open_clustering(found))}, as_json)
+
+
+@poses.command("weights")
+def poses_weights(
+    network: Annotated[str, typer.Argument(help="vgg16 or resnet18")] = "vgg16",
+    file: Annotated[
+        Path | None, typer.Option(help="A local .pth or .safetensors, instead of a download.")
+    ] = None,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch torchvision's pretrained weights of NETWORK, or take them from a local file."""
+    local = None if file is None else str(file.expanduser().resolve())
+    config = WeightsConfig.build(network=network, file=local)
+    start("weights", config, f"weights of {network}", detach, as_json)
 
 
 @app.command()

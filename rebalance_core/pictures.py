@@ -24,12 +24,19 @@ def cluster_rows(
     dataset: Dataset, clustering: PoseClustering, label: str, count: int, *, farthest: bool = False
 ) -> dict[str, np.ndarray]:
     """The study's Figure 1: {pose: its images nearest to the centre (or farthest)}."""
-    table = clustering.assignments
-    poses = sorted(set(table.loc[table["class"] == label, "pose"]))
     return {
-        pose: images_of(dataset, clustering.nearest(label, pose, count, farthest=farthest))
-        for pose in poses
+        pose: images_of(dataset, ids)
+        for pose, ids in cluster_images(clustering, label, count, farthest=farthest).items()
     }
+
+
+def cluster_images(
+    clustering: PoseClustering, label: str, count: int, *, farthest: bool = False
+) -> dict[str, list[str]]:
+    """{pose: ids of the class's images nearest to the centre (or farthest)}."""
+    table = clustering.training
+    poses = sorted(set(table.loc[table["class"] == label, "pose"]))
+    return {p: clustering.nearest(label, p, count, farthest=farthest) for p in poses}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from rebalance_core.datasets.training_set import (
 )
 from rebalance_core.files import read_json, write_json
 from rebalance_core.generators.training import TrainConfig
-from rebalance_core.poses.clustering import PosesConfig
+from rebalance_core.poses.clustering import PosesConfig, has_clustering, open_clustering
 from rebalance_core.runs.executor import view_run
 from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
@@ -56,7 +56,8 @@ def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         steps.child("import", ImportConfig(name=config.dataset, source=config.dataset))
     dataset = open_dataset(workspace, config.dataset)
     chosen = _training_set(workspace, dataset, config, steps)
-    steps.child("poses", PosesConfig(dataset=dataset.name))
+    if not (has_clustering(dataset) and open_clustering(dataset).corrections):  # by hand: keep
+        steps.child("poses", PosesConfig(dataset=dataset.name))
     compare = CompareConfig.from_preset(config.preset, set=chosen.name, seeds=config.seeds)
     minority = tuple(chosen.minority or chosen.classes)
     plan = planned(compare, chosen)

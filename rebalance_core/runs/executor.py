@@ -29,10 +29,15 @@ Job = Callable[[Workspace, RunDirectory], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Kind:
-    """What executes a kind of run (imported in the worker only); whether it needs the device."""
+    """What executes a kind of run (imported in the worker only); whether it needs the device,
+    which may depend on its config: then for which values of `extractor`."""
 
     function: str
     device: bool
+    device_for: tuple[str, ...] = ()
+
+    def needs_device(self, config: Mapping[str, Any]) -> bool:
+        return self.device or config.get("extractor") in self.device_for
 
     def job(self) -> Job:
         module, _, name = self.function.partition(":")
@@ -42,7 +47,8 @@ class Kind:
 
 KINDS = {
     "import": Kind("rebalance_core.datasets.importing:import_job", device=False),
-    "poses": Kind("rebalance_core.poses.clustering:poses_job", device=False),
+    "poses": Kind("rebalance_core.poses.clustering:poses_job", False, ("vgg16", "resnet18")),
+    "weights": Kind("rebalance_core.poses.weights:weights_job", device=False),
     "train": Kind("rebalance_core.generators.training:train_job", device=True),
     "sample": Kind("rebalance_core.synthesis.sampling:sample_job", device=True),
     "compare": Kind("rebalance_core.comparison.study:compare_job", device=True),

@@ -56,7 +56,7 @@ def turn(workspace: Workspace, run: RunDirectory) -> Iterator[None]:
         ahead = [
             v
             for v in list_runs(workspace)
-            if v.id < run.id and v.status == "queued" and KINDS[v.kind].device
+            if v.id < run.id and v.status == "queued" and KINDS[v.kind].needs_device(v.config)
         ]
         if not ahead:
             try:
@@ -77,7 +77,7 @@ def main(path: Path) -> int:
     workspace = Workspace(path.parent.parent)
     run = RunDirectory(path)
     run.write_state("queued", **own_process())
-    needs_device = KINDS[run.record["kind"]].device
+    needs_device = KINDS[run.record["kind"]].needs_device(run.config)
     try:
         with turn(workspace, run) if needs_device else nullcontext():
             execute(workspace, run)

@@ -19,13 +19,10 @@ from rebalance_core.poses.clustering import (
     PoseClustering,
     PosesConfig,
     cluster_poses,
-    elbow,
     has_clustering,
-    match_clusters,
     open_clustering,
     summary,
 )
-from rebalance_core.poses.features import dataset_features
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.workspace import Workspace
 
@@ -79,24 +76,67 @@ def test_the_elbow_finds_the_three_poses(clustering: PoseClustering) -> None:
     facts = clustering.facts
     assert (facts["k"], facts["elbow"]) == (3, 3)
     assert facts["elbows"] == dict.fromkeys(TRAIN, 3)
-    assert facts["ks"] == list(range(1, 11))
+    assert facts["ks"] == dict.fromkeys(TRAIN, 3)
+    assert facts["tried"] == list(range(1, 11))
+    for curve in facts["silhouettes"].values():
+        assert curve[0] is None
+        assert curve.index(max(curve[1:])) == 2, "k = 3 also by silhouette"
     for inertia in facts["inertia"].values():
         assert inertia == sorted(inertia, reverse=True)
     assert min(facts["silhouette"].values()) > 0
 
 
-def test_training_images_are_clustered_and_no_test_image(
+def test_every_image_has_a_row_in_the_order_of_the_catalogue(
     brains: Dataset, clustering: PoseClustering
 ) -> None:
-    catalogue = brains.catalogue
-    chosen = catalogue.loc[catalogue["split"] == "train", "image"]
-    assert clustering.assignments["image"].tolist() == chosen.tolist()
-    assert clustering.assignments["class"].value_counts().to_dict() == TRAIN
+    table = clustering.assignments
+    assert list(table.columns[:4]) == ["image", "class", "cluster", "pose"]
+    assert table["image"].tolist() == brains.catalogue["image"].tolist()
+    assert table["split"].tolist() == brains.catalogue["split"].tolist()
+    assert clustering.training["class"].value_counts().to_dict() == TRAIN
+
+
+def test_a_test_image_changes_nothing_for_the_others(
+    workspace: Workspace, tmp_path: Path, clustering: PoseClustering, brains: Dataset
+) -> None:
+    """The same training images beside other test images: the same clusters, to the digit."""
+    source = tmp_path / "source"
+    for image, label, split in brains.catalogue[["image", "class", "split"]].itertuples(
+        index=False
+    ):
+        data = brains.original(image)
+        if split == "test":
+            data = png_bytes(np.random.default_rng(len(data)).integers(0, 255, (64, 64), np.uint8))
+        target = source / ("Training" if split == "train" else "Testing") / label / Path(image).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    other = import_dataset(workspace, ImportConfig(name="o", source=str(source)), MemoryRun())
+    there = cluster_poses(other, PosesConfig(dataset="o"), MemoryRun())
+    assert there.facts["inertia"] == clustering.facts["inertia"]
+    columns = ["image", "cluster", "pose", "distance", "x", "y", "z"]
+    mine = clustering.training[columns].reset_index(drop=True)
+    assert there.training[columns].reset_index(drop=True).equals(mine)
+
+
+def test_test_images_are_put_to_their_nearest_centre(table: pd.DataFrame) -> None:
+    unseen = table[table["split"] == "test"]
+    usual = table[table["split"] == "train"].groupby("truth")["pose"].agg(lambda n: n.mode()[0])
+    assert (unseen["pose"] == unseen["truth"].map(usual)).mean() >= 0.95
+
+
+def test_the_clustering_is_judged(clustering: PoseClustering, table: pd.DataFrame) -> None:
+    facts = clustering.facts
+    own = table[(table["class"] == "notumor") & (table["split"] == "train")]
+    index = adjusted_rand_score(own["truth"], own["pose"])
+    assert facts["agreement"]["classes"]["notumor"] == pytest.approx(index)
+    assert facts["agreement"]["same_name"] >= 0.95
+    assert set(facts["stability"]) == set(facts["silhouette"]) == set(TRAIN)
+    assert all(0 < value <= 1 for value in facts["stability"].values())
 
 
 @pytest.mark.parametrize("label", TRAIN)
 def test_each_class_falls_into_its_true_poses(table: pd.DataFrame, label: str) -> None:
-    mine = table[table["class"] == label]
+    mine = table[(table["class"] == label) & (table["split"] == "train")]
     assert adjusted_rand_score(mine["truth"], mine["pose"]) >= 0.9
 
 
@@ -110,7 +150,7 @@ def test_a_true_pose_has_one_name_in_all_classes(table: pd.DataFrame) -> None:
 def test_the_nearest_lie_at_the_centre_and_the_farthest_at_the_rim(
     clustering: PoseClustering,
 ) -> None:
-    mine = clustering.assignments.query("`class` == 'notumor' and pose == 'pose 1'")
+    mine = clustering.training.query("`class` == 'notumor' and pose == 'pose 1'")
     distances = mine.set_index("image")["distance"]
     nearest = clustering.nearest("notumor", "pose 1", 5)
     farthest = clustering.nearest("notumor", "pose 1", 5, farthest=True)
@@ -134,22 +174,13 @@ def test_a_set_of_some_poses_learns_from_these_and_is_tested_on_all(
     chosen = resolve_set(home, "some", SetConfig(dataset="brains", poses=("pose 1", "pose 3")))
     pose = clustering.assignments.set_index("image")["pose"]
     assert set(pose[[*chosen.train, *chosen.validation]]) == {"pose 1", "pose 3"}
-    assert len(chosen.train) + len(chosen.validation) == int((pose != "pose 2").sum())
+    assert len(chosen.train) + len(chosen.validation) == int(
+        (clustering.training["pose"] != "pose 2").sum()
+    )
     assert chosen.test == whole.test
     with pytest.raises(UserError) as told:
         resolve_set(home, "other", SetConfig(dataset="brains", poses=("axial",)))
     assert str(told.value) == "Dataset brains has no pose axial; it has pose 1, pose 2, pose 3."
-
-
-def test_features_are_computed_once(brains: Dataset) -> None:
-    cache = brains.path / "features" / "hog.npz"
-    written = cache.stat().st_mtime_ns
-    rows = np.flatnonzero(brains.catalogue["split"] == "train")
-    whole = dataset_features(brains, rows, MemoryRun())
-    assert (whole.shape, whole.dtype) == ((150, 7 * 7 * 2 * 2 * 9), np.float32)
-    backwards = dataset_features(brains, rows[::-1], MemoryRun())
-    assert np.array_equal(backwards, whole[::-1])
-    assert cache.stat().st_mtime_ns == written
 
 
 def test_k_by_hand_wins_and_the_same_seed_clusters_alike(
@@ -162,24 +193,70 @@ def test_k_by_hand_wins_and_the_same_seed_clusters_alike(
     assert first.facts["k"] == 2
     assert first.assignments.equals(again.assignments)
     assert first.facts == again.facts
-    assert not list(phantom.path.glob(".poses*"))
+    assert sorted(p.name for p in phantom.path.glob(".*")) == [".poses.lock"]
 
 
-@pytest.mark.parametrize(("k", "words"), [(12, "12 clusters"), (50, "50 clusters")])
-def test_more_clusters_than_images_of_a_class_are_refused(
-    phantom: Dataset, k: int, words: str
-) -> None:
+@pytest.mark.parametrize("k", [12, 500])
+def test_more_clusters_than_images_of_a_class_are_refused(phantom: Dataset, k: int) -> None:
     with pytest.raises(UserError) as told:
         cluster_poses(phantom, PosesConfig(dataset="phantom", k=k), MemoryRun())
     assert str(told.value) == (
-        f"A class of phantom has 11 training images, too few for {words}; "
-        "choose a smaller k or add images."
+        "Class glioma of phantom has 11 training image(s), too few for "
+        f"{k} clusters; choose a smaller k or add images."
     )
     assert not has_clustering(phantom)
 
 
+@pytest.mark.parametrize("k", ["none", 0, -3, 2.5, True])
+def test_what_is_no_number_of_clusters_is_refused(k: object) -> None:
+    with pytest.raises(UserError, match="use auto, per-class or a number from 1"):
+        PosesConfig.build(dataset="phantom", k=k)
+
+
+def test_a_class_of_two_images(workspace: Workspace, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    two, many = (rng.integers(0, 255, (n, 32, 32), dtype=np.uint8) for n in (2, 12))
+    dataset = dataset_of(workspace, tmp_path / "tiny", {"cat": two, "dog": many})
+    for k, words in (
+        ("auto", "an elbow; choose k by hand (--k 1 …) or add images."),
+        ("per-class", "an elbow; choose k by hand (--k 1 …) or add images."),
+        (3, "3 clusters; choose a smaller k or add images."),
+    ):
+        with pytest.raises(UserError) as told:
+            cluster_poses(dataset, PosesConfig(dataset="made", k=k), MemoryRun())
+        assert str(told.value) == f"Class cat of made has 2 training image(s), too few for {words}"
+    facts = cluster_poses(dataset, PosesConfig(dataset="made", k=2), MemoryRun()).facts
+    assert facts["ks"] == {"cat": 2, "dog": 2}
+    assert facts["silhouette"]["cat"] is None
+
+
+def test_each_class_may_have_a_k_of_its_own(workspace: Workspace, tmp_path: Path) -> None:
+    """Two looks of one class, four of another: their own elbows, and names that both share."""
+    rng = np.random.default_rng(0)
+    looks = np.zeros((4, 64, 64))
+    looks[0][8:56, 8:56] = 200
+    looks[1][28:36] = 200
+    looks[2][:, 28:36] = 200
+    looks[3][np.tri(64, dtype=bool)] = 200
+
+    def stack(kinds: int) -> np.ndarray:
+        images = np.stack([looks[n % kinds] for n in range(40)])
+        return (images + rng.normal(0, 6, images.shape)).clip(0, 255).astype(np.uint8)
+
+    dataset = dataset_of(workspace, tmp_path / "own", {"four": stack(4), "two": stack(2)})
+    clustering = cluster_poses(dataset, PosesConfig(dataset="made", k="per-class"), MemoryRun())
+    assert clustering.facts["ks"] == {"four": 4, "two": 2}
+    assert clustering.facts["k"] is None
+    look = np.arange(40) % 4
+    names = clustering.assignments.groupby("class")["pose"].agg(list)
+    by_look = [set(np.array(names["four"])[look == k]) for k in range(4)]
+    assert [len(found) for found in by_look] == [1, 1, 1, 1]
+    assert set(np.array(names["two"])[np.arange(40) % 2 == 0]) == by_look[0]
+    assert set(np.array(names["two"])[np.arange(40) % 2 == 1]) == by_look[1]
+
+
 def test_images_that_look_the_same_are_refused(workspace: Workspace, tmp_path: Path) -> None:
-    flat = np.full((3, 16, 16), 90, np.uint8)
+    flat = np.full((5, 16, 16), 90, np.uint8)
     dataset = dataset_of(workspace, tmp_path / "flat", {"cat": flat, "dog": flat + 40})
     with pytest.raises(UserError) as told:
         cluster_poses(dataset, PosesConfig(dataset="made"), MemoryRun())
@@ -201,40 +278,3 @@ def test_a_class_of_one_look_has_no_elbow_and_does_not_sway_the_others(
     facts = cluster_poses(dataset, PosesConfig(dataset="made"), MemoryRun()).facts
     assert facts["elbows"] == {"black": None, "looks": 3}
     assert facts["k"] == 3
-
-
-def test_clusters_are_matched_by_their_centroids() -> None:
-    corners = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
-    moved = corners[[2, 0, 1]] + 0.5
-    turned = corners[[1, 2, 0]] - 0.5
-    names = match_clusters([corners, moved, turned])
-    assert [name.tolist() for name in names] == [[0, 1, 2], [2, 0, 1], [1, 2, 0]]
-
-
-def test_matching_is_optimal_as_a_whole_not_greedy() -> None:
-    """9 is nearest to 10, but the pair {0 with -30, 10 with 9} would cost more."""
-    names = match_clusters([np.array([[0.0], [10.0]]), np.array([[9.0], [21.0]])])
-    assert [name.tolist() for name in names] == [[0, 1], [0, 1]]
-
-
-def test_matching_follows_the_mean_of_those_matched() -> None:
-    """The third class is nearer to the mean 8 of 0 and 16 than to 0 itself."""
-    names = match_clusters(
-        [np.array([[0.0], [30.0]]), np.array([[16.0], [46.0]]), np.array([[23.0], [17.0]])]
-    )
-    assert [name.tolist() for name in names] == [[0, 1], [0, 1], [1, 0]]
-
-
-@pytest.mark.parametrize(
-    ("inertia", "found"),
-    [
-        ([100, 60, 20, 18, 16, 14, 12, 10, 8, 6], 3),
-        ([100, 20, 18, 16, 14, 12, 10, 8, 6, 4], 2),
-        ([100, 80, 60, 40, 20, 19, 18, 17, 16, 15], 5),
-        ([100, 90, 80, 70, 60, 50, 40, 30, 20, 10], None),
-        ([100, 20], None),
-        ([0, 0, 0, 0], None),
-    ],
-)
-def test_the_elbow_is_where_the_curve_bends(inertia: list[int], found: int | None) -> None:
-    assert elbow(np.array(inertia, dtype=float)) == found

@@ -1,0 +1,81 @@
+"""VGG-16 and ResNet-18 as feature extractors (paper, section 3.1: without the last two layers)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rebalance_core.device import fast_bf16
+from rebalance_core.poses.extractors import NetworkName
+
+BATCH = 16  # images; larger ones are no faster on a CPU
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as torchvision's weights
+
+
+def empty_network(name: NetworkName) -> nn.Module:
+    """The whole torchvision network with its 1,000 outputs, without memory for its weights."""
+    from torchvision import models
+
+    with torch.device("meta"):
+        network: nn.Module = models.vgg16() if name == "vgg16" else models.resnet18()
+    return network
+
+
+def headless(network: nn.Module, name: NetworkName) -> nn.Module:
+    """Cut off what classifies: VGG-16 gives 4,096 values after ReLU (`classifier[:-2]`),
+    ResNet-18 the 512 of its average pool."""
+    if name == "vgg16":
+        network.classifier = network.classifier[:-2]  # type: ignore[index]
+    else:
+        network.fc = nn.Identity()
+    return network
+
+
+def best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def resolved_precision(precision: str) -> str:
+    """`auto` is bf16 where that is fast, else fp32."""
+    return precision if precision != "auto" else "bf16" if fast_bf16() else "fp32"
+
+
+def network_input(images: np.ndarray) -> Tensor:
+    """uint8 (n, H, W, C) → float32 (n, 3, H, W), normalised as ImageNet; gray is repeated."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+    return (pixels.expand(-1, 3, -1, -1) - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[
+        :, None, None
+    ]
+
+
+def load_extractor(
+    name: NetworkName, weights: Path, precision: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function uint8 (n, 224, 224, C) → float32 (n, width), in batches on the best device.
+
+    `weights` is a safetensors file as `weights.py` keeps it; `precision` is fp32 or bf16.
+    """
+    from safetensors.torch import load_file
+
+    network = empty_network(name)
+    network.load_state_dict(load_file(weights), assign=True)
+    device = best_device()
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    network = headless(network, name).eval().requires_grad_(False)
+    network = network.to(device=device, dtype=kind, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def extract(images: np.ndarray) -> np.ndarray:
+        done = []
+        with torch.inference_mode():
+            for start in range(0, len(images), BATCH):
+                batch = network_input(images[start : start + BATCH]).to(
+                    device=device, dtype=kind, memory_format=torch.channels_last
+                )
+                done.append(network(batch).float().cpu().numpy())
+        return np.concatenate(done)
+
+    return extract

@@ -1,0 +1,231 @@
+"""The Poses page as a person uses it: elbow, k, lasso, names, undo, training set."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from studio import Server, settled, visit
+
+from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.datasets.training_set import open_set
+from rebalance_core.poses.clustering import PosesConfig, cluster_poses, open_clustering
+from rebalance_core.runs.run import MemoryRun
+from rebalance_core.workspace import Workspace
+
+# What lies in a polygon by the plot's own axes: ids, corners on the screen, and how many pixels the
+# point nearest to its border is away from that.
+WITHIN = """
+([plot, corners]) => {
+    const gd = plot.querySelector('.js-plotly-plot'), box = gd.getBoundingClientRect();
+    const {xaxis, yaxis} = gd._fullLayout;
+    const left = box.left + xaxis._offset, top = box.top + yaxis._offset;
+    const polygon = corners.map(([x, y]) => [left + x * xaxis._length, top + y * yaxis._length]);
+    const edges = polygon.map((a, i) => [a, polygon[(i + 1) % polygon.length]]);
+    const inside = (x, y) => edges.reduce((odd, [[x1, y1], [x2, y2]]) =>
+        (y1 > y) !== (y2 > y) && x < (x2 - x1) * (y - y1) / (y2 - y1) + x1 ? !odd : odd, false);
+    const away = (x, y) => Math.min(...edges.map(([[x1, y1], [x2, y2]]) => {
+        const share = ((x - x1) * (x2 - x1) + (y - y1) * (y2 - y1))
+            / ((x2 - x1) ** 2 + (y2 - y1) ** 2);
+        const t = Math.max(0, Math.min(1, share));
+        return Math.hypot(x - x1 - t * (x2 - x1), y - y1 - t * (y2 - y1));
+    }));
+    const ids = [];
+    let nearest = Infinity;
+    for (const trace of gd._fullData) trace.x.forEach((value, i) => {
+        const x = left + xaxis.d2p(value), y = top + yaxis.d2p(trace.y[i]);
+        if (inside(x, y)) ids.push(trace.customdata[i][0]);
+        nearest = Math.min(nearest, away(x, y));
+    });
+    return [ids, polygon, nearest];
+}
+"""
+CLEAR = 4  # px between the lasso and the nearest point, so that rounding decides nothing
+
+
+@pytest.fixture
+def dataset(home: Path) -> Dataset:
+    config = ImportConfig(name="p", source="phantom", count=200, size=64)
+    return import_dataset(Workspace(home), config, MemoryRun())
+
+
+@pytest.fixture
+def clustered(dataset: Dataset) -> Dataset:
+    cluster_poses(dataset, PosesConfig(dataset="p"), MemoryRun())
+    return dataset
+
+
+def opened(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/poses?dataset=p")
+    expect(page.get_by_role("heading", name="Poses", exact=True)).to_be_visible()
+    settled(page)
+
+
+def lasso(page: Page, plot: Locator, fewest: int, most: int) -> list[str]:
+    """Draw a concave lasso around some points that leaves the others clear; the ids within."""
+    plot.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    shape = np.array([(0, 0), (0.5, 0.02), (0.32, 0.4), (0.45, 0.75), (0.05, 0.7)])
+    shifts = ((x, y, s) for s in (1, 0.8, 0.6) for x in np.arange(0, 0.5, 0.05)
+              for y in np.arange(0.02, 0.3, 0.05))  # fmt: skip
+    for x, y, scale in shifts:
+        corners = (shape * scale + [x, y]).tolist()
+        ids, polygon, nearest = page.evaluate(WITHIN, [plot.element_handle(), corners])
+        if nearest > CLEAR and fewest <= len(ids) <= most:
+            break
+    else:
+        raise AssertionError("no place for a lasso that leaves the points clear")
+    page.mouse.move(*polygon[0])
+    page.mouse.down()
+    for corner in [*polygon[1:], polygon[0]]:
+        page.mouse.move(*corner, steps=8)
+    page.mouse.up()
+    settled(page)
+    found: list[str] = ids
+    return found
+
+
+def move_slider(page: Page, label: str, steps: int) -> None:
+    thumb = page.get_by_role("slider", name=label)
+    expect(thumb).to_be_enabled()
+    thumb.focus()
+    for _ in range(abs(steps)):
+        page.keyboard.press("ArrowRight" if steps > 0 else "ArrowLeft")
+
+
+def shows_k(page: Page, k: int) -> None:
+    text = page.get_by_text(re.compile(rf"^k = {k} in every class"))
+    expect(text.first).to_be_visible(timeout=10_000)
+    settled(page)
+
+
+def test_clustering_from_the_page(page: Page, server: Server, dataset: Dataset) -> None:
+    opened(page, server)
+    expect(page.get_by_text("Not clustered yet")).to_be_visible()
+    expect(page.get_by_text("VGG-16's weights are not on this machine").first).to_be_visible()
+    page.get_by_role("button", name="Cluster by pose").click()
+    shows_k(page, 3)
+    for heading in ("Elbow", "Clusters", "First components", "Names"):
+        expect(page.get_by_role("heading", name=heading)).to_be_visible()
+    expect(page.locator(".js-plotly-plot")).to_have_count(4)
+    expect(page.get_by_text("100.0% of the images of one true pose carry the")).to_be_visible()
+
+
+def test_the_slider_clusters_anew_and_undo_takes_it_back(
+    page: Page, server: Server, clustered: Dataset
+) -> None:
+    opened(page, server)
+    shows_k(page, 3)
+    page.get_by_text("k by hand", exact=True).click()
+    settled(page)
+    began = time.monotonic()
+    move_slider(page, "Clusters k in every class", 1)
+    shows_k(page, 4)
+    assert time.monotonic() - began < 5, "from kept points, without a run"
+    assert open_clustering(clustered).facts["ks"] == dict.fromkeys(clustered.classes, 4)
+    page.get_by_role("button", name="Undo").click()
+    shows_k(page, 3)
+    page.reload()
+    shows_k(page, 3)
+
+
+def test_a_lasso_shows_exactly_the_images_within(
+    page: Page, server: Server, clustered: Dataset
+) -> None:
+    opened(page, server)
+    plot = page.get_by_test_id("stPlotlyChart").last
+    expected = lasso(page, plot, 10, 150)
+    expect(page.get_by_text(f"{len(expected)} images selected")).to_be_visible(timeout=10_000)
+    page.get_by_text("Names of the selected images").click()
+    listed = page.get_by_test_id("stExpander").get_by_test_id("stText")
+    expect(listed).to_contain_text(".png")
+    assert sorted(listed.inner_text().split()) == sorted(expected)
+
+    page.get_by_role("button", name=f"Move {len(expected)} images").click()
+    settled(page)
+    expect(page.get_by_text(f"By hand so far: {len(expected)} image(s) moved to")).to_be_visible()
+    table = open_clustering(clustered).assignments.set_index("image")
+    assert set(table.loc[expected, "pose"]) == {"pose 1"}
+
+
+def test_names_are_kept_and_asked_for_before_they_go(
+    page: Page, server: Server, clustered: Dataset
+) -> None:
+    opened(page, server)
+    page.get_by_label("New name").fill("axial")
+    page.get_by_label("New name").press("Enter")
+    page.get_by_role("button", name="Rename").click()
+    expect(page.get_by_text("By hand so far: pose 1 renamed to axial.")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text(re.compile("^axial")).first).to_be_visible()
+    settled(page)
+    expect(page.get_by_role("button", name="Cluster by pose")).to_be_disabled()
+    page.get_by_text("k by hand", exact=True).click()
+    settled(page)
+    expect(page.get_by_text("Another k loses")).to_have_count(0)
+    move_slider(page, "Clusters k in every class", -1)
+    expect(page.get_by_text("Another k loses 1 correction(s) by hand")).to_be_visible()
+    assert "axial" in open_clustering(clustered).poses
+    page.get_by_role("button", name="Cluster anew all the same").click()
+    expect(page.get_by_text("By hand so far")).to_have_count(0, timeout=10_000)
+    settled(page)
+    assert open_clustering(clustered).poses == ["pose 1", "pose 2"]
+
+
+def test_chosen_poses_become_a_training_set_that_generators_offer(
+    page: Page, server: Server, clustered: Dataset, home: Path
+) -> None:
+    opened(page, server)
+    pills = page.get_by_test_id("stButtonGroup").filter(has_text="Poses to keep in training")
+    pills.get_by_text("pose 2", exact=True).click()
+    settled(page)
+    expect(page.get_by_label("Name of the training set")).to_have_value("p-pose 2")
+    page.get_by_role("button", name="Save training set").click()
+    expect(page.get_by_text("Saved p-pose 2")).to_be_visible()
+    made = open_set(Workspace(home), "p-pose 2")
+    poses = open_clustering(clustered).assignments.set_index("image")["pose"]
+    assert set(poses[[*made.train, *made.validation]]) == {"pose 2"}
+    visit(page, "Generators")
+    page.get_by_role("combobox", name="Training set").click()
+    expect(page.get_by_role("option", name="p-pose 2")).to_be_visible()
+
+
+def test_missing_weights_offer_a_download_and_a_local_file(
+    page: Page, server: Server, dataset: Dataset, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.pth"
+    wrong.write_bytes(b"no weights")
+    opened(page, server)
+    page.get_by_text("VGG-16", exact=True).click()
+    expect(page.get_by_role("button", name="Fetch VGG-16's weights (528 MB)")).to_be_enabled()
+    expect(page.get_by_role("button", name="Cluster by pose")).to_be_disabled()
+    field: Any = page.get_by_label("… or name a local file of them")
+    field.fill(str(wrong))
+    field.press("Enter")
+    page.get_by_role("button", name="Use wrong.pth").click()
+    refused = page.get_by_text("give torchvision's own VGG-16 weights")
+    expect(refused).to_be_visible(timeout=60_000)
+
+
+def test_a_picture_can_be_clicked_and_put_right(
+    page: Page, server: Server, clustered: Dataset
+) -> None:
+    opened(page, server)
+    page.get_by_text("Show outliers").click()
+    settled(page)
+    outlier = open_clustering(clustered).nearest("glioma", "pose 2", 1, farthest=True)[0]
+    page.get_by_role("button", name=outlier).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text(outlier)).to_be_visible()
+    expect(dialog.get_by_role("img").first).to_be_visible()
+    dialog.get_by_role("combobox", name="Pose to move it to").click()
+    page.get_by_role("option", name="pose 3").click()
+    dialog.get_by_role("button", name="Move this image").click()
+    expect(page.get_by_text("By hand so far: 1 image(s) moved to pose 3.")).to_be_visible()
+    poses = open_clustering(clustered).assignments.set_index("image")["pose"]
+    assert poses[outlier] == "pose 3"

@@ -1,0 +1,170 @@
+"""`poses …` as a person or a script meets it: processes, stdout, stderr, exit codes."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.images import png_bytes
+from rebalance_core.runs.executor import KINDS
+from rebalance_core.runs.run import MemoryRun
+from rebalance_core.workspace import HOME_VARIABLE, Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
+
+Done = subprocess.CompletedProcess[str]
+
+
+def run(home: Path, *arguments: object) -> Done:
+    environment = {**os.environ, HOME_VARIABLE: str(home), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "rebalance_core", "poses", *map(str, arguments)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180,
+    )  # fmt: skip
+
+
+def told(home: Path, *arguments: object) -> dict[str, Any]:
+    done = run(home, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    value: dict[str, Any] = json.loads(done.stdout)
+    return value
+
+
+def refused(home: Path, *arguments: object) -> str:
+    done = run(home, *arguments, "--json")
+    sentence = done.stderr.strip()
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert "\n" not in sentence
+    return sentence
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a phantom of 200 images, and a dataset whose class `cat` has 2 images."""
+    workspace = Workspace(tmp_path_factory.mktemp("home"))
+    config = ImportConfig(name="p", source="phantom", count=200, size=64)
+    import_dataset(workspace, config, MemoryRun())
+    source = tmp_path_factory.mktemp("tiny")
+    for label, count in (("cat", 2), ("dog", 6)):
+        (source / label).mkdir()
+        for number in range(count):
+            image = np.random.default_rng(number).integers(0, 255, (16, 16), np.uint8)
+            (source / label / f"{number}.png").write_bytes(png_bytes(image))
+    import_dataset(workspace, ImportConfig(name="tiny", source=str(source)), MemoryRun())
+    return workspace.root
+
+
+@pytest.fixture(scope="module")
+def clustered(home: Path) -> dict[str, Any]:
+    return told(home, "p")
+
+
+def table(value: dict[str, Any]) -> list[dict[str, str]]:
+    with Path(value["assignments"]).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_dataset_is_clustered_and_its_assignments_named(
+    home: Path, clustered: dict[str, Any]
+) -> None:
+    assert (clustered["dataset"], clustered["extractor"], clustered["k"]) == ("p", "hog", 3)
+    assert clustered["elbows"] == dict.fromkeys(CLASSES, 3)
+    assert clustered["agreement"]["all"] >= 0.95
+    assert clustered["agreement"]["same_name"] >= 0.95
+    rows = table(clustered)
+    assert list(rows[0])[:4] == ["image", "class", "cluster", "pose"]
+    assert len(rows) == 200
+    assert all(row["image"].split("/")[1] == row["class"] for row in rows)
+    assert rows[0]["image"].startswith("Training/glioma/")
+    assert sum(clustered["counts"].values()) == 150
+
+
+def test_names_moves_and_undo_show_in_the_same_file(home: Path, clustered: dict[str, Any]) -> None:
+    before = {row["image"]: row["pose"] for row in table(clustered)}
+    told(home, "rename", "p", "pose 1", "axial")
+    moved = told(home, "move", "p", "odd", "--image", next(iter(before)))
+    whole = told(home, "move", "p", "odd", "--cluster", "notumor/2")
+    assert moved["assignments"] == whole["assignments"] == clustered["assignments"]
+    assert whole["corrections"] == [
+        "pose 1 renamed to axial", "1 image(s) moved to odd", "cluster notumor/2 moved to odd",
+    ]  # fmt: skip
+    rows = table(clustered)
+    odd = {row["image"] for row in rows if row["pose"] == "odd"}
+    assert odd == {next(iter(before))} | {
+        row["image"] for row in rows if (row["class"], row["cluster"]) == ("notumor", "2")
+    }
+    assert "3 correction(s) by hand" in refused(home, "p", "--k", "2")
+    for _ in range(3):
+        told(home, "undo", "p")
+    assert {row["image"]: row["pose"] for row in table(clustered)} == before
+    assert told(home, "show", "p")["corrections"] == []
+
+
+def test_options_may_stand_before_the_dataset(home: Path) -> None:
+    value = told(home, "--k", "2", "--variance", "0.5", "--extractor", "hog", "p")
+    assert value["ks"] == dict.fromkeys(CLASSES, 2)
+    assert told(home, "cluster", "p", "--k", "per-class")["ks"] == dict.fromkeys(CLASSES, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["faces"], "There is no dataset 'faces' (there is: p, tiny); add it with "
+         "`datasets add`."),
+        (["p", "--k", "19"], "Class glioma of p has 18 training image(s), too few for 19 "
+         "clusters; choose a smaller k or add images."),
+        (["tiny"], "Class cat of tiny has 2 training image(s), too few for an elbow; choose k by "
+         "hand (--k 1 …) or add images."),
+        (["p", "--k", "many"], "k='many' does not fit PosesConfig: Value error, use auto, "
+         "per-class or a number from 1."),
+        (["p", "--extractor", "resnet18"], "ResNet-18 needs pretrained weights, which are not "
+         "here yet; fetch them (45 MB) with `poses weights resnet18`, or name a file with "
+         "--file."),
+        (["rename", "tiny", "pose 1", "x"], "Dataset tiny has no poses yet; run `poses tiny`."),
+        (["move", "p", "x"], "Name either one --cluster CLASS/NUMBER or --image ID (repeat)."),
+        (["move", "p", "x", "--cluster", "glioma"], "--cluster takes CLASS/NUMBER such as "
+         "glioma/2, not 'glioma'."),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_one_sentence(home: Path, arguments: list[str], sentence: str) -> None:
+    assert refused(home, *arguments) == sentence
+
+
+def test_weights_from_a_file_are_used_from_then_on(home: Path, tmp_path: Path) -> None:
+    from torchvision import models
+
+    torch.manual_seed(0)
+    file = tmp_path / "resnet18.pth"
+    torch.save(models.resnet18().state_dict(), file)
+    assert "gives" not in told(home, "weights", "resnet18", "--file", file)
+    value = told(home, "p", "--extractor", "resnet18", "--k", "2")
+    assert (value["extractor"], value["k"]) == ("resnet18", 2)
+    assert [p.name[:8] for p in (home / "datasets" / "p" / "features").iterdir()].count(
+        "resnet18"
+    ) == 1
+
+
+def test_a_wrong_weights_file_is_one_sentence(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "vgg16.pth"
+    file.write_bytes(b"no weights at all")
+    done = run(home, "weights", "vgg16", "--file", file, "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{file} " in done.stderr
+    assert done.stderr.strip().endswith("or fetch them with `poses weights vgg16`.")
+
+
+@pytest.mark.parametrize(("extractor", "waits"), [("hog", False), ("vgg16", True)])
+def test_only_networks_wait_for_the_device(extractor: str, waits: bool) -> None:
+    assert KINDS["poses"].needs_device({"extractor": extractor}) is waits
+    assert KINDS["train"].needs_device({})

@@ -1,0 +1,206 @@
+"""What somebody corrects by hand stays, is asked for before it goes, and can be undone."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.datasets.training_set import SetConfig, resolve_set
+from rebalance_core.errors import UserError
+from rebalance_core.poses import versions
+from rebalance_core.poses.clustering import (
+    PosesConfig,
+    cluster_poses,
+    move_cluster,
+    move_images,
+    open_clustering,
+    recluster,
+    rename_pose,
+)
+from rebalance_core.poses.versions import can_undo, new_version, step_back
+from rebalance_core.runs.run import MemoryRun
+from rebalance_core.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a small clustered phantom, to be copied."""
+    workspace = Workspace(tmp_path_factory.mktemp("kept"))
+    config = ImportConfig(name="p", source="phantom", count=120, size=32)
+    dataset = import_dataset(workspace, config, MemoryRun())
+    cluster_poses(dataset, PosesConfig(dataset="p", k=3, restarts=2), MemoryRun())
+    return workspace.root
+
+
+@pytest.fixture
+def clustered(kept: Path, workspace: Workspace) -> Dataset:
+    from rebalance_core.datasets.dataset import open_dataset
+
+    shutil.copytree(kept, workspace.root, symlinks=True)
+    return open_dataset(workspace, "p")
+
+
+def poses_of(dataset: Dataset) -> "pd.Series[str]":
+    """Image → pose, read anew from the disk."""
+    return open_clustering(dataset).assignments.set_index("image")["pose"]
+
+
+def test_a_pose_is_renamed_in_all_classes(clustered: Dataset, workspace: Workspace) -> None:
+    before = poses_of(clustered)
+    rename_pose(clustered, "pose 2", " axial ")
+    assert poses_of(clustered).equals(before.replace("pose 2", "axial"))
+    assert open_clustering(clustered).corrections == ["pose 2 renamed to axial"]
+    made = resolve_set(workspace, "some", SetConfig(dataset="p", poses=("axial",)))
+    assert set(poses_of(clustered)[[*made.train, *made.validation]]) == {"axial"}
+
+
+def test_a_cluster_is_moved_whole(clustered: Dataset) -> None:
+    table = open_clustering(clustered).assignments
+    mine = (table["class"] == "glioma") & (table["cluster"] == 1)
+    others = poses_of(clustered)[~mine.to_numpy()]
+    move_cluster(clustered, "glioma", 1, "oblique")
+    after = poses_of(clustered)
+    assert set(after[mine.to_numpy()]) == {"oblique"}
+    assert after[~mine.to_numpy()].equals(others)
+    assert open_clustering(clustered).assignments["cluster"].equals(table["cluster"])
+
+
+def test_single_images_are_moved(clustered: Dataset) -> None:
+    before = poses_of(clustered)
+    images = [before.index[3], before.index[77]]
+    move_images(clustered, images, "pose 3")
+    after = poses_of(clustered)
+    assert list(after[images]) == ["pose 3", "pose 3"]
+    assert after.drop(images).equals(before.drop(images))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda d: rename_pose(d, "pose 9", "axial"),
+         "Dataset p has no pose pose 9; it has pose 1, pose 2, pose 3."),
+        (lambda d: rename_pose(d, "pose 1", "pose 2"),
+         "Dataset p has a pose pose 2 already; to join the two, move the clusters of pose 1 there "
+         "with `poses move`."),
+        (lambda d: rename_pose(d, "pose 1", " "), "' ' cannot"),
+        (lambda d: move_images(d, ["no.png"], "pose 1"),
+         "Dataset p has no image 'no.png'; name it as the assignments do."),
+        (lambda d: move_images(d, [], "pose 1"), "Dataset p has no image ''"),
+        (lambda d: move_images(d, [d.catalogue["image"][0]], "a,b"), "'a,b' cannot be the name"),
+        (lambda d: move_cluster(d, "glioma", 3, "pose 1"),
+         "There is no cluster glioma/3; there are glioma/0 to glioma/2, meningioma/0 to "
+         "meningioma/2, notumor/0 to notumor/2, pituitary/0 to pituitary/2."),
+        (lambda d: step_back(d.path), "There is no earlier state of the poses of p to go to."),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_and_changes_nothing(
+    clustered: Dataset, change: object, sentence: str
+) -> None:
+    before = poses_of(clustered)
+    with pytest.raises(UserError) as told:
+        change(clustered)  # type: ignore[operator]
+    assert str(told.value).startswith(sentence.replace("' '", "''"))
+    assert poses_of(clustered).equals(before)
+
+
+def test_clustering_anew_asks_before_corrections_go(clustered: Dataset) -> None:
+    rename_pose(clustered, "pose 1", "axial")
+    move_images(clustered, [clustered.catalogue["image"][0]], "axial")
+    before = poses_of(clustered)
+    config = PosesConfig(dataset="p", k=2, restarts=2)
+    for again in (
+        lambda: recluster(clustered, 2),
+        lambda: cluster_poses(clustered, config, MemoryRun()),
+    ):
+        with pytest.raises(UserError) as told:
+            again()
+        assert str(told.value) == (
+            "The poses of p hold 2 correction(s) by hand, which clustering anew would lose; say "
+            "--discard-corrections if they may go."
+        )
+        assert poses_of(clustered).equals(before)
+    assert recluster(clustered, 2, discard_corrections=True).poses == ["pose 1", "pose 2"]
+    assert open_clustering(clustered).corrections == []
+
+
+def test_every_change_can_be_undone_step_by_step(clustered: Dataset) -> None:
+    states = [poses_of(clustered)]
+    for change in (
+        lambda: rename_pose(clustered, "pose 1", "axial"),
+        lambda: move_cluster(clustered, "notumor", 0, "other"),
+        lambda: recluster(clustered, 2, discard_corrections=True),
+    ):
+        change()
+        states.append(poses_of(clustered))
+    for state in states[-2::-1]:
+        step_back(clustered.path)
+        assert poses_of(clustered).equals(state)
+    assert not can_undo(clustered.path)
+
+
+def test_another_k_gives_what_clustering_from_scratch_gives(clustered: Dataset) -> None:
+    quick = recluster(clustered, 2)
+    whole = cluster_poses(clustered, PosesConfig(dataset="p", k=2, restarts=2), MemoryRun())
+    assert quick.assignments.equals(whole.assignments)
+    assert quick.facts == whole.facts
+    assert recluster(clustered, "auto").facts["k"] == 3
+
+
+def test_another_k_is_refused_where_a_class_is_too_small(clustered: Dataset) -> None:
+    with pytest.raises(UserError, match=r"^Class glioma of p has 11 training image\(s\), too few"):
+        recluster(clustered, 12)
+    assert open_clustering(clustered).facts["k"] == 3
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_version(
+    clustered: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer dies before each of its renames in turn; a reader always sees one whole state."""
+    before = poses_of(clustered)
+    renames, fatal = 0, [0]
+    for name in ("rename", "replace"):
+        original = getattr(os, name)
+
+        def dying(*arguments: object, do: object = original) -> None:
+            nonlocal renames
+            renames += 1
+            if renames == fatal[0]:
+                raise KeyboardInterrupt
+            do(*arguments)  # type: ignore[operator]
+
+        monkeypatch.setattr(os, name, dying)
+    for number in (1, 2, 3, 4):
+        renames, fatal[0] = 0, number
+        try:
+            rename_pose(clustered, "pose 1", "axial")
+        except KeyboardInterrupt:
+            assert poses_of(clustered).equals(before)
+            continue
+        break
+    assert fatal[0] > 2, "there were moments to die at"
+    assert poses_of(clustered).equals(before.replace("pose 1", "axial"))
+
+
+def test_points_are_shared_and_old_versions_go(
+    clustered: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "KEPT", 3)
+    for number in range(5):
+        rename_pose(clustered, "pose 1" if number == 0 else f"name {number - 1}", f"name {number}")
+    kept = sorted((clustered.path / "pose-versions").iterdir())
+    assert len(kept) == 3
+    assert len({(p / "points.npy").stat().st_ino for p in kept}) == 1
+    assert "name 4" in open_clustering(clustered).poses
+
+
+def test_what_is_half_written_is_no_version(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="torn"), new_version(tmp_path) as aside:
+        (aside / "file").write_text("half")
+        raise ValueError("torn")
+    assert versions.current_version(tmp_path) is None
+    assert list((tmp_path / "pose-versions").iterdir()) == []
