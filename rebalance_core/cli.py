@@ -188,10 +188,15 @@ def datasets_add(
 
 @datasets.command("list")
 def datasets_list(as_json: Json = False) -> None:
-    """All datasets with their counts."""
+    """All datasets with their counts, or with what is wrong with them."""
     workspace = Workspace.here()
-    counts = {n: open_dataset(workspace, n).counts() for n in list_datasets(workspace)}
-    say({"datasets": counts} if as_json else counts or {"datasets": "none yet"}, as_json)
+    told: dict[str, Any] = {}
+    for name in list_datasets(workspace):
+        try:
+            told[name] = open_dataset(workspace, name).counts()
+        except UserError as error:
+            told[name] = str(error)
+    say({"datasets": told} if as_json else told or {"datasets": "none yet"}, as_json)
 
 
 @datasets.command("show")

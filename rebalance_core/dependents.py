@@ -43,6 +43,8 @@ def dependents(workspace: Workspace, dataset: str) -> Dependents:
         or view.config.get("set") in (dataset, *sets)
         or (view.kind == "import" and view.live and view.config.get("name") == dataset)
     )
+    made = {view.id for view in runs}
+    runs += tuple(v for v in list_runs(workspace, "sample") if v.config.get("run") in made)
     synthetic = []
     for name in list_names(workspace.synthetic):
         about = read_json(workspace.synthetic / name / "provenance.json")

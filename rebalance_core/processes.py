@@ -2,12 +2,17 @@
 
 import os
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 def own_process() -> dict[str, Any]:
@@ -32,6 +37,24 @@ def process_pool() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         os.cpu_count(), mp_context=get_context("spawn"), initializer=_end_with_parent
     )
+
+
+def map_ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[tuple[T, U]]:
+    """(item, function(item)) in order, by a process a core; only a few items are held at once."""
+    most = 2 * (os.cpu_count() or 1)
+    pool = process_pool()
+    waiting: deque[tuple[T, Future[U]]] = deque()
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            if len(waiting) > most:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        while waiting:
+            done, future = waiting.popleft()
+            yield done, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _end_with_parent() -> None:

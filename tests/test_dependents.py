@@ -41,7 +41,8 @@ def pets(workspace: Workspace, tmp_path: Path) -> Workspace:
         write_json(made, {"training_set": {"config": {"dataset": name}}})
         run(workspace, "import", name=name, source=str(source))
         run(workspace, "poses", dataset=name)
-        run(workspace, "train", "failed", set=f"{name}-skewed")
+        trained = run(workspace, "train", "failed", set=f"{name}-skewed")
+        run(workspace, "sample", run=trained.name)
         run(workspace, "compare", set=name)
     return workspace
 
@@ -49,9 +50,9 @@ def pets(workspace: Workspace, tmp_path: Path) -> Workspace:
 def test_all_that_was_made_of_a_dataset_depends_on_it(pets: Workspace) -> None:
     found = dependents(pets, "pets")
     assert found.sets == ("pets-skewed",)
-    assert sorted(view.kind for view in found.runs) == ["compare", "poses", "train"]
+    assert sorted(view.kind for view in found.runs) == ["compare", "poses", "sample", "train"]
     assert found.synthetic == ("pets made",)
-    assert found.words == "training sets pets-skewed; 3 runs; synthetic sets pets made"
+    assert found.words == "training sets pets-skewed; 4 runs; synthetic sets pets made"
 
 
 def test_on_a_dataset_alone_nothing_depends(workspace: Workspace, tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_on_a_dataset_alone_nothing_depends(workspace: Workspace, tmp_path: Path
 
 def test_a_removal_takes_the_dataset_alone(pets: Workspace) -> None:
     runs = sorted(p.name for p in pets.runs.iterdir())
-    assert remove_with_warning(pets, "pets").words.startswith("training sets pets-skewed; 3 runs; ")
+    assert remove_with_warning(pets, "pets").words.startswith("training sets pets-skewed; 4 runs; ")
     assert leftovers(pets) == ["others"]
     assert list_sets(pets) == ["others-skewed", "pets-skewed"]
     assert sorted(p.name for p in pets.runs.iterdir()) == runs
@@ -102,7 +103,7 @@ def test_the_command_line_names_what_depends_before_it_removes(pets: Workspace) 
     assert (asked.returncode, asked.stdout) == (1, "")
     assert (
         "Remove dataset pets with all its images? What depends on it stays but cannot be "
-        "continued: training sets pets-skewed; 3 runs; synthetic sets pets made. [y/N]: "
+        "continued: training sets pets-skewed; 5 runs; synthetic sets pets made. [y/N]: "
     ) in asked.stderr
     assert leftovers(pets) == ["others", "pets"]
     path = run(pets, "train", "running", set="pets")
@@ -112,6 +113,6 @@ def test_the_command_line_names_what_depends_before_it_removes(pets: Workspace) 
     removed = command(pets.root, *remove, typed="y\n")
     assert json.loads(removed.stdout) == {
         "removed": "pets",
-        "left": "training sets pets-skewed; 4 runs; synthetic sets pets made",
+        "left": "training sets pets-skewed; 5 runs; synthetic sets pets made",
     }
     assert leftovers(pets) == ["others"]

@@ -1,5 +1,6 @@
 """Cut a training set: split, skew, poses, shape; before and after, while the slider moves."""
 
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -47,14 +48,13 @@ def cut_training_set(workspace: Workspace, dataset: Dataset) -> None:
     with left:
         values = _choices(dataset)
     config = SetConfig.build(dataset=dataset.name, **values)
-    before = resolve_set(
-        workspace, "preview", config.model_copy(update={"skew": AS_IT_IS, "limit": None})
-    )
+    whole = config.model_copy(update={"skew": AS_IT_IS, "limit": None})
+    before = _preview(dataset, whole)
     if config.skew == "counts":
         with left:
             config = config.model_copy(update={"skew": _counts(dataset, before)})
     try:
-        made = resolve_set(workspace, "preview", config)
+        made = _preview(dataset, config)
     except UserError as error:
         right.error(str(error))
         return
@@ -71,6 +71,18 @@ def cut_training_set(workspace: Workspace, dataset: Dataset) -> None:
             st.caption(f"The split leaves out, as copies or for a shared patient: {told}.")
         _save(workspace, config)
     _saved(workspace, dataset)
+
+
+def _preview(dataset: Dataset, config: SetConfig) -> TrainingSet:
+    """The set that `config` would give; kept, for a page is drawn many times over."""
+    poses = open_clustering(dataset).path.resolve() if config.poses else None
+    return _resolved(dataset.fingerprint, str(poses), config.model_dump_json(), dataset.path)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _resolved(fingerprint: str, poses: str, config: str, _path: Path) -> TrainingSet:
+    workspace = Workspace(_path.parents[1])
+    return resolve_set(workspace, "preview", SetConfig.model_validate_json(config))
 
 
 def _choices(dataset: Dataset) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What is wrong with a dataset, and the images that each finding speaks of, side by side."""
 
+import pandas as pd
 import streamlit as st
 
 from pages.parts.gallery import Group, enlarge, gallery, image_tile
@@ -16,6 +17,11 @@ STANDS_OUT = 0.7  # AUC of brightness from which the page warns
 @st.cache_data(max_entries=16, show_spinner="Comparing images…")
 def findings(fingerprint: str, difference: float, _dataset: Dataset) -> list[Finding]:
     return examine(_dataset, difference)
+
+
+@st.cache_data(max_entries=16)
+def _shortcut_tables(fingerprint: str, _dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return brightness(_dataset), forms(_dataset)
 
 
 def difference_chosen() -> float:
@@ -83,7 +89,7 @@ def _groups(dataset: Dataset, finding: Finding) -> None:
 
 def _shortcuts(dataset: Dataset) -> None:
     """What a classifier could use in place of what matters."""
-    table = brightness(dataset)
+    table, shares = _shortcut_tables(dataset.fingerprint, dataset)
     most = str(table["auc"].idxmax())
     st.markdown("**Brightness** of each class, mean gray level of its images")
     st.plotly_chart(brightness_boxes(table), key=f"brightness {dataset.name}")
@@ -105,7 +111,6 @@ def _shortcuts(dataset: Dataset) -> None:
         st.caption(
             "A size or form that only some classes have is a shortcut, too: resizing leaves traces."
         )
-        shares = forms(dataset)
         percent = {
             name: st.column_config.NumberColumn(format="percent")
             for name in shares.columns

@@ -97,9 +97,13 @@ class Dataset:
         columns = (self.catalogue[c].tolist() for c in ("offset", "bytes", "sha256"))
         return list(zip(*columns, strict=True))
 
+    @cached_property
+    def _sizes(self) -> "pd.Series[int]":
+        return self.catalogue.groupby(["split", "class"]).size()
+
     def counts(self) -> dict[str, dict[str, int]]:
         """{split: {class: images}}, only splits that there are."""
-        table = self.catalogue.groupby(["split", "class"]).size()
+        table = self._sizes
         return {
             split: {c: int(table.get((split, c), 0)) for c in self.classes}
             for split in SPLITS

@@ -8,6 +8,7 @@ from rebalance_core.datasets.source import SPLIT_FOLDERS, Entry, SourceFile, fil
 from rebalance_core.errors import UserError
 from rebalance_core.images import IMAGE_SUFFIXES
 
+SYSTEM = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")  # others' folders
 LAYOUT = "<class>/*.png, or Training|Testing/<class>/*.png"
 
 
@@ -39,7 +40,7 @@ def is_image(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+    return any(part.startswith(".") or part in SYSTEM for part in PurePosixPath(name).parts)
 
 
 def label_files(entries: dict[str, Entry], folders: list[str], source: Path) -> list[SourceFile]:

@@ -6,9 +6,9 @@ import os
 import secrets
 import shutil
 import time
-from collections import Counter, deque
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -29,7 +29,7 @@ from rebalance_core.datasets.source import (
 )
 from rebalance_core.errors import UserError
 from rebalance_core.files import NO_ROOM, folder_aside, no_room, write_json
-from rebalance_core.processes import process_pool
+from rebalance_core.processes import map_ahead
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
 from rebalance_core.workspace import Workspace, check_name
 
@@ -209,11 +209,11 @@ def _check_labels(files: list[SourceFile], source: str) -> None:
                 f"{source}: class {label[:MAX_LABEL]!r} cannot be a folder's name; use up to "
                 f"{MAX_LABEL} characters without slashes, control characters and a dot in front."
             )
-        other = folded.setdefault(label.casefold(), label)
+        other = folded.setdefault(unicodedata.normalize("NFC", label).casefold(), label)
         if other != label:
             raise UserError(
-                f"{source}: classes {other!r} and {label!r} differ only by case; rename one, or "
-                "join them."
+                f"{source}: classes {other!r} and {label!r} differ only by case or by how "
+                "accents are written; rename one, or join them."
             )
 
 
@@ -285,20 +285,10 @@ def _inspected(files: list[SourceFile]) -> Iterator[tuple[SourceFile, bytes, Ins
             data = _read(file)
             yield from _told([file], [data], inspect_all([data]))
         return
-    with process_pool() as pool:
-        waiting: deque[tuple[list[SourceFile], list[bytes | str], Future[list[Inspected]]]]
-        waiting = deque()
-        try:
-            for batch in _batches(files):
-                contents = [_read(file) for file in batch]
-                waiting.append((batch, contents, pool.submit(inspect_all, contents)))
-                if len(waiting) > 2 * (os.cpu_count() or 1):
-                    done, read, future = waiting.popleft()
-                    yield from _told(done, read, future.result())
-            for done, read, future in waiting:
-                yield from _told(done, read, future.result())
-        finally:
-            pool.shutdown(cancel_futures=True)
+    batches = list(_batches(files))
+    contents = ([_read(file) for file in batch] for batch in batches)
+    for batch, (read, found) in zip(batches, map_ahead(inspect_all, contents), strict=True):
+        yield from _told(batch, read, found)
 
 
 def _told(

@@ -1,9 +1,6 @@
 """Feature vectors of a dataset's images, cached by content and extractor."""
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +13,7 @@ from rebalance_core.poses import hog
 from rebalance_core.poses.cache import FeatureCache
 from rebalance_core.poses.extractors import EXTRACTORS, ExtractorChoice, ExtractorName
 from rebalance_core.poses.weights import has_weights, weights_facts, weights_path
-from rebalance_core.processes import process_pool
+from rebalance_core.processes import map_ahead
 from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.workspace import Workspace
 
@@ -139,24 +136,7 @@ def _extracting(
     elif count <= 2 * CHUNK:  # starting processes would take longer
         yield lambda stacks: map(hog.hog_features, stacks)
     else:
-        pool = process_pool()
-        try:
-            yield lambda stacks: _ahead(pool, hog.hog_features, stacks)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _ahead(
-    pool: ProcessPoolExecutor, extract: Extract, stacks: Iterator[np.ndarray]
-) -> Iterator[np.ndarray]:
-    """`pool.map` that holds only a few stacks in memory at once."""
-    waiting: deque[Future[np.ndarray]] = deque()
-    for stack in stacks:
-        waiting.append(pool.submit(extract, stack))
-        if len(waiting) > 2 * (os.cpu_count() or 1):
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+        yield lambda stacks: (found for _, found in map_ahead(hog.hog_features, stacks))
 
 
 def _workspace(dataset: Dataset) -> Workspace:

@@ -285,7 +285,13 @@ BAD = {
     ),
     "classes differing by case": Bad(
         zipped(folders({"cat": 2, "Cat": 2})),
-        "{path}: classes 'Cat' and 'cat' differ only by case; rename one, or join them.",
+        "{path}: classes 'Cat' and 'cat' differ only by case or by how accents are written; "
+        "rename one, or join them.",
+    ),
+    "classes differing by accents": Bad(
+        zipped(folders({"cafe\u0301": 2, "caf\u00e9": 2})),
+        "{path}: classes 'cafe\u0301' and 'caf\u00e9' differ only by case or by how accents are "
+        "written; rename one, or join them.",
     ),
     "name not in UTF-8": Bad(
         lambda path: not_utf8(path / "source"),

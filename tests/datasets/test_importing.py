@@ -94,6 +94,7 @@ def test_another_label_or_byte_is_another_fingerprint(workspace: Workspace, tmp_
 def test_hidden_and_foreign_files_are_ignored(workspace: Workspace, tmp_path: Path) -> None:
     files = folders(BARE) | {
         "__MACOSX/cat/._0.png": b"resource fork",
+        "@eaDir/cat/0.png": png(1),
         "cat/._0.png": b"resource fork",
         ".git/cat/0.png": png(1),
         "cat/.thumbs/0.png": png(1),
