@@ -5,13 +5,12 @@ import streamlit as st
 from pages.parts.adding import add_dataset
 from pages.parts.choose import choose
 from pages.parts.cutting import cut_training_set
-from pages.parts.frame import show
+from pages.parts.frame import guarded, show
 from pages.parts.health import health
 from pages.parts.images import images
 from pages.parts.live import act, latest, watch
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.dependents import dependents, remove_with_warning
-from rebalance_core.errors import UserError
 from rebalance_core.figures import class_bars
 from rebalance_core.workspace import Workspace
 
@@ -28,15 +27,16 @@ def draw(workspace: Workspace) -> None:
         st.info("No dataset yet. Add the phantom above to try everything without a download.")
         return
     name = choose("Dataset", names, "dataset")
-    try:
-        dataset = open_dataset(workspace, name)
-        _overview(dataset)
-        # Each part redraws alone: a slider moves bars without reading findings anew.
-        st.fragment(_health_and_images)(dataset)
-        st.fragment(cut_training_set)(workspace, dataset)
-    except UserError as error:
-        st.error(str(error))
+    guarded(_dataset)(workspace, name)
     _remove(workspace, name)
+
+
+def _dataset(workspace: Workspace, name: str) -> None:
+    dataset = open_dataset(workspace, name)
+    _overview(dataset)
+    # Each part redraws alone: a slider moves bars without reading findings anew.
+    st.fragment(guarded(_health_and_images))(dataset)
+    st.fragment(guarded(cut_training_set))(workspace, dataset)
 
 
 def _overview(dataset: Dataset) -> None:

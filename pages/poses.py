@@ -179,8 +179,9 @@ def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
         "Number of clusters", modes, default=at, key=f"k mode {dataset.name} {version}"
     )
     left, right = st.columns([5, 2], vertical_alignment="bottom")
+    used_k = clustering.facts["k"] or 3
     k = left.slider(
-        "Clusters k in every class", 1, 10, min(10, clustering.facts["k"] or 3),
+        "Clusters k in every class", 1, max(10, used_k), used_k,
         disabled=mode != BY_HAND, key=f"k {dataset.name} {version}",
     )  # fmt: skip
     if right.button("Undo", icon=":material/undo:", disabled=not can_undo(dataset.path),
@@ -292,7 +293,10 @@ def _selection(dataset: Dataset, clustering: PoseClustering, ids: list[str]) -> 
         st.text("\n".join(ids))
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     pose = left.selectbox(
-        "Pose to move them to", clustering.poses, accept_new_options=True, key="move selected"
+        "Pose to move them to",
+        clustering.poses,
+        accept_new_options=True,
+        key=f"move selected {clustering.path.name}",
     )
     if right.button(f"Move {len(ids)} images"):
         act(lambda: move_images(dataset, ids, pose))
@@ -312,7 +316,11 @@ def _inspect(dataset: Dataset, clustering: PoseClustering, image: str) -> None:
         st.text(f"{row['distance']:.2f} from the centre of its cluster")
         at = clustering.poses.index(row["pose"])
         pose = st.selectbox(
-            "Pose to move it to", clustering.poses, at, accept_new_options=True, key="move one"
+            "Pose to move it to",
+            clustering.poses,
+            at,
+            accept_new_options=True,
+            key=f"move {image} {clustering.path.name}",
         )
         if st.button("Move this image", disabled=pose == row["pose"]):
             act(lambda: move_images(dataset, [image], pose))

@@ -12,6 +12,7 @@ from PIL import Image, ImageChops, ImageOps
 from rebalance_core.dicom import is_dicom, open_dicom
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm"}
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")  # others' decoders stay shut
 MAX_PIXELS = 50_000_000  # of one image; more is refused before it is decoded
 GRAY_MODES = ("1", "L", "LA", "La")
 Fit = Literal["pad", "stretch", "crop"]  # how an image becomes a square
@@ -43,7 +44,7 @@ def _decode(data: bytes | Path) -> tuple[Image.Image, str]:
     if is_dicom(data):
         return open_dicom(data, _check_pixels), "DICOM"
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:  # Pillow's limit is higher, so ours is passed too
         raise ValueError(f"it has more than {MAX_PIXELS} pixels") from error
     _check_pixels(*image.size)
@@ -91,12 +92,18 @@ def fit_square(image: Image.Image, size: int, channels: int, fit: Fit = "pad") -
     pad: black at the short side's edges; stretch: the aspect ratio goes; crop: the middle stays.
     """
     image = image.convert("L" if channels == 1 else "RGB")
-    if image.width != image.height and fit != "stretch":
-        side = max(image.size) if fit == "pad" else min(image.size)
-        square = ImageOps.pad if fit == "pad" else ImageOps.fit
-        image = square(image, (side, side))
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    inner = (size, size)
+    if fit == "crop":
+        image = ImageOps.fit(image, (min(image.size),) * 2)
+    elif fit == "pad":
+        scale = size / max(image.size)
+        inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    if image.size != inner:
+        image = image.resize(inner, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    if inner != (size, size):  # padded after it was scaled: a thin image is no large square
+        square = Image.new(image.mode, (size, size))
+        square.paste(image, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+        image = square
     return np.asarray(image, dtype=np.uint8).reshape(size, size, channels)
 
 

@@ -102,6 +102,19 @@ def test_datasets_are_listed_and_shown(home: Path, added: tuple[Path, dict[str, 
     assert shown["path"] == str(home / "datasets" / "digits")
 
 
+def test_a_damaged_dataset_does_not_hide_the_others(new: Path, tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "s", {f"{c}/{k}.png": 9 * k for c in "ab" for k in range(3)})
+    for name in ("broken", "whole"):
+        told(new, "datasets", "add", name, source)
+    with (new / "datasets" / "broken" / "catalogue.csv").open("a") as file:
+        file.write("\n")
+    assert told(new, "datasets", "list")["datasets"] == {
+        "broken": "Dataset broken is damaged (its catalogue was changed by hand); remove it and "
+        "import it again.",
+        "whole": {"train": {"a": 3, "b": 3}},
+    }
+
+
 def test_an_empty_workspace_lists_nothing_and_is_not_made(new: Path) -> None:
     assert told(new, "datasets", "list") == {"datasets": {}}
     assert told(new, "sets", "list") == {"sets": {}}

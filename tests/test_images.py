@@ -251,3 +251,16 @@ def test_a_stack_is_resized_only_where_it_must_be() -> None:
     assert resize_stack(stack, 4) is stack
     assert np.array_equal(resize_stack(stack, 2), np.full((2, 2, 2, 3), 9, np.uint8))
     assert resize_stack(stack[:0], 2).shape == (0, 2, 2, 3)
+
+
+def test_a_thin_image_is_padded_without_a_large_square() -> None:
+    thin = Image.new("L", (8, 100_000), 200)  # padded first, it would take 10 GB
+    fitted = fit_square(thin, 64, 1)[..., 0]
+    assert fitted[:, 31].tolist() == [200] * 64
+    assert fitted.sum() == 200 * 64
+
+
+def test_formats_beside_those_named_stay_shut() -> None:
+    for form in ("EPS", "PPM"):
+        with pytest.raises(ValueError, match="cannot identify image file"):
+            open_image(encoded(noise(), form))

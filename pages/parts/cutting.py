@@ -42,7 +42,7 @@ def cut_training_set(workspace: Workspace, dataset: Dataset) -> None:
     st.subheader("Training set")
     st.markdown(
         "Choose the split and how skewed training shall be. Validation and test stay whole; "
-        "everything that learns sees only this set. What you choose stays in the address."
+        "everything that learns sees only this set. Split, skew and seed stay in the address."
     )
     left, right = st.columns([1, 2], gap="medium")
     with left:
@@ -75,12 +75,14 @@ def cut_training_set(workspace: Workspace, dataset: Dataset) -> None:
 
 def _preview(dataset: Dataset, config: SetConfig) -> TrainingSet:
     """The set that `config` would give; kept, for a page is drawn many times over."""
-    poses = open_clustering(dataset).path.resolve() if config.poses else None
-    return _resolved(dataset.fingerprint, str(poses), config.model_dump_json(), dataset.path)
+    poses = 0
+    if config.poses:  # another clustering may have the same names
+        poses = (open_clustering(dataset).path / "clustering.json").stat().st_mtime_ns
+    return _resolved(dataset.fingerprint, poses, config.model_dump_json(), dataset.path)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _resolved(fingerprint: str, poses: str, config: str, _path: Path) -> TrainingSet:
+def _resolved(fingerprint: str, poses: int, config: str, _path: Path) -> TrainingSet:
     workspace = Workspace(_path.parents[1])
     return resolve_set(workspace, "preview", SetConfig.model_validate_json(config))
 

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
@@ -10,6 +12,7 @@ from streamlit.navigation.page import StreamlitPage
 from rebalance_core.errors import UserError
 from rebalance_core.workspace import Workspace
 
+P = ParamSpec("P")
 ROOT = Path(__file__).resolve().parents[2]
 NAVIGATED = "navigated"  # session key: app.py has set the pages up in this session
 PAGES = {
@@ -48,10 +51,20 @@ def show(draw: Callable[[Workspace], None], title: str, what: str) -> None:
         st.rerun()
     st.title(title)
     st.caption(what)
-    try:
-        draw(Workspace.here())
-    except UserError as error:
-        st.error(str(error))
+    guarded(draw)(Workspace.here())
+
+
+def guarded(draw: Callable[P, None]) -> Callable[P, None]:
+    """Show what a person can mend in red. Fragments need it inside: Streamlit catches first."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            draw(*args, **kwargs)
+        except UserError as error:
+            st.error(str(error))
+
+    return drawn
 
 
 def link(name: str, label: str | None = None) -> None:

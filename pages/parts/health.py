@@ -37,6 +37,10 @@ def health(dataset: Dataset) -> None:
         help="The share of an image's contrast that the other doesn't explain, up to brightness, "
         "contrast, a small shift and scaling. 0: the same picture. Split `clean` uses it too.",
     )  # fmt: skip
+    drawn = st.session_state.get("difference drawn")
+    st.session_state["difference drawn"] = difference_chosen()
+    if drawn not in (None, difference_chosen()):
+        st.rerun()  # the whole page: split clean goes by it too
     found = findings(dataset.fingerprint, difference_chosen(), dataset)
     unreadable = dataset.manifest["unreadable"]
     if unreadable:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from rebalance_core.datasets.source import Entry, ImportConfig
 from rebalance_core.errors import UserError
 
+BLOCK = 2**20  # bytes
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError)
 
 
@@ -68,6 +69,11 @@ def _check_member(member: zipfile.ZipInfo, path: Path, config: ImportConfig) -> 
         )
     if member.flag_bits & 1:
         raise UserError(f"{path} is password-protected; unpack it and import the folder.")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UserError(
+            f"{path} is packed in a way that cannot be read within limits (its entry "
+            f"{member.filename!r}); unpack it and import the folder."
+        )
     if member.file_size > max(2**20, config.max_ratio * member.compress_size):
         raise UserError(
             f"{path} is refused: its entry {member.filename!r} unpacks to {member.file_size} "
@@ -79,7 +85,9 @@ def _check_member(member: zipfile.ZipInfo, path: Path, config: ImportConfig) -> 
 def _reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Callable[[], bytes]:
     def read() -> bytes:
         try:
-            return archive.read(member)
+            # By blocks: a member that lies about its length stops at what it says.
+            with archive.open(member) as file:
+                return b"".join(iter(lambda: file.read(BLOCK), b""))
         except NotImplementedError as error:
             raise UserError(
                 f"{path} is packed in a way that cannot be read ({error}); unpack it and "

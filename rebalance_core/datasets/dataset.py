@@ -186,8 +186,9 @@ def _broken(name: str, what: str) -> UserError:
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """SHA-256 over every image's id, class, split and content; the order doesn't matter."""
-    columns = (table[name] for name in ("image", "class", "split", "sha256"))
+    """SHA-256 over every image's id, class, split, group, pose and content, in any order."""
+    known = ("image", "class", "split", "group", "pose", "sha256")
+    columns = (table[name] for name in known)
     lines = sorted("\t".join(row) for row in zip(*columns, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

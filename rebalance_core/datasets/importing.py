@@ -18,7 +18,7 @@ import pandas as pd
 
 from rebalance_core.datasets.dataset import FORMAT, Dataset, fingerprint, open_dataset
 from rebalance_core.datasets.duplicates import near_pairs
-from rebalance_core.datasets.folders import LAYOUT, label_files, walk_folder
+from rebalance_core.datasets.folders import LAYOUT, is_image, label_files, walk_folder
 from rebalance_core.datasets.inspecting import THUMBNAIL, Inspected, inspect_all
 from rebalance_core.datasets.source import (
     BUILT_IN,
@@ -81,7 +81,7 @@ def import_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = ImportConfig.build(**run.config)
     try:
         dataset = import_dataset(workspace, config, run)
-    except (UserError, Cancelled):
+    except UserError:
         remove_upload(workspace, config.source)
         raise
     remove_upload(workspace, config.source)  # the originals are kept
@@ -97,8 +97,13 @@ def keep_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> 
     outside = [n for n in names if n.is_absolute() or ".." in n.parts]
     if outside:
         raise UserError(f"File {str(outside[0])!r} points outside its folder; rename it.")
-    tables = [n for n in names if n.suffix.lower() == ".csv"]
-    zips = [n for n in names if n.suffix.lower() == ".zip"]
+    twice = [n for n, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"Two files are named {str(twice[0])!r}; rename one, or drop their folder.")
+    folders = {n.parent for n in names if is_image(str(n))}
+    tables = [n for n in names if n.suffix.lower() == ".csv" and len(n.parts) <= 2]
+    tables = tables if len(folders) < 2 else []  # else it lies beside class folders
+    zips = [n for n in names if n.suffix.lower() == ".zip" and len(n.parts) == 1]
     flat = all(len(n.parts) == 1 for n in names)
     if (zips and len(names) > 1) or len(tables) > 1 or (flat and not zips and not tables):
         raise UserError(

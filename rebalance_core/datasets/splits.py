@@ -25,10 +25,9 @@ class Split:
 
 
 def split_rows(
-    dataset: Dataset, rows: np.ndarray, name: SplitName, difference: float,
-    validation: float, seed: int,
-) -> Split:  # fmt: skip
-    """Split `rows` of the catalogue; what has no official part is cut, stratified, by `seed`.
+    dataset: Dataset, name: SplitName, difference: float, validation: float, seed: int
+) -> Split:
+    """Split all images; what has no official part is cut, stratified, by `seed`.
 
     `official` drops images only of patients: of training, those that validation or test hold; of
     an official validation split, those that test holds. `clean` also keeps one image of each
@@ -36,8 +35,8 @@ def split_rows(
     shares such a group with what is tested, or with validation. No patient straddles parts.
     """
     catalogue = dataset.catalogue
-    came = catalogue["split"].to_numpy()[rows]
-    train, valid, test = (rows[came == part] for part in ("train", "validation", "test"))
+    came = catalogue["split"].to_numpy()
+    train, valid, test = (np.flatnonzero(came == part) for part in ("train", "validation", "test"))
     patients = catalogue["group"].to_numpy().astype(str)
     keys = [patients]
     if name == "clean":
@@ -102,7 +101,8 @@ def _cut(
 
     for label in sorted(sizes):
         places = [place for place, c in enumerate(own) if c == label]
-        order = [members[int(units[rows[places[k]]])] for k in rng.permutation(len(places))]
+        drawn = (int(units[rows[places[k]]]) for k in rng.permutation(len(places)))
+        order = [members[unit] for unit in dict.fromkeys(drawn)]  # each unit once
         draw(label, order, wanted[label], wanted)
         draw(
             label,

@@ -17,6 +17,7 @@ from rebalance_core.images import Fit
 from rebalance_core.workspace import Workspace, check_name
 
 AS_IT_IS = "as it is"
+_TERM = re.compile(r"\s*(\S.*?)\s*=\s*(\d+)\s*(?:,|$)")  # a class may hold commas and signs
 Part = Literal["train", "validation", "test"]
 
 
@@ -124,13 +125,13 @@ def skewed_counts(skew: str, available: dict[str, int]) -> dict[str, int]:
 
 def _explicit_counts(skew: str, available: dict[str, int]) -> dict[str, int]:
     kept = dict(available)
-    for term in skew.split(","):
-        label, equals, number = (part.strip() for part in term.partition("="))
-        if not equals or not number.isdecimal():
-            raise UserError(
-                f"Skew {skew!r} is not understood; write 'as it is', 'step:20', 'long:50' or "
-                "'class=number,class=number'."
-            )
+    terms = re.findall(_TERM, skew)
+    if not terms or re.sub(_TERM, "", skew).strip() or skew.rstrip().endswith(","):
+        raise UserError(
+            f"Skew {skew!r} is not understood; write 'as it is', 'step:20', 'long:50' or "
+            "'class=number,class=number'."
+        )
+    for label, number in terms:
         if label not in available:
             raise UserError(f"Skew names class {label!r}; there are {', '.join(available)}.")
         if not 1 <= int(number) <= available[label]:
@@ -181,18 +182,24 @@ def list_sets(workspace: Workspace) -> list[str]:
 def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
     """Draw the parts: the same config gives the same ids, a stronger skew a subset."""
     dataset = open_dataset(workspace, config.dataset)
-    split = split_rows(
-        dataset, _rows_of_poses(dataset, config.poses), config.split, config.difference,
-        config.validation, config.seed,
-    )  # fmt: skip
+    split = split_rows(dataset, config.split, config.difference, config.validation, config.seed)
+    posed = _has_pose(dataset, config.poses)
+    train, validation = (part[posed[part]] for part in (split.train, split.validation))
     images, labels = (dataset.catalogue[name].to_numpy() for name in ("image", "class"))
-    by_class = {c: images[split.train[labels[split.train] == c]].tolist() for c in dataset.classes}
+    by_class = {c: images[train[labels[train] == c]].tolist() for c in dataset.classes}
     missing = [c for c, ids in by_class.items() if not ids]
     if missing:
         raise UserError(
             f"Training set {name} would hold no image of {', '.join(missing)}; choose another "
             "split, more poses or another dataset."
         )
+    for part, rows in (("validate", validation), ("test", split.test)):
+        if not len(rows):
+            raise UserError(
+                f"Training set {name} would hold no image to {part} on: classes, patients or "
+                "groups of near-duplicates are too few to spare one; add images, or choose "
+                "another split or more poses."
+            )
     counts = skewed_counts(config.skew, {c: len(ids) for c, ids in by_class.items()})
     counts = limited_counts(counts, config.limit)
     kept = {
@@ -204,8 +211,8 @@ def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingS
         fingerprint=dataset.fingerprint,
         classes=tuple(dataset.classes),
         counts=counts,
-        train=tuple(i for i in images[split.train] if i in kept),
-        validation=tuple(images[split.validation]),
+        train=tuple(i for i in images[train] if i in kept),
+        validation=tuple(images[validation]),
         test=tuple(images[split.test]),
         dropped=split.dropped,
     )
@@ -217,11 +224,11 @@ def _draw(ids: list[str], count: int, config: SetConfig, label: int) -> list[str
     return [ids[k] for k in order[:count]]
 
 
-def _rows_of_poses(dataset: Dataset, poses: tuple[str, ...]) -> np.ndarray:
-    """Rows of the catalogue without training images of other poses; test stays whole."""
+def _has_pose(dataset: Dataset, poses: tuple[str, ...]) -> np.ndarray:
+    """For each row of the catalogue, whether it has one of the poses (all, if none is named)."""
     catalogue = dataset.catalogue
     if not poses:
-        return np.arange(len(catalogue))
+        return np.ones(len(catalogue), bool)
     from rebalance_core.poses.clustering import open_clustering
 
     assigned = open_clustering(dataset).assignments
@@ -230,4 +237,5 @@ def _rows_of_poses(dataset: Dataset, poses: tuple[str, ...]) -> np.ndarray:
         known = ", ".join(sorted(set(assigned["pose"])))
         raise UserError(f"Dataset {dataset.name} has no pose {', '.join(unknown)}; it has {known}.")
     chosen = set(assigned.loc[assigned["pose"].isin(poses), "image"])
-    return np.flatnonzero((catalogue["split"] == "test") | catalogue["image"].isin(chosen))
+    has: np.ndarray = catalogue["image"].isin(chosen).to_numpy()
+    return has

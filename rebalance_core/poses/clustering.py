@@ -153,6 +153,7 @@ def cluster_poses(dataset: Dataset, config: PosesConfig, run: Run) -> PoseCluste
         "variance_kept": kept,
     }
     with changing(dataset.path):
+        _check_corrections(dataset, config.discard_corrections)  # some may be new
         return _cluster(dataset, points, facts, config.k)
 
 

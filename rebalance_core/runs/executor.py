@@ -175,6 +175,10 @@ def remove_run(workspace: Workspace, run_id: str) -> None:
     view = view_run(find_run(workspace, run_id))
     if view.live:
         raise UserError(f"Run {view.id} is {view.status}; cancel it first.")
+    if view.kind == "import":  # an upload waits for a resume until now
+        from rebalance_core.datasets.importing import remove_upload
+
+        remove_upload(workspace, str(view.config["source"]))
     remove_folder(view.path)
 
 

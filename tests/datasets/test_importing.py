@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import resource
 import stat
 import struct
 import zipfile
@@ -23,7 +24,9 @@ from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import SetConfig, load_part, make_set
 from rebalance_core.errors import UserError
 from rebalance_core.images import png_bytes
+from rebalance_core.runs.executor import remove_run
 from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run
+from rebalance_core.runs.worker import execute
 from rebalance_core.workspace import Workspace
 
 KAGGLE = {"Training/glioma": 3, "Training/notumor": 4, "Testing/glioma": 2, "Testing/notumor": 1}
@@ -149,7 +152,7 @@ def test_each_size_is_decoded_once_and_cannot_be_written(
 
 def test_arrays_of_different_fits_lie_side_by_side(workspace: Workspace, tmp_path: Path) -> None:
     stripes = png_bytes(np.kron([[10, 20, 30, 40]] * 2, np.ones((2, 2))).astype(np.uint8))
-    files = {f"{c}/{k}.png": stripes for c in "ab" for k in range(2)}
+    files = {f"{c}/{k}.png": stripes for c in "ab" for k in range(4)}
     dataset = take(workspace, pack(tmp_path / "a.zip", files))
     wide, middle = [10, 10, 20, 20, 30, 30, 40, 40], [[20, 20, 30, 30]] * 4
     padded = [[0] * 8] * 2 + [wide] * 4 + [[0] * 8] * 2
@@ -403,14 +406,16 @@ def test_an_upload_is_removed_once_it_is_refused(workspace: Workspace, tmp_path:
     assert leftovers(workspace) == []
 
 
-def test_an_upload_is_removed_once_its_import_is_cancelled(
+def test_a_cancelled_imports_upload_waits_for_a_resume_and_goes_with_the_run(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     source = uploaded(workspace, zipped(folders({"cat": 40, "dog": 40}), tmp_path))
     run = import_run(workspace, str(source))
     (run.path / "cancel").touch()
     with pytest.raises(Cancelled):
-        import_job(workspace, run)
+        execute(workspace, run)
+    assert source.exists()
+    remove_run(workspace, run.id)
     assert list(workspace.uploads.iterdir()) == []
 
 
@@ -491,3 +496,57 @@ def test_a_phantom_that_cannot_be_made_is_refused(workspace: Workspace) -> None:
     with pytest.raises(UserError, match=r"^The phantom cannot be made: .* 39 were asked for\.$"):
         import_dataset(workspace, config, MemoryRun())
     assert leftovers(workspace) == []
+
+
+def test_two_dropped_files_of_one_name_are_refused(workspace: Workspace) -> None:
+    table = b"path,label\n1.png,cat\n"
+    files = [(n, io.BytesIO(d)) for n, d in (("1.png", b"a"), ("1.png", b"b"), ("t.csv", table))]
+    with pytest.raises(UserError, match=r"^Two files are named '1.png'; rename one, or drop"):
+        keep_upload(workspace, files)
+    assert not workspace.uploads.exists()
+
+
+def test_a_dropped_folder_of_classes_may_hold_a_table(workspace: Workspace) -> None:
+    files = folders(BARE) | {"metadata.csv": b"anything", "cat/more.zip": b"anything"}
+    kept = keep_upload(workspace, [(f"pets/{n}", io.BytesIO(d)) for n, d in files.items()])
+    assert take(workspace, kept).counts() == {"train": BARE}
+
+
+def test_a_dropped_folder_of_one_folder_goes_by_its_table(workspace: Workspace) -> None:
+    lines = [f"all/{k}.png,{'cat' if k % 2 else 'dog'}" for k in range(6)]
+    files = {f"pets/all/{k}.png": png(40 * k) for k in range(6)}
+    files["pets/labels.csv"] = "\n".join(["path,label", *lines]).encode()
+    kept = keep_upload(workspace, [(n, io.BytesIO(d)) for n, d in files.items()])
+    assert take(workspace, kept).counts() == {"train": {"cat": 3, "dog": 3}}
+
+
+def test_other_patients_are_another_fingerprint(workspace: Workspace, tmp_path: Path) -> None:
+    prints = set()
+    for patients in ("uvwx", "uvww"):
+        lines = [f"{k}.png,{'ab'[k % 2]},{p}" for k, p in enumerate(patients)]
+        files = {f"{k}.png": png(60 * k) for k in range(4)}
+        folder = unpack(tmp_path / patients, files)
+        (folder / "t.csv").write_text("\n".join(["path,label,group", *lines]))
+        prints.add(take(workspace, folder / "t.csv", patients).fingerprint)
+    assert len(prints) == 2
+
+
+def test_a_zip_that_lies_about_a_length_is_not_unpacked_whole(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """1,000 bytes, says the directory; 128 MB of zeros lie there."""
+    for method, refusal in (
+        (zipfile.ZIP_BZIP2, "packed in a way that cannot be read within limits"),
+        (zipfile.ZIP_DEFLATED, "is damaged at 'cat/0.png'"),
+    ):
+        path = tmp_path / f"{method}.zip"
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("cat/0.png", bytes(2**27))
+        data = bytearray(path.read_bytes())
+        for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+            data[(at := data.index(signature) + offset) : at + 4] = struct.pack("<I", 1000)
+        path.write_bytes(data)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(UserError, match=refusal):
+            take(workspace, path)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**16  # KB

@@ -16,6 +16,7 @@ from rebalance_core.datasets.health import near_groups
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.datasets.splits import SplitName
 from rebalance_core.datasets.training_set import SetConfig, TrainingSet, resolve_set
+from rebalance_core.errors import UserError
 from rebalance_core.images import png_bytes
 from rebalance_core.poses.clustering import PosesConfig, cluster_poses, open_clustering
 from rebalance_core.runs.run import MemoryRun
@@ -342,3 +343,14 @@ def test_chosen_poses_keep_their_training_images_and_the_whole_test(
     came = phantom.catalogue.loc[phantom.catalogue["split"] == "train", "image"]
     if split == "official":
         assert set(made.train + made.validation) == chosen & set(came)
+
+
+def test_one_patient_a_class_cannot_be_split(workspace: Workspace, tmp_path: Path) -> None:
+    pictures = draw_phantoms(np.zeros(12, int), np.zeros(12, int), size=32, seed=0)
+    files = {f"{k}.png": png_bytes(image) for k, image in enumerate(pictures)}
+    folder = unpack(tmp_path / "source", files)
+    lines = [f"{k}.png,{'ab'[k % 2]},{'uv'[k % 2]}" for k in range(12)]
+    (folder / "t.csv").write_text("\n".join(["path,label,group", *lines]))
+    take(workspace, folder / "t.csv")
+    with pytest.raises(UserError, match=r"^Training set x would hold no image to validate on: "):
+        resolve_set(workspace, "x", SetConfig(dataset="taken"))

@@ -9,6 +9,7 @@ import pytest
 
 from rebalance_core.datasets.dataset import Dataset, remove_dataset
 from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.phantom import CLASSES, POSES, make_phantom
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
@@ -25,6 +26,7 @@ from rebalance_core.datasets.training_set import (
 )
 from rebalance_core.errors import UserError
 from rebalance_core.images import png_bytes
+from rebalance_core.poses.clustering import PosesConfig, cluster_poses
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.workspace import Workspace
 
@@ -325,3 +327,26 @@ def test_a_dataset_that_became_another_is_refused(workspace: Workspace, tmp_path
         "Training set mine was made of another dataset pets than the one that is there now; "
         "make the set again with `sets make`."
     )
+
+
+def test_counts_name_classes_with_commas_and_equals_signs() -> None:
+    there = {"tench, Tinca": 9, "a=b": 5, "dog": 4}
+    assert skewed_counts("tench, Tinca=3,a=b=2", there) == {"tench, Tinca": 3, "a=b": 2, "dog": 4}
+
+
+def test_the_cut_test_split_is_the_same_whatever_the_poses(workspace: Workspace) -> None:
+    batch = make_phantom(120, size=32, seed=0)
+    source = workspace.root / "source"
+    for k, image in enumerate(batch.images):
+        target = source / CLASSES[batch.labels[k]] / f"{POSES[batch.poses[k]]}-{k:03d}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(png_bytes(image))
+    config = ImportConfig(name="bare", source=str(source))
+    dataset = import_dataset(workspace, config, MemoryRun())
+    clustering = cluster_poses(dataset, PosesConfig(dataset="bare", k=3), MemoryRun())
+    whole = resolve_set(workspace, "whole", SetConfig(dataset="bare"))
+    for pose in clustering.poses:
+        posed = resolve_set(workspace, "posed", SetConfig(dataset="bare", poses=(pose,)))
+        assert posed.test == whole.test
+        assert set(posed.train) < set(whole.train)
+        assert set(posed.validation) < set(whole.validation)

@@ -121,3 +121,11 @@ def test_bad_choice_is_refused_in_one_sentence(at_work: Workspace) -> None:
     next(n for n in app.number_input if "at most" in n.label).set_value(0).run()
     assert "fewer images than the amount wants" in app.error[0].value
     assert not [b for b in app.button if b.label == "Compare"]
+
+
+def test_a_limit_that_cannot_be_is_refused_and_the_page_goes_on(at_work: Workspace) -> None:
+    app = opened("data")
+    app.number_input(key="limit").set_value(1).run()
+    assert not app.exception
+    assert "limit=1 does not fit SetConfig" in app.error[0].value
+    assert any(e.label == "Remove this dataset" for e in app.expander)
