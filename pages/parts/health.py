@@ -66,7 +66,8 @@ def _row(finding: Finding) -> None:
     counts = f"{len(finding.groups):,} groups, {finding.images:,} images"
     largest = max(map(len, finding.groups), default=0)
     most = f", the largest of {largest}" if largest > 2 else ""
-    told.markdown(f"{mark} **{finding.title}**: {counts}{most}  \n:small[{finding.meaning}]")
+    meaning = f"  \n:small[{finding.meaning}]" if finding.groups else ""
+    told.markdown(f"{mark} **{finding.title}**: {counts}{most}{meaning}")
     if finding.groups:
         opened = st.session_state.get("finding") == finding.name
         if look.button("Close" if opened else "Look", key=f"look at {finding.name}"):
