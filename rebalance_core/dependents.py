@@ -36,15 +36,16 @@ def dependents(workspace: Workspace, dataset: str) -> Dependents:
     sets = tuple(
         s for s in list_sets(workspace) if open_set(workspace, s).config.dataset == dataset
     )
+    views = list_runs(workspace)
     runs = tuple(
         view
-        for view in list_runs(workspace)
+        for view in views
         if (view.kind != "import" and view.config.get("dataset") == dataset)
         or view.config.get("set") in (dataset, *sets)
         or (view.kind == "import" and view.live and view.config.get("name") == dataset)
     )
     made = {view.id for view in runs}
-    runs += tuple(v for v in list_runs(workspace, "sample") if v.config.get("run") in made)
+    runs += tuple(v for v in views if v.kind == "sample" and v.config.get("run") in made)
     synthetic = []
     for name in list_names(workspace.synthetic):
         about = read_json(workspace.synthetic / name / "provenance.json")

@@ -20,8 +20,6 @@ from rebalance_core.workspace import Workspace
 CHUNK = 64  # images computed, and kept, at a time
 DECODING = 0.3  # share of the progress bar
 
-Extract = Callable[[np.ndarray], np.ndarray]
-
 
 @dataclass(frozen=True)
 class Features:

@@ -4,7 +4,6 @@ import numpy as np
 
 from rebalance_core.poses.foreground import normalised_head
 
-READ_SIZE = 128  # px at which images are read
 HEAD_SIZE = 64  # px of the head cut out of them
 HOG = {"orientations": 9, "pixels_per_cell": (16, 16), "cells_per_block": (2, 2)}
 # The halves of a head differ less than heads do; this weight lets both count alike.
