@@ -11,6 +11,7 @@ from pages.parts.config_form import config_form
 from pages.parts.frame import link, show
 from pages.parts.gallery import Group, gallery, image_tile
 from pages.parts.live import act, latest, watch
+from pages.parts.sets import set_name
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.training_set import AS_IT_IS, SetConfig, list_sets, make_set, open_set
 from rebalance_core.figures import (
@@ -364,9 +365,8 @@ def _choose_poses(workspace: Workspace, dataset: Dataset, clustering: PoseCluste
     st.subheader("Train on some poses only")
     chosen = st.pills("Poses to keep in training", clustering.poses, selection_mode="multi")
     left, right = st.columns(2)
-    name = left.text_input(
-        "Name of the training set", f"{dataset.name}-{'-'.join(chosen)}".strip("-")
-    )
+    with left:
+        name = set_name(f"{dataset.name}-{'-'.join(chosen)}".strip("-"), "pose set name")
     skew = right.text_input(
         "Skew", AS_IT_IS, help="As on the Data page: step:20, long:50 or class=number,…"
     )

@@ -8,6 +8,7 @@ import streamlit as st
 from pages.parts.frame import link
 from pages.parts.health import difference_chosen
 from pages.parts.live import act
+from pages.parts.sets import set_name
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
@@ -166,7 +167,7 @@ def _save(workspace: Workspace, config: SetConfig) -> None:
     skew = "" if config.skew == AS_IT_IS else f"-{config.skew}"
     split = "" if config.split == "official" and skew else f"-{config.split}"
     suggestion = f"{config.dataset}{split}{skew}".replace(":", "").replace("=", "")
-    name = st.text_input("Name of the training set", suggestion.replace(",", "-")[:64])
+    name = set_name(suggestion.replace(",", "-"), "set name")
     if st.button("Save training set", type="primary"):
         act(lambda: (make_set(workspace, name, config), st.toast(f"Saved {name}.")))
 

@@ -1,4 +1,4 @@
-"""Choosing a training set."""
+"""Choosing a training set, and naming a new one."""
 
 import streamlit as st
 
@@ -30,3 +30,17 @@ def choose_set(workspace: Workspace) -> TrainingSet | None:
         + (f", poses {', '.join(chosen.config.poses)}" if chosen.config.poses else "")
     )
     return chosen
+
+
+def set_name(suggestion: str, key: str) -> str:
+    """A field for a new training set's name: the suggestion, until somebody types another.
+
+    One widget whatever is suggested, so that a suggestion never replaces the field under the
+    cursor of the person who is typing in it.
+    """
+    suggestion = suggestion[:64]
+    suggested = f"{key} suggested"
+    if st.session_state.get(key) in (None, st.session_state.get(suggested)):
+        st.session_state[key] = suggestion
+    st.session_state[suggested] = suggestion
+    return st.text_input("Name of the training set", key=key)

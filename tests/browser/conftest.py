@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from studio import PlaywrightError, Server, open_browser, start_server
 
 HELP = (
     "BROWSER TESTS SKIPPED: no Chromium found. Install one with "
     "`.venv/bin/playwright install chromium` (or, on Debian, `apt-get install chromium`)."
 )
+
+expect.set_options(timeout=20_000)  # ms: a busy machine draws slowly, and is not wrong for it
 
 
 @pytest.fixture(scope="session")
