@@ -44,6 +44,7 @@ class Generator(ABC):
     """A trained generator. `classes` are those it can sample."""
 
     classes: tuple[str, ...]
+    unseen: tuple[str, ...] = ()  # of the training set, but without an image in training
     size: int
     channels: int
 
@@ -63,14 +64,19 @@ class Generator(ABC):
         self, label: str, count: int, seed: int, *, first: int = 0, **sampler: Any
     ) -> Iterator[np.ndarray]:
         """Like `batches`; raises UserError for a class it doesn't know or a senseless count."""
-        if label not in self.classes:
-            raise UserError(
-                f"This generator cannot make class {label!r}; it was trained for "
-                f"{', '.join(self.classes)}."
-            )
+        self.check_class(label)
         if not 1 <= count <= 1_000_000:
             raise UserError(f"count={count} images make no sense; choose 1 to 1,000,000.")
         return self.batches(label, count, seed, first, **sampler)
+
+    def check_class(self, label: str) -> None:
+        """Raises UserError for a class that this generator cannot make."""
+        if label not in self.classes:
+            why = "never saw an image of" if label in self.unseen else "cannot make"
+            raise UserError(
+                f"This generator {why} class {label!r}; it was trained for "
+                f"{', '.join(self.classes)}."
+            )
 
     @abstractmethod
     def save(self, folder: Path) -> None:

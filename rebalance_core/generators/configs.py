@@ -7,6 +7,9 @@ from pydantic import Field
 
 from rebalance_core.config import Config, Precision, Seed
 
+# BAGAN-GP's quirks mended: what every preset but `paper` uses.
+MENDED = {"interpolation": "uniform", "wrong_labels": "other"}
+
 
 class BaganConfig(Config):
     """BAGAN-GP. The defaults are the paper's (section 5.1) and the original implementation's."""
@@ -26,20 +29,27 @@ class BaganConfig(Config):
     penalty: float = Field(default=10.0, ge=0)  # weight of the gradient penalty (original)
     interpolation: Literal["normal", "uniform"] = "normal"  # penalty's factor; original: N(0, 1)
     wrong_labels: Literal["any", "other"] = "any"  # original: any class, so right 1/K of the time
+    fake_labels: Literal["uniform", "batch"] = "uniform"  # original: uniform over the classes
+    discriminator_start: Literal["fresh", "encoder"] = "fresh"  # original: fresh
+    balanced: bool = False  # adversarial batches with each class as often as any other
+    augment: Literal["none", "diffaugment"] = "none"  # of real and fake alike, arXiv 2006.10738
+    ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the generator's average; 0: none
+    autoencoder_looks: int = Field(default=60, ge=1)  # validations, one an epoch
+    looks: int = Field(default=50, ge=1)  # validations, one a learning step (5.1)
     precision: Precision = "auto"
     seed: Seed = 0
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "size": 32, "autoencoder_steps": 150, "steps": 40, "batch_size": 64,
-            "autoencoder_lr": 0.001, "interpolation": "uniform", "wrong_labels": "other",
+            "autoencoder_lr": 0.001, "autoencoder_looks": 10, "looks": 10, **MENDED,
         },
         "small": {
-            "size": 64, "autoencoder_steps": 400, "steps": 250,
-            "interpolation": "uniform", "wrong_labels": "other",
+            "size": 64, "autoencoder_steps": 400, "steps": 250, "autoencoder_looks": 20,
+            "looks": 25, **MENDED,
         },
         "paper": {},
-        "strong": {"interpolation": "uniform", "wrong_labels": "other", "epochs": 200},
+        "strong": {"epochs": 200, **MENDED},
     }  # fmt: skip
 
 

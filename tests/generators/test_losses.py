@@ -8,7 +8,11 @@ import torch
 
 from models.bagan_gp import Discriminator
 from rebalance_core.device import batch_rows, steps_per_epoch, to_uint8, to_unit, warmup_cosine
-from rebalance_core.generators.bagan_gp import discriminator_loss, generator_loss, gradient_penalty
+from rebalance_core.generators.bagan_losses import (
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+)
 
 
 def softplus(x: float) -> float:
@@ -44,8 +48,9 @@ def test_gradient_penalty_is_the_squared_distance_of_the_slope_from_one() -> Non
     real, fake = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2)
     labels = torch.tensor([0, 1])
     penalty = gradient_penalty(discriminator, real, fake, labels, torch.rand(2, 1, 1, 1))
-    assert penalty.item() == pytest.approx((5 - 1) ** 2)
-    penalty.backward()
+    assert penalty.value.item() == pytest.approx((5 - 1) ** 2)
+    assert penalty.norm.item() == pytest.approx(5)
+    penalty.value.backward()
     # d/dw (‖w‖ - 1)² = 2 (‖w‖ - 1) w / ‖w‖
     assert torch.allclose(discriminator.weight.grad, 2 * 4 * weight / 5)
 
