@@ -90,7 +90,7 @@ def train_classifier(
         optimizer.param_groups[0]["lr"] = config.lr * factor
         n_synthetic = len(labels) - n_real if mask[epoch - 1] else 0
         order = epoch_order(n_real, n_synthetic, seed, epoch)
-        loss = _train_epoch(config, accelerator, model, optimizer, images, labels, order)
+        loss = train_epoch(config, accelerator, model, optimizer, images, labels, order)
         seconds += time.monotonic() - began
         # what validation and test say of it
         validation = evaluate(model, data.validation, accelerator)
@@ -132,7 +132,7 @@ def train_step(
     return loss.detach()
 
 
-def _train_epoch(
+def train_epoch(
     config: ClassifierConfig,
     accelerator: Accelerator,
     model: Classifier,

@@ -1,0 +1,50 @@
+"""The scorer: a ResNet-18 trained on the real images of a training set alone, whose predictions
+and features judge generated images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.resnet import Classifier, seeded_classifier
+from rebalance_core.comparison.classifier import EVALUATION_BATCH, epoch_order, train_epoch
+from rebalance_core.comparison.configs import ClassifierConfig
+from rebalance_core.datasets.training_set import Images
+from rebalance_core.device import derived_seed, open_device, to_unit, warmup_cosine
+
+
+@dataclass
+class Scorer:
+    model: Classifier
+
+    @torch.no_grad()
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 (n, H, W, C) → class probabilities (n, K) and features (n, 512), float32."""
+        network = self.model.network
+        body = nn.Sequential(*list(network.children())[:-1], nn.Flatten())
+        device = next(self.model.parameters()).device
+        features = []
+        for start in range(0, len(images), EVALUATION_BATCH):
+            batch = to_unit(images[start : start + EVALUATION_BATCH]).to(device)
+            features.append(body(batch.expand(-1, 3, -1, -1)).float())
+        found = torch.cat(features)
+        return network.fc(found).softmax(dim=1).cpu().numpy(), found.cpu().numpy()
+
+
+def train_scorer(
+    config: ClassifierConfig, real: Images, classes: tuple[str, ...], seed: int
+) -> Scorer:
+    """Train on all of `real` for the config's epochs; the last epoch's weights."""
+    accelerator = open_device(config.precision)
+    images = torch.as_tensor(np.array(real.images)).to(accelerator.device)
+    labels = torch.as_tensor(real.labels).to(accelerator.device)
+    model = seeded_classifier(list(classes), derived_seed(seed, 30))
+    model.to(accelerator.device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), config.lr, momentum=config.momentum)
+    for epoch in range(1, config.epochs + 1):
+        factor = warmup_cosine(epoch - 1, 0, config.epochs) if config.cosine else 1.0
+        optimizer.param_groups[0]["lr"] = config.lr * factor
+        order = epoch_order(len(labels), 0, seed, epoch)
+        train_epoch(config, accelerator, model, optimizer, images, labels, order)
+    return Scorer(model.eval())
