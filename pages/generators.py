@@ -1,18 +1,21 @@
 """Train generators and watch them."""
 
-from typing import Any
+import shutil
+from pathlib import Path
 
 import streamlit as st
 
 from pages.parts.choose import choose, remember
 from pages.parts.config_form import config_form
 from pages.parts.frame import link, show
-from pages.parts.live import act, training, watch
+from pages.parts.live import act, duration, training, watch
 from pages.parts.sets import choose_set
 from rebalance_core.config import PRESETS
+from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.training_set import TrainingSet
-from rebalance_core.generators.configs import CONFIGS
-from rebalance_core.generators.training import TrainConfig
+from rebalance_core.generators.configs import CONFIGS, CONTINUABLE, BaganConfig
+from rebalance_core.generators.estimate import estimate
+from rebalance_core.generators.training import RECORD, TrainConfig, continued, from_folder, run_set
 from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.workspace import Workspace
 
@@ -27,13 +30,18 @@ MATTERS = {
     "bagan-gp": ["size", "autoencoder_steps", "steps", "batch_size"],
     "ddpm": ["size", "steps", "batch_size", "lr"],
 }
+LENGTHS = {"autoencoder_steps": "autoencoder_epochs", "steps": "epochs"}  # where no steps are set
 
 
 def draw(workspace: Workspace) -> None:
     chosen = choose_set(workspace)
     if chosen is None:
         return
-    _train(workspace, chosen)
+    new, taken = st.tabs(["Train a new one", "Load a trained one"])
+    with new:
+        _train(workspace, chosen)
+    with taken:
+        _load(workspace, chosen)
     views = [v for v in list_runs(workspace, "train") if v.config["set"] == chosen.name]
     if not views:
         st.info("No generator was trained on this set yet. Choose one above and press Train.")
@@ -43,6 +51,8 @@ def draw(workspace: Workspace) -> None:
     run = choose("Run", list(named), "run", shown=lambda i: named[i])
     view = next(v for v in views if v.id == run)
     watch(view, training)
+    _trained_on(view)
+    _continue(workspace, view)
     with st.expander("Config of this run"):
         st.json(view.config)
     if any(v.status == "done" for v in views):
@@ -50,7 +60,6 @@ def draw(workspace: Workspace) -> None:
 
 
 def _train(workspace: Workspace, chosen: TrainingSet) -> None:
-    st.subheader("Train")
     left, right = st.columns(2)
     kind = left.radio("Generator", list(TITLES), format_func=TITLES.__getitem__)
     preset = right.radio(
@@ -58,25 +67,97 @@ def _train(workspace: Workspace, chosen: TrainingSet) -> None:
     )
     config = CONFIGS[kind].from_preset(preset)
     key = f"{kind} {preset}"
-    changes = config_form(config, MATTERS[kind], key)
+    matters = [LENGTHS.get(f, f) if getattr(config, f) is None else f for f in MATTERS[kind]]
+    changes = config_form(config, matters, key)
     with st.expander("Advanced"):
-        rest = [f for f in CONFIGS[kind].model_fields if f not in ("preset", *MATTERS[kind])]
+        rest = [f for f in CONFIGS[kind].model_fields if f not in ("preset", *matters)]
         changes |= config_form(config, rest, key)
     if kind == "ddpm":
         st.caption(f"Trains one model each for {', '.join(chosen.minority or chosen.classes)}.")
+    else:
+        _estimate(workspace, chosen, BaganConfig.from_preset(preset, **changes))
     if st.button("Train", type="primary"):
-        act(lambda: _submit(workspace, kind, chosen, preset, changes))
+        act(lambda: _submit(workspace, TrainConfig.make(kind, chosen.name, preset, **changes)))
 
 
-def _submit(
-    workspace: Workspace, kind: str, chosen: TrainingSet, preset: str, changes: dict[str, Any]
-) -> RunView:
-    config = TrainConfig.make(kind, chosen.name, preset, **changes)
-    view = submit(
-        workspace, "train", config.model_dump(mode="json"), name=f"{kind} on {chosen.name}"
+def _estimate(workspace: Workspace, chosen: TrainingSet, config: BaganConfig) -> None:
+    channels = open_dataset(workspace, chosen.config.dataset).channels
+    earlier = list_runs(workspace, "train")
+    found = estimate(config, channels, len(chosen.classes), len(chosen.train), earlier)
+    free = shutil.disk_usage(workspace.ground).free
+    told = (
+        f"about {duration(found.seconds)} on this machine"
+        if found.seconds is not None
+        else "not known before a first training on this GPU"
     )
+    st.caption(
+        f"Time: {told}. Disk: {found.disk / 2**20:,.0f} MB of {free / 2**30:,.0f} GB free, most of "
+        "it the checkpoint that more epochs can start from."
+    )
+
+
+def _load(workspace: Workspace, chosen: TrainingSet) -> None:
+    told = st.text_input(
+        "Folder of a trained generator",
+        placeholder="…/runs/<id>/result/generator",
+        help=f"With config.json and model.safetensors (BAGAN-GP) or ddpm.json. If it holds "
+        f"{RECORD}, that says what it was trained on; otherwise you say that it was trained on "
+        f"{chosen.name} and saw nothing else.",
+    )
+    if st.button("Load", disabled=not told):
+        folder = Path(told.strip()).expanduser()
+        act(lambda: _submit(workspace, from_folder(workspace, folder, chosen.name)))
+
+
+def _trained_on(view: RunView) -> None:
+    """What the generator saw, from the run's own copy of the training set."""
+    if not (view.path / "set.json").exists():
+        return
+    seen = run_set(view)
+    counts = ", ".join(f"{c} {n}" for c, n in seen.counts.items())
+    source = ""
+    if view.config.get("folder"):
+        source = f" Taken from {view.config['folder']}."
+    if view.config.get("continues"):
+        source = f" Goes on from run {view.config['continues']}."
+    st.caption(
+        f"Trained on {seen.name}: {counts}; split {seen.config.split}, skew {seen.config.skew}, "
+        f"poses {', '.join(seen.config.poses) or 'all'}; seed {view.config['training']['seed']}, "
+        f"code {view.record['code']}.{source}"
+    )
+
+
+def _continue(workspace: Workspace, view: RunView) -> None:
+    """More epochs for a BAGAN-GP that ended, as if it had been asked for them at the start."""
+    if view.config["generator"] not in CONTINUABLE or view.live:
+        return
+    if not (view.path / "checkpoints" / "last.pt").exists():
+        return
+    with st.expander("Continue for more epochs, or with another learning rate"):
+        config = BaganConfig.build(**view.config["training"])
+        length = "epochs" if config.steps is None else "steps"
+        so_far = getattr(config, length)
+        left, right = st.columns(2)
+        wanted = {
+            length: left.number_input(
+                f"{length} in all", 1, None, 2 * so_far if view.status == "done" else so_far,
+                key=f"length {view.id}",
+            ),
+            "lr": right.number_input(
+                "learning rate from here", 0.0, 1.0, config.lr, config.lr / 10, format="%g",
+                key=f"lr {view.id}",
+            ),
+        }  # fmt: skip
+        changes = {f: v for f, v in wanted.items() if v != getattr(config, f)}
+        if st.button("Continue training"):
+            act(lambda: _submit(workspace, continued(workspace, view.id, **changes)))
+
+
+def _submit(workspace: Workspace, config: TrainConfig) -> None:
+    name = f"{config.generator} on {config.set}"
+    parents = [config.continues] if config.continues else None
+    view = submit(workspace, "train", config.model_dump(mode="json"), name=name, parents=parents)
     remember("run", view.id)
-    return view
 
 
 show(draw, "Generators", "Models that learn to make images of the rare classes.")

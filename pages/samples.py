@@ -6,9 +6,11 @@ from pages.parts.choose import choose, remember
 from pages.parts.frame import link, show
 from pages.parts.live import act, latest, watch
 from rebalance_core.datasets.dataset import open_dataset
+from rebalance_core.generators.training import run_set
 from rebalance_core.images import grid
 from rebalance_core.pictures import sample_rows
 from rebalance_core.runs.executor import RunView, list_runs, submit
+from rebalance_core.synthesis.morphing import CAN_MORPH, MorphConfig, check_morph, frames
 from rebalance_core.synthesis.sampling import SampleConfig, check_sample
 from rebalance_core.synthesis.synthetic_set import (
     SyntheticSet,
@@ -55,10 +57,20 @@ def _sample(workspace: Workspace, trained: list[RunView]) -> None:
     columns = st.columns(4)
     count = columns[0].number_input("Images a class", 1, 100_000, 100, 50)
     seed = columns[1].number_input("Seed", 0, 10**6, 0)
-    sampler, steps = SAMPLERS[0], 0
+    sampler, steps, truncation = SAMPLERS[0], 0, None
     if kind == "ddpm":
         sampler = columns[2].selectbox("Sampler", SAMPLERS)
         steps = columns[3].number_input("Steps (0: the generator's own)", 0, 1000, 0)
+    else:
+        truncation = columns[2].number_input(
+            "Truncation", 0.1, 10.0, None, 0.1, placeholder="none",
+            help="Latents beyond ±this are not drawn: fewer odd images, less variety.",
+        )  # fmt: skip
+    seen = run_set(view)
+    labels = st.pills(
+        "Classes", seen.classes, selection_mode="multi", key=f"classes {run}",
+        help="None chosen: every class that the generator makes.",
+    )  # fmt: skip
     taken = list_synthetic(workspace)
     free = next(
         n for i in range(1, 10_000) if (n := f"{set_name}-{kind}" + f"-{i}" * (i > 1)) not in taken
@@ -70,12 +82,47 @@ def _sample(workspace: Workspace, trained: list[RunView]) -> None:
             config = SampleConfig.build(
                 run=run, name=name, count=count, seed=seed,
                 sampler=None if sampler == SAMPLERS[0] else sampler, steps=steps or None,
+                truncation=truncation, classes=tuple(c for c in seen.classes if c in labels),
             )  # fmt: skip
             check_sample(workspace, config)
             submit(workspace, "sample", config.model_dump(mode="json"), name=f"sample {name}")
             remember("synthetic", name)
 
         act(start)
+    if kind in CAN_MORPH:
+        with st.expander("Between two classes", icon=":material/swap_horiz:"):
+            _morph(workspace, view, list(seen.classes))
+
+
+def _morph(workspace: Workspace, trained: RunView, labels: list[str]) -> None:
+    """The same latents under one class's label, the other's, and all the way between."""
+    first, second, third, last = st.columns([2, 2, 1, 1], vertical_alignment="bottom")
+    start = first.selectbox("From", labels, key=f"from {trained.id}")
+    end = second.selectbox("To", labels, 1, key=f"to {trained.id}")
+    seed = third.number_input("Seed", 0, 10**6, 0, key=f"morph seed {trained.id}")
+    wanted = {"run": trained.id, "start": start, "end": end, "seed": seed}
+
+    def go() -> None:
+        config = MorphConfig.build(**wanted)
+        check_morph(workspace, config)
+        values = config.model_dump(mode="json")
+        submit(workspace, "interpolate", values, name=f"{start} to {end}", seed=seed)
+
+    if last.button("Show", disabled=start == end, key=f"morph {trained.id}"):
+        act(go)
+    fits = wanted.items()
+    made = latest(workspace, "interpolate", lambda v: fits <= v.config.items())
+    if made is None:
+        st.caption(
+            "The latent decides what an image looks like, the label which class it shows. Choose "
+            "two classes and press Show to move from one label to the other."
+        )
+    elif made.status != "done":
+        watch(made)
+    else:
+        pictures = frames(made)
+        share = st.slider(f"From {start} to {end}", 0, 100, 0, 5, format="%d %%", key=made.id)
+        st.image(pictures[round(share / 100 * (len(pictures) - 1))].read_bytes(), width="stretch")
 
 
 def _look(workspace: Workspace, found: SyntheticSet) -> None:

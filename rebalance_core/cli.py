@@ -395,17 +395,34 @@ def train(
     ] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="field=value (repeat)")] = None,
     seed: Seed = 0,
+    go_on: Annotated[
+        str | None,
+        typer.Option(
+            "--continue", metavar="RUN_ID", help="Go on from its last checkpoint; --set epochs=…"
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--from", help="Take the trained generator in this folder.")
+    ] = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Train a generator on a training set."""
-    from rebalance_core.generators.training import TrainConfig
+    """Train a generator on a training set, go on with one, or take a trained one."""
+    from rebalance_core.generators.training import TrainConfig, continued, from_folder
 
-    open_set(Workspace.here(), set_name)
-    changes: dict[str, Any] = {"seed": seed, **parse_changes(change or [])}
-    if label:
-        changes["classes"] = tuple(label)
-    config = TrainConfig.make(generator, set_name, preset, **changes)
+    workspace = Workspace.here()
+    changes: dict[str, Any] = dict(parse_changes(change or []))
+    if go_on is not None:
+        config = continued(workspace, go_on, **changes)
+    elif folder is not None:
+        config = from_folder(workspace, folder, set_name)
+    else:
+        open_set(workspace, set_name)
+        if label:
+            changes["classes"] = tuple(label)
+        config = TrainConfig.make(generator, set_name, preset, **{"seed": seed, **changes})
+    if (config.generator, config.set) != (generator, set_name):
+        raise UserError(f"That is a {config.generator} on {config.set}; name these two.")
     start("train", config, f"{generator} on {set_name}", detach, as_json, seed)
 
 
@@ -417,6 +434,7 @@ def sample(
     count: Annotated[int, typer.Option(help="Images a class.")] = 1000,
     sampler: Annotated[str | None, typer.Option(help="ddpm, ddim or dpm-solver++")] = None,
     steps: Annotated[int | None, typer.Option(help="Of the sampler.")] = None,
+    truncation: Annotated[float | None, typer.Option(help="Of bagan-gp's latents: ±t")] = None,
     seed: Seed = 0,
     detach: Detach = False,
     as_json: Json = False,
@@ -427,10 +445,33 @@ def sample(
     workspace = Workspace.here()
     config = SampleConfig.build(
         run=run_id, name=name, count=count, classes=tuple(label or ()), seed=seed,
-        sampler=sampler, steps=steps,
+        sampler=sampler, steps=steps, truncation=truncation,
     )  # fmt: skip
     check_sample(workspace, config)
     start("sample", config, f"sample {name}", detach, as_json, seed)
+
+
+@app.command()
+def interpolate(
+    run_id: str,
+    start_class: Annotated[str, typer.Argument(metavar="START")],
+    end_class: Annotated[str, typer.Argument(metavar="END")],
+    count: Annotated[int, typer.Option(help="Latents, side by side.")] = 8,
+    frames: Annotated[int, typer.Option(help="Steps of the way.")] = 21,
+    truncation: Annotated[float | None, typer.Option(help="Of the latents: ±t")] = None,
+    seed: Seed = 0,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a trained BAGAN-GP makes between two classes, from the same latents."""
+    from rebalance_core.synthesis.morphing import MorphConfig, check_morph
+
+    config = MorphConfig.build(
+        run=run_id, start=start_class, end=end_class, count=count, frames=frames,
+        truncation=truncation, seed=seed,
+    )  # fmt: skip
+    check_morph(Workspace.here(), config)
+    start("interpolate", config, f"{start_class} to {end_class}", detach, as_json, seed)
 
 
 @app.command()

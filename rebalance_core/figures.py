@@ -134,29 +134,44 @@ def selected_images(points: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(str(point["customdata"][0]) for point in points))
 
 
-def loss_curves(metrics: list[dict[str, Any]], names: list[str]) -> go.Figure:
-    """Each named number over the steps it was logged at."""
+def loss_curves(
+    metrics: list[dict[str, Any]], names: list[str], smoothing: float = 0.0
+) -> go.Figure:
+    """Each named number over the steps it was logged at; smoothed, with the raw one faint."""
     figure = _figure(320, "step", "")
     figure.update_layout(showlegend=True)
     for number, name in enumerate(names):
-        points = [(m["step"], m[name]) for m in metrics if name in m]
-        figure.add_scatter(
-            x=[p[0] for p in points], y=[p[1] for p in points], name=name.replace("_", " "),
-            mode="lines" if len(points) > 1 else "markers",
-            line_color=COLOURS[number % len(COLOURS)],
-        )  # fmt: skip
+        xs = [m["step"] for m in metrics if name in m]
+        raw = [m[name] for m in metrics if name in m]
+        colour = COLOURS[number % len(COLOURS)]
+        style = {"mode": "lines" if len(xs) > 1 else "markers", "line_color": colour}
+        if smoothing:
+            figure.add_scatter(
+                x=xs, y=raw, opacity=0.25, showlegend=False, hoverinfo="skip", **style
+            )
+        figure.add_scatter(x=xs, y=smoothed(raw, smoothing), name=name.replace("_", " "), **style)
     return figure
+
+
+def smoothed(values: list[float], weight: float) -> list[float]:
+    """Exponential moving average from the first value on, each past value `weight` as heavy as
+    the one after it; `weight` 0 changes nothing."""
+    total = share = 0.0
+    means = []
+    for value in values:
+        total, share = weight * total + (1 - weight) * value, weight * share + (1 - weight)
+        means.append(total / share)
+    return means
 
 
 def loss_groups(metrics: list[dict[str, Any]]) -> list[list[str]]:
     """Names of numbers that belong into one plot, by stage and quantity."""
     numbers = ({k for k, v in m.items() if isinstance(v, float)} - {"time"} for m in metrics)
     names = sorted(set().union(*numbers))
-    stages = ("autoencoder", "discriminator", "generator", "penalty")
+    stages = ("autoencoder", "_loss", "gradient", "diversity")
     if not any(s in n for n in names for s in stages):
         return [names] if names else []
-    groups = [[n for n in names if "autoencoder" in n], [n for n in names if "_loss" in n],
-              [n for n in names if "penalty" in n]]  # fmt: skip
+    groups = [[n for n in names if s in n] for s in stages]
     return [g for g in groups if g]
 
 

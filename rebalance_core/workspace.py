@@ -33,6 +33,11 @@ class Workspace:
         return cls(Path(os.environ.get(HOME_VARIABLE) or "workspace").resolve())
 
     @property
+    def ground(self) -> Path:
+        """The root, or the nearest folder above it that exists already."""
+        return next(p for p in (self.root, *self.root.parents) if p.exists())
+
+    @property
     def datasets(self) -> Path:
         return self.root / "datasets"
 

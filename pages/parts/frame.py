@@ -75,8 +75,7 @@ def link(name: str, label: str | None = None) -> None:
 
 def check_first_run() -> bool:
     """Can the workspace be written? Says what to do where it can't."""
-    root = Workspace.here().root
-    existing = next(p for p in (root, *root.parents) if p.exists())
+    existing = Workspace.here().ground
     if os.access(existing, os.W_OK):
         return True
     st.error(f"{existing} cannot be written; set REBALANCE_HOME to a folder that can, and restart.")

@@ -10,11 +10,13 @@ import streamlit as st
 
 from rebalance_core.errors import UserError
 from rebalance_core.figures import loss_curves, loss_groups
+from rebalance_core.generators.training import run_set
 from rebalance_core.runs.executor import RunView, cancel, list_runs, resume, view_run
 from rebalance_core.runs.run import read_metrics
 from rebalance_core.workspace import Workspace
 
 POLL = 1.0  # seconds
+PLOTS = 2  # side by side
 BADGES = {
     "queued": ("gray", ":material/hourglass_top:"),
     "running": ("blue", ":material/play_arrow:"),
@@ -95,24 +97,46 @@ def training(view: RunView) -> None:
     """Loss curves with the last step's number, and the previews with a slider back in time."""
     metrics = read_metrics(view.path)
     if metrics:
-        st.markdown(f"Last step **{metrics[-1]['step']}**")
-    groups = loss_groups(metrics)
-    if groups:
-        for column, names in zip(st.columns(len(groups)), groups, strict=True):
-            with column:
-                st.plotly_chart(loss_curves(metrics, names), key=f"loss {names} {view.id}")
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        left.markdown(f"Last step **{metrics[-1]['step']}**")
+        smoothing = right.slider(
+            "Smoothing", 0.0, 0.99, 0.0, 0.01, key=f"smoothing {view.id}",
+            help="Weight of the past in a moving average; the raw curve stays, faint.",
+        )  # fmt: skip
+        groups = loss_groups(metrics)
+        for start in range(0, len(groups), PLOTS):
+            for column, names in zip(
+                st.columns(PLOTS), groups[start : start + PLOTS], strict=False
+            ):
+                figure = loss_curves(metrics, names, smoothing)
+                column.plotly_chart(figure, key=f"loss {names} {view.id}")
     previews = sorted((view.path / "previews").glob("[!.]*.png"))
     for name in dict.fromkeys(p.stem.rpartition("-")[0] for p in previews):
         _preview(view, name, [p for p in previews if p.stem.rpartition("-")[0] == name])
 
 
 def _preview(view: RunView, name: str, pictures: list[Path]) -> None:
-    chosen = pictures[-1]
-    if len(pictures) > 1 and not view.live:
-        steps = [int(p.stem.rpartition("-")[2]) for p in pictures]
-        step = st.select_slider(
-            f"{name}: step", steps, value=steps[-1], key=f"preview {name} {view.id}"
-        )
-        chosen = pictures[steps.index(step)]
-    step = int(chosen.stem.rpartition("-")[2])
-    st.image(chosen.read_bytes(), caption=f"{name}, step {step}", width="stretch")
+    """The newest picture, or, from when somebody moves the slider, the one it stands at."""
+    steps = [int(p.stem.rpartition("-")[2]) for p in pictures]
+    key = f"preview {name} {view.id}"
+    # The slider's end moves while the run goes on: who has not looked back stays at the newest.
+    if st.session_state.get(key) in (None, st.session_state.get(f"{key} newest")):
+        st.session_state[key] = steps[-1]
+    st.session_state[f"{key} newest"] = steps[-1]
+    step = steps[-1] if len(steps) == 1 else st.select_slider(f"{name}: step", steps, key=key)
+    chosen = pictures[steps.index(step)]
+    told = f"{name}, step {step}"
+    if words := _rows_in_words(view, name):
+        told += f"; {words}"
+    st.image(chosen.read_bytes(), caption=told, width="stretch")
+
+
+def _rows_in_words(view: RunView, name: str) -> str:
+    """What the rows of a picture are, where they are not all of one class."""
+    path = view.path / "set.json"
+    if view.config.get("generator") != "bagan-gp" or not path.exists():
+        return ""
+    classes = ", ".join(run_set(view).classes)
+    if name == "samples":
+        return f"a row a class ({classes}), each column the same latent"
+    return f"two rows a class ({classes}): originals, and below what the autoencoder makes of them"

@@ -24,8 +24,10 @@ from rebalance_core.datasets.source import (
     BUILT_IN,
     KAGGLE,
     KAGGLE_STUDY,
+    MAX_LABEL,
     ImportConfig,
     SourceFile,
+    is_label,
 )
 from rebalance_core.errors import UserError
 from rebalance_core.files import NO_ROOM, folder_aside, no_room, write_json
@@ -34,7 +36,6 @@ from rebalance_core.runs.run import Cancelled, Run, RunDirectory
 from rebalance_core.workspace import Workspace, check_name
 
 GRAY_SHARE = 0.99  # of the images must be gray for the dataset to be kept gray
-MAX_LABEL = 100  # characters
 FEW = 512  # images that one process reads sooner than others start
 BATCH = 64  # images handed to a process at once
 BATCH_BYTES = 2**24
@@ -208,8 +209,7 @@ def _check_labels(files: list[SourceFile], source: str) -> None:
             raise UserError(f"{source}: the name {file.image!r} is not in UTF-8; rename the file.")
     folded: dict[str, str] = {}
     for label in sorted({file.label for file in files}):
-        hidden = label.startswith(".")
-        if hidden or len(label) > MAX_LABEL or not label.isprintable() or set(label) & set("/\\"):
+        if not is_label(label):
             raise UserError(
                 f"{source}: class {label[:MAX_LABEL]!r} cannot be a folder's name; use up to "
                 f"{MAX_LABEL} characters without slashes, control characters and a dot in front."

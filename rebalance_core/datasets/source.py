@@ -10,6 +10,7 @@ from rebalance_core.config import Config, Seed
 
 BUILT_IN = ("phantom", "digits")
 KAGGLE = "kaggle"
+MAX_LABEL = 100  # characters
 # The study's data (CC0), pinned: https://www.kaggle.com/datasets/masoudnickparvar/...
 KAGGLE_STUDY = "masoudnickparvar/brain-tumor-mri-dataset/versions/1"
 SPLIT_FOLDERS = {
@@ -63,3 +64,11 @@ class Entry:
 
     size: int
     read: Callable[[], bytes]
+
+
+def is_label(label: str) -> bool:
+    """True for a class name that can be a folder's name on every system."""
+    slash = set(label) & set("/\\")
+    return (
+        not label.startswith(".") and len(label) <= MAX_LABEL and label.isprintable() and not slash
+    )

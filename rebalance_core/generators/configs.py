@@ -93,4 +93,6 @@ class DdpmConfig(Config):
     }  # fmt: skip
 
 
+# Fields that may change when a run is continued: what was trained before keeps its meaning.
+CONTINUABLE = {"bagan-gp": ("epochs", "steps", "lr", "penalty", "discriminator_updates", "looks")}
 CONFIGS: dict[str, type[Config]] = {"bagan-gp": BaganConfig, "ddpm": DdpmConfig}

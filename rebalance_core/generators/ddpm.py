@@ -100,11 +100,12 @@ class DdpmGenerator(Generator):
     ) -> Iterator[np.ndarray]:
         name = sampler.pop("sampler", None) or self.config.sampler
         steps = sampler.pop("steps", None) or self.config.sampler_steps
-        if name not in SAMPLERS or sampler or not 1 <= steps <= TIMESTEPS:
+        if sampler:
+            raise UserError(f"A DDPM has no {' or '.join(sampler)} to set.")
+        if name not in SAMPLERS or not 1 <= steps <= TIMESTEPS:
             raise UserError(
                 f"A DDPM is sampled with {', '.join(SAMPLERS)} in 1 to {TIMESTEPS} steps, not with "
-                f"{name!r} in {steps} steps {' '.join(sampler)}".rstrip()
-                + "."
+                f"{name!r} in {steps} steps."
             )
         accelerator = open_device(self.config.precision)
         # The memory format decides how sums are rounded: the same for trained and loaded weights.

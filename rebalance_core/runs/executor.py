@@ -51,6 +51,7 @@ KINDS = {
     "weights": Kind("rebalance_core.poses.weights:weights_job", device=False),
     "train": Kind("rebalance_core.generators.training:train_job", device=True),
     "sample": Kind("rebalance_core.synthesis.sampling:sample_job", device=True),
+    "interpolate": Kind("rebalance_core.synthesis.morphing:morph_job", device=True),
     "compare": Kind("rebalance_core.comparison.study:compare_job", device=True),
     "study": Kind("rebalance_core.whole_path:study_job", device=True),
 }

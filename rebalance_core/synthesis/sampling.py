@@ -28,6 +28,13 @@ class SampleConfig(Config):
     seed: Seed = 0
     sampler: str | None = None  # None: the generator's own
     steps: int | None = Field(default=None, ge=1, le=1000)  # of the sampler
+    truncation: float | None = Field(default=None, gt=0, le=10)  # of BAGAN-GP's latents
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is asked of the generator's sampler, and nothing that is left to it."""
+        asked = {"sampler": self.sampler, "steps": self.steps, "truncation": self.truncation}
+        return {name: value for name, value in asked.items() if value is not None}
 
 
 def check_sample(workspace: Workspace, config: SampleConfig) -> RunView:
@@ -51,10 +58,11 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     run.progress(0.0, "loading the generator")
     generator = load_generator(source)
     labels = config.classes or generator.classes
-    sampler = {k: v for k, v in {"sampler": config.sampler, "steps": config.steps}.items() if v}
+    for label in labels:
+        generator.check_class(label)
     aside = workspace.synthetic / f".{run.id}"
     for number, label in enumerate(labels):
-        _fill(generator, aside / label, label, config, sampler, run, (number, len(labels)))
+        _fill(generator, aside / label, label, config, run, (number, len(labels)))
     write_json(
         aside / "provenance.json",
         {
@@ -64,7 +72,7 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
             "training_set": run_set(source).to_json(),
             "training": source.config["training"],
             "seed": config.seed,
-            "sampler": sampler,
+            "sampler": config.options,
             "size": generator.size,
             "counts": dict.fromkeys(labels, config.count),
             "filters": [],
@@ -80,7 +88,6 @@ def _fill(
     folder: Path,
     label: str,
     config: SampleConfig,
-    sampler: dict[str, Any],
     run: RunDirectory,
     place: tuple[int, int],
 ) -> None:
@@ -90,7 +97,7 @@ def _fill(
         return
     number, classes = place
     batches = generator.sample(
-        label, config.count - there, config.seed, first=there, **dict(sampler)
+        label, config.count - there, config.seed, first=there, **config.options
     )
     for batch in batches:
         for image in batch:

@@ -1,0 +1,70 @@
+"""The job that shows what lies between two classes: the same latents, the label's embedding moved
+from one class to the other. It shows what the embedding learned."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from rebalance_core.config import Config, Seed
+from rebalance_core.errors import UserError
+from rebalance_core.files import write_bytes
+from rebalance_core.generators.training import load_generator
+from rebalance_core.images import grid, png_bytes
+from rebalance_core.runs.executor import RunView, view_run
+from rebalance_core.runs.run import Cancelled, RunDirectory, find_run
+from rebalance_core.workspace import Workspace
+
+CAN_MORPH = ("bagan-gp",)
+
+
+class MorphConfig(Config):
+    run: str  # id of the training run
+    start: str  # class
+    end: str  # class
+    count: int = Field(default=8, ge=1, le=64)  # latents, side by side
+    frames: int = Field(default=21, ge=2, le=201)  # from all start to all end
+    truncation: float | None = Field(default=None, gt=0, le=10)
+    seed: Seed = 0
+
+
+def check_morph(workspace: Workspace, config: MorphConfig) -> RunView:
+    """The training run; raises UserError before any work for what cannot be done."""
+    source = view_run(find_run(workspace, config.run))
+    if source.kind != "train" or source.status != "done":
+        raise UserError(f"Run {source.id} is no finished training run.")
+    if source.config["generator"] not in CAN_MORPH:
+        raise UserError(
+            f"Run {source.id} is a {source.config['generator']}; only {', '.join(CAN_MORPH)} "
+            "learns an embedding of classes to move in."
+        )
+    if config.start == config.end:
+        raise UserError(f"Choose two classes; between {config.start} and itself lies nothing.")
+    return source
+
+
+def morph_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
+    """Leaves `result/frames/000.png` …: a row of images each, from `start` to `end`."""
+    from rebalance_core.generators.bagan_gp import BaganGenerator  # torch, in the worker only
+
+    config = MorphConfig.build(**run.config)
+    run.progress(0.0, "loading the generator")
+    generator = load_generator(check_morph(workspace, config))
+    assert isinstance(generator, BaganGenerator)
+    shares = [n / (config.frames - 1) for n in range(config.frames)]
+    frames = generator.between(
+        config.start, config.end, shares, config.count, config.seed, config.truncation
+    )
+    for number, images in enumerate(frames):
+        picture = png_bytes(grid(images, config.count))
+        write_bytes(run.result / "frames" / f"{number:03d}.png", picture)
+        run.progress((number + 1) / config.frames, f"{config.start} to {config.end}")
+        if run.should_stop():
+            raise Cancelled
+    return {"frames": config.frames}
+
+
+def frames(view: RunView) -> list[Path]:
+    """The pictures of a finished run, from `start` to `end`."""
+    return sorted((view.path / "result" / "frames").glob("[!.]*.png"))
