@@ -1,5 +1,6 @@
 """What every config shares: frozen, keyword-only, presets by name, one sentence on bad input."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -49,12 +50,21 @@ class Config(BaseModel):
             ) from error
 
 
-def parse_changes(pairs: list[str]) -> dict[str, str]:
-    """`["field=value", …]` → dict; pydantic turns the strings into numbers."""
-    changes = {}
+def parse_changes(pairs: list[str]) -> dict[str, Any]:
+    """`["field=value", …]` → dict: numbers, true, false and null as such, `a,b` as a tuple."""
+    changes: dict[str, Any] = {}
     for pair in pairs:
         field, equals, value = pair.partition("=")
         if not equals:
             raise UserError(f"--set takes field=value, not {pair!r}.")
-        changes[field.strip()] = value.strip()
+        parts = [_plain(part.strip()) for part in value.split(",")]
+        changes[field.strip()] = parts[0] if len(parts) == 1 else tuple(p for p in parts if p != "")
     return changes
+
+
+def _plain(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return text if isinstance(value, str | list | dict) else value

@@ -1,0 +1,306 @@
+"""What BAGAN-GP's training promises beyond the contract of all generators."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.bagan_gp import SLOPE, BaganGP, Bend, Discriminator, seeded_bagan
+from rebalance_core.datasets.training_set import Images
+from rebalance_core.device import generator, to_unit
+from rebalance_core.errors import UserError
+from rebalance_core.generators.augmentation import diff_augment
+from rebalance_core.generators.bagan_gp import BaganGenerator, draw_latents
+from rebalance_core.generators.bagan_losses import gradient_penalty, spread
+from rebalance_core.generators.bagan_training import BaganTrainer, balanced_rows
+from rebalance_core.generators.base import TrainingData
+from rebalance_core.generators.configs import BaganConfig
+from rebalance_core.runs.run import Cancelled, MemoryRun
+
+CLASSES = ("a", "b", "c")
+
+
+def some_data(labels: list[int], size: int = 32) -> TrainingData:
+    """Noise, each class about another gray; validation is training again."""
+    numbers = np.array(labels)
+    noise = np.random.default_rng(0).integers(0, 100, (len(labels), size, size, 1))
+    images = (noise + 70 * numbers[:, None, None, None]).astype(np.uint8)
+    part = Images(images, numbers, tuple(map(str, range(len(labels)))))
+    return TrainingData(part, part, CLASSES, CLASSES[1:], 1)
+
+
+@pytest.fixture
+def data() -> TrainingData:
+    return some_data([0] * 12 + [1] * 4 + [2] * 4)
+
+
+def config(**changes: Any) -> BaganConfig:
+    tiny = {"autoencoder_steps": 2, "steps": 3, "batch_size": 8, "precision": "fp32"}
+    return BaganConfig.from_preset("quick", **{**tiny, **changes})
+
+
+def trained(data: TrainingData, run: MemoryRun | None = None, **changes: Any) -> BaganGP:
+    return BaganTrainer(config(**changes), data, run or MemoryRun()).train()
+
+
+def weights(module: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def penalised(discriminator: Discriminator) -> list[torch.Tensor]:
+    """Gradients of the penalty on two images."""
+    images = torch.randn(2, 1, 32, 32, generator=generator(1))
+    fake = torch.randn(2, 1, 32, 32, generator=generator(2))
+    factor = torch.rand(2, 1, 1, 1, generator=generator(3))
+    penalty = gradient_penalty(discriminator, images, fake, torch.tensor([0, 2]), factor)
+    parameters = list(discriminator.parameters())
+    slopes = torch.autograd.grad(penalty.value, parameters, allow_unused=True)
+    return [
+        torch.zeros_like(p) if s is None else s for p, s in zip(parameters, slopes, strict=True)
+    ]
+
+
+def test_penalty_reaches_the_discriminators_weights_as_with_plain_leaky_relu() -> None:
+    discriminator = seeded_bagan(32, 1, list(CLASSES), 0).discriminator
+    with torch.no_grad():  # of a size that matters, so that equality means something
+        for p in discriminator.parameters():
+            p.mul_(8)
+    ours = penalised(discriminator)
+    for number, layer in enumerate(discriminator.trunk):
+        if isinstance(layer, Bend):
+            discriminator.trunk[number] = nn.LeakyReLU(SLOPE)
+    plain = penalised(discriminator)
+    for mine, theirs in zip(ours, plain, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+    named = dict(zip((n for n, _ in discriminator.named_parameters()), ours, strict=True))
+    reached = {n for n, slope in named.items() if slope.abs().max() > 1e-4}
+    assert {n for n in named if n.endswith("weight")} <= reached
+    # what only shifts the logit has no part in its slope
+    assert not {"head.0.bias", "head.1.bias"} & reached
+
+
+def test_bend_is_leaky_relu_with_its_gradient() -> None:
+    x = torch.tensor([-2.0, -0.5, 0.0, 3.0], requires_grad=True)
+    bent = Bend()(x)
+    assert bent.tolist() == pytest.approx([-0.4, -0.1, 0, 3])
+    bent.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == pytest.approx([0.2, 0.2, 0.2, 1])
+
+
+def test_a_class_never_seen_trains_but_is_refused_at_sampling(tmp_path: Any) -> None:
+    made = BaganGenerator(trained(some_data([0] * 8 + [2] * 8)))
+    assert (made.classes, made.unseen) == (("a", "c"), ("b",))
+    made.save(tmp_path)
+    for one in (made, BaganGenerator.load(tmp_path)):
+        with pytest.raises(UserError) as told:
+            one.sample("b", 1, 0)
+        assert str(told.value) == (
+            "This generator never saw an image of class 'b'; it was trained for a, c."
+        )
+        with pytest.raises(UserError, match="never saw an image of class 'b'"):
+            next(one.between("a", "b", [0.5], 1, 0))
+        assert next(one.sample("c", 2, 0)).shape == (2, 32, 32, 1)
+
+
+def test_average_of_the_generator_is_the_closed_form(data: TrainingData) -> None:
+    decay = 0.75
+    trainer = BaganTrainer(config(ema=decay), data, MemoryRun())
+    trainer.step = trainer.autoencoder_steps
+    seen = []
+    for _ in range(3):
+        trainer.adversarial_step()
+        trainer.step += 1
+        seen.append(weights(trainer.model.decoder))
+    expected = decay**2 * seen[0] + decay * (1 - decay) * seen[1] + (1 - decay) * seen[2]
+    _, decoder = trainer.average.module.children()
+    torch.testing.assert_close(weights(decoder), expected)
+    result = trained(data, ema=decay)
+    again = BaganTrainer(config(ema=decay), data, MemoryRun())
+    averaged = again.train()
+    assert torch.equal(weights(averaged.decoder), weights(result.decoder))
+    plain = trained(data)
+    assert not torch.equal(weights(plain.decoder), weights(result.decoder))
+    assert torch.equal(weights(plain.discriminator), weights(result.discriminator))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ema": 0.9, "balanced": True, "augment": "diffaugment", "fake_labels": "batch"},
+        {"discriminator_start": "encoder", "interpolation": "normal", "wrong_labels": "any"},
+    ],
+)
+def test_stopped_with_every_switch_it_goes_on_as_if_it_had_not(
+    data: TrainingData, changes: dict[str, Any]
+) -> None:
+    whole = trained(data, **changes)
+    run = MemoryRun(stop_after=4)  # in the second stage
+    with pytest.raises(Cancelled):
+        trained(data, run, **changes)
+    run.stop_after = None
+    assert torch.equal(weights(trained(data, run, **changes)), weights(whole))
+
+
+def test_discriminator_can_start_from_the_encoder(data: TrainingData) -> None:
+    trainer = BaganTrainer(
+        config(steps=1, discriminator_start="encoder", lr=1e-12), data, MemoryRun()
+    )
+    model = trainer.train()
+    torch.testing.assert_close(weights(model.discriminator.trunk), weights(model.encoder[0]))
+    fresh = BaganTrainer(config(steps=1, lr=1e-12), data, MemoryRun()).train()
+    assert not torch.allclose(weights(fresh.discriminator.trunk), weights(fresh.encoder[0]))
+
+
+def test_balanced_batches_hold_each_class_present_as_often() -> None:
+    labels = np.array([0] * 900 + [1] * 50 + [3] * 2)
+    drawn = np.concatenate([labels[balanced_rows(labels, 100, step, 7)] for step in range(60)])
+    counts = np.bincount(drawn, minlength=4)
+    assert counts[2] == 0
+    assert abs(counts[[0, 1, 3]] - 2000).max() < 150
+    assert np.array_equal(balanced_rows(labels, 9, 4, 7), balanced_rows(labels, 9, 4, 7))
+    assert not np.array_equal(balanced_rows(labels, 9, 4, 7), balanced_rows(labels, 9, 5, 7))
+
+
+def test_wrong_labels_are_wrong_unless_the_original_is_asked_for(data: TrainingData) -> None:
+    labels = torch.arange(3).repeat(400)
+    mended = BaganTrainer(config(), data, MemoryRun())._wrong_labels(labels, generator(0))
+    assert not (mended == labels).any()
+    original = BaganTrainer(config(wrong_labels="any"), data, MemoryRun())
+    right = (original._wrong_labels(labels, generator(0)) == labels).float().mean()
+    assert right.item() == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_augmentation_is_drawn_for_each_image_and_lets_gradients_through() -> None:
+    images = torch.randn(3, 1, 32, 32, generator=generator(0)).clamp(-1, 1).requires_grad_(True)
+    first, same = (diff_augment(images, generator(1)) for _ in range(2))
+    assert torch.equal(first, same)
+    assert first.shape == images.shape
+    assert not torch.equal(first, diff_augment(images, generator(2)))
+    # a hole of half the side where it lies whole, at least a sixteenth where it touches a corner
+    cut = (first == 0).float().mean(dim=(1, 2, 3))
+    assert ((cut >= 1 / 16 - 1e-6) & (cut <= 0.3)).all()
+    first.sum().backward()
+    assert images.grad is not None
+    assert (images.grad.flatten(1).abs().sum(1) > 0).all()
+
+
+def test_augmentation_moves_by_whole_pixels_and_fills_with_black() -> None:
+    images = torch.full((64, 1, 32, 32), -1.0)
+    images[:, :, 16, 16] = 1.0
+    moved = diff_augment(images, generator(3))
+    spots = [(m[0] - m[0].flatten().mode().values).abs().flatten().topk(2) for m in moved]
+    clear = [s for s in spots if s.values[0] > 0.9 and s.values[1] < 0.9]
+    places = {int(s.indices[0]) for s in clear}
+    rows, columns = {p // 32 for p in places}, {p % 32 for p in places}
+    assert len(places) > 10
+    assert rows <= set(range(12, 21))
+    assert columns <= set(range(12, 21))
+
+
+def test_spread_is_the_mean_deviation_of_a_pixel() -> None:
+    images = torch.zeros(5, 1, 2, 2)
+    images[0], images[1] = 1.0, -1.0
+    found = spread(images, torch.tensor([0, 0, 1, 1, 2]))
+    assert found == {0: pytest.approx(2**0.5), 1: 0.0}
+
+
+def test_a_collapsed_generator_stops_with_the_reason_and_keeps_its_checkpoint() -> None:
+    labels = [0] * 8 + [1] * 8
+    run = MemoryRun()
+    with pytest.raises(UserError, match=r"has collapsed at step \d+: it makes one and the same"):
+        # so long a first step that every pixel is black or white for good
+        trained(some_data(labels), run, steps=60, lr=0.5, looks=60, discriminator_updates=1)
+    told = [m["diversity"] for m in run.metrics if "diversity" in m]
+    assert told[-2] < 0.05
+    assert len(told) > 30
+
+
+def test_a_loss_that_is_no_number_stops_with_the_reason(data: TrainingData) -> None:
+    run = MemoryRun()
+    run.checkpoint_due = lambda: True  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="no finite number any more at step"):
+        trained(data, run, autoencoder_lr=1e25)
+    kept = run.restore()
+    assert kept is None or all(torch.isfinite(v).all() for v in kept["model"].values())
+
+
+def test_truncated_latents_stay_within_and_do_not_depend_on_the_batch() -> None:
+    latents = draw_latents(1, 5, 0, 50, truncation=0.5)
+    assert latents.abs().max() <= 0.5
+    assert latents.abs().max() > 0.45
+    torch.testing.assert_close(draw_latents(1, 5, 10, 3, truncation=0.5), latents[10:13])
+    wide = draw_latents(1, 5, 0, 50, truncation=9)
+    assert wide.std().item() == pytest.approx(1, abs=0.03)
+    assert (wide.sign() == latents.sign()).all()
+
+
+def test_between_two_classes_lie_the_same_latents(data: TrainingData) -> None:
+    made = BaganGenerator(trained(data))
+    start, middle, end = made.between("a", "c", [0, 0.5, 1], 4, seed=3)
+    assert np.array_equal(start, np.concatenate(list(made.sample("a", 4, 3))))
+    latent = draw_latents(0, 3, 0, 4)
+    with torch.no_grad():
+        expected = made.model.generate(latent, torch.full((4,), 2))
+    assert np.abs(end - to_numpy(expected)).max() <= 1
+    assert not np.array_equal(start, end)
+    assert not np.array_equal(middle, start)
+
+
+def to_numpy(images: torch.Tensor) -> np.ndarray:
+    array: np.ndarray = images.add(1).mul(127.5).round().permute(0, 2, 3, 1).numpy()
+    return array
+
+
+def test_sampling_refuses_what_it_has_not(data: TrainingData) -> None:
+    made = BaganGenerator(trained(data))
+    with pytest.raises(UserError, match="BAGAN-GP has no steps to set"):
+        next(made.sample("a", 1, 0, steps=3))
+    with pytest.raises(UserError, match="truncation=0 makes no sense"):
+        next(made.sample("a", 1, 0, truncation=0))
+
+
+def test_validation_and_pictures_are_told_at_every_look(
+    data: TrainingData,
+) -> None:
+    run = MemoryRun()
+    trained(data, run, autoencoder_steps=4, steps=4, autoencoder_looks=2, looks=4)
+    told: Callable[[str], list[int]] = lambda name: [m["step"] for m in run.metrics if name in m]  # noqa: E731
+    assert told("autoencoder_mae_validation") == [2, 4]
+    assert told("discriminator_loss_validation") == [5, 6, 7, 8]
+    assert told("generator_loss_validation") == told("diversity") == [5, 6, 7, 8]
+    assert told("gradient_norm") == told("gradient_penalty") == [5, 6, 7, 8]
+    pictures = {(step, name): image.shape for step, name, image in run.previews}
+    assert set(pictures) == {(2, "reconstructions"), (4, "reconstructions")} | {
+        (step, "samples") for step in (5, 6, 7, 8)
+    }
+    assert pictures[8, "samples"] == (3 * 34 - 2, 8 * 34 - 2, 1)
+    assert pictures[4, "reconstructions"] == (6 * 34 - 2, 4 * 34 - 2, 1)
+
+
+def test_validation_is_of_the_held_out_images(data: TrainingData) -> None:
+    one, other = MemoryRun(), MemoryRun()
+    trained(data, one)
+    dark = replace(data.validation, images=np.zeros_like(data.validation.images))
+    trained(replace(data, validation=dark), other)
+    loss: Callable[[MemoryRun], float] = lambda run: next(  # noqa: E731
+        m["autoencoder_mae_validation"] for m in run.metrics if "autoencoder_mae_validation" in m
+    )
+    assert loss(one) != loss(other)
+    train = [m["autoencoder_mae"] for m in one.metrics if "autoencoder_mae" in m]
+    assert train == [m["autoencoder_mae"] for m in other.metrics if "autoencoder_mae" in m]
+
+
+def test_autoencoder_loss_is_the_mean_absolute_error(data: TrainingData) -> None:
+    trainer = BaganTrainer(config(batch_size=20), data, MemoryRun())
+    rows = slice(None)
+    with torch.no_grad():
+        trainer.model.train()
+        rebuilt = trainer.model.reconstruct(to_unit(data.train.images[rows]), trainer.labels)
+        expected = (rebuilt - to_unit(data.train.images[rows])).abs().mean().item()
+    fresh = BaganTrainer(config(batch_size=20), data, MemoryRun())
+    assert fresh.autoencoder_step()["autoencoder_mae"].item() == pytest.approx(expected, rel=1e-4)

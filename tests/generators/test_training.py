@@ -1,0 +1,306 @@
+"""Training runs: going on with one, taking a trained generator from a folder, what is refused."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from models.bagan_gp import BaganGP
+from rebalance_core.config import Config
+from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.datasets.training_set import SetConfig, make_set
+from rebalance_core.errors import UserError
+from rebalance_core.files import read_json
+from rebalance_core.generators.bagan_training import BaganTrainer
+from rebalance_core.generators.base import load_training_data
+from rebalance_core.generators.configs import BaganConfig
+from rebalance_core.generators.estimate import bagan_parameters, bagan_work, estimate
+from rebalance_core.generators.training import (
+    RECORD,
+    TrainConfig,
+    continued,
+    from_folder,
+    load_generator,
+    run_set,
+)
+from rebalance_core.images import grid
+from rebalance_core.runs.executor import RunView, view_run
+from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run, read_metrics
+from rebalance_core.runs.worker import execute
+from rebalance_core.synthesis.morphing import MorphConfig, check_morph, frames
+from rebalance_core.synthesis.sampling import SampleConfig
+from rebalance_core.synthesis.synthetic_set import open_synthetic
+from rebalance_core.workspace import Workspace
+
+TINY: dict[str, Any] = {
+    "autoencoder_steps": 2, "steps": 2, "batch_size": 8, "precision": "fp32", "looks": 1,
+    "autoencoder_looks": 1,
+}  # fmt: skip
+
+
+def do(workspace: Workspace, kind: str, config: Config) -> RunView:
+    path = create_run(workspace, kind, config.model_dump(mode="json"), name=kind)
+    execute(workspace, RunDirectory(path))
+    return view_run(path)
+
+
+def bagan(set_name: str = "phantom", **changes: Any) -> TrainConfig:
+    return TrainConfig.make("bagan-gp", set_name, "quick", **{**TINY, **changes})
+
+
+def weights(view: RunView) -> dict[str, torch.Tensor]:
+    return load_file(view.path / "result" / "generator" / "model.safetensors")
+
+
+def losses(view: RunView) -> list[tuple[int, float]]:
+    lines = read_metrics(view.path)
+    return [(m["step"], m["discriminator_loss"]) for m in lines if "discriminator_loss" in m]
+
+
+@pytest.fixture
+def trained(workspace: Workspace, phantom: Dataset) -> RunView:
+    return do(workspace, "train", bagan())
+
+
+def test_a_continued_run_is_as_if_it_had_been_longer_from_the_start(
+    workspace: Workspace, trained: RunView
+) -> None:
+    longer = do(workspace, "train", continued(workspace, trained.id, steps=4))
+    whole = do(workspace, "train", bagan(steps=4))
+    mine, theirs = weights(longer), weights(whole)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[k], theirs[k]) for k in mine)
+    assert losses(longer) == losses(whole)
+    assert [step for step, _ in losses(longer)] == [3, 4, 5, 6]
+    starts = [m["step"] for m in read_metrics(longer.path) if m.get("event") == "start"]
+    assert starts == [0, 4]
+    assert longer.config["continues"] == trained.id
+    assert weights(view_run(trained.path)).keys() == mine.keys(), "the first run is left alone"
+    # what it learned from stays what it was, whatever became of the dataset's own set
+    assert run_set(longer) == run_set(trained)
+    slower = do(workspace, "train", continued(workspace, longer.id, steps=5, lr=1e-6))
+    assert losses(slower)[:4] == losses(longer)
+    assert not torch.equal(
+        weights(slower)["decoder.project.0.weight"], mine["decoder.project.0.weight"]
+    )
+
+
+def test_what_cannot_be_continued_is_refused_with_the_reason(
+    workspace: Workspace, trained: RunView, phantom: Dataset
+) -> None:
+    def refused(run: str, **changes: Any) -> str:
+        with pytest.raises(UserError) as told:
+            continued(workspace, run, **changes)
+        return str(told.value)
+
+    assert refused(trained.id) == f"Run {trained.id} has finished; give more steps than 2."
+    assert refused(trained.id, steps=2) == f"Run {trained.id} has finished; give more steps than 2."
+    assert refused(trained.id, size=64, steps=9) == (
+        "size cannot change when a run is continued; what can: epochs, steps, lr, penalty, "
+        "discriminator_updates, looks."
+    )
+    assert "steps='many' does not fit BaganConfig" in refused(trained.id, steps="many")
+    ddpm = create_run(
+        workspace, "train",
+        TrainConfig.make("ddpm", "phantom", "quick", steps=1).model_dump(mode="json"), name="d",
+    )  # fmt: skip
+    state = read_json(ddpm / "state.json") | {"status": "done"}
+    (ddpm / "state.json").write_text(json.dumps(state))
+    assert refused(ddpm.name) == "A ddpm cannot be continued: its learning rate has fallen to zero."
+    shutil.rmtree(trained.path / "checkpoints")
+    assert refused(trained.id, steps=9) == f"Run {trained.id} has no checkpoint to go on from."
+    sampled = do(workspace, "sample", SampleConfig(run=trained.id, name="s", count=1))
+    assert refused(sampled.id, steps=9).endswith("is no ended training run.")
+
+
+def test_a_generator_is_taken_from_a_folder_with_what_it_was_trained_on(
+    workspace: Workspace, phantom: Dataset, tmp_path: Path
+) -> None:
+    make_set(workspace, "few", SetConfig(dataset="phantom", skew="glioma=5"))
+    first = do(workspace, "train", bagan("few"))
+    folder = tmp_path / "somebody's model"
+    shutil.copytree(first.path / "result" / "generator", folder)
+    (workspace.sets / "few.json").unlink()
+    taken = do(workspace, "train", from_folder(workspace, folder, "phantom"))
+    assert taken.config["set"] == "few"
+    assert run_set(taken) == run_set(first)
+    assert run_set(taken).counts["glioma"] == 5
+    assert taken.config["training"] == first.config["training"]
+    shutil.rmtree(folder)
+    images = [
+        np.concatenate(list(load_generator(v).sample("glioma", 2, 0))) for v in (first, taken)
+    ]
+    assert np.array_equal(*images)
+
+
+def test_a_folder_without_a_record_is_believed_for_the_set_that_is_named(
+    workspace: Workspace, trained: RunView, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bare"
+    shutil.copytree(trained.path / "result" / "generator", folder)
+    (folder / RECORD).unlink()
+    with pytest.raises(UserError, match="does not say what it was trained on"):
+        from_folder(workspace, folder)
+    taken = do(workspace, "train", from_folder(workspace, folder, "phantom"))
+    assert run_set(taken) == run_set(trained)
+
+
+def _spoil(folder: Path, how: str) -> None:
+    """One of the ways in which a folder that somebody brings is no good, or means harm."""
+    config, weights, record = folder / "config.json", folder / "model.safetensors", folder / RECORD
+    about = read_json(config)
+    if how == "pickle":
+        weights.unlink()
+        (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"a": 1}))
+    elif how == "pickle as safetensors":
+        weights.write_bytes(pickle.dumps({"a": 1}))
+    elif how == "torn":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif how == "not a number":
+        tensors = load_file(weights)
+        tensors["decoder.project.0.bias"][0] = float("nan")
+        save_file(tensors, weights)
+    elif how == "other size":
+        config.write_text(json.dumps(about | {"size": 64}))
+    elif how == "huge":
+        config.write_text(json.dumps(about | {"channels": 10**9}))
+    elif how == "many classes":
+        config.write_text(json.dumps(about | {"classes": [str(i) for i in range(10**5)]}))
+    elif how == "no config":
+        config.write_text("{")
+    elif how == "other classes":
+        config.write_text(json.dumps(about | {"classes": ["cat", "dog", "cow", "pig"]}))
+    elif how == "path as class":
+        seen = read_json(record)
+        seen["set"]["classes"][0] = "../../outside"
+        record.write_text(json.dumps(seen))
+    elif how == "path as set":
+        seen = read_json(record)
+        seen["set"]["name"] = "../outside"
+        record.write_text(json.dumps(seen))
+    elif how == "torn record":
+        record.write_text('{"set": {"name": "x"}}')
+    elif how == "list as record":
+        record.write_text("[1]")
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("pickle", "it needs config.json and model.safetensors"),
+        ("pickle as safetensors", "holds no readable BAGAN-GP"),
+        ("torn", "holds no readable BAGAN-GP"),
+        ("not a number", "weights that are no finite numbers"),
+        ("other size", "holds no readable BAGAN-GP"),
+        ("huge", "holds no readable BAGAN-GP"),
+        ("many classes", "holds no readable BAGAN-GP"),
+        ("no config", "holds no readable BAGAN-GP"),
+        ("other classes", "which training set phantom does not have"),
+        ("path as class", "class '../../outside' cannot be a folder's name"),
+        ("path as set", "'../outside' cannot be used as a name"),
+        ("torn record", "is not readable"),
+        ("list as record", "is not readable"),
+    ],
+)
+def test_a_bad_folder_is_refused_in_one_sentence(
+    how: str, sentence: str, workspace: Workspace, trained: RunView, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bad"
+    shutil.copytree(trained.path / "result" / "generator", folder)
+    _spoil(folder, how)
+    outside = sorted(p for p in tmp_path.rglob("*") if workspace.runs not in p.parents)
+    with pytest.raises(UserError) as told:
+        do(workspace, "train", from_folder(workspace, folder, "phantom"))
+    assert sentence in str(told.value)
+    assert "\n" not in str(told.value)
+    assert str(folder) in str(told.value) or how == "path as set"
+    assert sorted(p for p in tmp_path.rglob("*") if workspace.runs not in p.parents) == outside
+
+
+def test_no_folder_is_refused(workspace: Workspace, phantom: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no folder; name the one"):
+        from_folder(workspace, tmp_path / "nowhere", "phantom")
+
+
+def test_truncation_and_classes_reach_the_synthetic_set(
+    workspace: Workspace, trained: RunView
+) -> None:
+    config = SampleConfig(run=trained.id, name="near", count=2, classes=("glioma",), truncation=0.3)
+    do(workspace, "sample", config)
+    made = open_synthetic(workspace, "near")
+    assert made.counts == {"glioma": 2}
+    assert made.provenance["sampler"] == {"truncation": 0.3}
+    expected = load_generator(trained).sample("glioma", 2, 0, truncation=0.3)
+    assert np.array_equal(made.images("glioma"), np.concatenate(list(expected)))
+
+
+def test_frames_lead_from_one_class_to_the_other(workspace: Workspace, trained: RunView) -> None:
+    config = MorphConfig(run=trained.id, start="glioma", end="notumor", count=3, frames=5, seed=2)
+    pictures = frames(do(workspace, "interpolate", config))
+    assert [p.name for p in pictures] == [f"{n:03d}.png" for n in range(5)]
+    from PIL import Image
+
+    first = np.asarray(Image.open(pictures[0]))
+    made = np.concatenate(list(load_generator(trained).sample("glioma", 3, 2)))
+    assert np.array_equal(first, grid(made, 3)[..., 0])
+    with pytest.raises(UserError, match="between glioma and itself lies nothing"):
+        check_morph(workspace, config.model_copy(update={"end": "glioma"}))
+    with pytest.raises(UserError, match="cannot make class 'cat'"):
+        do(workspace, "interpolate", config.model_copy(update={"end": "cat"}))
+
+
+@pytest.mark.parametrize(("size", "channels"), [(32, 1), (64, 1), (64, 3), (128, 3), (256, 1)])
+def test_estimate_knows_the_parameters(size: int, channels: int) -> None:
+    model = BaganGP(size=size, channels=channels, classes=["a", "b", "c"])
+    counts = {
+        part: sum(p.numel() for p in getattr(model, part).parameters())
+        for part in ("encoder", "decoder", "embedding", "discriminator")
+    }
+    assert bagan_parameters(size, channels, 3) == counts
+
+
+class Counting(TorchDispatchMode):
+    """Floating-point operations by torch's own formulas (its counter cannot follow a gradient
+    that is itself differentiated)."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def test_estimate_counts_the_operations_of_a_step(workspace: Workspace, phantom: Dataset) -> None:
+    from rebalance_core.datasets.training_set import open_set
+
+    data = load_training_data(phantom, open_set(workspace, "phantom"), 64)
+    config = BaganConfig.from_preset(
+        "small", autoencoder_steps=1, steps=1, batch_size=16, precision="fp32"
+    )
+    trainer = BaganTrainer(config, data, MemoryRun())
+    with Counting() as counter:
+        trainer.autoencoder_step()
+        trainer.step = 1
+        trainer.adversarial_step()
+    assert bagan_work(config, 1, 1000) == pytest.approx(counter.total, rel=0.03)
+
+
+def test_estimate_of_disk_is_what_a_run_leaves(workspace: Workspace, trained: RunView) -> None:
+    config = BaganConfig.build(**trained.config["training"])
+    found = estimate(config, 1, 4, 90, [])
+    kept = [*trained.path.rglob("last.pt"), *trained.path.rglob("model.safetensors")]
+    assert found.disk == pytest.approx(sum(p.stat().st_size for p in kept), rel=0.03)
+    assert found.seconds is not None
+    twice = estimate(config.model_copy(update={"steps": 4}), 1, 4, 90, [])
+    assert twice.seconds is not None
+    assert found.seconds < twice.seconds < 2 * found.seconds
