@@ -116,14 +116,16 @@ def training(view: RunView) -> None:
 
 
 def _preview(view: RunView, name: str, pictures: list[Path]) -> None:
-    """The newest picture, or, from when somebody moves the slider, the one it stands at."""
+    """The newest picture, or the one that the slider stands at. While the run goes on, the slider
+    keeps the pictures there were when somebody asked for it: its end doesn't run away."""
     steps = [int(p.stem.rpartition("-")[2]) for p in pictures]
-    key = f"preview {name} {view.id}"
-    # The slider's end moves while the run goes on: who has not looked back stays at the newest.
-    if st.session_state.get(key) in (None, st.session_state.get(f"{key} newest")):
-        st.session_state[key] = steps[-1]
-    st.session_state[f"{key} newest"] = steps[-1]
-    step = steps[-1] if len(steps) == 1 else st.select_slider(f"{name}: step", steps, key=key)
+    key, step = f"preview {name} {view.id}", steps[-1]
+    kept = f"{key} kept"
+    if len(steps) > 1 and view.live and not st.toggle("Look back in time", key=f"{key} back"):
+        st.session_state.pop(kept, None)
+    elif len(steps) > 1:
+        choices = st.session_state.setdefault(kept, steps) if view.live else steps
+        step = st.select_slider(f"{name}: step", choices, value=choices[-1], key=key)
     chosen = pictures[steps.index(step)]
     told = f"{name}, step {step}"
     if words := _rows_in_words(view, name):

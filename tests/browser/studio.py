@@ -24,6 +24,7 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 START = 60  # seconds a server may take to answer
+LONG = 120_000  # ms a tiny training may take here
 
 
 @dataclass
@@ -92,4 +93,39 @@ def visit(page: Page, name: str) -> None:
     settled(page)
 
 
-__all__ = ["PlaywrightError", "Server", "open_browser", "settled", "start_server", "visit"]
+def last_step(page: Page) -> int:
+    text = page.get_by_text(re.compile(r"^Last step \d+$")).first.inner_text()
+    return int(text.split()[-1])
+
+
+def watch_step_grow(page: Page) -> None:
+    """The last step's number grows without a reload."""
+    before = last_step(page)
+    page.wait_for_function(
+        """before => [...document.querySelectorAll('p')].some(p => {
+            const found = p.innerText.match(/^Last step (\\d+)$/);
+            return found && Number(found[1]) > before;
+        })""",
+        arg=before,
+        timeout=LONG,
+    )
+
+
+def fill(page: Page, label: str, value: str) -> None:
+    field = page.get_by_label(label, exact=True)
+    field.fill(value)
+    field.press("Enter")
+    settled(page)
+
+
+def status(page: Page, word: str) -> None:
+    """The run on the page has this status; its badge's icon is a word of text before it."""
+    badge = page.get_by_text(re.compile(rf"(^|\s){word}$")).first
+    expect(badge).to_be_visible(timeout=LONG)
+    settled(page)
+
+
+__all__ = [
+    "PlaywrightError", "Server", "fill", "last_step", "open_browser", "settled", "start_server",
+    "status", "visit", "watch_step_grow",
+]  # fmt: skip

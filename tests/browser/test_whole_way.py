@@ -6,47 +6,15 @@ import zipfile
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
-from studio import Server, settled, visit
+from studio import Server, fill, settled, status, visit, watch_step_grow
 
 LONG = 120_000  # ms a tiny training may take here
-
-
-def last_step(page: Page) -> int:
-    text = page.get_by_text(re.compile(r"^Last step \d+$")).first.inner_text()
-    return int(text.split()[-1])
-
-
-def watch_step_grow(page: Page) -> None:
-    """The last step's number grows without a reload."""
-    before = last_step(page)
-    page.wait_for_function(
-        """before => [...document.querySelectorAll('p')].some(p => {
-            const found = p.innerText.match(/^Last step (\\d+)$/);
-            return found && Number(found[1]) > before;
-        })""",
-        arg=before,
-        timeout=LONG,
-    )
-
-
-def fill(page: Page, label: str, value: str) -> None:
-    field = page.get_by_label(label, exact=True)
-    field.fill(value)
-    field.press("Enter")
-    settled(page)
 
 
 def pick(page: Page, label: str, option: str) -> None:
     """Choose the first option that holds `option`."""
     page.get_by_role("combobox", name=label).click()
     page.get_by_role("option").filter(has_text=option).first.click()
-    settled(page)
-
-
-def status(page: Page, word: str) -> None:
-    """The run on the page has this status; its badge's icon is a word of text before it."""
-    badge = page.get_by_text(re.compile(rf"(^|\s){word}$")).first
-    expect(badge).to_be_visible(timeout=LONG)
     settled(page)
 
 

@@ -1,0 +1,132 @@
+"""The Generators page as a person uses it: train, watch, cancel, resume, load, sample, morph."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from studio import Server, fill, last_step, settled, status, visit, watch_step_grow
+
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.runs.executor import list_runs
+from rebalance_core.runs.run import MemoryRun
+from rebalance_core.synthesis.synthetic_set import open_synthetic
+from rebalance_core.workspace import Workspace
+
+LONG = 120_000  # ms a tiny training may take here
+
+
+@pytest.fixture
+def workspace(home: Path) -> Workspace:
+    workspace = Workspace(home)
+    import_dataset(
+        workspace, ImportConfig(name="p", source="phantom", count=120, size=32), MemoryRun()
+    )
+    return workspace
+
+
+def picture(page: Page, name: str) -> str:
+    """Where the browser has the preview's picture from; another picture, another place."""
+    shown = page.get_by_test_id("stImage").filter(has_text=name).get_by_role("img").first
+    return str(shown.get_attribute("src"))
+
+
+def test_train_cancel_resume_load_sample_and_morph(
+    page: Page, server: Server, workspace: Workspace, tmp_path: Path
+) -> None:
+    page.goto(f"{server.url}/generators?set=p")
+    expect(page.get_by_text("Time: about")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Disk: \d+ MB of"))).to_be_visible()
+    fill(page, "autoencoder steps", "30")
+    fill(page, "steps", "40")
+    fill(page, "batch size", "16")
+    page.get_by_role("button", name="Train", exact=True).click()
+
+    # the curves and the pictures move
+    expect(page.get_by_text(re.compile(r"^Last step \d+$")).first).to_be_visible(timeout=LONG)
+    watch_step_grow(page)
+    expect(page.get_by_text(re.compile("^samples, step")).first).to_be_visible(timeout=LONG)
+    before = picture(page, "samples, step")
+    expect(page.get_by_text(re.compile("^reconstructions, step 30")).first).to_be_visible()
+    page.wait_for_function(
+        """before => [...document.querySelectorAll('[data-testid=stImage]')].some(
+            i => i.innerText.includes('samples, step') && i.querySelector('img').src !== before)""",
+        arg=before, timeout=LONG,
+    )  # fmt: skip
+
+    # cancel and resume: it goes on from where it was
+    page.get_by_role("button", name="Cancel").click()
+    status(page, "cancelled")
+    stopped = last_step(page)
+    assert 30 < stopped < 70
+    page.get_by_role("button", name="Resume").click()
+    status(page, "done")
+    assert last_step(page) == 70
+    page.reload()
+    status(page, "done")
+
+    # look back in time
+    thumb = page.get_by_role("slider", name="samples: step")
+    thumb.focus()
+    now = picture(page, "samples, step")
+    page.keyboard.press("Home")
+    expect(page.get_by_text("samples, step 34")).to_be_visible()
+    assert picture(page, "samples, step") != now
+
+    # take the same generator from a folder
+    made = next(v for v in list_runs(workspace, "train"))
+    folder = tmp_path / "model"
+    shutil.copytree(made.path / "result" / "generator", folder)
+    page.get_by_role("tab", name="Load a trained one").click()
+    fill(page, "Folder of a trained generator", str(tmp_path / "nothing"))
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.get_by_text("is no folder; name the one with config.json")).to_be_visible()
+    fill(page, "Folder of a trained generator", str(folder))
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.get_by_text(f"Taken from {folder}.")).to_be_visible(timeout=LONG)
+    status(page, "done")
+
+    # sample two classes of it, near the middle
+    visit(page, "Samples")
+    fill(page, "Images a class", "12")
+    fill(page, "Truncation", "0.8")
+    pills = page.get_by_test_id("stButtonGroup").filter(has_text="Classes")
+    for label in ("glioma", "pituitary"):
+        pills.get_by_text(label, exact=True).click()
+        settled(page)
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_text("bagan-gp trained on p").first).to_be_visible(timeout=LONG)
+    found = open_synthetic(workspace, "p-bagan-gp")
+    assert found.counts == {"glioma": 12, "pituitary": 12}
+    assert found.provenance["sampler"] == {"truncation": 0.8}
+
+    # the way from one class to the other
+    page.get_by_text("Between two classes").click()
+    page.get_by_role("button", name="Show", exact=True).click()
+    thumb = page.get_by_role("slider", name="From glioma to meningioma")
+    expect(thumb).to_be_visible(timeout=LONG)
+    settled(page)
+    morph = page.get_by_test_id("stExpander").filter(has_text="Between two classes")
+    start = morph.get_by_role("img").first.get_attribute("src")
+    thumb.focus()
+    page.keyboard.press("End")
+    expect(morph.get_by_role("img").first).not_to_have_attribute("src", str(start))
+
+
+def test_a_finished_training_goes_on_for_more_steps(
+    page: Page, server: Server, workspace: Workspace
+) -> None:
+    page.goto(f"{server.url}/generators?set=p")
+    fill(page, "autoencoder steps", "3")
+    fill(page, "steps", "3")
+    fill(page, "batch size", "8")
+    page.get_by_role("button", name="Train", exact=True).click()
+    status(page, "done")
+    page.get_by_text("Continue for more epochs, or with another").click()
+    expect(page.get_by_label("steps in all")).to_have_value("6")
+    page.get_by_role("button", name="Continue training").click()
+    expect(page.get_by_text("Goes on from run")).to_be_visible(timeout=LONG)
+    status(page, "done")
+    assert last_step(page) == 9
