@@ -33,11 +33,11 @@ from rebalance_core.generators.bagan_losses import (
 )
 from rebalance_core.generators.base import TrainingData
 from rebalance_core.generators.configs import BaganConfig
+from rebalance_core.generators.work import step_work
 from rebalance_core.images import grid
 from rebalance_core.runs.run import Run
 
 AUTOENCODER, ADVERSARIAL, PREVIEW = 1, 2, 99  # keys of random numbers
-ADVERSARIAL_COST = 11  # an adversarial step's time in autoencoder steps (for the progress alone)
 LOGGED = 400  # lines of training losses a stage
 PREVIEW_COLUMNS = 8  # fixed latents, or images, shown of each class
 HELD_OUT = 512  # validation images that the adversarial losses are measured on
@@ -311,8 +311,9 @@ class BaganTrainer:
     def _progress(self) -> tuple[float, str]:
         done = min(self.step, self.autoencoder_steps)
         adversarial = self.step - done
-        total = self.autoencoder_steps + ADVERSARIAL_COST * self.steps
-        fraction = (done + ADVERSARIAL_COST * adversarial) / total
+        light, heavy = step_work(self.config, self.data.channels)
+        total = light * self.autoencoder_steps + heavy * self.steps
+        fraction = (light * done + heavy * adversarial) / total
         if self.step < self.autoencoder_steps:
             return fraction, f"autoencoder, step {done} of {self.autoencoder_steps}"
         return fraction, f"adversarial, step {adversarial} of {self.steps}"

@@ -45,8 +45,9 @@ class BaganConfig(Config):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "size": 32, "autoencoder_steps": 150, "steps": 40, "batch_size": 64,
-            "autoencoder_lr": 0.001, "autoencoder_looks": 10, "looks": 10, **MENDED,
+            "size": 32, "autoencoder_steps": 150, "steps": 150, "batch_size": 64, "lr": 0.0005,
+            "autoencoder_lr": 0.001, "discriminator_updates": 2, "autoencoder_looks": 10,
+            "looks": 10, **MENDED, **STRONGER,
         },
         "small": {
             "size": 64, "autoencoder_steps": 400, "steps": 2000, "batch_size": 64, "lr": 0.0005,

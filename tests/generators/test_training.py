@@ -22,7 +22,7 @@ from rebalance_core.files import read_json
 from rebalance_core.generators.bagan_training import BaganTrainer
 from rebalance_core.generators.base import load_training_data
 from rebalance_core.generators.configs import BaganConfig
-from rebalance_core.generators.estimate import bagan_parameters, bagan_work, estimate
+from rebalance_core.generators.estimate import estimate
 from rebalance_core.generators.training import (
     RECORD,
     TrainConfig,
@@ -31,6 +31,7 @@ from rebalance_core.generators.training import (
     load_generator,
     run_set,
 )
+from rebalance_core.generators.work import bagan_parameters, step_work
 from rebalance_core.images import grid
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run, read_metrics
@@ -292,7 +293,7 @@ def test_estimate_counts_the_operations_of_a_step(workspace: Workspace, phantom:
         trainer.autoencoder_step()
         trainer.step = 1
         trainer.adversarial_step()
-    assert bagan_work(config, 1, 1000) == pytest.approx(counter.total, rel=0.03)
+    assert sum(step_work(config, 1)) == pytest.approx(counter.total, rel=0.03)
 
 
 def test_estimate_of_disk_is_what_a_run_leaves(workspace: Workspace, trained: RunView) -> None:

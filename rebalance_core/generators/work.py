@@ -1,0 +1,43 @@
+"""What a step of BAGAN-GP costs and how many numbers it holds, counted without torch."""
+
+from itertools import pairwise
+
+from rebalance_core.generators.configs import BaganConfig
+
+BASE, LATENT, HIDDEN = 4, 128, 512  # px, numbers: as in models/bagan_gp.py
+
+
+def widths(size: int) -> list[int]:
+    """Channels after each stride-2 stage."""
+    return [64] + [128] * ((size // BASE).bit_length() - 3) + [256]
+
+
+def stack_products(size: int, channels: int) -> int:
+    """Multiplications of one image through the stride-2 convolutions, either way."""
+    stages = enumerate(pairwise([channels, *widths(size)]), start=1)
+    return sum((size // 2**n) ** 2 * a * b * 16 for n, (a, b) in stages)
+
+
+def step_work(config: BaganConfig, channels: int) -> tuple[float, float]:
+    """Floating-point operations of one autoencoder step and one adversarial step: an image's way
+    forward counts 1, backward 2, through the gradient penalty 4."""
+    stack, flat = stack_products(config.size, channels), 256 * BASE**2
+    autoencoder = 3 * (2 * stack + 2 * flat * LATENT)
+    head, make = flat * HIDDEN, stack + flat * LATENT
+    discriminator = make + (2 * 3 + 4) * stack + (3 * 3 + 4) * head
+    adversarial = config.discriminator_updates * discriminator + 3 * make + 2 * (stack + head)
+    return 2.0 * config.batch_size * autoencoder, 2.0 * config.batch_size * adversarial
+
+
+def bagan_parameters(size: int, channels: int, classes: int) -> dict[str, int]:
+    """Trainable parameters of the four parts."""
+    flat, stages = 256 * BASE**2, list(pairwise([channels, *widths(size)]))
+    convolutions = sum(a * b * 16 + b for a, b in stages)
+    up = sum(a * b * 16 + a for a, b in stages) + 2 * sum(a for a, _ in stages[1:])
+    return {
+        "encoder": convolutions + (flat + 1) * LATENT,
+        "decoder": up + (LATENT + 1) * flat,
+        "embedding": classes * LATENT,
+        "discriminator": convolutions
+        + classes * HIDDEN + (HIDDEN + 1) * flat + (flat + 1) * HIDDEN + HIDDEN + 1,
+    }  # fmt: skip
