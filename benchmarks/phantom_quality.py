@@ -35,7 +35,6 @@ from rebalance_core.workspace import Workspace
 
 TARGETS = {"bagan-gp": 0.7}  # of the macro-F1 that real images give
 AS_ASKED, COVERAGE, COPIES = 0.8, 0.4, 0.05
-MOST = 200  # images a class that are looked at
 EPOCHS = 20
 SEED = 0
 
@@ -76,7 +75,7 @@ def macro_f1(config: ClassifierConfig, train: Images, parts: dict[str, Images], 
 def by_class(
     scorer: Scorer, made: Images, real: Images, test: Images, number: int
 ) -> dict[str, float]:
-    mine, true = of_class(made, number)[:MOST], of_class(real, number)
+    mine, true = of_class(made, number), of_class(real, number)
     probabilities, features = scorer(mine)
     _, real_features = scorer(true)
     _, test_features = scorer(of_class(test, number))

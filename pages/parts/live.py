@@ -110,15 +110,22 @@ def training(view: RunView) -> None:
             ):
                 figure = loss_curves(metrics, names, smoothing)
                 column.plotly_chart(figure, key=f"loss {names} {view.id}")
-    previews = sorted((view.path / "previews").glob("[!.]*.png"))
-    for name in dict.fromkeys(p.stem.rpartition("-")[0] for p in previews):
-        _preview(view, name, [p for p in previews if p.stem.rpartition("-")[0] == name])
+    previews: dict[str, list[Path]] = {}
+    for picture in sorted((view.path / "previews").glob("[!.]*.png")):
+        previews.setdefault(picture.stem.rpartition("-")[0], []).append(picture)
+    # What is being learned now stands on top.
+    for name in sorted(previews, key=lambda n: -_step(previews[n][-1])):
+        _preview(view, name, previews[name])
+
+
+def _step(picture: Path) -> int:
+    return int(picture.stem.rpartition("-")[2])
 
 
 def _preview(view: RunView, name: str, pictures: list[Path]) -> None:
     """The newest picture, or the one that the slider stands at. While the run goes on, the slider
     keeps the pictures there were when somebody asked for it: its end doesn't run away."""
-    steps = [int(p.stem.rpartition("-")[2]) for p in pictures]
+    steps = [_step(p) for p in pictures]
     key, step = f"preview {name} {view.id}", steps[-1]
     kept = f"{key} kept"
     if len(steps) > 1 and view.live and not st.toggle("Look back in time", key=f"{key} back"):
