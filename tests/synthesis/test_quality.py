@@ -1,0 +1,67 @@
+"""Measures of generated images against values worked out by hand, and a scorer that learned."""
+
+import numpy as np
+import pytest
+import torch
+
+from rebalance_core.comparison.configs import ClassifierConfig
+from rebalance_core.datasets.phantom import draw_phantoms
+from rebalance_core.datasets.training_set import Images
+from rebalance_core.synthesis.quality import Neighbourhoods, copied, neighbourhoods
+from rebalance_core.synthesis.scorer import train_scorer
+
+
+def line(*places: float) -> np.ndarray:
+    return np.array(places, dtype=np.float64)[:, None]
+
+
+def test_neighbourhoods_of_points_on_a_line() -> None:
+    # radii of the real points: 1, 1, 9; of the generated ones: 29.5, 1, 1
+    found = neighbourhoods(line(0, 1, 10), line(0.5, 30, 31), neighbours=1)
+    assert found == Neighbourhoods(
+        precision=pytest.approx(1 / 3),  # 0.5 lies within 0's and 1's balls, 30 and 31 in none
+        recall=1.0,  # all real points lie within the ball of 0.5
+        density=pytest.approx(2 / 3),
+        coverage=pytest.approx(2 / 3),  # no generated point in the ball of 10
+    )
+
+
+def test_neighbourhoods_of_the_same_points_elsewhere_and_of_one_mode() -> None:
+    points = np.random.default_rng(0).normal(size=(60, 8))
+    same = neighbourhoods(points, points)
+    assert (same.precision, same.recall, same.coverage) == (1.0, 1.0, 1.0)
+    far = neighbourhoods(points, points + 100)
+    assert far == Neighbourhoods(0.0, 0.0, 0.0, 0.0)
+    memorised = neighbourhoods(points, points[:1] + np.zeros((60, 1)))
+    assert memorised.precision == 1.0
+    assert memorised.coverage < 0.3, "one image again and again covers little"
+
+
+def test_copies_are_told_from_other_images_of_the_class() -> None:
+    real = draw_phantoms(np.zeros(30, int), np.arange(30) % 3, size=64, seed=0)[..., None]
+    other = draw_phantoms(np.zeros(30, int), np.arange(30) % 3, size=64, seed=1)[..., None]
+    brighter = np.clip(real[:4] * 0.9 + 12, 0, 255).astype(np.uint8)
+    found = copied(np.concatenate([brighter, other]), real)
+    assert found.tolist() == [True] * 4 + [False] * 30
+
+
+def test_scorer_learns_from_the_real_images_alone() -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    images = (random.integers(0, 90, (60, 16, 16, 1)) + 160 * labels[:, None, None, None]).astype(
+        np.uint8
+    )
+    real = Images(images, labels, tuple(map(str, labels)))
+    config = ClassifierConfig(size=16, epochs=4, lr=0.01, batch_size=10, precision="fp32")
+    scorer = train_scorer(config, real, ("dark", "bright"), seed=0)
+    probabilities, features = scorer(images)
+    assert (probabilities.argmax(1) == labels).mean() > 0.9
+    assert probabilities.sum(1) == pytest.approx(np.ones(60), abs=1e-5)
+    assert features.shape == (60, 512)
+    # the features are those that the prediction comes from
+    head = scorer.model.network.fc
+    with torch.no_grad():
+        again = head(torch.as_tensor(features)).softmax(1).numpy()
+    assert np.allclose(again, probabilities, atol=1e-6)
+    same = train_scorer(config, real, ("dark", "bright"), seed=0)
+    assert np.array_equal(same(images)[0], probabilities)
