@@ -84,7 +84,7 @@ def by_class(
         "as_asked": float((probabilities.argmax(1) == number).mean()),
         "coverage": neighbourhoods(real_features, features).coverage,
         "coverage_of_as_many_real": neighbourhoods(real_features, test_features[:same]).coverage,
-        "copies": float(copied(mine, true).mean()),
+        "copies": float(copied(mine, real.images).mean()),
     }
 
 
@@ -124,7 +124,8 @@ def main(kind: str, folder: Path, preset: str, changes: dict[str, Any]) -> int:
         "seed": SEED,
     }))  # fmt: skip
     good = guards["as_asked"] >= AS_ASKED and guards["coverage"] >= COVERAGE
-    return 0 if good and guards["copies"] <= COPIES else 1
+    taught = f1["generated"] >= TARGETS[kind] * f1["real"]
+    return 0 if good and taught and guards["copies"] <= COPIES else 1
 
 
 if __name__ == "__main__":

@@ -127,7 +127,9 @@ class BaganGP(nn.Module, PyTorchModelHubMixin):
     ) -> None:
         """`unseen`: classes that training held no image of."""
         super().__init__()
-        if channels not in (1, 3) or not 1 <= len(set(classes)) == len(classes) <= MOST_CLASSES:
+        names = all(isinstance(c, str) for c in [*classes, *(unseen or [])])
+        known = names and 1 <= len(set(classes)) == len(classes) <= MOST_CLASSES
+        if channels not in (1, 3) or not known or not set(unseen or []) <= set(classes):
             raise ValueError(f"{channels} channels and classes {str(classes)[:100]} do not fit")
         self.size, self.channels, self.classes = size, channels, list(classes)
         self.unseen = list(unseen or [])

@@ -1,14 +1,13 @@
 """Train generators and watch them."""
 
 import shutil
-from pathlib import Path
 
 import streamlit as st
 
 from pages.parts.choose import choose, remember
 from pages.parts.config_form import config_form
 from pages.parts.frame import link, show
-from pages.parts.live import act, duration, training, watch
+from pages.parts.live import act, duration, run_label, training, watch
 from pages.parts.sets import choose_set
 from rebalance_core.config import PRESETS
 from rebalance_core.datasets.dataset import open_dataset
@@ -42,12 +41,17 @@ def draw(workspace: Workspace) -> None:
         _train(workspace, chosen)
     with taken:
         _load(workspace, chosen)
-    views = [v for v in list_runs(workspace, "train") if v.config["set"] == chosen.name]
+    named_here = st.query_params.get("run")  # also one just loaded that saw another set
+    views = [
+        v
+        for v in list_runs(workspace, "train")
+        if v.config["set"] == chosen.name or v.id == named_here
+    ]
     if not views:
         st.info("No generator was trained on this set yet. Choose one above and press Train.")
         return
     st.subheader("Trained on this set")
-    named = {v.id: f"{v.name}, {v.config['training']['preset']} ({v.id})" for v in views}
+    named = {v.id: run_label(v) for v in views}
     run = choose("Run", list(named), "run", shown=lambda i: named[i])
     view = next(v for v in views if v.id == run)
     watch(view, training)
@@ -105,8 +109,7 @@ def _load(workspace: Workspace, chosen: TrainingSet) -> None:
         f"{chosen.name} and saw nothing else.",
     )
     if st.button("Load", disabled=not told):
-        folder = Path(told.strip()).expanduser()
-        act(lambda: _submit(workspace, from_folder(workspace, folder, chosen.name)))
+        act(lambda: _submit(workspace, from_folder(workspace, told.strip(), chosen.name)))
 
 
 def _trained_on(view: RunView) -> None:
@@ -115,16 +118,19 @@ def _trained_on(view: RunView) -> None:
         return
     seen = run_set(view)
     counts = ", ".join(f"{c} {n}" for c, n in seen.counts.items())
-    source = ""
-    if view.config.get("folder"):
-        source = f" Taken from {view.config['folder']}."
-    if view.config.get("continues"):
-        source = f" Goes on from run {view.config['continues']}."
-    st.caption(
+    told = (
         f"Trained on {seen.name}: {counts}; split {seen.config.split}, skew {seen.config.skew}, "
-        f"poses {', '.join(seen.config.poses) or 'all'}; seed {view.config['training']['seed']}, "
-        f"code {view.record['code']}.{source}"
+        f"poses {', '.join(seen.config.poses) or 'all'}"
     )
+    if view.config.get("folder"):
+        told += f". Taken from {view.config['folder']}"
+        if view.config.get("believed"):
+            told += ", which does not say what it was trained on: that it was this set is believed"
+    else:
+        told += f"; seed {view.config['training']['seed']}, code {view.record['code']}"
+    if view.config.get("continues"):
+        told += f". Goes on from run {view.config['continues']}"
+    st.caption(f"{told}.")
 
 
 def _continue(workspace: Workspace, view: RunView) -> None:
@@ -140,11 +146,11 @@ def _continue(workspace: Workspace, view: RunView) -> None:
         left, right = st.columns(2)
         wanted = {
             length: left.number_input(
-                f"{length} in all", 1, None, 2 * so_far if view.status == "done" else so_far,
+                f"{length} in all", so_far, None, 2 * so_far if view.status == "done" else so_far,
                 key=f"length {view.id}",
             ),
             "lr": right.number_input(
-                "learning rate from here", 0.0, 1.0, config.lr, config.lr / 10, format="%g",
+                "learning rate from here", 0.0, None, config.lr, config.lr / 10, format="%g",
                 key=f"lr {view.id}",
             ),
         }  # fmt: skip

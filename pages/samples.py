@@ -4,9 +4,9 @@ import streamlit as st
 
 from pages.parts.choose import choose, remember
 from pages.parts.frame import link, show
-from pages.parts.live import act, latest, watch
+from pages.parts.live import act, latest, run_label, watch
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.generators.training import run_set
+from rebalance_core.generators.training import makes
 from rebalance_core.images import grid
 from rebalance_core.pictures import sample_rows
 from rebalance_core.runs.executor import RunView, list_runs, submit
@@ -50,7 +50,7 @@ def draw(workspace: Workspace) -> None:
 
 def _sample(workspace: Workspace, trained: list[RunView]) -> None:
     st.subheader("Sample")
-    named = {v.id: f"{v.name}, {v.config['training']['preset']} ({v.id})" for v in trained}
+    named = {v.id: run_label(v) for v in trained}
     run = choose("Generator", list(named), "run", shown=lambda i: named[i])
     view = next(v for v in trained if v.id == run)
     kind, set_name = view.config["generator"], view.config["set"]
@@ -66,9 +66,9 @@ def _sample(workspace: Workspace, trained: list[RunView]) -> None:
             "Truncation", 0.1, 10.0, None, 0.1, placeholder="none",
             help="Latents beyond ±this are not drawn: fewer odd images, less variety.",
         )  # fmt: skip
-    seen = run_set(view)
+    classes = makes(view)
     labels = st.pills(
-        "Classes", seen.classes, selection_mode="multi", key=f"classes {run}",
+        "Classes", classes, selection_mode="multi", key=f"classes {run}",
         help="None chosen: every class that the generator makes.",
     )  # fmt: skip
     taken = list_synthetic(workspace)
@@ -82,16 +82,16 @@ def _sample(workspace: Workspace, trained: list[RunView]) -> None:
             config = SampleConfig.build(
                 run=run, name=name, count=count, seed=seed,
                 sampler=None if sampler == SAMPLERS[0] else sampler, steps=steps or None,
-                truncation=truncation, classes=tuple(c for c in seen.classes if c in labels),
+                truncation=truncation, classes=tuple(c for c in classes if c in labels),
             )  # fmt: skip
             check_sample(workspace, config)
             submit(workspace, "sample", config.model_dump(mode="json"), name=f"sample {name}")
             remember("synthetic", name)
 
         act(start)
-    if kind in CAN_MORPH:
+    if kind in CAN_MORPH and len(classes) > 1:
         with st.expander("Between two classes", icon=":material/swap_horiz:"):
-            _morph(workspace, view, list(seen.classes))
+            _morph(workspace, view, classes)
 
 
 def _morph(workspace: Workspace, trained: RunView, labels: list[str]) -> None:

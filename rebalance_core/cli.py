@@ -108,10 +108,12 @@ def say(value: Mapping[str, Any], as_json: bool) -> None:
 def start(
     kind: str, config: Config, name: str, detach: bool, as_json: bool, seed: int = 0,
     result: Callable[[RunView], Mapping[str, Any]] = lambda view: view.result,
+    parents: list[str] | None = None,
 ) -> None:  # fmt: skip
     """Submit a run; follow it to its end, or leave it."""
     workspace = Workspace.here()
-    view = submit(workspace, kind, config.model_dump(mode="json"), name=name, seed=seed)
+    values = config.model_dump(mode="json")
+    view = submit(workspace, kind, values, name=name, seed=seed, parents=parents)
     if detach:
         say({"run": view.id, "status": view.status}, as_json)
         return
@@ -412,10 +414,14 @@ def train(
 
     workspace = Workspace.here()
     changes: dict[str, Any] = dict(parse_changes(change or []))
+    if go_on is not None and folder is not None:
+        raise UserError("--continue and --from exclude each other: choose one.")
+    if (go_on is not None and label) or (folder is not None and (label or changes)):
+        raise UserError("--class and --set don't change what was trained; leave them out.")
     if go_on is not None:
         config = continued(workspace, go_on, **changes)
     elif folder is not None:
-        config = from_folder(workspace, folder, set_name)
+        config = from_folder(workspace, str(folder), set_name)
     else:
         open_set(workspace, set_name)
         if label:
@@ -423,7 +429,10 @@ def train(
         config = TrainConfig.make(generator, set_name, preset, **{"seed": seed, **changes})
     if (config.generator, config.set) != (generator, set_name):
         raise UserError(f"That is a {config.generator} on {config.set}; name these two.")
-    start("train", config, f"{generator} on {set_name}", detach, as_json, seed)
+    name = f"{generator} on {set_name}"
+    seed = config.training.model_dump()["seed"]
+    parents = [config.continues] if config.continues else None
+    start("train", config, name, detach, as_json, seed, parents=parents)
 
 
 @app.command()

@@ -32,6 +32,12 @@ def latest(workspace: Workspace, kind: str, fits: Callable[[RunView], bool]) -> 
     return next((v for v in list_runs(workspace, kind) if fits(v)), None)
 
 
+def run_label(view: RunView) -> str:
+    """A training run in a list: its name, how it was trained, its id."""
+    how = "from a folder" if view.config.get("folder") else view.config["training"]["preset"]
+    return f"{view.name}, {how} ({view.id})"
+
+
 def watch(view: RunView, draw: Callable[[RunView], None] | None = None) -> None:
     """Show a run; while it lives, again every second. `draw` shows what is particular to it."""
 
@@ -145,7 +151,7 @@ def _rows_in_words(view: RunView, name: str) -> str:
     path = view.path / "set.json"
     if view.config.get("generator") != "bagan-gp" or not path.exists():
         return ""
-    classes = ", ".join(run_set(view).classes)
+    classes = ", ".join(c for c, n in run_set(view).counts.items() if n)
     if name == "samples":
         return f"a row a class ({classes}), each column the same latent"
     return f"two rows a class ({classes}): originals, and below what the autoencoder makes of them"

@@ -68,7 +68,6 @@ class Entry:
 
 def is_label(label: str) -> bool:
     """True for a class name that can be a folder's name on every system."""
-    slash = set(label) & set("/\\")
-    return (
-        not label.startswith(".") and len(label) <= MAX_LABEL and label.isprintable() and not slash
-    )
+    hidden = not label or label.startswith(".")
+    slashes = set(label) & set("/\\")
+    return not hidden and not slashes and len(label) <= MAX_LABEL and label.isprintable()

@@ -97,10 +97,13 @@ class BaganGenerator(Generator):
                 f"{folder} holds no BAGAN-GP; it needs config.json and model.safetensors."
             )
         try:
-            model = BaganGP.from_pretrained(folder)
+            model = BaganGP.from_pretrained(folder, strict=True)
         except (RuntimeError, ValueError, TypeError, OSError, SafetensorError) as error:
             told = str(error).splitlines()[0]
             raise UserError(f"{folder} holds no readable BAGAN-GP ({told}).") from error
-        if not all(torch.isfinite(p).all() for p in model.parameters()):
-            raise UserError(f"{folder} holds a BAGAN-GP with weights that are no finite numbers.")
+        state = model.state_dict()
+        if not all(torch.isfinite(v).all() for v in state.values()) or any(
+            (v < 0).any() for name, v in state.items() if name.endswith("running_var")
+        ):
+            raise UserError(f"{folder} holds a BAGAN-GP with weights that cannot be.")
         return cls(model)

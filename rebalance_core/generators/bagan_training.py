@@ -35,7 +35,7 @@ from rebalance_core.generators.base import TrainingData
 from rebalance_core.generators.configs import BaganConfig
 from rebalance_core.generators.work import step_work
 from rebalance_core.images import grid
-from rebalance_core.runs.run import Run
+from rebalance_core.runs.run import Cancelled, Run
 
 AUTOENCODER, ADVERSARIAL, PREVIEW = 1, 2, 99  # keys of random numbers
 LOGGED = 400  # lines of training losses a stage
@@ -73,6 +73,7 @@ class BaganTrainer:
         self.average = AveragedModel(  # the first update copies, so it starts with the stage
             self._pair(), multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
         )
+        self.spread = self._real_spread()
         self.step = 0  # over both stages: first the autoencoder's, then the adversarial ones
         self.flat = ""  # class whose images were all alike at the last look
 
@@ -96,15 +97,22 @@ class BaganTrainer:
             if done == steps or done % max(1, steps // looks) == 0:
                 self._look(adversarial)
             self.run.progress(*self._progress())
-            # keep it, unless it is broken
-            if self.run.checkpoint_due():
-                self._check(numbers)
-            self.run.stop_here(self._state())
+            # keep it, unless it is broken or has collapsed
+            self._keep(numbers)
         if began < total:
             self.run.checkpoint(self._state())  # from here more epochs can be added
         if self.config.ema:
             self._pair().load_state_dict(self.average.module.state_dict())
         return self.model
+
+    def _keep(self, numbers: dict[str, Tensor]) -> None:
+        """Checkpoint if one is due, never over a good one: what is broken or flat is not kept."""
+        stop = self.run.should_stop()
+        if not self.flat and (stop or self.run.checkpoint_due()):
+            self._check(numbers)
+            self.run.checkpoint(self._state())
+        if stop:
+            raise Cancelled
 
     def autoencoder_step(self) -> dict[str, Tensor]:
         images, labels = self._batch(AUTOENCODER, self.step)
@@ -218,7 +226,7 @@ class BaganTrainer:
         numbers = self._adversarial_validation() if adversarial else self._autoencoder_validation()
         if adversarial:
             images, labels = self._fixed_samples()
-            numbers["diversity"] = self._diversity(images, labels)
+            numbers["diversity"], flattest = self._diversity(images, labels)
             columns = PREVIEW_COLUMNS
         else:
             images, columns = self._reconstructions()
@@ -226,6 +234,8 @@ class BaganTrainer:
         self.run.log(self.step, **numbers)
         name = "samples" if adversarial else "reconstructions"
         self.run.preview(self.step, grid(to_uint8(images), columns), name)
+        if adversarial:
+            self._judge(numbers["diversity"], flattest)
 
     def _autoencoder_validation(self) -> dict[str, float]:
         held_out = self.data.validation
@@ -268,7 +278,7 @@ class BaganTrainer:
         """Two rows a class: held-out originals (training ones where there are none), and below
         each what the autoencoder makes of it."""
         shown: Images = self.data.validation
-        if len(np.unique(shown.labels)) < len(self.seen):
+        if not set(self.seen.tolist()) <= set(shown.labels.tolist()):
             shown = self.data.train
         places = [np.flatnonzero(shown.labels == int(c))[:PREVIEW_COLUMNS] for c in self.seen]
         columns = min(map(len, places))
@@ -279,24 +289,38 @@ class BaganTrainer:
         blocks = [part for c in zip(*(p.split(columns) for p in pairs), strict=True) for part in c]
         return torch.cat(blocks), columns
 
-    def _diversity(self, images: Tensor, labels: Tensor) -> float:
-        """Least spread among generated images of a class, as a share of its real images' spread."""
-        real = spread(to_unit(self.images), self.labels)
+    def _real_spread(self) -> dict[int, float]:
+        """Of each class with several images, from at most `HELD_OUT` of them."""
+        found = {}
+        for c in self.seen:
+            rows = torch.nonzero(self.labels == c).flatten()[:HELD_OUT]
+            found.update(spread(to_unit(self.images[rows]), self.labels[rows]))
+        return found
+
+    def _diversity(self, images: Tensor, labels: Tensor) -> tuple[float, str]:
+        """Least spread among generated images of a class, as a share of its real images' spread,
+        and that class."""
         made = spread(images, labels)
-        shares = {c: made[c] / real[c] for c in made if real.get(c, 0) > 0}
+        shares = {c: made[c] / real for c, real in self.spread.items() if real > 0}
         if not shares:
-            return 1.0
+            return 1.0, ""
         least = min(shares, key=shares.__getitem__)
-        judged = self.step - self.autoencoder_steps > GRACE and shares[least] < COLLAPSED
-        name = self.data.classes[least] if judged else ""
-        if name and name == self.flat:
+        return shares[least], self.data.classes[least]
+
+    def _judge(self, diversity: float, flattest: str) -> None:
+        """A class whose images are all alike twice in a row is a collapse; until then, keep what
+        more training could start from."""
+        young = self.step - self.autoencoder_steps <= GRACE
+        flat = flattest if diversity < COLLAPSED and not young else ""
+        if flat and flat == self.flat:
             raise UserError(
                 f"The generator has collapsed at step {self.step}: it makes one and the same image "
-                f"of {name} from different latents. The last checkpoint is kept; try a smaller lr, "
-                "a larger penalty, or the preset strong."
+                f"of {flat} from different latents. The last checkpoint from before is kept; "
+                "continue from it with a smaller lr, or try a larger penalty or the preset strong."
             )
-        self.flat = name
-        return shares[least]
+        self.flat = flat
+        if not flat:
+            self.run.checkpoint(self._state())
 
     def _pair(self) -> nn.ModuleList:
         """What makes images: the labels' embedding and the decoder."""
@@ -329,6 +353,11 @@ class BaganTrainer:
         }
 
     def _load(self, kept: dict[str, Any]) -> None:
+        if kept.get("autoencoder_steps") != self.autoencoder_steps:
+            raise UserError(
+                "The checkpoint is of an earlier version or of another length of the autoencoder's "
+                "stage; start the training anew."
+            )
         self.step, self.flat = kept["step"], kept["flat"]
         self.model.load_state_dict(kept["model"])
         for name, optimizer in self.optimizers.items():

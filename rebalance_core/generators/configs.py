@@ -54,7 +54,7 @@ class BaganConfig(Config):
             "discriminator_updates": 2, "autoencoder_looks": 20, "looks": 25, **MENDED, **STRONGER,
         },
         "paper": {},
-        "strong": {"epochs": 200, **MENDED, **STRONGER},
+        "strong": {"epochs": 200, "discriminator_updates": 2, **MENDED, **STRONGER},
     }  # fmt: skip
 
 

@@ -137,9 +137,10 @@ class DdpmGenerator(Generator):
                 )
                 for number, label in enumerate(about["classes"])
             }
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"{folder} holds no readable DDPM ({error}).") from error
-        return cls(unets, DdpmConfig.build(**about["config"]))
+            return cls(unets, DdpmConfig.build(**about["config"]))
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, StopIteration) as error:
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{folder} holds no readable DDPM ({told}).") from error
 
 
 def _train(config: DdpmConfig, data: TrainingData, run: Run) -> dict[str, UNet2DModel]:

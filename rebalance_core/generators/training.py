@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import SerializeAsAny, ValidationInfo, field_validator
+from pydantic import BaseModel, SerializeAsAny, TypeAdapter, ValidationInfo, field_validator
 
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import open_dataset
@@ -28,7 +28,8 @@ class TrainConfig(Config):
 
     generator: Literal["bagan-gp", "ddpm"]
     set: str
-    training: SerializeAsAny[Config]
+    training: SerializeAsAny[Config]  # where `believed`: no more than a guess
+    believed: bool = False  # what it was trained on is what somebody said of a folder
     continues: str | None = None  # id of the run whose last checkpoint this one goes on from
     folder: str | None = None  # of a trained generator that is taken as it is
 
@@ -71,57 +72,74 @@ def continued(workspace: Workspace, run_id: str, **changes: Any) -> TrainConfig:
             f"{', '.join(allowed)}."
         )
     old = config.training.model_dump(mode="json")
+    length, other_length = ("steps", "epochs") if old["steps"] else ("epochs", "steps")
+    if other_length in changes:
+        raise UserError(f"The length of run {view.id} is set in {length}; give {length}=…")
     training = CONFIGS[config.generator].build(**{**old, **changes})
-    longer = [f for f in ("steps", "epochs") if _number(training, f) > _number(config.training, f)]
-    if view.status == "done" and not longer:
-        length = "steps" if old.get("steps") else "epochs"
-        raise UserError(f"Run {view.id} has finished; give more {length} than {old[length]}.")
+    wanted, so_far = getattr(training, length), old[length]
+    if wanted < so_far or (view.status == "done" and wanted == so_far):
+        more = f"more {length} than" if view.status == "done" else f"at least as many {length} as"
+        raise UserError(f"Run {view.id} was made for {so_far}; give {more} that.")
     return config.model_copy(update={"training": training, "continues": view.id})
 
 
-def _number(training: Config, field: str) -> int:
-    return int(getattr(training, field) or 0)
-
-
-def from_folder(workspace: Workspace, folder: Path, set_name: str | None = None) -> TrainConfig:
+def from_folder(workspace: Workspace, folder: str, set_name: str) -> TrainConfig:
     """A trained generator that lies in `folder`, as `fit` and `save` left it.
 
-    What it was trained on stands in its `trained-on.json`; without that file `set_name` says it.
+    What it was trained on stands in its `trained-on.json`; without that file, it is believed to
+    have been trained on `set_name` and nothing else.
     """
-    record = _record(folder)
-    kind = record.get("generator") or ("ddpm" if (folder / "ddpm.json").exists() else "bagan-gp")
-    if kind not in CONFIGS:
-        raise UserError(f"{folder / RECORD} speaks of a generator {kind!r} that is not known.")
-    name = record["set"]["name"] if record else set_name
-    if name is None:
-        raise UserError(
-            f"{folder} does not say what it was trained on (it has no {RECORD}); name the training "
-            "set that it was trained on."
-        )
-    if not record:
-        open_set(workspace, name)
-    training = record.get("training") or CONFIGS[kind].from_preset("paper")
+    try:
+        path = Path(folder).expanduser().resolve()
+        record = _read_record(path)
+    except (OSError, RuntimeError, ValueError) as error:  # too long, of nobody, with a NUL
+        raise UserError(f"{folder[:200]!r} is no folder that can be read ({error}).") from error
+    if record is None:
+        kind = "ddpm" if (path / "ddpm.json").exists() else "bagan-gp"
+        name = open_set(workspace, set_name).name
+    else:
+        kind, name = record.generator, check_name(str(record.set["name"]))
+    believed = record is None or record.believed
+    training = (record and record.training) or CONFIGS[kind].from_preset("paper")
     return TrainConfig.build(
-        generator=kind, set=check_name(name), training=training, folder=str(folder.resolve())
+        generator=kind, set=name, training=training, folder=str(path), believed=believed
     )
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    """What a generator's folder says it was trained on, checked; {} where it says nothing."""
+class Record(BaseModel):
+    """`trained-on.json`, which lies with a generator's weights."""
+
+    generator: Literal["bagan-gp", "ddpm"]
+    set: dict[str, Any]
+    training: dict[str, Any] | None = None  # None where nobody knows
+    believed: bool = False
+    code: str | None = None  # the version it was trained with
+
+
+def _read_record(folder: Path) -> Record | None:
+    """What a generator's folder says it was trained on, checked; None where it says nothing."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; name the one with config.json and the weights.")
-    if not (folder / RECORD).exists():
-        return {}
-    record = read_json(folder / RECORD)
+    path = folder / RECORD
+    if not path.exists():
+        return None
     try:
-        chosen = TrainingSet.from_json(record["set"])
-        check_name(chosen.name)
-        wrong = [label for label in chosen.classes if not is_label(label)]
-        if wrong:
-            raise UserError(f"{folder / RECORD}: class {wrong[0]!r} cannot be a folder's name.")
-        return {**record, "set": chosen.to_json()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder / RECORD} is not readable ({error!r}); remove it.") from error
+        record = Record.model_validate(read_json(path))
+        chosen = TrainingSet.from_json(record.set)
+        TypeAdapter(dict[str, int]).validate_python(chosen.counts)
+        for names in (chosen.classes, chosen.train, chosen.validation, chosen.test):
+            TypeAdapter(tuple[str, ...]).validate_python(names)
+        TypeAdapter(str).validate_python(chosen.name)
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        told = str(error).splitlines()[0]
+        raise UserError(f"{path} is not readable ({told}); remove it.") from error
+    check_name(chosen.name)
+    wrong = [label for label in chosen.classes if not is_label(label)]
+    if wrong:
+        raise UserError(f"{path}: class {wrong[0]!r} cannot be a folder's name.")
+    return record.model_copy(update={"set": chosen.to_json()})
 
 
 def train_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
@@ -138,22 +156,35 @@ def train_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
             made = generator_class(config.generator).fit(config.training, data, run)
         with folder_aside(target) as aside:
             made.save(aside)
-            write_json(aside / RECORD, {
-                "generator": config.generator,
-                "set": chosen.to_json(),
-                "training": config.training.model_dump(mode="json"),
-                "code": run.record["code"],
-            })  # fmt: skip
-    return {"generator": config.generator, "set": chosen.name, "dataset": chosen.config.dataset}
+            write_json(aside / RECORD, _new_record(config, chosen, run).model_dump(mode="json"))
+        write_json(run.path / "classes.json", list(made.classes))
+    return {
+        "generator": config.generator,
+        "set": chosen.name,
+        "dataset": chosen.config.dataset,
+        "classes": read_json(run.path / "classes.json"),
+    }
+
+
+def _new_record(config: TrainConfig, chosen: TrainingSet, run: RunDirectory) -> Record:
+    code = run.record["code"]
+    if config.folder:
+        record = _read_record(Path(config.folder))
+        code = record.code if record else None
+    training = None if config.believed else config.training.model_dump(mode="json")
+    return Record(
+        generator=config.generator, set=chosen.to_json(), training=training,
+        believed=config.believed, code=code,
+    )  # fmt: skip
 
 
 def _own_copy(workspace: Workspace, run: RunDirectory, config: TrainConfig) -> TrainingSet:
     """The training set as it was when the run began, kept with the run."""
     path = run.path / "set.json"
     if not path.exists():
-        record = _record(Path(config.folder)) if config.folder else {}
-        if record:
-            seen = record["set"]
+        record = _read_record(Path(config.folder)) if config.folder else None
+        if record is not None:
+            seen = record.set
         elif config.continues:
             seen = read_json(_go_on(find_run(workspace, config.continues), run.path) / "set.json")
         else:
@@ -163,13 +194,22 @@ def _own_copy(workspace: Workspace, run: RunDirectory, config: TrainConfig) -> T
 
 
 def _go_on(parent: Path, path: Path) -> Path:
-    """Put what `parent` logged, and its last checkpoint, where this run will find them."""
-    shutil.copytree(parent / "previews", path / "previews", dirs_exist_ok=True)
+    """Put what `parent` logged up to its last checkpoint, and that, where this run finds them."""
+    for picture in (parent / "previews").glob("[!.]*.png"):
+        if int(picture.stem.rpartition("-")[2]) <= _checkpoint_step(parent):
+            write_bytes(path / "previews" / picture.name, picture.read_bytes())
     write_bytes(path / "metrics.jsonl", (parent / "metrics.jsonl").read_bytes())
     (path / "checkpoints").mkdir(exist_ok=True)
     shutil.copyfile(parent / "checkpoints" / "last.pt", path / "checkpoints" / ".last.pt")
     os.replace(path / "checkpoints" / ".last.pt", path / "checkpoints" / "last.pt")
     return parent
+
+
+def _checkpoint_step(path: Path) -> int:
+    import torch  # in the worker only
+
+    kept = torch.load(path / "checkpoints" / "last.pt", weights_only=True, map_location="cpu")
+    return int(kept["state"]["step"])
 
 
 def _take(folder: Path, kind: str, chosen: TrainingSet) -> Generator:
@@ -199,3 +239,8 @@ def generator_folder(view: RunView) -> Path:
 def run_set(view: RunView) -> TrainingSet:
     """The training set that a run saw."""
     return TrainingSet.from_json(read_json(view.path / "set.json"))
+
+
+def makes(view: RunView) -> list[str]:
+    """The classes that a finished training's generator makes."""
+    return list(view.result.get("classes") or run_set(view).classes)

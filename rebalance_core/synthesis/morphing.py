@@ -14,6 +14,7 @@ from rebalance_core.generators.training import load_generator
 from rebalance_core.images import grid, png_bytes
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import Cancelled, RunDirectory, find_run
+from rebalance_core.synthesis.sampling import check_classes
 from rebalance_core.workspace import Workspace
 
 CAN_MORPH = ("bagan-gp",)
@@ -41,6 +42,7 @@ def check_morph(workspace: Workspace, config: MorphConfig) -> RunView:
         )
     if config.start == config.end:
         raise UserError(f"Choose two classes; between {config.start} and itself lies nothing.")
+    check_classes(source, (config.start, config.end))
     return source
 
 

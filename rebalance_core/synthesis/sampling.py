@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ from rebalance_core.config import Config, Seed
 from rebalance_core.errors import UserError
 from rebalance_core.files import write_bytes, write_json
 from rebalance_core.generators.base import Generator
-from rebalance_core.generators.training import load_generator, run_set
+from rebalance_core.generators.training import load_generator, makes, run_set
 from rebalance_core.images import png_bytes
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import Cancelled, RunDirectory, find_run
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
 from rebalance_core.workspace import Workspace, check_name
+
+# What can be asked of each generator's sampler.
+OPTIONS = {"bagan-gp": ("truncation",), "ddpm": ("sampler", "steps")}
 
 
 class SampleConfig(Config):
@@ -45,7 +48,25 @@ def check_sample(workspace: Workspace, config: SampleConfig) -> RunView:
     source = view_run(find_run(workspace, config.run))
     if source.kind != "train" or source.status != "done":
         raise UserError(f"Run {source.id} is no finished training run; name one to sample from.")
+    check_classes(source, config.classes)
+    kind = source.config["generator"]
+    foreign = [option for option in config.options if option not in OPTIONS[kind]]
+    if foreign:
+        raise UserError(
+            f"A {kind} has no {' or '.join(foreign)} to set; it has {', '.join(OPTIONS[kind])}."
+        )
     return source
+
+
+def check_classes(source: RunView, labels: Sequence[str]) -> None:
+    """Raises UserError for a class that the trained generator cannot make."""
+    for label in labels:
+        if label not in makes(source):
+            unseen = run_set(source).counts.get(label) == 0
+            why = "never saw an image of" if unseen else "cannot make"
+            raise UserError(
+                f"This generator {why} class {label!r}; it makes {', '.join(makes(source))}."
+            )
 
 
 def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
@@ -58,8 +79,6 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     run.progress(0.0, "loading the generator")
     generator = load_generator(source)
     labels = config.classes or generator.classes
-    for label in labels:
-        generator.check_class(label)
     aside = workspace.synthetic / f".{run.id}"
     for number, label in enumerate(labels):
         _fill(generator, aside / label, label, config, run, (number, len(labels)))
@@ -70,7 +89,7 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
             "run": source.id,
             "sample_run": run.id,
             "training_set": run_set(source).to_json(),
-            "training": source.config["training"],
+            "training": None if source.config.get("believed") else source.config["training"],
             "seed": config.seed,
             "sampler": config.options,
             "size": generator.size,

@@ -24,10 +24,10 @@ def test_the_whole_way(page: Page, server: Server, tmp_path: Path) -> None:
 
     # add the phantom
     visit(page, "Data")
-    fill(page, "Images", "200")
+    fill(page, "Images", "120")
     page.get_by_role("button", name="Add", exact=True).first.click()
     expect(page.get_by_role("heading", name="Samples")).to_be_visible(timeout=LONG)
-    expect(page.get_by_text("200", exact=True).first).to_be_visible()
+    expect(page.get_by_text("120", exact=True).first).to_be_visible()
 
     # cluster
     visit(page, "Poses")
@@ -62,7 +62,7 @@ def test_the_whole_way(page: Page, server: Server, tmp_path: Path) -> None:
     for kind in ("ddpm", "bagan-gp"):
         visit(page, "Samples")
         pick(page, "Generator", f"{kind} on phantom")
-        fill(page, "Images a class", "80")
+        fill(page, "Images a class", "60")
         page.get_by_role("button", name="Generate").click()
         expect(page.get_by_text(f"{kind} trained on phantom").first).to_be_visible(timeout=LONG)
     expect(page.get_by_text("nearest original", exact=True).first).to_be_visible()

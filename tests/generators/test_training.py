@@ -16,6 +16,8 @@ from torch.utils.flop_counter import flop_registry
 from models.bagan_gp import BaganGP
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import SetConfig, make_set
 from rebalance_core.errors import UserError
 from rebalance_core.files import read_json
@@ -33,11 +35,11 @@ from rebalance_core.generators.training import (
 )
 from rebalance_core.generators.work import bagan_parameters, step_work
 from rebalance_core.images import grid
-from rebalance_core.runs.executor import RunView, view_run
-from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run, read_metrics
+from rebalance_core.runs.executor import RunView, list_runs, view_run
+from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, read_metrics
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.morphing import MorphConfig, check_morph, frames
-from rebalance_core.synthesis.sampling import SampleConfig
+from rebalance_core.synthesis.sampling import SampleConfig, check_sample
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.workspace import Workspace
 
@@ -66,9 +68,21 @@ def losses(view: RunView) -> list[tuple[int, float]]:
     return [(m["step"], m["discriminator_loss"]) for m in lines if "discriminator_loss" in m]
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which a BAGAN-GP was trained on the phantom."""
+    workspace = Workspace(tmp_path_factory.mktemp("once") / "home")
+    config = ImportConfig(name="phantom", source="phantom", count=120, size=32)
+    import_dataset(workspace, config, MemoryRun())
+    do(workspace, "train", bagan())
+    return workspace.root
+
+
 @pytest.fixture
-def trained(workspace: Workspace, phantom: Dataset) -> RunView:
-    return do(workspace, "train", bagan())
+def trained(once: Path, workspace: Workspace) -> RunView:
+    """That training, in a copy of its workspace that a test may change."""
+    shutil.copytree(once, workspace.root)
+    return next(v for v in list_runs(workspace, "train"))
 
 
 def test_a_continued_run_is_as_if_it_had_been_longer_from_the_start(
@@ -95,15 +109,20 @@ def test_a_continued_run_is_as_if_it_had_been_longer_from_the_start(
 
 
 def test_what_cannot_be_continued_is_refused_with_the_reason(
-    workspace: Workspace, trained: RunView, phantom: Dataset
+    workspace: Workspace, trained: RunView
 ) -> None:
     def refused(run: str, **changes: Any) -> str:
         with pytest.raises(UserError) as told:
             continued(workspace, run, **changes)
         return str(told.value)
 
-    assert refused(trained.id) == f"Run {trained.id} has finished; give more steps than 2."
-    assert refused(trained.id, steps=2) == f"Run {trained.id} has finished; give more steps than 2."
+    more = f"Run {trained.id} was made for 2; give more steps than that."
+    assert refused(trained.id) == more
+    assert refused(trained.id, steps=2) == more
+    assert refused(trained.id, steps=1) == more
+    assert refused(trained.id, epochs=500) == (
+        f"The length of run {trained.id} is set in steps; give steps=…"
+    )
     assert refused(trained.id, size=64, steps=9) == (
         "size cannot change when a run is continued; what can: epochs, steps, lr, penalty, "
         "discriminator_updates, looks."
@@ -123,14 +142,14 @@ def test_what_cannot_be_continued_is_refused_with_the_reason(
 
 
 def test_a_generator_is_taken_from_a_folder_with_what_it_was_trained_on(
-    workspace: Workspace, phantom: Dataset, tmp_path: Path
+    workspace: Workspace, trained: RunView, tmp_path: Path
 ) -> None:
     make_set(workspace, "few", SetConfig(dataset="phantom", skew="glioma=5"))
     first = do(workspace, "train", bagan("few"))
     folder = tmp_path / "somebody's model"
     shutil.copytree(first.path / "result" / "generator", folder)
     (workspace.sets / "few.json").unlink()
-    taken = do(workspace, "train", from_folder(workspace, folder, "phantom"))
+    taken = do(workspace, "train", from_folder(workspace, str(folder), "phantom"))
     assert taken.config["set"] == "few"
     assert run_set(taken) == run_set(first)
     assert run_set(taken).counts["glioma"] == 5
@@ -148,16 +167,23 @@ def test_a_folder_without_a_record_is_believed_for_the_set_that_is_named(
     folder = tmp_path / "bare"
     shutil.copytree(trained.path / "result" / "generator", folder)
     (folder / RECORD).unlink()
-    with pytest.raises(UserError, match="does not say what it was trained on"):
-        from_folder(workspace, folder)
-    taken = do(workspace, "train", from_folder(workspace, folder, "phantom"))
+    with pytest.raises(UserError, match="nosuch"):
+        from_folder(workspace, str(folder), "nosuch")
+    taken = do(workspace, "train", from_folder(workspace, str(folder), "phantom"))
     assert run_set(taken) == run_set(trained)
+    record = read_json(taken.path / "result" / "generator" / RECORD)
+    assert (record["believed"], record["training"], record["code"]) == (True, None, None)
+    # what is believed stays so, however often it is handed on
+    again = from_folder(workspace, str(taken.path / "result" / "generator"), "phantom")
+    assert again.believed
+    do(workspace, "sample", SampleConfig(run=taken.id, name="s", count=1))
+    assert open_synthetic(workspace, "s").provenance["training"] is None
 
 
 def _spoil(folder: Path, how: str) -> None:
     """One of the ways in which a folder that somebody brings is no good, or means harm."""
     config, weights, record = folder / "config.json", folder / "model.safetensors", folder / RECORD
-    about = read_json(config)
+    about, seen = read_json(config), read_json(record)
     if how == "pickle":
         weights.unlink()
         (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"a": 1}))
@@ -179,18 +205,33 @@ def _spoil(folder: Path, how: str) -> None:
         config.write_text("{")
     elif how == "other classes":
         config.write_text(json.dumps(about | {"classes": ["cat", "dog", "cow", "pig"]}))
-    elif how == "path as class":
-        seen = read_json(record)
-        seen["set"]["classes"][0] = "../../outside"
-        record.write_text(json.dumps(seen))
-    elif how == "path as set":
-        seen = read_json(record)
-        seen["set"]["name"] = "../outside"
+    elif how == "numbers as classes":
+        config.write_text(json.dumps(about | {"classes": [1, 2, 3, 4]}))
+    elif how == "other names":
+        save_file({f"x{name}": tensor for name, tensor in load_file(weights).items()}, weights)
+    elif how == "negative variance":
+        tensors = load_file(weights)
+        tensors["decoder.grow.1.running_var"] -= 9
+        save_file(tensors, weights)
+    elif how in SPOILT_RECORDS:
+        SPOILT_RECORDS[how](seen)
         record.write_text(json.dumps(seen))
     elif how == "torn record":
         record.write_text('{"set": {"name": "x"}}')
     elif how == "list as record":
         record.write_text("[1]")
+
+
+SPOILT_RECORDS: dict[str, Any] = {
+    "path as class": lambda seen: seen["set"]["classes"].__setitem__(0, "../../outside"),
+    "empty class": lambda seen: seen["set"]["classes"].__setitem__(0, ""),
+    "path as set": lambda seen: seen["set"].update(name="../outside"),
+    "list as generator": lambda seen: seen.update(generator=["a"]),
+    "unknown generator": lambda seen: seen.update(generator="gpt"),
+    "text as training": lambda seen: seen.update(training="x"),
+    "number as counts": lambda seen: seen["set"].update(counts=5),
+    "numbers as images": lambda seen: seen["set"].update(train=[1, 2]),
+}
 
 
 @pytest.mark.parametrize(
@@ -199,7 +240,7 @@ def _spoil(folder: Path, how: str) -> None:
         ("pickle", "it needs config.json and model.safetensors"),
         ("pickle as safetensors", "holds no readable BAGAN-GP"),
         ("torn", "holds no readable BAGAN-GP"),
-        ("not a number", "weights that are no finite numbers"),
+        ("not a number", "weights that cannot be"),
         ("other size", "holds no readable BAGAN-GP"),
         ("huge", "holds no readable BAGAN-GP"),
         ("many classes", "holds no readable BAGAN-GP"),
@@ -207,6 +248,15 @@ def _spoil(folder: Path, how: str) -> None:
         ("other classes", "which training set phantom does not have"),
         ("path as class", "class '../../outside' cannot be a folder's name"),
         ("path as set", "'../outside' cannot be used as a name"),
+        ("numbers as classes", "holds no readable BAGAN-GP"),
+        ("other names", "holds no readable BAGAN-GP"),
+        ("negative variance", "weights that cannot be"),
+        ("empty class", "class '' cannot be a folder's name"),
+        ("list as generator", "is not readable"),
+        ("unknown generator", "is not readable"),
+        ("text as training", "is not readable"),
+        ("number as counts", "is not readable"),
+        ("numbers as images", "is not readable"),
         ("torn record", "is not readable"),
         ("list as record", "is not readable"),
     ],
@@ -219,16 +269,45 @@ def test_a_bad_folder_is_refused_in_one_sentence(
     _spoil(folder, how)
     outside = sorted(p for p in tmp_path.rglob("*") if workspace.runs not in p.parents)
     with pytest.raises(UserError) as told:
-        do(workspace, "train", from_folder(workspace, folder, "phantom"))
+        do(workspace, "train", from_folder(workspace, str(folder), "phantom"))
     assert sentence in str(told.value)
     assert "\n" not in str(told.value)
     assert str(folder) in str(told.value) or how == "path as set"
     assert sorted(p for p in tmp_path.rglob("*") if workspace.runs not in p.parents) == outside
 
 
-def test_no_folder_is_refused(workspace: Workspace, phantom: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no folder; name the one"):
-        from_folder(workspace, tmp_path / "nowhere", "phantom")
+@pytest.mark.parametrize("folder", ["nowhere", "~nobody-of-that-name/x", "x" * 5000, "a\0b"])
+def test_no_folder_is_refused(folder: str, workspace: Workspace) -> None:
+    with pytest.raises(UserError, match=r"is no folder( that can be read|; name the one)"):
+        from_folder(workspace, folder, "phantom")
+
+
+def test_what_cannot_be_sampled_is_refused_before_any_work(
+    workspace: Workspace, trained: RunView
+) -> None:
+    def refused(**changes: Any) -> str:
+        with pytest.raises(UserError) as told:
+            check_sample(workspace, SampleConfig(run=trained.id, name="s", **changes))
+        return str(told.value)
+
+    assert refused(classes=("cat",)) == (
+        "This generator cannot make class 'cat'; it makes glioma, meningioma, notumor, pituitary."
+    )
+    assert refused(steps=5) == "A bagan-gp has no steps to set; it has truncation."
+
+
+def test_a_run_cancelled_before_its_first_picture_can_be_continued(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    path = create_run(
+        workspace, "train", bagan(autoencoder_steps=9).model_dump(mode="json"), name="t"
+    )
+    (path / "cancel").touch()
+    with pytest.raises(Cancelled):
+        execute(workspace, RunDirectory(path))
+    assert not (path / "previews").exists()
+    longer = do(workspace, "train", continued(workspace, path.name, steps=3))
+    assert losses(longer) == losses(do(workspace, "train", bagan(autoencoder_steps=9, steps=3)))
 
 
 def test_truncation_and_classes_reach_the_synthetic_set(
