@@ -52,7 +52,7 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     generator = load_generator(source)
     labels = config.classes or generator.classes
     sampler = {k: v for k, v in {"sampler": config.sampler, "steps": config.steps}.items() if v}
-    aside = workspace.synthetic / f".{run.id}"
+    aside = workspace.unfinished_samples(run.id)
     for number, label in enumerate(labels):
         _fill(generator, aside / label, label, config, sampler, run, (number, len(labels)))
     write_json(
@@ -71,7 +71,14 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
             "created": time.time(),
         },
     )
-    os.rename(aside, workspace.synthetic / config.name)
+    try:
+        os.rename(aside, workspace.synthetic / config.name)  # refused where there is one
+    except OSError as error:
+        if not (workspace.synthetic / config.name).exists():
+            raise
+        raise UserError(
+            f"Synthetic set {config.name!r} was made by another run in the meantime; remove one."
+        ) from error
     return {"synthetic": config.name}
 
 
