@@ -222,9 +222,10 @@ def test_the_queue_never_doubles_under_fire(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
     monkeypatch.setattr(worker, "QUEUE_POLL", 0.01)
-    done, kills = queue_under_fire(workspace, Random(len(devices)), jobs=60, at_once=6)
+    done, kills = queue_under_fire(workspace, Random(len(devices)), jobs=150, at_once=6)
     print(f"devices {devices}: {done} jobs, {kills} kills")
-    assert (done, kills > 60) == (60, True)
+    assert done == 150
+    assert kills >= 30
 
 
 def queue_under_fire(
