@@ -37,6 +37,12 @@ def _pages() -> list[StreamlitPage]:
     ]
 
 
+def configure() -> None:
+    """The browser's tab. Its icon is text: one of Material's would be fetched from a stranger, and
+    so would the current page's if there were none."""
+    st.set_page_config(page_title="Rebalance Studio", page_icon="⚖️", layout="wide")
+
+
 def navigate() -> StreamlitPage:
     """The sidebar, and the page that the address names."""
     st.session_state[NAVIGATED] = True
@@ -50,6 +56,7 @@ def show(draw: Callable[[Workspace], None], title: str, what: str) -> None:
     navigation up and start over.
     """
     if NAVIGATED not in st.session_state:
+        configure()
         st.navigation(_pages())
         st.session_state[NAVIGATED] = True
         st.rerun()

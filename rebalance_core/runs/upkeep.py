@@ -14,19 +14,43 @@ from rebalance_core.runs.run import BEST, numbered
 from rebalance_core.workspace import Workspace
 
 LOG_SHOWN = 2**18  # bytes
-_sizes: dict[Path, tuple[tuple[int, ...], int]] = {}  # of ended runs, until they change
+
+
+@dataclass(frozen=True)
+class Spare:
+    """Checkpoints of a run that ended which nothing needs any more."""
+
+    view: RunView
+    files: tuple[Path, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """What an ended run takes, and what of it can go, as long as its view stays the same one."""
+
+    view: RunView
+    changed: int  # when its folder of checkpoints did, ns
+    bytes: int
+    spare: Spare | None
+
+
+_weights: dict[Path, _Weight] = {}
+
+
+def _weigh(view: RunView) -> _Weight:
+    folder = view.path / "checkpoints"
+    changed = folder.stat().st_mtime_ns if folder.exists() else 0
+    known = _weights.get(view.path)
+    if known is None or known.view is not view or known.changed != changed or view.live:
+        spare = None if view.live else _spare(view)
+        known = _weights[view.path] = _Weight(view, changed, _size(view.path), spare)
+    return known
 
 
 def run_size(view: RunView) -> int:
     """Bytes of the run's directory; a file with two names counts once."""
-    stamp = tuple(
-        place.stat().st_mtime_ns if place.exists() else 0
-        for place in (view.path, view.path / "state.json", view.path / "checkpoints")
-    )
-    known = _sizes.get(view.path)
-    if known is None or known[0] != stamp or view.live:
-        known = _sizes[view.path] = (stamp, _size(view.path))
-    return known[1]
+    return _weigh(view).bytes
 
 
 def _size(folder: Path) -> int:
@@ -41,23 +65,10 @@ def _size(folder: Path) -> int:
     return sum(files.values())
 
 
-@dataclass(frozen=True)
-class Spare:
-    """Checkpoints of a run that ended which nothing needs any more."""
-
-    view: RunView
-    files: tuple[Path, ...]
-    bytes: int
-
-
 def spare_checkpoints(workspace: Workspace) -> list[Spare]:
     """All checkpoints of runs that are done; of others that ended, all but the last."""
-    found = []
-    for view in list_runs(workspace):
-        spare = None if view.live else _spare(view)
-        if spare is not None:
-            found.append(spare)
-    return found
+    weighed = (_weigh(view).spare for view in list_runs(workspace))
+    return [spare for spare in weighed if spare is not None]
 
 
 def _spare(view: RunView) -> Spare | None:
