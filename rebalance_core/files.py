@@ -15,8 +15,10 @@ from rebalance_core.errors import UserError
 from rebalance_core.processes import host_name, live_process, own_process
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-# What libraries that write by themselves say of a full disk instead (safetensors is Rust).
-_NO_ROOM_SAID = ("No space left on device", "Disk quota exceeded")
+# What libraries that write by themselves say of a full disk instead: safetensors, NumPy.
+_NO_ROOM_SAID = re.compile(
+    r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
+)
 _ASIDE = re.compile(r"\..*\.(?P<host>\w+)-(?P<pid>\d+)-(?P<started>\d+)-\w+")
 
 
@@ -33,7 +35,7 @@ def is_no_room(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             return True
-        if any(said in str(error) for said in _NO_ROOM_SAID):
+        if _NO_ROOM_SAID.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -140,8 +140,8 @@ DDPM = {"steps": 4, "batch_size": 4, "classes": ("glioma",)}
 
 def test_a_training_fails_with_a_sentence_and_goes_on(disk: Path, home: Workspace) -> None:
     config = TrainConfig.make("ddpm", "phantom", "quick", **DDPM)
-    rooms = [0, 8 * KB, 32 * KB, 2 * MB, 12 * MB, 25 * MB, 40 * MB]
-    assert len(fails_and_goes_on(disk, home, "train", config, rooms)) >= 4
+    rooms = [0, 32 * KB, 2 * MB, 12 * MB]
+    assert len(fails_and_goes_on(disk, home, "train", config, rooms)) >= 3
 
 
 def test_an_import_and_its_poses_fail_with_a_sentence_and_go_on(
