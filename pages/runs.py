@@ -24,6 +24,7 @@ COLUMNS = (
     "Name", "Status", "Progress", "Stage", "Took", "Size", "Came from", "Led to", "Note", "Kind",
     "Created", "Id",
 )  # fmt: skip
+SMALL_FAMILY = 3  # runs, up to which the graph keeps its own size
 MB = 2**20
 
 
@@ -121,7 +122,8 @@ def _log(view: RunView) -> None:
 def _family(workspace: Workspace, views: list[RunView], view: RunView) -> None:
     found = family(workspace, views, view.id)
     if found.links:
-        st.graphviz_chart(found.dot(view.id), width="stretch")
+        wide = len(found.members) > SMALL_FAMILY
+        st.graphviz_chart(found.dot(view.id), width="stretch" if wide else "content")
         st.caption("What this run (thick frame) came from, and what came of it.")
     else:
         st.markdown("Nothing that is here came of this run, nor did it come from another run.")
