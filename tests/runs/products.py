@@ -54,7 +54,9 @@ def _tensors(file: Path) -> dict[str, str]:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _timeless(v) for k, v in value.items() if k not in ("seconds", "cell")}
+        return {
+            k: _timeless(v) for k, v in value.items() if k not in ("seconds", "cell", "synthetic")
+        }
     return [_timeless(v) for v in value] if isinstance(value, list) else value
 
 
