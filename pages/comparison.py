@@ -9,6 +9,7 @@ from pages.parts.choose import choose, remember
 from pages.parts.config_form import config_form
 from pages.parts.frame import link, show
 from pages.parts.live import act, watch
+from pages.parts.plain import plain
 from pages.parts.sets import choose_set
 from rebalance_core.comparison.configs import ARMS, BASELINE, CompareConfig
 from rebalance_core.comparison.rebalanced import plan_rebalanced, zip_rebalanced
@@ -90,7 +91,7 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
         config = CompareConfig.from_preset(preset, set=chosen.name, **values)
         cells = check_compare(workspace, config)
     except UserError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
         return
     _plan(chosen, config, cells)
     if st.button("Compare", type="primary", disabled=not cells):

@@ -9,6 +9,7 @@ from pages.parts.frame import guarded, show
 from pages.parts.health import health
 from pages.parts.images import images
 from pages.parts.live import act, latest, watch
+from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.dependents import dependents, remove_with_warning
 from rebalance_core.figures import class_bars
@@ -21,7 +22,7 @@ def draw(workspace: Workspace) -> None:
         add_dataset(workspace)
     importing = latest(workspace, "import", lambda view: view.status != "done")
     if importing and (importing.live or importing.status == "failed"):
-        st.markdown(f"**{importing.name}**")
+        st.markdown(f"**{plain(importing.name)}**")
         watch(importing)
     if not names:
         st.info("No dataset yet. Add the phantom above to try everything without a download.")

@@ -16,6 +16,7 @@ from rebalance_core.generators.configs import CONFIGS, CONTINUABLE, BaganConfig
 from rebalance_core.generators.estimate import estimate
 from rebalance_core.generators.training import RECORD, TrainConfig, continued, from_folder, run_set
 from rebalance_core.runs.executor import RunView, list_runs, submit
+from rebalance_core.runs.run import last_checkpoint
 from rebalance_core.workspace import Workspace
 
 TITLES = {"bagan-gp": "BAGAN-GP", "ddpm": "DDPM, one per minority class"}
@@ -96,7 +97,7 @@ def _estimate(workspace: Workspace, chosen: TrainingSet, config: BaganConfig) ->
     )
     st.caption(
         f"Time: {told}. Disk: {found.disk / 2**20:,.0f} MB of {free / 2**30:,.0f} GB free, most of "
-        "it the checkpoint that more epochs can start from."
+        "it the checkpoints that more epochs can start from."
     )
 
 
@@ -137,7 +138,7 @@ def _continue(workspace: Workspace, view: RunView) -> None:
     """More epochs for a BAGAN-GP that ended, as if it had been asked for them at the start."""
     if view.config["generator"] not in CONTINUABLE or view.live:
         return
-    if not (view.path / "checkpoints" / "last.pt").exists():
+    if last_checkpoint(view.path) is None:
         return
     with st.expander("Continue for more epochs, or with another learning rate"):
         config = BaganConfig.build(**view.config["training"])

@@ -4,6 +4,7 @@ import streamlit as st
 
 from pages.parts.frame import PAGES, link, show
 from pages.parts.live import act, progress_text
+from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.poses.clustering import has_clustering
@@ -76,7 +77,9 @@ def _running(workspace: Workspace) -> None:
     def live() -> None:
         now = [v for v in list_runs(workspace) if v.live]
         for view in now:
-            st.progress(view.progress["fraction"], text=f"{view.name}: {progress_text(view)}")
+            st.progress(
+                view.progress["fraction"], text=f"{plain(view.name)}: {progress_text(view)}"
+            )
         if not now:
             st.markdown("Nothing runs. What ran is on the Runs page.")
         if alive and not now:

@@ -1,17 +1,31 @@
-"""Every run: status, progress, log, what it came from, cancel, resume, remove."""
+"""Every run: status, progress, log, family, cancel, resume, rename, compare, remove, clean up."""
 
+from collections import Counter
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from pages.parts.choose import choose
-from pages.parts.frame import link, show
-from pages.parts.live import act, duration, training, watch
-from rebalance_core.runs.executor import RunView, list_runs, remove_run
+from pages.parts.frame import guarded, link, show
+from pages.parts.live import POLL, act, duration, training, watch
+from pages.parts.plain import plain
+from rebalance_core.dependents import remove_run_with_dependents, run_dependents
+from rebalance_core.family import family, parents
+from rebalance_core.runs.executor import RunView, describe, list_runs, remove_run, view_run
+from rebalance_core.runs.run import LIVE
+from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
 from rebalance_core.workspace import Workspace
 
 LOG_LINES = 40
+SHOWN = ("all", *LIVE, "done", "failed", "cancelled", "interrupted")
+COLUMNS = (
+    "Name", "Status", "Progress", "Stage", "Took", "Size", "Came from", "Led to", "Note", "Kind",
+    "Created", "Id",
+)  # fmt: skip
+SMALL_FAMILY = 3  # runs, up to which the graph keeps its own size
+MB = 2**20
 
 
 def draw(workspace: Workspace) -> None:
@@ -20,43 +34,158 @@ def draw(workspace: Workspace) -> None:
         st.info("Nothing has run yet. Adding a dataset is the first run.")
         link("data", "Add a dataset")
         return
-    st.dataframe(pd.DataFrame([_row(v) for v in views]), hide_index=True)
+    came = parents(workspace, views)
+    _table(views, came)
     named = {v.id: f"{v.name} ({v.id})" for v in views}
     run = choose("Run", list(named), "run", shown=lambda i: named[i])
     view = next(v for v in views if v.id == run)
+    if view.note:
+        st.text(f"Note: {view.note}")
     watch(view, training if view.kind == "train" else None)
-    _details(workspace, view)
+    _details(workspace, views, view)
+    _disk(workspace, views)
 
 
-def _row(view: RunView) -> dict[str, str]:
+def _table(views: list[RunView], came: dict[str, list[str]]) -> None:
+    """All runs, or those of one status; the queue from its oldest on is told by their stage."""
+    counts = Counter(v.status for v in views)
+    status = st.segmented_control(
+        "Show", SHOWN, default="all", key="shown",
+        format_func=lambda s: f"{s} {len(views) if s == 'all' else counts.get(s, 0)}",
+    ) or "all"  # fmt: skip
+    shown = [v for v in views if status in ("all", v.status)]
+    names = {v.id: v.name for v in views}
+    children = Counter(parent for parents_ in came.values() for parent in parents_)
+    st.dataframe(
+        pd.DataFrame([_row(v, came, names, children[v.id]) for v in shown]),
+        hide_index=True,
+        column_order=[name for name in COLUMNS if name != "Stage" or any(v.live for v in shown)],
+        column_config={
+            "Progress": st.column_config.ProgressColumn(format="percent", width="small"),
+            "Size": st.column_config.NumberColumn(format="%.1f MB", width="small"),
+            "Led to": st.column_config.NumberColumn(help="Runs that came of it.", width="small"),
+        },
+    )
+
+
+def _row(
+    view: RunView, came: dict[str, list[str]], names: dict[str, str], children: int
+) -> dict[str, Any]:
     started, finished = view.state.get("started"), view.state.get("finished")
     took = duration(finished - started) if started and finished else ""
     return {
         "Name": view.name,
         "Kind": view.kind,
         "Status": view.status,
-        "Progress": f"{view.progress['fraction']:.0%}" if view.live else "",
+        "Progress": 1.0 if view.status == "done" else view.progress["fraction"],
+        "Stage": view.progress["stage"] if view.live else "",
         "Created": f"{datetime.fromtimestamp(view.record['created']):%Y-%m-%d %H:%M:%S}",
         "Took": took,
+        "Size": run_size(view) / MB,
+        "Came from": ", ".join(names[parent] for parent in came[view.id]),
+        "Led to": children,
+        "Note": view.note,
         "Id": view.id,
     }
 
 
-def _details(workspace: Workspace, view: RunView) -> None:
-    log, config, result, remove = st.tabs(["Log", "Config", "Result", "Remove"])
+def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
+    log, around, config, compare, result, name, remove = st.tabs(
+        ["Log", "Family", "Config", "Compare configs", "Result", "Name and note", "Remove"]
+    )
     with log:
-        path = view.path / "log.txt"
-        text = path.read_text(errors="replace") if path.exists() else ""
-        st.code("\n".join(text.splitlines()[-LOG_LINES:]) or "The log is empty.", language=None)
+        _log(view)
+    with around:
+        _family(workspace, views, view)
     with config:
         st.json({**view.record, "directory": str(view.path)})
+    with compare:
+        _compare(views, view)
     with result:
         st.json(view.result)
+    with name:
+        _describe(workspace, view)
     with remove:
-        st.markdown(f"Removes `{view.path}` with its checkpoints and what it made there, for good.")
-        sure = st.checkbox("Yes, remove this run", key=f"sure {view.id}")
-        if st.button("Remove", disabled=not sure or view.live):
-            act(lambda: remove_run(workspace, view.id))
+        _remove(workspace, view)
+
+
+def _log(view: RunView) -> None:
+    @st.fragment(run_every=POLL if view.live else None)
+    @guarded
+    def tail() -> None:
+        lines = read_log(view.path)[0].splitlines()[-LOG_LINES:]
+        st.code("\n".join(lines) or "The log is empty.", language=None, wrap_lines=True)
+
+    tail()
+
+
+def _family(workspace: Workspace, views: list[RunView], view: RunView) -> None:
+    found = family(workspace, views, view.id)
+    if found.links:
+        wide = len(found.members) > SMALL_FAMILY
+        st.graphviz_chart(found.dot(view.id), width="stretch" if wide else "content")
+        st.caption("What this run (thick frame) came from, and what came of it.")
+    else:
+        st.markdown("Nothing that is here came of this run, nor did it come from another run.")
+
+
+def _compare(views: list[RunView], view: RunView) -> None:
+    others = {v.id: f"{v.name} ({v.id})" for v in views if v.id != view.id}
+    if not others:
+        st.markdown("There is no other run yet to compare this one with.")
+        return
+    same_kind = [v.id for v in views if v.kind == view.kind and v.id != view.id]
+    first = list(others).index(same_kind[0]) if same_kind else 0
+    chosen = st.selectbox(
+        "With", list(others), index=first, format_func=lambda i: others[i], key=f"with {view.id}"
+    )
+    other = next(v for v in views if v.id == chosen)
+    differs = difference(view, other)
+    if not differs:
+        st.markdown("Their configs are the same.")
+        return
+    rows = [(field, str(left), str(right)) for field, (left, right) in differs.items()]
+    columns = ["Field", "This run", "The other"]
+    st.dataframe(pd.DataFrame(rows, columns=columns), hide_index=True)
+
+
+def _describe(workspace: Workspace, view: RunView) -> None:
+    with st.form(f"describe {view.id}", border=False):
+        name = st.text_input("Name", view.name)
+        note = st.text_area("Note", view.note, help="Kept with the run, for you.")
+        if st.form_submit_button("Keep"):
+            act(lambda: describe(workspace, view.id, name=name, note=note))
+
+
+def _remove(workspace: Workspace, view: RunView) -> None:
+    found = run_dependents(workspace, view.id)
+    st.markdown(f"Removes `{view.path}` with its checkpoints and what it made there, for good.")
+    too = False
+    if found.words:
+        st.warning(f"What came of it stays, but cannot be continued: {plain(found.words)}.")
+        too = st.checkbox("Remove that as well", key=f"too {view.id}")
+    sure = st.checkbox("Yes, remove this run", key=f"sure {view.id}")
+    if st.button("Remove", disabled=not sure or view_run(view.path).live):
+        remove = remove_run_with_dependents if too else remove_run
+        act(lambda: remove(workspace, view.id))
+
+
+def _disk(workspace: Workspace, views: list[RunView]) -> None:
+    sizes: Counter[str] = Counter()
+    for view in views:
+        sizes[view.kind] += run_size(view)
+    spare = spare_checkpoints(workspace)
+    free = sum(each.bytes for each in spare) / MB
+    title = f"Disk: runs take {sum(sizes.values()) / MB:,.1f} MB"
+    with st.expander(title, icon=":material/hard_drive:"):
+        for kind, size in sizes.most_common():
+            st.markdown(f"{kind}: {size / MB:,.1f} MB")
+        st.markdown(
+            f"**{free:,.1f} MB** are checkpoints that nothing needs any more: all of runs that are "
+            "done, all but the last of others that ended. What kills left behind goes too."
+        )
+        if st.button("Clean up"):
+            act(lambda: clean(workspace))
 
 
 show(draw, "Runs", "Everything that runs or ran; each outlives this page and the server.")

@@ -5,6 +5,7 @@ import streamlit as st
 from pages.parts.choose import choose, remember
 from pages.parts.frame import link, show
 from pages.parts.live import act, latest, run_label, watch
+from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.generators.training import makes
 from rebalance_core.images import grid
@@ -33,7 +34,7 @@ def draw(workspace: Workspace) -> None:
         _sample(workspace, trained)
     newest = latest(workspace, "sample", lambda view: view.status != "done")
     if newest is not None and (newest.live or newest.status == "failed"):
-        st.markdown(f"**{newest.name}**")
+        st.markdown(f"**{plain(newest.name)}**")
         watch(newest)
     names = list_synthetic(workspace)[::-1]
     if not names:

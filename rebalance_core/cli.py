@@ -27,9 +27,16 @@ from rebalance_core.datasets.training_set import (
     make_set,
     open_set,
 )
-from rebalance_core.dependents import dependents, remove_with_warning
+from rebalance_core.dependents import (
+    dependents,
+    remove_run_with_dependents,
+    remove_with_warning,
+    run_dependents,
+)
 from rebalance_core.errors import UserError
-from rebalance_core.files import NO_ROOM, no_room
+from rebalance_core.exposure import LOCAL, exposure
+from rebalance_core.family import parents
+from rebalance_core.files import room
 from rebalance_core.poses.clustering import (
     PosesConfig,
     move_cluster,
@@ -44,13 +51,16 @@ from rebalance_core.poses.weights import WeightsConfig
 from rebalance_core.runs.executor import (
     RunView,
     cancel,
+    describe,
     list_runs,
+    open_run,
     remove_run,
     resume,
     submit,
     view_run,
 )
-from rebalance_core.runs.run import find_run, read_metrics
+from rebalance_core.runs.run import read_metrics
+from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
 from rebalance_core.workspace import Workspace
 
 FOLLOW_POLL = 0.3  # seconds
@@ -74,13 +84,10 @@ console = Console(stderr=True)
 def main() -> None:
     """Run the command line; what a person can mend is one sentence and exit code 2."""
     try:
-        app()
+        with room(Workspace.here().root):
+            app()
     except UserError as error:
         _refuse(str(error))
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        _refuse(no_room(Workspace.here().root))
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -557,19 +564,23 @@ def _told(view: RunView) -> dict[str, Any]:
         "run": view.id,
         "kind": view.kind,
         "name": view.name,
+        "note": view.note,
         "status": view.status,
         "reason": view.state.get("reason"),
         "progress": view.progress,
+        "bytes": run_size(view),
         "path": str(view.path),
     }
 
 
 @runs.command("list")
 def runs_list(as_json: Json = False) -> None:
-    """All runs, newest first."""
-    views = list_runs(Workspace.here())
+    """All runs, newest first; what waits takes its device from the oldest on."""
+    workspace = Workspace.here()
+    views = list_runs(workspace)
     if as_json:
-        say({"runs": [_told(v) for v in views]}, True)
+        came = parents(workspace, views)
+        say({"runs": [{**_told(v), "parents": came[v.id]} for v in views]}, True)
         return
     for view in views:
         print(f"{view.id}  {view.status:<11} {view.name}  {view.progress['stage']}")
@@ -578,23 +589,33 @@ def runs_list(as_json: Json = False) -> None:
 @runs.command("show")
 def runs_show(run_id: str, as_json: Json = False) -> None:
     """Status, config, last numbers and result of a run."""
-    view = view_run(find_run(Workspace.here(), run_id))
+    view = open_run(Workspace.here(), run_id)
     last = read_metrics(view.path)[-1:]
     say({**_told(view), "config": view.config, "last": last, "result": view.result}, as_json)
 
 
 @runs.command("log")
 def runs_log(
-    run_id: str, lines: Annotated[int, typer.Option(min=1)] = 50, as_json: Json = False
+    run_id: str,
+    lines: Annotated[int, typer.Option(min=1)] = 50,
+    following: Annotated[
+        bool, typer.Option("--follow", help="Go on until the run has ended; not with --json.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """The end of a run's log."""
-    path = find_run(Workspace.here(), run_id) / "log.txt"
-    text = path.read_text(errors="replace") if path.exists() else ""
+    view = open_run(Workspace.here(), run_id)
+    text, at = read_log(view.path)
     tail = text.splitlines()[-lines:]
     if as_json:
-        say({"run": path.parent.name, "log": tail}, True)
-    else:
-        print("\n".join(tail))
+        say({"run": view.id, "log": tail}, True)
+        return
+    print("\n".join(tail))
+    while following and view.live:
+        time.sleep(FOLLOW_POLL)
+        view = view_run(view.path)
+        text, at = read_log(view.path, at)
+        print(text, end="", flush=True)
 
 
 @runs.command("cancel")
@@ -612,23 +633,88 @@ def runs_resume(run_id: str, detach: Detach = False, as_json: Json = False) -> N
     say(_told(view if detach else follow(view)), as_json)
 
 
-@runs.command("remove")
-def runs_remove(run_id: str, yes: Annotated[bool, typer.Option("--yes")] = False,
-                as_json: Json = False) -> None:  # fmt: skip
-    """Remove a finished run with all that it made in its directory."""
+@runs.command("rename")
+def runs_rename(run_id: str, name: str, as_json: Json = False) -> None:
+    """Call a run NAME from now on."""
+    say(_told(describe(Workspace.here(), run_id, name=name)), as_json)
+
+
+@runs.command("note")
+def runs_note(run_id: str, text: str, as_json: Json = False) -> None:
+    """Keep a note with a run; '' takes it away."""
+    say(_told(describe(Workspace.here(), run_id, note=text)), as_json)
+
+
+@runs.command("diff")
+def runs_diff(run_id: str, other_id: str, as_json: Json = False) -> None:
+    """In what the configs of two runs differ."""
     workspace = Workspace.here()
-    view = view_run(find_run(workspace, run_id))
+    one, other = open_run(workspace, run_id), open_run(workspace, other_id)
+    found = difference(one, other)
+    if as_json:
+        say({"runs": [one.id, other.id], "differs": found}, True)
+        return
+    for field, (left, right) in found.items():
+        print(f"{field}: {left} | {right}")
+    if not found:
+        print("Nothing differs.")
+
+
+@runs.command("remove")
+def runs_remove(
+    run_id: str,
+    dependents_too: Annotated[
+        bool, typer.Option("--with-dependents", help="And the runs and images that came of it.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove a run that has ended, with all that it made in its directory."""
+    workspace = Workspace.here()
+    view = open_run(workspace, run_id)
+    words = run_dependents(workspace, view.id).words
     if not yes:
-        confirm(f"Remove run {view.id} ({view.name})?")
-    remove_run(workspace, view.id)
-    say({"removed": view.id}, as_json)
+        fate = "goes with it" if dependents_too else "stays but cannot be continued"
+        confirm(
+            f"Remove run {view.id} ({view.name})?"
+            + (f" What came of it {fate}: {words}." if words else "")
+        )
+    if dependents_too:
+        remove_run_with_dependents(workspace, view.id)
+    else:
+        remove_run(workspace, view.id)
+    told = {"removed": view.id}
+    say({**told, ("with" if dependents_too else "left"): words} if words else told, as_json)
+
+
+@runs.command("clean")
+def runs_clean(yes: Annotated[bool, typer.Option("--yes")] = False, as_json: Json = False) -> None:
+    """Remove checkpoints that nothing needs any more, and what kills left behind."""
+    workspace = Workspace.here()
+    spare = spare_checkpoints(workspace)
+    if spare and not yes:
+        size = sum(each.bytes for each in spare) / 2**20
+        confirm(
+            f"Remove old checkpoints of {len(spare)} run(s), {size:,.1f} MB? Runs that are done "
+            "need none; of others that ended, the last stays."
+        )
+    say({"freed_bytes": clean(workspace)}, as_json)
 
 
 @app.command("app")
-def open_app(port: int = 8501) -> None:
+def open_app(
+    port: int = 8501,
+    address: Annotated[str, typer.Option(help="What it listens on.")] = LOCAL,
+) -> None:
     """Open the app in the browser."""
     root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}"]
+    warning = exposure(address)
+    if warning:
+        console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    command = [
+        sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}",
+        f"--server.address={address}",
+    ]  # fmt: skip
     sys.exit(subprocess.run(command, cwd=root).returncode)
 
 

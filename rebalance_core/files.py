@@ -6,16 +6,19 @@ import os
 import re
 import secrets
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rebalance_core.errors import UserError
-from rebalance_core.processes import live_process, own_process
+from rebalance_core.processes import host_name, live_process, own_process
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# What libraries that write by themselves say of a full disk instead: safetensors, NumPy.
+_NO_ROOM_SAID = re.compile(
+    r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
+)
 _ASIDE = re.compile(r"\..*\.(?P<host>\w+)-(?P<pid>\d+)-(?P<started>\d+)-\w+")
 
 
@@ -27,10 +30,39 @@ def no_room(root: Path) -> str:
     )
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` atomically; a reader sees the old content or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+def is_no_room(error: BaseException | None) -> bool:
+    """Did this error, or one that led to it, come from a full disk?"""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        if _NO_ROOM_SAID.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextmanager
+def room(root: Path) -> Iterator[None]:
+    """A full disk becomes the one sentence that says so; `root`: the folder to name in it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not is_no_room(error):
+            raise
+        raise UserError(no_room(root)) from error
+
+
+def write_bytes(path: Path, data: bytes, *, new_folders: bool = True) -> None:
+    """Replace `path` by `data` atomically; a reader sees the old content or the new.
+
+    Without `new_folders`, a folder that is gone stays gone (FileNotFoundError): a run's process
+    must not bring back what somebody removed.
+    """
+    if new_folders:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    aside = beside(path)
     try:
         with aside.open("xb") as file:
             file.write(data)
@@ -46,8 +78,19 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Any, *, new_folders: bool = True) -> None:
+    data = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    write_bytes(path, data.encode(), new_folders=new_folders)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename within `folder` survive a power cut, where the system can."""
+    if os.name == "posix":
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def read_json(path: Path) -> Any:
@@ -72,7 +115,7 @@ def folder_aside(target: Path) -> Iterator[Path]:
     sweep(target.parent)
     if target.exists():
         raise UserError(f"{target.name} exists already in {target.parent}; choose another name.")
-    aside = _beside(target)
+    aside = beside(target)
     aside.mkdir()
     try:
         yield aside
@@ -88,29 +131,33 @@ def folder_aside(target: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes of this machine that are gone left of folders they were filling."""
+    """Remove what processes of this machine that are gone left of what they were writing."""
     for path in folder.glob(".*"):
         found = _ASIDE.fullmatch(path.name)
         if found is None or found["host"] != _host():
             continue
         if live_process(int(found["pid"]), float(found["started"])) is None:
-            shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
-def _beside(target: Path) -> Path:
+def beside(target: Path) -> Path:
     """A hidden name beside `target` that says whose it is, for `sweep`."""
     me = own_process()
     owner = f"{_host()}-{me['pid']}-{me['pid_started']:.0f}-{secrets.token_hex(4)}"
-    return target.with_name(f".{target.name}.{owner}")
+    cut = target.name.encode()[:80].decode(errors="ignore")  # a disk takes 255 bytes a name
+    return target.with_name(f".{cut}.{owner}")
 
 
 def _host() -> str:
-    return re.sub(r"\W", "_", socket.gethostname())
+    return re.sub(r"\W", "_", host_name())[:60]
 
 
 def remove_folder(path: Path) -> None:
     """Remove a folder at once: renamed aside first, so that no half of it is ever seen."""
-    aside = _beside(path)
+    aside = beside(path)
     os.replace(path, aside)
     shutil.rmtree(aside, ignore_errors=True)
 
@@ -118,7 +165,7 @@ def remove_folder(path: Path) -> None:
 def replace_folder(aside: Path, target: Path) -> None:
     """Put the finished folder `aside` where `target` is or was (same file system)."""
     if target.exists():
-        old = _beside(target)
+        old = beside(target)
         os.replace(target, old)
         os.replace(aside, target)
         shutil.rmtree(old, ignore_errors=True)

@@ -1,10 +1,12 @@
 """Which process is that, is it still the same one; and processes that help with one job."""
 
 import os
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import cache
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
@@ -16,8 +18,19 @@ U = TypeVar("U")
 
 
 def own_process() -> dict[str, Any]:
-    """This process as files name it: a pid alone may be another's tomorrow."""
-    return {"pid": os.getpid(), "pid_started": psutil.Process().create_time()}
+    """This process as files name it: a pid alone may be another's tomorrow, or elsewhere."""
+    pid = os.getpid()
+    return {"pid": pid, "pid_started": _started(pid), "host": host_name()}
+
+
+@cache
+def _started(pid: int) -> float:
+    return psutil.Process(pid).create_time()
+
+
+@cache
+def host_name() -> str:
+    return socket.gethostname()
 
 
 def live_process(pid: int | None, started: float) -> psutil.Process | None:

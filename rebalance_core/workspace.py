@@ -13,7 +13,8 @@ _NAME = re.compile(r"[\w][\w .+-]{0,63}")
 
 def check_name(name: str, what: str = "name") -> str:
     """A name that is safe as a folder on every system; raises UserError otherwise."""
-    if not _NAME.fullmatch(name) or name.endswith((".", " ")):
+    # Letters may take four bytes each, and a disk takes 255 bytes a name.
+    if not _NAME.fullmatch(name) or name.endswith((".", " ")) or len(name.encode()) > 200:
         raise UserError(
             f"{name!r} cannot be used as a {what}: use up to 64 letters, digits, spaces, "
             "dots, dashes, plus signs and underscores, starting with a letter or digit."
@@ -52,6 +53,10 @@ class Workspace:
     @property
     def synthetic(self) -> Path:
         return self.root / "synthetic"
+
+    def unfinished_samples(self, run_id: str) -> Path:
+        """Where a sampling run keeps its images until all are there."""
+        return self.synthetic / f".{run_id}"
 
     @property
     def uploads(self) -> Path:

@@ -9,7 +9,10 @@ from typing import ParamSpec
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
+from pages.parts.plain import plain
 from rebalance_core.errors import UserError
+from rebalance_core.exposure import exposure
+from rebalance_core.files import room
 from rebalance_core.workspace import Workspace
 
 P = ParamSpec("P")
@@ -23,6 +26,7 @@ PAGES = {
     "samples": ("Samples", ":material/photo_library:"),
     "comparison": ("Comparison", ":material/query_stats:"),
     "runs": ("Runs", ":material/list_alt:"),
+    "settings": ("Settings", ":material/tune:"),
 }
 
 
@@ -31,6 +35,12 @@ def _pages() -> list[StreamlitPage]:
         st.Page(ROOT / "pages" / f"{name}.py", title=title, icon=icon, default=name == "home")
         for name, (title, icon) in PAGES.items()
     ]
+
+
+def configure() -> None:
+    """The browser's tab. Its icon is text: one of Material's would be fetched from a stranger, and
+    so would the current page's if there were none."""
+    st.set_page_config(page_title="Rebalance Studio", page_icon="⚖️", layout="wide")
 
 
 def navigate() -> StreamlitPage:
@@ -46,11 +56,14 @@ def show(draw: Callable[[Workspace], None], title: str, what: str) -> None:
     navigation up and start over.
     """
     if NAVIGATED not in st.session_state:
+        configure()
         st.navigation(_pages())
         st.session_state[NAVIGATED] = True
         st.rerun()
     st.title(title)
     st.caption(what)
+    if warning := exposure(st.get_option("server.address")):
+        st.warning(warning, icon=":material/lock_open:")
     guarded(draw)(Workspace.here())
 
 
@@ -60,9 +73,10 @@ def guarded(draw: Callable[P, None]) -> Callable[P, None]:
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            draw(*args, **kwargs)
+            with room(Workspace.here().root):
+                draw(*args, **kwargs)
         except UserError as error:
-            st.error(str(error))
+            st.error(plain(str(error)))
 
     return drawn
 

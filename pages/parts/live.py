@@ -1,21 +1,28 @@
 """A run on the page: status, progress with time left, curves, previews, cancel, resume.
 
-Reads the run's directory once a second while it lives; the work is in another process.
+Reads the run's directory every other second while it lives; the work is in another process.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from pages.parts.plain import plain
 from rebalance_core.errors import UserError
 from rebalance_core.figures import loss_curves, loss_groups
+from rebalance_core.files import room
 from rebalance_core.generators.training import run_set
 from rebalance_core.runs.executor import RunView, cancel, list_runs, resume, view_run
 from rebalance_core.runs.run import read_metrics
 from rebalance_core.workspace import Workspace
 
-POLL = 1.0  # seconds
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+POLL = 2.0  # seconds; a look costs some 10 ms (benchmarks/watching_cost.py)
 PLOTS = 2  # side by side
 BADGES = {
     "queued": ("gray", ":material/hourglass_top:"),
@@ -39,7 +46,7 @@ def run_label(view: RunView) -> str:
 
 
 def watch(view: RunView, draw: Callable[[RunView], None] | None = None) -> None:
-    """Show a run; while it lives, again every second. `draw` shows what is particular to it."""
+    """Show a run; while it lives, again and again. `draw` shows what is particular to it."""
 
     @st.fragment(run_every=POLL if view.live else None)
     def live() -> None:
@@ -61,8 +68,10 @@ def _status(view: RunView) -> None:
         st.badge(view.status, color=colour, icon=icon)  # type: ignore[arg-type]
         if view.live:
             st.progress(view.progress["fraction"], text=progress_text(view))
+            if view.warning:
+                st.warning(view.warning)
         elif view.state.get("reason"):
-            told = f"{view.name}: {view.state['reason']}"
+            told = plain(f"{view.name}: {view.state['reason']}")
             (st.error if view.status == "failed" else st.warning)(told)
     with right:
         if view.live and st.button("Cancel", key=f"cancel {view.id}", disabled=view.stopping):
@@ -77,7 +86,7 @@ def progress_text(view: RunView) -> str:
     if view.stopping:
         return "stopping, keeping a checkpoint …"
     stage, left = view.progress["stage"], view.progress["seconds_left"]
-    told = f"{stage or 'starting'} ({view.progress['fraction']:.0%})"
+    told = f"{plain(stage or 'starting')} ({view.progress['fraction']:.0%})"
     return told if left is None else f"{told}, about {duration(left)} left"
 
 
@@ -92,9 +101,10 @@ def duration(seconds: float) -> str:
 def act(change: Callable[[], object]) -> None:
     """Do what a button says and draw the page anew; a refusal is said in one sentence."""
     try:
-        change()
+        with room(Workspace.here().root):
+            change()
     except UserError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
         return
     st.rerun()
 
@@ -114,7 +124,9 @@ def training(view: RunView) -> None:
             for column, names in zip(
                 st.columns(PLOTS), groups[start : start + PLOTS], strict=False
             ):
-                figure = loss_curves(metrics, names, smoothing)
+                figure = _curves(
+                    view.path, len(metrics), metrics[-1]["time"], tuple(names), smoothing
+                )
                 column.plotly_chart(figure, key=f"loss {names} {view.id}")
     previews: dict[str, list[Path]] = {}
     for picture in sorted((view.path / "previews").glob("[!.]*.png")):
@@ -126,6 +138,14 @@ def training(view: RunView) -> None:
 
 def _step(picture: Path) -> int:
     return int(picture.stem.rpartition("-")[2])
+
+
+@lru_cache(maxsize=64)
+def _curves(
+    path: Path, lines: int, last: float, names: tuple[str, ...], smoothing: float
+) -> "go.Figure":
+    """Drawn once for all who watch, until a line comes (`lines`, `last`) or a resume takes some."""
+    return loss_curves(read_metrics(path), list(names), smoothing)
 
 
 def _preview(view: RunView, name: str, pictures: list[Path]) -> None:

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-import tempfile
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,7 @@ from rebalance_core.comparison.configs import BASELINE
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.training_set import TrainingSet, open_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import folder_aside, write_json
+from rebalance_core.files import beside, folder_aside, sweep, write_json
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic, synthetic_for
 from rebalance_core.workspace import Workspace
 
@@ -95,14 +95,19 @@ def zip_rebalanced(workspace: Workspace, set_name: str, arm: str, **choice: Any)
     exports = workspace.root / "exports"
     exports.mkdir(parents=True, exist_ok=True)
     target = exports / f"{set_name}-{arm}.zip"
-    with tempfile.TemporaryDirectory(dir=exports, prefix=".") as folder:
-        inner = Path(folder) / "rebalanced"
+    sweep(exports)
+    folder = beside(target)
+    folder.mkdir()
+    try:
+        inner = folder / "rebalanced"
         write_rebalanced(workspace, set_name, arm, inner, **choice)
-        packed = Path(folder) / target.name
+        packed = folder / target.name
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
             for file in sorted(p for p in inner.rglob("*") if p.is_file()):
                 archive.write(file, f"{target.stem}/{file.relative_to(inner)}")
         os.replace(packed, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return target
 
 

@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,15 @@ import numpy as np
 import pandas as pd
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import NO_ROOM, folder_aside, no_room, read_json, remove_folder
+from rebalance_core.files import (
+    NO_ROOM,
+    beside,
+    folder_aside,
+    no_room,
+    read_json,
+    remove_folder,
+    sweep,
+)
 from rebalance_core.images import Fit, fit_square, open_image
 from rebalance_core.workspace import Workspace, list_names
 
@@ -141,7 +148,9 @@ class Dataset:
         folder = None
         try:
             path.parent.mkdir(exist_ok=True)
-            folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            sweep(path.parent)
+            folder = beside(path)
+            folder.mkdir()
             images = np.lib.format.open_memmap(folder / "a.npy", "w+", dtype=np.uint8, shape=shape)
             _allocate(folder / "a.npy")
 

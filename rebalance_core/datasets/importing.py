@@ -30,7 +30,7 @@ from rebalance_core.datasets.source import (
     is_label,
 )
 from rebalance_core.errors import UserError
-from rebalance_core.files import NO_ROOM, folder_aside, no_room, write_json
+from rebalance_core.files import NO_ROOM, folder_aside, no_room, room, write_json
 from rebalance_core.processes import map_ahead
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
 from rebalance_core.workspace import Workspace, check_name
@@ -48,7 +48,7 @@ COLUMNS = (
 def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Dataset:
     """Import `config.source` as dataset `config.name`; leaves nothing behind on failure."""
     check_free(workspace, config.name)
-    with _room(workspace), folder_aside(workspace.datasets / config.name) as aside:
+    with room(workspace.root), folder_aside(workspace.datasets / config.name) as aside:
         table, unreadable = _read_source(config, aside, run)
         _find_near(aside, len(table), run)
         gray = table.pop("gray")
@@ -137,6 +137,11 @@ def remove_upload(workspace: Workspace, source: str) -> None:
             shutil.rmtree(workspace.uploads / inside[0], ignore_errors=True)
 
 
+def forget_import(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
+    """What an import keeps outside its run: an upload waits for a resume until now."""
+    remove_upload(workspace, str(config["source"]))
+
+
 @contextmanager
 def open_source(config: ImportConfig) -> Iterator[list[SourceFile]]:
     """The source's images, sorted by id; an opened zip stays open meanwhile."""
@@ -180,16 +185,6 @@ def _find(source: str) -> Path:
     return path
 
 
-@contextmanager
-def _room(workspace: Workspace) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise UserError(no_room(workspace.root)) from error
-
-
 def _check_room(files: list[SourceFile], folder: Path) -> None:
     """Before anything is copied: originals, and thumbnails while duplicates are looked for."""
     needed = sum(file.size for file in files) + len(files) * THUMBNAIL**2
@@ -212,7 +207,8 @@ def _check_labels(files: list[SourceFile], source: str) -> None:
         if not is_label(label):
             raise UserError(
                 f"{source}: class {label[:MAX_LABEL]!r} cannot be a folder's name; use up to "
-                f"{MAX_LABEL} characters without slashes, control characters and a dot in front."
+                f"{MAX_LABEL} characters without slashes, control characters, "
+                "`](` and a dot in front."
             )
         other = folded.setdefault(unicodedata.normalize("NFC", label).casefold(), label)
         if other != label:

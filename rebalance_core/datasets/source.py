@@ -67,7 +67,8 @@ class Entry:
 
 
 def is_label(label: str) -> bool:
-    """True for a class name that can be a folder's name on every system."""
+    """True for a class name that can be a folder's name on every system, and that no page takes
+    for the address of a picture (`![](…)`)."""
     hidden = not label or label.startswith(".")
-    slashes = set(label) & set("/\\")
-    return not hidden and not slashes and len(label) <= MAX_LABEL and label.isprintable()
+    odd = set(label) & set("/\\") or "](" in label
+    return not hidden and not odd and len(label) <= MAX_LABEL and label.isprintable()

@@ -166,9 +166,12 @@ def make_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
 
 def open_set(workspace: Workspace, name: str) -> TrainingSet:
     """A saved set; a dataset's name stands for its set `official`, `as it is`."""
-    path = workspace.sets / f"{name}.json"
-    if path.exists():
-        return TrainingSet.from_json(read_json(path))
+    if name in list_sets(workspace):  # else a name such as ../x would lead elsewhere
+        path = workspace.sets / f"{name}.json"
+        try:
+            return TrainingSet.from_json(read_json(path))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is no training set; make it again, or remove it.") from error
     if name in list_datasets(workspace):
         return resolve_set(workspace, name, SetConfig(dataset=name))
     known = ", ".join([*list_sets(workspace), *list_datasets(workspace)]) or "none yet"

@@ -33,7 +33,7 @@ from rebalance_core.files import read_json, write_json
 from rebalance_core.generators.base import SAMPLE_BATCH, Generator, TrainingData
 from rebalance_core.generators.configs import DdpmConfig
 from rebalance_core.images import grid
-from rebalance_core.runs.run import Run
+from rebalance_core.runs.run import Run, Score
 
 # Each keeps its guess of the clean image within [-1, 1]: at the noisiest steps a small error of
 # the predicted noise is a hundred times larger in the image.
@@ -210,15 +210,16 @@ def _train_class(
                     f"The loss of {label} is {value} at step {done}; a smaller lr helps."
                 )
             run.log(number * total + done, **{f"loss {label}": value})
+        score = None
         if last or done % max(1, total // LOOKS) == 0:
             with accelerator.autocast():
-                _look(config, run, unet, held_out, label, number * total + done)
+                score = _look(config, run, unet, held_out, label, number * total + done)
         run.progress((number + done / total) / len(wanted), f"{label}, step {done} of {total}")
         if not last:
             run.stop_here({
                 "finished": kept["finished"], "step": done,
                 "model": unet.state_dict(), "optimizer": optimizer.state_dict(),
-            })  # fmt: skip
+            }, score)  # fmt: skip
 
 
 def _noisy_loss(
@@ -236,17 +237,20 @@ def _noisy_loss(
 @torch.no_grad()
 def _look(
     config: DdpmConfig, run: Run, unet: UNet2DModel, held_out: Tensor, label: str, step: int
-) -> None:
+) -> Score | None:
     """Validation loss on fixed noise, and a row of samples from fixed seeds; mode restored."""
     unet.eval()
+    score = None
     if len(held_out):
         spread = torch.linspace(0.1, 0.9, VALIDATION_LEVELS) * TIMESTEPS
         levels = spread.long().repeat_interleave(len(held_out)).to(unet.device)
         clean = held_out.repeat(VALIDATION_LEVELS, 1, 1, 1).to(unet.device)
         noise = torch.randn(clean.shape, generator=generator(0)).to(unet.device)
         loss = denoising_loss(unet, clean, noise, levels, config.prediction).item()
-        run.log(step, **{f"validation loss {label}": loss})
+        score = (f"validation loss {label}", loss)
+        run.log(step, **dict([score]))
     randoms = [generator(config.seed, 99, k) for k in range(PREVIEWS)]
     images = to_uint8(denoise(unet, randoms, "dpm-solver++", 15, config.prediction))
     run.preview(step, grid(images, PREVIEWS), label)
     unet.train()
+    return score

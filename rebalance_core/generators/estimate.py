@@ -15,7 +15,7 @@ import numpy as np
 from rebalance_core.generators.configs import BaganConfig
 from rebalance_core.generators.work import bagan_parameters, step_work
 from rebalance_core.runs.executor import RunView
-from rebalance_core.runs.run import read_metrics
+from rebalance_core.runs.run import KEPT, read_metrics
 
 OF_A_MATRIX_PRODUCT = 1.1  # the speed of BAGAN-GP's steps beside NumPy's fp32 product, two cores
 
@@ -25,7 +25,7 @@ class Estimate:
     """`seconds` is None where nothing is known of the machine's speed (a GPU's first training)."""
 
     seconds: float | None
-    disk: int  # bytes: the generator, and the checkpoint that more epochs could start from
+    disk: int  # bytes: the generator, and the checkpoints that more epochs could start from
 
 
 def estimate(
@@ -34,9 +34,9 @@ def estimate(
     """`earlier`: training runs of this workspace, the newest first."""
     parts = bagan_parameters(config.size, channels, classes)
     made, all_of_it = parts["decoder"] + parts["embedding"], sum(parts.values())
-    # weights twice (result, checkpoint), Adam's two moments of three optimizers, the average
-    moments = 2 * (all_of_it + made)
-    numbers = 2 * all_of_it + moments + (made if config.ema else 0)
+    # a checkpoint: the weights, Adam's two moments of three optimizers, the average
+    checkpoint = all_of_it + 2 * (all_of_it + made) + (made if config.ema else 0)
+    numbers = all_of_it + KEPT * checkpoint
     speed = next((s for v in earlier if (s := measured_speed(v, channels))), None) or guess()
     per_epoch = -(-images // config.batch_size)
     first = config.autoencoder_steps or config.autoencoder_epochs * per_epoch

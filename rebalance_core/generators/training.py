@@ -1,7 +1,5 @@
 """The job that trains a generator on a training set, and the way back to what it made."""
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +15,7 @@ from rebalance_core.files import folder_aside, read_json, write_bytes, write_jso
 from rebalance_core.generators.base import Generator, generator_class, load_training_data
 from rebalance_core.generators.configs import CONFIGS, CONTINUABLE
 from rebalance_core.runs.executor import RunView, view_run
-from rebalance_core.runs.run import RunDirectory, find_run
+from rebalance_core.runs.run import RunDirectory, find_run, last_checkpoint
 from rebalance_core.workspace import Workspace, check_name
 
 RECORD = "trained-on.json"  # lies with a generator's weights: what it was trained on, and how
@@ -63,7 +61,7 @@ def continued(workspace: Workspace, run_id: str, **changes: Any) -> TrainConfig:
         raise UserError(
             f"A {config.generator} cannot be continued: its learning rate has fallen to zero."
         )
-    if not (view.path / "checkpoints" / "last.pt").exists():
+    if last_checkpoint(view.path) is None:
         raise UserError(f"Run {view.id} has no checkpoint to go on from.")
     other = [field for field in changes if field not in allowed]
     if other:
@@ -195,20 +193,22 @@ def _own_copy(workspace: Workspace, run: RunDirectory, config: TrainConfig) -> T
 
 def _go_on(parent: Path, path: Path) -> Path:
     """Put what `parent` logged up to its last checkpoint, and that, where this run finds them."""
+    checkpoint = last_checkpoint(parent)
+    if checkpoint is None:
+        raise UserError(f"Run {parent.name} has no checkpoint to go on from.")
+    step = _step_of(checkpoint)
     for picture in (parent / "previews").glob("[!.]*.png"):
-        if int(picture.stem.rpartition("-")[2]) <= _checkpoint_step(parent):
+        if int(picture.stem.rpartition("-")[2]) <= step:
             write_bytes(path / "previews" / picture.name, picture.read_bytes())
     write_bytes(path / "metrics.jsonl", (parent / "metrics.jsonl").read_bytes())
-    (path / "checkpoints").mkdir(exist_ok=True)
-    shutil.copyfile(parent / "checkpoints" / "last.pt", path / "checkpoints" / ".last.pt")
-    os.replace(path / "checkpoints" / ".last.pt", path / "checkpoints" / "last.pt")
+    write_bytes(path / "checkpoints" / checkpoint.name, checkpoint.read_bytes())
     return parent
 
 
-def _checkpoint_step(path: Path) -> int:
+def _step_of(checkpoint: Path) -> int:
     import torch  # in the worker only
 
-    kept = torch.load(path / "checkpoints" / "last.pt", weights_only=True, map_location="cpu")
+    kept = torch.load(checkpoint, weights_only=True, map_location="cpu")
     return int(kept["state"]["step"])
 
 

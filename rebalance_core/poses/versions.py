@@ -5,7 +5,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from rebalance_core.errors import UserError
+from rebalance_core.files import beside, sweep
 
 KEPT = 20  # versions; the oldest go
 
@@ -38,8 +38,9 @@ def new_version(dataset: Path) -> Iterator[Path]:
     link = dataset / "poses"
     if link.is_dir() and not link.is_symlink():  # version 0.1.0's, which counts as none
         shutil.rmtree(link)
-    aside = Path(tempfile.mkdtemp(dir=versions, prefix=".new."))
-    aside.chmod(0o755)
+    sweep(versions)
+    aside = beside(versions / "new")
+    aside.mkdir()
     try:
         yield aside
         target = versions / f"{_number(dataset) + 1:04d}"
@@ -78,7 +79,9 @@ def _number(dataset: Path) -> int:
 
 
 def _point(dataset: Path, version: Path) -> None:
-    aside = Path(tempfile.mkdtemp(dir=dataset, prefix=".poses."))
+    sweep(dataset)
+    aside = beside(dataset / "poses")
+    aside.mkdir()
     try:
         (aside / "link").symlink_to(version.relative_to(dataset), target_is_directory=True)
         os.replace(aside / "link", dataset / "poses")

@@ -1,6 +1,7 @@
 """The local executor: a detached process per job, a lock per device as the queue."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, remove_folder, sweep, write_json
-from rebalance_core.processes import live_process
-from rebalance_core.runs.run import LIVE, RunDirectory, Status, create_run, find_run
+from rebalance_core.files import no_room, read_json, remove_folder, room, write_json
+from rebalance_core.processes import host_name, live_process
+from rebalance_core.runs.leftovers import sweep_after
+from rebalance_core.runs.locks import is_worked_on, states_lock
+from rebalance_core.runs.memory import death_reason, ended_by_system, is_short
+from rebalance_core.runs.run import LIVE, RESERVE, RunDirectory, Status, create_run, find_run
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 CANCEL_GRACE = 30.0  # seconds a run has to checkpoint before it is terminated, then killed
@@ -23,6 +27,9 @@ CANCEL_GRACE = 30.0  # seconds a run has to checkpoint before it is terminated, 
 # short spins a step loses little (benchmarks/busy_neighbour.py).
 SPIN = {"GOMP_SPINCOUNT": "5000"}
 START_GRACE = 20.0  # seconds a queued run may have no process yet
+SILENCE = 60.0  # seconds without a heartbeat after which a run of another machine counts as gone
+MAX_NAME, MAX_NOTE = 200, 4000  # characters
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 Job = Callable[[Workspace, RunDirectory], Mapping[str, Any]]
 
@@ -30,31 +37,52 @@ Job = Callable[[Workspace, RunDirectory], Mapping[str, Any]]
 @dataclass(frozen=True)
 class Kind:
     """What executes a kind of run (imported in the worker only); whether it needs the device,
-    which may depend on its config: then for which values of `extractor`."""
+    which may depend on its config: then for which values of `extractor`; what removes the things
+    it keeps outside its directory while unfinished."""
 
     function: str
     device: bool
     device_for: tuple[str, ...] = ()
+    forget: str | None = None
 
     def needs_device(self, config: Mapping[str, Any]) -> bool:
         return self.device or config.get("extractor") in self.device_for
 
     def job(self) -> Job:
-        module, _, name = self.function.partition(":")
-        job: Job = getattr(import_module(module), name)
+        job: Job = _named(self.function)
         return job
+
+    def clean_up(self, workspace: Workspace, view: "RunView") -> None:
+        """Before the run is removed."""
+        if self.forget is not None:
+            _named(self.forget)(workspace, view.id, view.config)
+
+
+def _named(function: str) -> Any:
+    module, _, name = function.partition(":")
+    return getattr(import_module(module), name)
 
 
 KINDS = {
-    "import": Kind("rebalance_core.datasets.importing:import_job", device=False),
+    "import": Kind(
+        "rebalance_core.datasets.importing:import_job", device=False,
+        forget="rebalance_core.datasets.importing:forget_import",
+    ),
     "poses": Kind("rebalance_core.poses.clustering:poses_job", False, ("vgg16", "resnet18")),
     "weights": Kind("rebalance_core.poses.weights:weights_job", device=False),
     "train": Kind("rebalance_core.generators.training:train_job", device=True),
-    "sample": Kind("rebalance_core.synthesis.sampling:sample_job", device=True),
+    "sample": Kind(
+        "rebalance_core.synthesis.sampling:sample_job", device=True,
+        forget="rebalance_core.synthesis.synthetic_set:forget_sample",
+    ),
     "interpolate": Kind("rebalance_core.synthesis.morphing:morph_job", device=True),
     "compare": Kind("rebalance_core.comparison.study:compare_job", device=True),
     "study": Kind("rebalance_core.whole_path:study_job", device=True),
-}
+}  # fmt: skip
+
+
+def needs_device(view: "RunView") -> bool:
+    return view.kind in KINDS and KINDS[view.kind].needs_device(view.config)
 
 
 @dataclass(frozen=True)
@@ -64,6 +92,7 @@ class RunView:
     path: Path
     record: dict[str, Any]
     state: dict[str, Any]
+    about: dict[str, str]  # what people say of it: `name`, `note`
 
     @property
     def id(self) -> str:
@@ -75,7 +104,15 @@ class RunView:
 
     @property
     def name(self) -> str:
-        return str(self.record["name"])
+        return self.about.get("name") or str(self.record["name"])
+
+    @property
+    def note(self) -> str:
+        return self.about.get("note", "")
+
+    @property
+    def parents(self) -> list[str]:
+        return list(self.record.get("parents", []))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -98,6 +135,20 @@ class RunView:
     def progress(self) -> dict[str, Any]:
         return self.state.get("progress") or {"fraction": 0.0, "stage": "", "seconds_left": None}
 
+    @property
+    def warning(self) -> str:
+        """What somebody should know of a run that goes on, else ''."""
+        silent = time.time() - self.state["heartbeat"]
+        if self.live and silent > SILENCE:
+            return f"No sign of life for {silent:.0f} s; it may be stuck, or its machine asleep."
+        memory = self.state.get("memory")
+        if self.live and memory and is_short(memory):
+            return (
+                f"Memory is short: {memory['left'] / 2**30:.1f} of {memory['total'] / 2**30:.1f} "
+                "GiB are left. The system may end this run; it can then be resumed."
+            )
+        return ""
+
     @cached_property
     def result(self) -> dict[str, Any]:
         """What the job returned; empty until it is done."""
@@ -105,34 +156,110 @@ class RunView:
         return dict(read_json(path)) if path.exists() else {}
 
 
+_seen: dict[Path, tuple[tuple[int, ...], RunView]] = {}  # ended runs, until they change
+
+
 def view_run(path: Path) -> RunView:
-    """Read a run, first setting right a state whose process is gone."""
+    """Read a run, first setting right a state whose process is gone.
+
+    One that has ended is read again only when it changes: a page shows hundreds.
+    """
+    stamp = _stamp(path)
+    known = _seen.get(path)
+    if known is not None and known[0] == stamp:
+        return known[1]
+    view = _read(path)
+    if view.live and not _is_alive(view.state):
+        view = _set_right(path)
+    elif view.live:
+        _insist(path, view.state)
+    if not view.live:
+        _seen[path] = (stamp, view)
+    return view
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Of the files that may change; a replaced file is another one, so never the same."""
+    stamp: list[int] = []
+    for name in ("state.json", "about.json"):
+        try:
+            found = (path / name).stat()
+            stamp += [found.st_mtime_ns, found.st_ino, found.st_size]
+        except FileNotFoundError:
+            stamp.append(0)
+    return tuple(stamp)
+
+
+def _read(path: Path) -> RunView:
+    """Raises UserError where something is missing or no run's."""
     record, state = read_json(path / "run.json"), read_json(path / "state.json")
-    if state["status"] in LIVE and not _has_process(state):
-        state = read_json(path / "state.json")  # it may have ended since we read it
-        if state["status"] in LIVE:
-            asked = (path / "cancel").exists()
-            state["status"] = "cancelled" if asked else "interrupted"
-            state["reason"] = "Stopped on request." if asked else "Its process is gone."
-            write_json(path / "state.json", state)
-            sweep(Workspace(path.parent.parent).datasets)  # half an import
-    elif state["status"] in LIVE:
-        _insist(path, state)
-    return RunView(path, record, state)
+    about = read_json(path / "about.json") if (path / "about.json").exists() else {}
+    if not isinstance(about, dict) or not all(isinstance(text, str) for text in about.values()):
+        raise UserError(f"{path / 'about.json'} holds no name and note; remove it.")
+    whole = isinstance(record, dict) and {"kind", "name", "config", "created"} <= record.keys()
+    if not whole or not isinstance(record["config"], dict):
+        raise UserError(f"{path / 'run.json'} is no run's record; remove the run.")
+    if not isinstance(state, dict) or state.get("status") not in STATUSES:
+        raise UserError(f"{path / 'state.json'} is no run's state; remove the run.")
+    return RunView(path, record, {"heartbeat": 0.0, **state}, about)
+
+
+def _damaged(path: Path, error: UserError) -> RunView:
+    """A run whose files cannot be read: shown, so that it can be looked at and removed."""
+    record = {"kind": "damaged", "name": path.name, "config": {}, "created": path.stat().st_mtime}
+    return RunView(path, record, {"status": "failed", "reason": str(error), "heartbeat": 0.0}, {})
+
+
+def _set_right(path: Path) -> RunView:
+    """Say of a run whose process is gone that it is, unless it has ended or begun again."""
+    workspace = Workspace(path.parent.parent)
+    with states_lock(path.parent):
+        view = _read(path)
+        if not view.live or _is_alive(view.state) or is_worked_on(path):
+            return view
+        asked = (path / "cancel").exists()
+        state = {
+            **view.state,
+            "status": "cancelled" if asked else "interrupted",
+            "reason": "Stopped on request." if asked else _cause_of_death(view),
+        }
+        (path / ".reserve").unlink(missing_ok=True)
+        try:
+            write_json(path / "state.json", state, new_folders=False)
+        except OSError:  # on a full disk, or one that may not be written: seen, if not kept
+            return RunView(path, view.record, state, view.about)
+    sweep_after(workspace, path)
+    return view_run(path)
+
+
+def _cause_of_death(view: RunView) -> str:
+    """Of a process that could not say it itself."""
+    lack = death_reason(view.state.get("memory"), ended_by_system(), view.config)
+    if lack is None and shutil.disk_usage(view.path).free < RESERVE:
+        lack = no_room(view.path.parent.parent)
+    return lack or "Its process is gone."
 
 
 def list_runs(workspace: Workspace, kind: str | None = None) -> list[RunView]:
-    """All runs, newest first."""
+    """All runs, newest first; a damaged one is among them as failed."""
     paths = sorted(workspace.runs.glob("[!.]*"), reverse=True)
     found = []
     for path in paths:
         try:
             found.append(view_run(path))
-        except UserError:
-            if (path / "run.json").exists():
-                raise
-            # removed while we looked, or no run
+        except UserError as error:
+            if (path / "run.json").exists():  # else removed while we looked, or no run
+                found.append(_damaged(path, error))
     return [v for v in found if kind in (None, v.kind)]
+
+
+def open_run(workspace: Workspace, run_id: str) -> RunView:
+    """A run by its id or a part of it, a damaged one too."""
+    path = find_run(workspace, run_id)
+    try:
+        return view_run(path)
+    except UserError as error:
+        return _damaged(path, error)
 
 
 def submit(
@@ -145,42 +272,69 @@ def submit(
     parents: list[str] | None = None,
 ) -> RunView:
     """Make a run and hand it to a process of its own, which outlives this one."""
-    path = create_run(workspace, kind, config, name=name, seed=seed, parents=parents)
-    _spawn(workspace, path)
+    with room(workspace.root):
+        path = create_run(workspace, kind, config, name=name, seed=seed, parents=parents)
+        _spawn(workspace, path)
     return view_run(path)
 
 
 def resume(workspace: Workspace, run_id: str) -> RunView:
     """Continue a run that failed, was cancelled or interrupted, from its last checkpoint."""
-    view = view_run(find_run(workspace, run_id))
-    if view.live or view.status == "done":
-        raise UserError(f"Run {view.id} is {view.status}; there is nothing to resume.")
-    (view.path / "cancel").unlink(missing_ok=True)
-    queued = {"status": "queued", "pid": None, "heartbeat": time.time(), "progress": None}
-    write_json(view.path / "state.json", queued)
-    _spawn(workspace, view.path)
+    view = open_run(workspace, run_id)
+    if view.kind not in KINDS:
+        raise UserError(f"Run {view.id} is damaged ({view.state['reason']})")
+    with room(workspace.root), states_lock(workspace.runs):
+        view = _read(view.path)  # of two that resume it at once, the second sees it queued
+        if view.live or view.status == "done":
+            raise UserError(f"Run {view.id} is {view.status}; there is nothing to resume.")
+        (view.path / "cancel").unlink(missing_ok=True)
+        queued = {"status": "queued", "pid": None, "heartbeat": time.time(), "progress": None}
+        write_json(view.path / "state.json", queued, new_folders=False)
+        _spawn(workspace, view.path)
     return view_run(view.path)
 
 
 def cancel(workspace: Workspace, run_id: str) -> RunView:
     """Ask a run to stop; whoever looks at it later terminates, then kills, one that won't."""
-    view = view_run(find_run(workspace, run_id))
+    view = open_run(workspace, run_id)
     if not view.live:
         raise UserError(f"Run {view.id} is {view.status}; there is nothing to cancel.")
-    (view.path / "cancel").touch()
+    with room(workspace.root):
+        (view.path / "cancel").touch()
     return view_run(view.path)
 
 
 def remove_run(workspace: Workspace, run_id: str) -> None:
     """Remove a run that isn't going on; what others made of it stays."""
-    view = view_run(find_run(workspace, run_id))
+    view = open_run(workspace, run_id)
     if view.live:
         raise UserError(f"Run {view.id} is {view.status}; cancel it first.")
-    if view.kind == "import":  # an upload waits for a resume until now
-        from rebalance_core.datasets.importing import remove_upload
-
-        remove_upload(workspace, str(view.config["source"]))
+    if view.kind in KINDS:
+        KINDS[view.kind].clean_up(workspace, view)
+    _seen.pop(view.path, None)
     remove_folder(view.path)
+
+
+def describe(
+    workspace: Workspace, run_id: str, *, name: str | None = None, note: str | None = None
+) -> RunView:
+    """Give a run another name, or a note; what it did under its first name stays in run.json."""
+    view = open_run(workspace, run_id)
+    about = dict(view.about)
+    if name is not None:
+        name = name.strip()
+        if not name or len(name) > MAX_NAME or not name.isprintable():
+            raise UserError(
+                f"{name[:80]!r} cannot be a run's name: use 1 to {MAX_NAME} characters on one line."
+            )
+        about["name"] = name
+    if note is not None:
+        if len(note) > MAX_NOTE:
+            raise UserError(f"A note may have {MAX_NOTE} characters, not {len(note)}.")
+        about["note"] = note.strip()
+    with room(workspace.root):
+        write_json(view.path / "about.json", about, new_folders=False)
+    return open_run(workspace, view.id)
 
 
 def _spawn(workspace: Workspace, path: Path) -> None:
@@ -202,9 +356,13 @@ def _spawn(workspace: Workspace, path: Path) -> None:
         )
 
 
-def _has_process(state: Mapping[str, Any]) -> bool:
+def _is_alive(state: Mapping[str, Any]) -> bool:
+    """By its process; of another machine's, which cannot be seen from here, by its heartbeat."""
+    silent = time.time() - state["heartbeat"]
     if state.get("pid") is None:
-        return bool(time.time() - state["heartbeat"] < START_GRACE)
+        return bool(silent < START_GRACE)
+    if state.get("host", host_name()) != host_name():
+        return bool(silent < SILENCE)
     return live_process(state["pid"], state["pid_started"]) is not None
 
 
@@ -215,8 +373,10 @@ def _insist(path: Path, state: Mapping[str, Any]) -> None:
         late = time.time() - asked.stat().st_mtime - CANCEL_GRACE
     except FileNotFoundError:
         return
+    if late < 0 or state.get("host", host_name()) != host_name():
+        return
     process = live_process(state.get("pid"), state.get("pid_started", 0.0))
-    if late < 0 or process is None:
+    if process is None:
         return
     try:
         os.killpg(process.pid, signal.SIGTERM if late < 10 else signal.SIGKILL)

@@ -8,27 +8,45 @@ import io
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from rebalance_core import __version__
 from rebalance_core.errors import UserError
-from rebalance_core.files import folder_aside, read_json, write_bytes, write_json
+from rebalance_core.files import (
+    beside,
+    folder_aside,
+    read_json,
+    room,
+    sweep,
+    sync_folder,
+    write_bytes,
+    write_json,
+)
+from rebalance_core.runs.memory import read_memory
 from rebalance_core.workspace import Workspace
 
 Status = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 LIVE: tuple[Status, ...] = ("queued", "running")
-CHECKPOINT_EVERY = 30.0  # seconds: what a kill may cost at most, and cheap beside the training
+# Seconds: what a kill may cost at most, and cheap beside the training; 0: at every step.
+CHECKPOINT_EVERY = 30.0
+CHECKPOINT_VARIABLE = "REBALANCE_CHECKPOINT_SECONDS"
+KEPT = 2  # checkpoints: should the last not be whole after a power cut, there is one before it
+BEST = "best.pt"
 HEARTBEAT_EVERY = 1.0  # seconds
+RESERVE = 16 * 1024  # bytes kept free for the last word of a run on a full disk
+TAILS = 64  # metrics files whose lines are kept in memory
+Score = tuple[str, float]  # what was measured, and how it came out: the lower the better
 
 
 class Cancelled(Exception):
@@ -41,6 +59,8 @@ class Run(ABC):
     def __init__(self) -> None:
         self._last_checkpoint = time.monotonic()
         self._checkpoint_cost = 0.0
+        self._best: Score | None = None
+        self._every = checkpoint_every()
 
     @abstractmethod
     def log(self, step: int, **numbers: float | str | None) -> None:
@@ -59,7 +79,7 @@ class Run(ABC):
         """How much of the whole work is done, 0 to 1, and its present stage in words."""
 
     @abstractmethod
-    def _write_checkpoint(self, kept: Mapping[str, Any]) -> None: ...
+    def _write_checkpoint(self, kept: Mapping[str, Any], best: bool) -> None: ...
 
     @abstractmethod
     def _read_checkpoint(self) -> dict[str, Any] | None: ...
@@ -70,31 +90,62 @@ class Run(ABC):
     @abstractmethod
     def _take_back_metrics(self, size: int) -> None: ...
 
-    def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Keep tensors and plain types, from which `restore` continues exactly."""
+    def checkpoint(self, state: Mapping[str, Any], score: Score | None = None) -> None:
+        """Keep tensors and plain types, from which `restore` continues exactly.
+
+        The last few are kept, and the one whose `score` was the lowest of its kind.
+        """
         began = time.monotonic()
-        self._write_checkpoint({"state": dict(state), "metrics_size": self._metrics_size()})
+        best = self._is_best(score)
+        if best:
+            self._best = score
+        kept = {"state": dict(state), "metrics_size": self._metrics_size(), "best": self._best}
+        self._write_checkpoint(kept, best)
         self._last_checkpoint = time.monotonic()
         self._checkpoint_cost = self._last_checkpoint - began
 
+    def _is_best(self, score: Score | None) -> bool:
+        if score is None:
+            return False
+        return self._best is None or score[0] != self._best[0] or score[1] < self._best[1]
+
     def checkpoint_due(self) -> bool:
         """Every half minute, rarer where writing is slow: at most 5 % of the time goes there."""
-        pause = max(CHECKPOINT_EVERY, 20 * self._checkpoint_cost)
+        pause = max(self._every, 20 * self._checkpoint_cost) if self._every else 0.0
         return time.monotonic() - self._last_checkpoint >= pause
 
     def restore(self) -> dict[str, Any] | None:
         """The last checkpoint's state, or None. Metrics logged after it are taken back."""
         kept = self._read_checkpoint()
         self._take_back_metrics(0 if kept is None else kept["metrics_size"])
-        return None if kept is None else dict(kept["state"])
+        if kept is None:
+            return None
+        self._best = kept.get("best")
+        return dict(kept["state"])
 
-    def stop_here(self, state: Mapping[str, Any]) -> None:
-        """Checkpoint if one is due; if asked to stop, checkpoint and raise Cancelled."""
+    def stop_here(self, state: Mapping[str, Any], score: Score | None = None) -> None:
+        """Checkpoint if one is due or this is the best; if asked to stop, then raise Cancelled."""
         if self.should_stop():
-            self.checkpoint(state)
+            self.checkpoint(state, score)
             raise Cancelled
-        if self.checkpoint_due():
-            self.checkpoint(state)
+        if self.checkpoint_due() or self._is_best(score):
+            self.checkpoint(state, score)
+
+
+def checkpoint_every() -> float:
+    """Seconds between checkpoints: $REBALANCE_CHECKPOINT_SECONDS, or half a minute."""
+    told = os.environ.get(CHECKPOINT_VARIABLE)
+    if not told:
+        return CHECKPOINT_EVERY
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 86_400:
+        raise UserError(
+            f"{CHECKPOINT_VARIABLE}={told!r} is no number of seconds from 0 to a day; mend it."
+        )
+    return seconds
 
 
 class MemoryRun(Run):
@@ -122,7 +173,7 @@ class MemoryRun(Run):
     def progress(self, fraction: float, stage: str) -> None:
         self.fraction = fraction
 
-    def _write_checkpoint(self, kept: Mapping[str, Any]) -> None:
+    def _write_checkpoint(self, kept: Mapping[str, Any], best: bool) -> None:
         import torch
 
         buffer = io.BytesIO()
@@ -156,8 +207,10 @@ class RunDirectory(Run):
         self._parent = parent
         self._listener = listener
         self._state: dict[str, Any] = read_json(path / "state.json")
-        self._guard = threading.Lock()
+        self._guard = threading.Lock()  # over the state
+        self._writing = threading.Lock()  # over its file, for which the trainer never waits
         self._started = (time.time(), 0.0)
+        self._told_to_stop = threading.Event()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -168,9 +221,22 @@ class RunDirectory(Run):
         return self.path.name
 
     @property
+    def status(self) -> Status:
+        status: Status = self._state["status"]
+        return status
+
+    @property
+    def reason(self) -> str | None:
+        return self._state.get("reason")
+
+    @property
     def result(self) -> Path:
         """Where the run leaves what it made."""
-        folder = self.path / "result"
+        return self._folder("result")
+
+    def _folder(self, name: str) -> Path:
+        """A folder of the run, made on demand; the run's own is not made again once removed."""
+        folder = self.path / name
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -182,10 +248,21 @@ class RunDirectory(Run):
     def preview(self, step: int, image: np.ndarray, name: str = "samples") -> None:
         from rebalance_core.images import png_bytes
 
-        write_bytes(self.path / "previews" / f"{name}-{step:07d}.png", png_bytes(image))
+        path = self._folder("previews") / f"{name}-{step:07d}.png"
+        write_bytes(path, png_bytes(image), new_folders=False)
+
+    def stop(self) -> None:
+        """Have `should_stop` say so: the system wants this process to end."""
+        self._told_to_stop.set()
 
     def should_stop(self) -> bool:
-        if self._parent is not None and self._parent.should_stop():
+        if self._told_to_stop.is_set() or self.asked_to_stop():
+            return True
+        return self._parent is not None and self._parent.should_stop()
+
+    def asked_to_stop(self) -> bool:
+        """By somebody, not by the system; of the run within which this one executes, too."""
+        if isinstance(self._parent, RunDirectory) and self._parent.asked_to_stop():
             return True
         return (self.path / "cancel").exists()
 
@@ -205,13 +282,25 @@ class RunDirectory(Run):
             self._listener(fraction, stage)
 
     def write_state(self, status: Status | None = None, **values: Any) -> None:
-        """Replace state.json; the heartbeat and the trainer take turns."""
-        with self._guard:
-            if status is not None:
-                self._state["status"] = status
-            self._state.update(values)
-            self._state["heartbeat"] = time.time()
-            write_json(self.path / "state.json", self._state)
+        """Replace state.json; raises FileNotFoundError if the run was removed meanwhile."""
+        with self._writing:
+            with self._guard:
+                if status is not None:
+                    self._state["status"] = status
+                self._state.update(values)
+                self._state["heartbeat"] = time.time()
+                state = dict(self._state)
+            write_json(self.path / "state.json", state, new_folders=False)
+
+    def end(self, status: Status, reason: str | None = None) -> None:
+        """Say how the run ended; on a full disk in the room that was kept for this."""
+        (self.path / ".reserve").unlink(missing_ok=True)
+        self.write_state(status, reason=reason, finished=time.time())
+
+    def keep_reserve(self) -> None:
+        """Take a little room now, for the last word; raises UserError if there is none."""
+        with room(self.path.parent.parent):
+            write_bytes(self.path / ".reserve", bytes(RESERVE), new_folders=False)
 
     @contextmanager
     def beating(self) -> Iterator[None]:
@@ -220,7 +309,9 @@ class RunDirectory(Run):
 
         def beat() -> None:
             while not over.wait(HEARTBEAT_EVERY):
-                self.write_state()
+                # A full disk or a removed run is for the trainer to find, at its next word.
+                with suppress(OSError):
+                    self.write_state(memory=read_memory())
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -230,29 +321,94 @@ class RunDirectory(Run):
             over.set()
             thread.join()
 
-    def _write_checkpoint(self, kept: Mapping[str, Any]) -> None:
-        import torch
+    def _write_checkpoint(self, kept: Mapping[str, Any], best: bool) -> None:
+        """Aside, to the disk, renamed: a kill or a full disk leaves the ones before whole."""
+        folder = self._folder("checkpoints")
+        sweep(folder)
+        there = self._prune(folder)  # a kill may have come before it, below
+        target = folder / f"{int(there[-1].stem) + 1 if there else 1:06d}.pt"
+        aside = beside(target)
+        with room(self.path.parent.parent):
+            try:
+                with aside.open("wb") as file:
+                    self._dump(kept, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(aside, target)
+            finally:
+                aside.unlink(missing_ok=True)
+            if best:
+                _link(target, folder / BEST)
+            sync_folder(folder)
+        self._prune(folder)
 
-        folder = self.path / "checkpoints"
-        folder.mkdir(exist_ok=True)
-        with (folder / ".last.pt").open("wb") as file:
-            torch.save(kept, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(folder / ".last.pt", folder / "last.pt")
+    def _prune(self, folder: Path) -> list[Path]:
+        """Remove all but the last few; these."""
+        there = numbered(folder)
+        for old in there[:-KEPT]:
+            old.unlink(missing_ok=True)
+        return there[-KEPT:]
 
     def _read_checkpoint(self) -> dict[str, Any] | None:
-        path = self.path / "checkpoints" / "last.pt"
-        return _load(path) if path.exists() else None
+        """The newest that can be read; raises UserError if there are some, but none can be."""
+        folder = self.path / "checkpoints"
+        best = [folder / BEST] if (folder / BEST).exists() else []
+        tried = [*reversed(numbered(folder)), *best]
+        for path in tried:
+            try:
+                return self._load(path)
+            except Exception as error:  # whatever a reader raises over damaged or hostile bytes
+                print(f"{path} cannot be read ({type(error).__name__}); trying the one before.")
+        if tried:
+            raise UserError(
+                f"No checkpoint in {folder} can be read; remove that folder to start anew."
+            )
+        return None
+
+    def _dump(self, kept: Mapping[str, Any], file: IO[bytes]) -> None:
+        import torch
+
+        torch.save(kept, file)
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        return _load(path)
 
     def _metrics_size(self) -> int:
+        """Of what is on the disk for good: a checkpoint must not count lines a power cut took."""
         path = self.path / "metrics.jsonl"
-        return path.stat().st_size if path.exists() else 0
+        if not path.exists():
+            return 0
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            return os.fstat(file.fileno()).st_size
 
     def _take_back_metrics(self, size: int) -> None:
         path = self.path / "metrics.jsonl"
-        if path.exists():
+        if path.exists() and path.stat().st_size > size:
             os.truncate(path, size)
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The checkpoints in a run's folder of them, oldest first, without the best."""
+    return sorted(folder.glob("[0-9]*.pt"), key=lambda path: int(path.stem))
+
+
+def last_checkpoint(path: Path) -> Path | None:
+    """The checkpoint that a run's directory would be resumed from."""
+    return next(reversed(numbered(path / "checkpoints")), None)
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under a second name, atomically; a copy where there is no such thing."""
+    aside = beside(target)
+    try:
+        try:
+            os.link(source, aside)
+        except OSError:
+            shutil.copyfile(source, aside)
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _load(source: Path | io.BytesIO) -> dict[str, Any]:
@@ -316,16 +472,52 @@ def find_run(workspace: Workspace, run_id: str) -> Path:
     return matches[0]
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a run's metrics; a torn last line is left for the next look."""
-    file = path / "metrics.jsonl"
-    if not file.exists():
-        return []
-    lines = file.read_bytes().split(b"\n")[:-1]
-    metrics = []
-    for line in lines:
+class _Tail:
+    """The lines of a file that only grows until a resume cuts it, and how far it was read."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.at = 0  # bytes read, up to the end of a line
+        self.last = b""  # the last line read, by which a file that was cut and grew again is told
+
+    def read(self, path: Path) -> None:
+        """Read what was added since."""
         try:
-            metrics.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue  # a torn line that a kill left in the middle
-    return metrics
+            with path.open("rb") as file:
+                file.seek(self.at - len(self.last))
+                if file.read(len(self.last)) != self.last:
+                    self._restart()
+                    file.seek(0)
+                data = file.read()
+        except FileNotFoundError:
+            self._restart()
+            return
+        whole = data[: data.rfind(b"\n") + 1]
+        if not whole:
+            return
+        for line in whole.splitlines():
+            with suppress(json.JSONDecodeError, UnicodeDecodeError):  # torn, left in the middle
+                self.lines.append(json.loads(line))
+        self.at += len(whole)
+        self.last = whole[whole.rfind(b"\n", 0, -1) + 1 :]
+
+    def _restart(self) -> None:
+        self.lines, self.at, self.last = [], 0, b""
+
+
+_tails: dict[Path, _Tail] = {}
+_reading = threading.Lock()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of a run's metrics; a torn last line is left for the next look.
+
+    Only what was added since the last look is read: a page looks every second.
+    """
+    with _reading:
+        tail = _tails.pop(path, None) or _Tail()
+        tail.read(path / "metrics.jsonl")
+        _tails[path] = tail  # the one used last comes last
+        while len(_tails) > TAILS:
+            del _tails[next(iter(_tails))]
+        return list(tail.lines)

@@ -3,92 +3,145 @@
 `python -m rebalance_core.runs.worker RUN_DIRECTORY`. Nothing heavy is imported before the turn.
 """
 
+import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import write_json
+from rebalance_core.files import is_no_room, no_room, write_json
 from rebalance_core.processes import own_process
-from rebalance_core.runs.executor import KINDS, list_runs
-from rebalance_core.runs.run import Cancelled, RunDirectory
+from rebalance_core.runs.devices import VISIBLE, Device, list_devices
+from rebalance_core.runs.executor import KINDS, list_runs, needs_device
+from rebalance_core.runs.locks import device_lock, states_lock, working
+from rebalance_core.runs.memory import memory_sentence, says_out_of_memory
+from rebalance_core.runs.run import LIVE, Cancelled, RunDirectory
 from rebalance_core.workspace import Workspace
 
 QUEUE_POLL = 0.5  # seconds
+STOPPED = "Stopped on request."
+SYSTEM_STOPPED = "The system asked its process to stop."
 
 
 def execute(workspace: Workspace, run: RunDirectory) -> None:
     """Do the run's job in this process and record how it ended; raises what the job raised."""
-    run.write_state("running", **own_process(), reason=None, progress=None, started=time.time())
-    try:
-        with run.beating():
-            result = KINDS[run.record["kind"]].job()(workspace, run)
-        write_json(run.result / "result.json", dict(result))
-        run.write_state("done", finished=time.time())
-    except Cancelled:
-        run.write_state("cancelled", reason="Stopped on request.", finished=time.time())
-        raise
-    except BaseException as error:
-        run.write_state("failed", reason=_sentence(error), finished=time.time())
-        raise
+    with working(run.path):
+        run.write_state(
+            "running", **own_process(), reason=None, progress=None, started=time.time(),
+            finished=None,
+        )  # fmt: skip
+        try:
+            run.keep_reserve()
+            with run.beating():
+                result = KINDS[run.record["kind"]].job()(workspace, run)
+            write_json(run.result / "result.json", dict(result))
+            run.end("done")
+        except Cancelled:
+            _stopped(run)
+            raise
+        except BaseException as error:
+            run.end("failed", _sentence(error, workspace, run))
+            raise
 
 
-def _sentence(error: BaseException) -> str:
+def _stopped(run: RunDirectory) -> None:
+    """By somebody who asked, or else by the system, which wants the machine."""
+    if run.asked_to_stop():
+        run.end("cancelled", STOPPED)
+    else:
+        run.end("interrupted", SYSTEM_STOPPED)
+
+
+def _sentence(error: BaseException, workspace: Workspace, run: RunDirectory) -> str:
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return f"Out of memory ({error}); a smaller batch_size needs less."
+    if is_no_room(error):
+        return no_room(workspace.root)
+    if says_out_of_memory(error):
+        first = str(error).partition("\n")[0] or type(error).__name__
+        return f"Out of memory ({first}); {memory_sentence(run.config)}"
     return f"{type(error).__name__}: {error}"
 
 
 @contextmanager
-def turn(workspace: Workspace, run: RunDirectory) -> Iterator[None]:
-    """Hold the device: first come, first served; the lock goes with the process."""
-    lock = FileLock(workspace.runs / ".device.lock")
+def turn(workspace: Workspace, run: RunDirectory) -> Iterator[Device]:
+    """Hold a device: first come, first served; the lock goes with the process."""
+    devices = list_devices()
     while True:
         if run.should_stop():
             raise Cancelled
-        ahead = [
-            v
-            for v in list_runs(workspace)
-            if v.id < run.id and v.status == "queued" and KINDS[v.kind].needs_device(v.config)
-        ]
-        if not ahead:
+        ahead = sum(
+            v.id < run.id and v.status == "queued" and needs_device(v) for v in list_runs(workspace)
+        )
+        for device in devices if not ahead else []:
+            lock = device_lock(workspace.runs, device)
             try:
                 lock.acquire(timeout=0)
-                break
             except Timeout:
-                pass
-        run.progress(0.0, f"waiting for {len(ahead) + 1} job(s) ahead")
+                continue
+            try:
+                yield device
+            finally:
+                lock.release()
+            return
+        run.progress(0.0, f"waiting for {ahead + 1} job(s) ahead")
         run.write_state()
         time.sleep(QUEUE_POLL)
+
+
+def claim(workspace: Workspace, run: RunDirectory) -> bool:
+    """Say whose the run is from now on; False if it doesn't wait for anybody any more."""
+    with states_lock(workspace.runs):
+        # One that came late may have been given up already.
+        if RunDirectory(run.path).status not in ("queued", "interrupted"):
+            return False
+        run.write_state("queued", **own_process())
+    return True
+
+
+def work(workspace: Workspace, run: RunDirectory) -> None:
+    """Wait for a device, if the run needs one, and execute it there."""
     try:
-        yield
-    finally:
-        lock.release()
+        if run.should_stop():
+            raise Cancelled
+        needed = KINDS[run.record["kind"]].needs_device(run.config)
+        with turn(workspace, run) if needed else nullcontext() as device:
+            if device is not None:
+                run.write_state(device=device.name)
+            if device is not None and device.visible is not None:
+                os.environ[VISIBLE] = device.visible  # before torch looks
+            execute(workspace, run)
+    except Cancelled:
+        if run.status in LIVE:  # it was still waiting
+            _stopped(run)
+        print(run.reason)
 
 
 def main(path: Path) -> int:
     workspace = Workspace(path.parent.parent)
-    run = RunDirectory(path)
-    run.write_state("queued", **own_process())
-    needs_device = KINDS[run.record["kind"]].needs_device(run.config)
     try:
-        with turn(workspace, run) if needs_device else nullcontext():
-            execute(workspace, run)
-    except Cancelled:
-        run.write_state("cancelled", reason="Stopped on request.")
-        print("Stopped on request.")
+        run = RunDirectory(path)
+        # A spot machine, or whoever shuts down, says so first: keep a checkpoint and go.
+        signal.signal(signal.SIGTERM, lambda number, frame: run.stop())
+        with working(path):
+            if claim(workspace, run):
+                work(workspace, run)
     except UserError as error:
         print(error)
         return 1
+    except FileNotFoundError:
+        if path.exists():
+            raise
+        return 1  # the run was removed meanwhile
     except Exception:
-        traceback.print_exc()
+        with suppress(OSError):  # the log is on a full disk too
+            traceback.print_exc()
         return 1
     return 0
 

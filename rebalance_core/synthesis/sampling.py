@@ -79,7 +79,7 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     run.progress(0.0, "loading the generator")
     generator = load_generator(source)
     labels = config.classes or generator.classes
-    aside = workspace.synthetic / f".{run.id}"
+    aside = workspace.unfinished_samples(run.id)
     for number, label in enumerate(labels):
         _fill(generator, aside / label, label, config, run, (number, len(labels)))
     write_json(
@@ -98,7 +98,14 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
             "created": time.time(),
         },
     )
-    os.rename(aside, workspace.synthetic / config.name)
+    try:
+        os.rename(aside, workspace.synthetic / config.name)  # refused where there is one
+    except OSError as error:
+        if not (workspace.synthetic / config.name).exists():
+            raise
+        raise UserError(
+            f"Synthetic set {config.name!r} was made by another run in the meantime; remove one."
+        ) from error
     return {"synthetic": config.name}
 
 

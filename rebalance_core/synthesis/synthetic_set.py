@@ -1,5 +1,8 @@
 """Generated images as a plain image folder with `provenance.json`."""
 
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,11 +78,12 @@ def open_synthetic(workspace: Workspace, name: str) -> SyntheticSet:
 
 
 def list_synthetic(workspace: Workspace) -> list[str]:
-    """Oldest first."""
-    names = list_names(workspace.synthetic)
-    return sorted(
-        names, key=lambda n: (workspace.synthetic / n / "provenance.json").stat().st_mtime
-    )
+    """Oldest first; one that is removed meanwhile is left out."""
+    made = {}
+    for name in list_names(workspace.synthetic):
+        with suppress(FileNotFoundError):
+            made[name] = (workspace.synthetic / name / "provenance.json").stat().st_mtime
+    return sorted(made, key=made.__getitem__)
 
 
 def synthetic_for(workspace: Workspace, chosen: TrainingSet, kind: str) -> SyntheticSet:
@@ -96,6 +100,11 @@ def synthetic_for(workspace: Workspace, chosen: TrainingSet, kind: str) -> Synth
         f"There are no images of {kind} for training set {chosen.name}; run "
         f"`train {kind} {chosen.name}`, then `sample`."
     )
+
+
+def forget_sample(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
+    """What a sampling run keeps outside its directory until it is done."""
+    shutil.rmtree(workspace.unfinished_samples(run_id), ignore_errors=True)
 
 
 def remove_synthetic(workspace: Workspace, name: str) -> None:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from studio import ROOT, open_browser, settled, start_server, visit
 
-PAGES = ["Home", "Data", "Poses", "Generators", "Samples", "Comparison", "Runs"]
+PAGES = ["Home", "Data", "Poses", "Generators", "Samples", "Comparison", "Runs", "Settings"]
 DRAWN = 2500  # ms that plots and pictures take to settle
 
 

@@ -15,8 +15,9 @@ ADDRESSES = {
     "samples": "Samples",
     "comparison": "Comparison",
     "runs": "Runs",
+    "settings": "Settings",
 }
-SIDEBAR = ["Home", "Data", "Poses", "Generators", "Samples", "Comparison", "Runs"]
+SIDEBAR = ["Home", "Data", "Poses", "Generators", "Samples", "Comparison", "Runs", "Settings"]
 
 
 @pytest.mark.parametrize("address", ADDRESSES)

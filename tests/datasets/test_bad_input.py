@@ -300,7 +300,7 @@ BAD = {
     "class named ..": Bad(
         table("path,label\ncat/0.png,cat\ncat/1.png,cat\ndog/0.png,..\ndog/1.png,..\n"),
         "{path}: class '..' cannot be a folder's name; use up to 100 characters without slashes, "
-        "control characters and a dot in front.",
+        "control characters, `](` and a dot in front.",
     ),
     "CSV of images elsewhere": Bad(
         table("path,label\n../a.png,cat\n"),

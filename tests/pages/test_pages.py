@@ -26,6 +26,7 @@ EMPTY = {
     "samples": "There is no trained generator yet",
     "comparison": "There is no training set yet",
     "runs": "Nothing has run yet",
+    "settings": "what that means for your work",
 }
 FULL = {
     "home": "1 finished",

@@ -23,13 +23,16 @@ from rebalance_core.processes import own_process
 from rebalance_core.runs.executor import (
     RunView,
     cancel,
+    describe,
     list_runs,
+    open_run,
     remove_run,
     resume,
     submit,
     view_run,
 )
-from rebalance_core.runs.run import create_run, find_run
+from rebalance_core.runs.locks import working
+from rebalance_core.runs.run import RunDirectory, create_run, find_run
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +76,7 @@ def start_worker(path: Path) -> subprocess.Popen[bytes]:
 def device(workspace: Workspace) -> Iterator[FileLock]:
     """The device, held by this test until it releases it."""
     workspace.runs.mkdir(parents=True)
-    lock = FileLock(workspace.runs / ".device.lock")
+    lock = FileLock(workspace.runs / ".device-cpu.lock")
     with lock:
         yield lock
 
@@ -215,7 +218,7 @@ def test_a_killed_holder_frees_the_device(workspace: Workspace) -> None:
         "print('held', flush=True); time.sleep(600)"
     )
     holder = subprocess.Popen(
-        [sys.executable, "-c", script, str(workspace.runs / ".device.lock")],
+        [sys.executable, "-c", script, str(workspace.runs / ".device-cpu.lock")],
         stdout=subprocess.PIPE,
     )
     assert holder.stdout is not None
@@ -342,3 +345,211 @@ def test_runs_are_listed_newest_first_and_by_kind(workspace: Workspace) -> None:
         time.sleep(0.002)  # ids hold milliseconds
     assert [v.path for v in list_runs(workspace)] == paths[::-1]
     assert [v.path for v in list_runs(workspace, "import")] == [paths[2], paths[0]]
+
+
+def test_two_devices_take_two_jobs_and_the_third_waits(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine with two GPUs, as CUDA_VISIBLE_DEVICES tells; each job sees one of them."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    workspace.runs.mkdir(parents=True)
+    locks = [FileLock(workspace.runs / f".device-gpu-{n}.lock") for n in (0, 3)]
+    for lock in locks:
+        lock.acquire()
+    paths = [queue(workspace, f"job {n}") for n in range(3)]
+    workers = [start_worker(path) for path in paths]
+    for number, path in enumerate(paths, start=1):
+        stage = f"waiting for {number} job(s) ahead"
+        wait(path, lambda view, stage=stage: view.progress["stage"] == stage)
+    locks[1].release()  # the oldest takes it, whichever it is
+    assert wait(paths[0], ended).state["device"] == "GPU 3"
+    locks[0].release()
+    assert {wait(path, ended).state["device"] for path in paths[1:]} <= {"GPU 0", "GPU 3"}
+    assert [worker.wait(PATIENCE) for worker in workers] == [1, 1, 1]
+
+
+def test_a_job_sees_only_the_device_that_it_took(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    view = submit(workspace, "train", {"generator": "ddpm", "set": "nothing"}, name="train")
+    pid = wait(view.path, lambda view: view.state.get("pid") is not None).state["pid"]
+    assert psutil.Process(pid).environ()["CUDA_VISIBLE_DEVICES"] == "5,7"  # as it was started
+    assert wait(view.path, ended).state["device"] == "GPU 5"
+
+
+def test_a_run_is_worked_on_by_one_process(workspace: Workspace) -> None:
+    path = queue(workspace)
+    with working(path):
+        worker = start_worker(path)
+        assert worker.wait(PATIENCE) == 1
+    assert view_run(path).status == "queued"
+    assert start_worker(path).wait(PATIENCE) == 1
+    assert view_run(path).state["reason"] == NO_SET
+
+
+def test_a_process_that_finds_the_run_done_already_leaves_it(workspace: Workspace) -> None:
+    path = queue(workspace)
+    set_state(path, status="done", finished=1.0)
+    assert start_worker(path).wait(PATIENCE) == 0
+    assert (view_run(path).status, view_run(path).state["finished"]) == ("done", 1.0)
+
+
+def test_a_run_whose_lock_is_held_is_alive_whatever_the_clock_says(workspace: Workspace) -> None:
+    """Setting the clock moves every process's start time."""
+    path = queue(workspace)
+    me = own_process()
+    set_state(path, status="running", pid=me["pid"], pid_started=me["pid_started"] - 100)
+    script = (
+        "import sys, time, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire();"
+        "print('held', flush=True); time.sleep(600)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(path / ".work.lock")], stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    assert view_run(path).status == "running"
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    assert view_run(path).status == "interrupted"
+
+
+@pytest.mark.parametrize(("age", "status"), [(5.0, "running"), (90.0, "interrupted")])
+def test_a_run_of_another_machine_lives_by_its_heartbeat(
+    workspace: Workspace, age: float, status: str
+) -> None:
+    """In a workspace on a shared disk; its pid means nothing here."""
+    path = queue(workspace)
+    set_state(
+        path, status="running", pid=1, pid_started=0.0, host="elsewhere",
+        heartbeat=time.time() - age,
+    )  # fmt: skip
+    assert view_run(path).status == status
+
+
+def test_of_two_that_resume_a_run_at_once_one_is_refused(workspace: Workspace) -> None:
+    path = queue(workspace)
+    set_state(path, status="interrupted")
+
+    def attempt(_: int) -> str:
+        try:
+            return resume(workspace, path.name).status
+        except UserError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        told = sorted(pool.map(attempt, range(4)))
+    refusals = [text for text in told if "there is nothing to resume" in text]
+    assert len(refusals) == 3, told
+    assert wait(path, ended).state["reason"] == NO_SET
+    assert (path / "log.txt").read_text() == f"{NO_SET}\n"
+
+
+def test_a_run_that_the_system_ends_keeps_a_checkpoint_and_is_interrupted(
+    workspace: Workspace, device: FileLock
+) -> None:
+    """As a spot machine does before it goes, or whoever shuts down: SIGTERM."""
+    view = submit(workspace, "train", {"generator": "ddpm"}, name="train")
+    view = wait(view.path, waiting)
+    os.kill(view.state["pid"], signal.SIGTERM)
+    view = wait(view.path, ended)
+    told = (view.status, view.state["reason"])
+    assert told == ("interrupted", "The system asked its process to stop.")
+    run = RunDirectory(view.path)
+    run.stop()
+    assert (run.should_stop(), run.asked_to_stop()) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("state.json", b"", "is not readable as JSON"),
+        ("state.json", b"[]", "is no run's state; remove the run."),
+        ("state.json", b'{"status": "hacked"}', "is no run's state; remove the run."),
+        ("run.json", b'{"kind": "train"}', "is no run's record; remove the run."),
+        ("run.json", b"\xff", "is not readable as JSON"),
+        ("about.json", b'{"name": 3}', "holds no name and note; remove it."),
+    ],
+)
+def test_a_damaged_run_is_shown_and_can_be_removed_and_hides_no_other(
+    workspace: Workspace, name: str, content: bytes, sentence: str
+) -> None:
+    kept, broken = queue(workspace), queue(workspace)
+    set_state(kept, status="failed")
+    (broken / name).write_bytes(content)
+    views = {view.id: view for view in list_runs(workspace)}
+    assert views.keys() == {kept.name, broken.name}
+    assert (views[broken.name].kind, views[broken.name].status) == ("damaged", "failed")
+    assert sentence in views[broken.name].state["reason"]
+    with pytest.raises(UserError, match="is damaged"):
+        resume(workspace, broken.name)
+    remove_run(workspace, broken.name)
+    assert [view.id for view in list_runs(workspace)] == [kept.name]
+
+
+def test_a_run_of_an_unknown_kind_holds_nobody_up(workspace: Workspace) -> None:
+    strange = create_run(workspace, "evil", {}, name="evil")
+    path = queue(workspace)
+    assert start_worker(path).wait(PATIENCE) == 1
+    assert view_run(path).state["reason"] == NO_SET
+    assert open_run(workspace, strange.name).status == "queued"
+
+
+def test_a_run_gets_another_name_and_a_note(workspace: Workspace) -> None:
+    path = queue(workspace)
+    set_state(path, status="failed")
+    assert (view_run(path).name, view_run(path).note) == ("compare", "")
+    describe(workspace, path.name, name=" first try ")
+    describe(workspace, path.name, note="lr too high\nsee run 2\n")
+    view = view_run(path)
+    assert (view.name, view.note) == ("first try", "lr too high\nsee run 2")
+    assert view.record["name"] == "compare"
+    for bad in ("", " ", "x" * 201, "two\nlines", "\x00"):
+        with pytest.raises(UserError, match="cannot be a run's name"):
+            describe(workspace, path.name, name=bad)
+    with pytest.raises(UserError, match="A note may have 4000 characters, not 4001"):
+        describe(workspace, path.name, note="x" * 4001)
+    assert describe(workspace, path.name, note="").note == ""
+
+
+def test_what_an_ended_run_said_last_is_seen_when_it_goes_on(workspace: Workspace) -> None:
+    """Ended runs are kept in memory, but never beyond a change."""
+    path = queue(workspace)
+    for status in ("failed", "interrupted", "cancelled", "done"):
+        set_state(path, status=status)
+        assert view_run(path).status == status
+        set_state(path, status="running", **own_process())
+        assert view_run(path).status == "running"
+
+
+def test_a_silent_run_and_short_memory_are_told(workspace: Workspace) -> None:
+    path = queue(workspace)
+    set_state(path, status="running", **own_process())
+    assert view_run(path).warning == ""
+    memory = {"used": 2**30, "left": 2**28, "total": 2**33, "ended": 0}
+    set_state(path, memory=memory)
+    assert view_run(path).warning.startswith("Memory is short: 0.2 of 8.0 GiB are left.")
+    set_state(path, heartbeat=time.time() - 300)
+    assert view_run(path).warning.startswith("No sign of life for 300 s;")
+    set_state(path, status="done")
+    assert view_run(path).warning == ""
+
+
+def test_a_death_for_want_of_memory_says_so_and_suggests_a_batch_size(
+    workspace: Workspace, sleeper: subprocess.Popen[bytes]
+) -> None:
+    path = create_run(workspace, "train", {"training": {"batch_size": 64}}, name="train")
+    started = psutil.Process(sleeper.pid).create_time()
+    memory = {"used": 11 * 2**30, "left": 2**20, "total": 12 * 2**30, "ended": 0}
+    set_state(path, status="running", pid=sleeper.pid, pid_started=started, memory=memory)
+    assert view_run(path).status == "running"
+    sleeper.kill()
+    sleeper.wait()
+    view = view_run(path)
+    assert (view.status, view.state["reason"]) == (
+        "interrupted",
+        "Out of memory: its process was ended while it used 11.0 of 12.0 GiB; a smaller "
+        "batch_size than 64, such as 32, needs less.",
+    )

@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from rebalance_core.files import read_json
+from rebalance_core.errors import UserError
+from rebalance_core.files import read_json, remove_folder
 from rebalance_core.runs.run import (
+    CHECKPOINT_VARIABLE,
     Cancelled,
     MemoryRun,
     Run,
@@ -91,11 +92,14 @@ def test_a_run_without_a_checkpoint_starts_over(reopen: Open) -> None:
 def test_a_checkpoint_is_read_without_unpickling(workspace: Workspace) -> None:
     run = make_run(workspace)
     run.checkpoint({"step": 1})
-    path = run.path / "checkpoints" / "last.pt"
-    assert [p.name for p in path.parent.iterdir()] == ["last.pt"]
+    path = run.path / "checkpoints" / "000001.pt"
+    assert [p.name for p in path.parent.iterdir()] == ["000001.pt"]
     torch.save({"state": {"path": Path("x")}, "metrics_size": 0}, path)
-    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+    with pytest.raises(UserError) as told:
         run.restore()
+    assert str(told.value) == (
+        f"No checkpoint in {path.parent} can be read; remove that folder to start anew."
+    )
 
 
 def test_nothing_is_asked_to_stop_by_itself(reopen: Open) -> None:
@@ -238,3 +242,134 @@ def test_ids_sort_by_time(workspace: Workspace) -> None:
         time.sleep(0.002)  # ids hold milliseconds
     assert sorted(paths) == paths
     assert sorted(p.name for p in workspace.runs.iterdir()) == [p.name for p in paths]
+
+
+def checkpoints(run: RunDirectory) -> list[str]:
+    return sorted(p.name for p in (run.path / "checkpoints").iterdir())
+
+
+def test_the_last_two_checkpoints_and_the_best_are_kept(workspace: Workspace) -> None:
+    run = make_run(workspace)
+    for step, loss in enumerate((0.5, 0.2, 0.4, 0.3), start=1):
+        run.checkpoint({"step": step}, ("loss", loss))
+    assert checkpoints(run) == ["000003.pt", "000004.pt", "best.pt"]
+    best = torch.load(run.path / "checkpoints" / "best.pt", weights_only=True)
+    assert (best["state"], best["best"]) == ({"step": 2}, ("loss", 0.2))
+    assert run.restore() == {"step": 4}
+
+
+def test_the_best_is_known_again_after_a_resume_and_is_of_one_kind(workspace: Workspace) -> None:
+    run = make_run(workspace)
+    run.checkpoint({"step": 1}, ("loss of a", 0.2))
+    again = RunDirectory(run.path)
+    again.restore()
+    again.checkpoint({"step": 2}, ("loss of a", 0.3))
+    best = run.path / "checkpoints" / "best.pt"
+    assert torch.load(best, weights_only=True)["state"] == {"step": 1}
+    again.checkpoint({"step": 3}, ("loss of b", 0.9))  # another class: not to be compared
+    assert torch.load(best, weights_only=True)["state"] == {"step": 3}
+
+
+def test_the_best_is_kept_though_no_checkpoint_is_due(reopen: Open) -> None:
+    run = reopen()
+    run.stop_here({"step": 1}, ("loss", 0.5))
+    run.stop_here({"step": 2}, ("loss", 0.6))
+    assert reopen().restore() == {"step": 1}
+
+
+@pytest.mark.parametrize("cut", [0, 1000])
+def test_a_last_checkpoint_that_is_not_whole_leaves_the_one_before(
+    workspace: Workspace, cut: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a power cut, a file may be there without its content."""
+    run = make_run(workspace)
+    for step in (1, 2):
+        run.log(step)
+        run.checkpoint({"step": step, "weights": torch.arange(1000.0)})
+    path = run.path / "checkpoints" / "000002.pt"
+    path.write_bytes(path.read_bytes()[:cut])
+    kept = RunDirectory(run.path).restore()
+    assert kept is not None
+    assert kept["step"] == 1
+    assert [line["step"] for line in logged(run)] == [1]
+    assert f"{path} cannot be read" in capsys.readouterr().out
+    run.checkpoint({"step": 2})
+    assert run.restore() == {"step": 2}
+
+
+def test_metrics_that_a_power_cut_took_are_not_made_up(workspace: Workspace) -> None:
+    run = make_run(workspace)
+    run.log(1)
+    run.checkpoint({"step": 1})
+    (run.path / "metrics.jsonl").write_bytes(b"")
+    assert RunDirectory(run.path).restore() == {"step": 1}
+    assert (run.path / "metrics.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize(("told", "due"), [("0", True), ("86000", False), (None, False)])
+def test_how_often_a_checkpoint_is_due_can_be_told(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, told: str | None, due: bool
+) -> None:
+    if told is not None:
+        monkeypatch.setenv(CHECKPOINT_VARIABLE, told)
+    assert make_run(workspace).checkpoint_due() == due
+
+
+@pytest.mark.parametrize("told", ["soon", "-1", "nan", "1e9"])
+def test_a_senseless_time_between_checkpoints_is_refused(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    path = make_run(workspace).path
+    monkeypatch.setenv(CHECKPOINT_VARIABLE, told)
+    with pytest.raises(UserError) as refused:
+        RunDirectory(path)
+    assert str(refused.value) == (
+        f"{CHECKPOINT_VARIABLE}={told!r} is no number of seconds from 0 to a day; mend it."
+    )
+
+
+def test_a_removed_run_is_not_brought_back(workspace: Workspace) -> None:
+    run = make_run(workspace)
+    with run.beating():
+        remove_folder(run.path)
+        for say in (
+            lambda: run.write_state("done"),
+            lambda: run.log(1),
+            lambda: run.checkpoint({"step": 1}),
+            lambda: run.preview(1, np.zeros((2, 2), np.uint8)),
+            lambda: run.end("done"),
+            run.keep_reserve,
+        ):
+            with pytest.raises(FileNotFoundError):
+                say()
+        time.sleep(1.2)  # a heartbeat
+    assert list(workspace.runs.iterdir()) == []
+
+
+def test_metrics_are_read_on_from_the_last_look_and_anew_once_they_were_cut(
+    workspace: Workspace,
+) -> None:
+    run = make_run(workspace)
+    for step in (1, 2, 3):
+        run.log(step, loss=1.0)
+    assert [line["step"] for line in read_metrics(run.path)] == [1, 2, 3]
+    lines = (run.path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    # Cut to the first line, and longer than before at the next look.
+    other = [line.replace(b"1.0", b"2.0") for line in lines]
+    (run.path / "metrics.jsonl").write_bytes(b"".join([lines[0], *other[1:], *other]))
+    assert [line["loss"] for line in read_metrics(run.path)] == [1.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+    (run.path / "metrics.jsonl").write_bytes(lines[0])
+    assert [line["step"] for line in read_metrics(run.path)] == [1]
+    read_metrics(run.path).clear()  # a reader's list is its own
+    assert len(read_metrics(run.path)) == 1
+    (run.path / "metrics.jsonl").unlink()
+    assert read_metrics(run.path) == []
+
+
+def test_a_torn_line_in_the_middle_is_left_out(workspace: Workspace) -> None:
+    run = make_run(workspace)
+    run.log(1)
+    with (run.path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 2, "lo\xff\n')
+    run.log(3)
+    assert [line["step"] for line in read_metrics(run.path)] == [1, 3]

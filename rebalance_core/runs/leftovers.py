@@ -1,0 +1,54 @@
+"""What kills leave behind: files half-written, folders half-filled, uploads nobody waits for."""
+
+import shutil
+import time
+from pathlib import Path
+
+from rebalance_core.errors import UserError
+from rebalance_core.files import read_json, sweep
+from rebalance_core.workspace import Workspace, list_names
+
+UPLOAD_AGE = 3600.0  # seconds after which an upload that no import names counts as left behind
+
+
+def sweep_after(workspace: Workspace, run: Path) -> None:
+    """After a process is gone: what it was writing in its run and wherever jobs write."""
+    shared = [
+        workspace.datasets, workspace.sets, workspace.runs, workspace.synthetic,
+        workspace.root / "exports", workspace.root / "weights",
+    ]  # fmt: skip
+    inside = [run, *(p for p in run.rglob("*") if p.is_dir())]
+    for name in list_names(workspace.datasets):
+        dataset = workspace.datasets / name
+        inside += [dataset, dataset / "arrays", dataset / "pose-versions"]
+    unfinished = workspace.unfinished_samples(run.name)
+    inside += [p for p in unfinished.glob("*") if p.is_dir()]
+    for folder in (*shared, *inside):
+        sweep(folder)
+
+
+def sweep_all(workspace: Workspace) -> None:
+    """The same over every run, with uploads and samples whose run is gone."""
+    for run in workspace.runs.glob("[!.]*"):
+        if (run / "run.json").exists():
+            sweep_after(workspace, run)
+        else:
+            shutil.rmtree(run, ignore_errors=True)  # a lock outlived its run
+    _sweep_uploads(workspace)
+    for samples in workspace.synthetic.glob(".*-sample-*"):
+        if not (workspace.runs / samples.name.removeprefix(".")).exists():
+            shutil.rmtree(samples, ignore_errors=True)
+
+
+def _sweep_uploads(workspace: Workspace) -> None:
+    named = set()
+    for run in workspace.runs.glob("*-import-*"):
+        try:
+            source = Path(str(read_json(run / "run.json")["config"].get("source", "")))
+        except (UserError, KeyError, TypeError, AttributeError):
+            continue
+        if source.is_relative_to(workspace.uploads):
+            named.add(source.relative_to(workspace.uploads).parts[0])
+    for upload in workspace.uploads.glob("*"):
+        if upload.name not in named and time.time() - upload.stat().st_mtime > UPLOAD_AGE:
+            shutil.rmtree(upload, ignore_errors=True)

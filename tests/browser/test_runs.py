@@ -1,0 +1,252 @@
+"""The Runs page by what a person sees, two browsers at once, and servers that die."""
+
+import os
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from studio import Server, settled, start_server, visit
+
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.files import read_json, write_json
+from rebalance_core.generators.training import TrainConfig
+from rebalance_core.processes import own_process
+from rebalance_core.runs.executor import RunView, list_runs, submit, view_run
+from rebalance_core.runs.run import (
+    CHECKPOINT_VARIABLE,
+    MemoryRun,
+    RunDirectory,
+    create_run,
+    read_metrics,
+)
+from rebalance_core.workspace import Workspace
+
+LONG = 120_000  # ms
+EVIL = "![x](https://example.org/x.png) <img src=https://example.org/y.png>"
+
+
+def until(done: Callable[[], Any], what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + LONG / 1000
+    while not done():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
+
+
+def ended(path: Path) -> RunView:
+    until(lambda: not view_run(path).live, lambda: view_run(path).state)
+    return view_run(path)
+
+
+def numbers(path: Path) -> list[dict[str, Any]]:
+    lines = [m for m in read_metrics(path) if m.get("event") != "start"]
+    return [{k: v for k, v in m.items() if k != "time"} for m in lines]
+
+
+def set_state(path: Path, **state: Any) -> None:
+    write_json(path / "state.json", {**read_json(path / "state.json"), **state})
+
+
+def fill(page: Page, label: str, value: str) -> None:
+    field = page.get_by_label(label, exact=True)
+    field.fill(value)
+    field.press("Enter")
+    settled(page)
+
+
+def test_two_browsers_that_start_the_same_at_once(
+    browser: Browser, page: Page, server: Server, home: Path
+) -> None:
+    """One training waits for the other; both come to the same numbers."""
+    workspace = Workspace(home)
+    source = ImportConfig(name="phantom", source="phantom", count=120, size=32)
+    import_dataset(workspace, source, MemoryRun())
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    pages = [page, context.new_page()]
+    for each in pages:
+        each.goto(server.url)
+        settled(each)
+    for each in pages:
+        visit(each, "Generators")
+        fill(each, "autoencoder steps", "3")
+        fill(each, "steps", "2")
+        fill(each, "batch size", "8")
+    for each in pages:
+        each.get_by_role("button", name="Train", exact=True).click(no_wait_after=True)
+    until(lambda: len(list_runs(workspace, "train")) == 2, lambda: "a start was lost")
+    first, second = (ended(v.path) for v in reversed(list_runs(workspace, "train")))
+    assert (first.status, second.status) == ("done", "done")
+    assert first.state["finished"] <= second.state["started"]
+    assert numbers(first.path) == numbers(second.path) != []
+    context.close()
+
+
+@pytest.fixture
+def ran(home: Path) -> dict[str, Path]:
+    """An import, a training that this process does, a sampling that failed; hostile names."""
+    workspace = Workspace(home)
+    ids = {"import": create_run(workspace, "import", {"name": "pets", "source": "x"}, name="pets")}
+    config = {"set": "pets", "generator": "ddpm", "training": {"lr": 0.1, "batch_size": 8}}
+    for name, lr in (("first", 0.1), ("second", 0.2)):
+        config = {**config, "training": {"lr": lr, "batch_size": 8}}
+        ids[name] = create_run(workspace, "train", config, name=name)
+    sample = {"run": ids["second"].name, "name": "made"}
+    ids["sample"] = create_run(workspace, "sample", sample, name=EVIL)
+    for path in ids.values():
+        set_state(path, status="done", started=0.0, finished=61.0)
+    set_state(ids["sample"], status="failed", reason=f"No such thing as {EVIL}.")
+    set_state(ids["first"], status="running", **own_process())
+    (ids["first"] / "log.txt").write_text("a first line\n")
+    run = RunDirectory(ids["second"])
+    for step in (1, 2):
+        run.checkpoint({"step": step})
+    return ids
+
+
+def test_the_runs_page(page: Page, server: Server, ran: dict[str, Path]) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{server.url}/runs?run={ran['first'].name}")
+    settled(page)
+    # a live run's log follows
+    expect(page.get_by_text("a first line").first).to_be_visible()
+    with (ran["first"] / "log.txt").open("a") as log:
+        log.write("and one more\n")
+    expect(page.get_by_text("and one more").first).to_be_visible()
+    set_state(ran["first"], memory={"used": 1, "left": 2**28, "total": 2**33, "ended": 0})
+    expect(page.get_by_text("Memory is short: 0.2 of 8.0 GiB").first).to_be_visible()
+    set_state(ran["first"], status="cancelled", reason="Stopped on request.")
+    expect(page.get_by_text("Stopped on request.").first).to_be_visible()
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+
+    # what came of what, and how two configs differ
+    page.goto(f"{server.url}/runs?run={ran['second'].name}")
+    settled(page)
+    page.get_by_role("tab", name="Family").click()
+    graph = page.get_by_test_id("stGraphVizChart")
+    for text in ("import", "pets", "sample"):
+        expect(graph.get_by_text(text, exact=True).first).to_be_visible()
+    page.get_by_role("tab", name="Compare configs").click()
+    expect(page.get_by_test_id("stDataFrame").nth(1)).to_be_visible()
+
+    # another name, a note
+    page.get_by_role("tab", name="Name and note").click()
+    page.get_by_label("Name", exact=True).fill("the better one")
+    page.get_by_label("Note", exact=True).fill("lr was right")
+    page.get_by_role("button", name="Keep").click()
+    expect(page.get_by_text("Note: lr was right", exact=True).first).to_be_visible()
+    assert view_run(ran["second"]).name == "the better one"
+
+    # room on the disk
+    settled(page)
+    page.get_by_text("Disk: runs take").click()
+    expect(page.get_by_role("button", name="Clean up")).to_be_visible()
+    page.wait_for_timeout(500)  # the expander's movement
+    page.get_by_role("button", name="Clean up").click()
+    until(lambda: not list((ran["second"] / "checkpoints").iterdir()), lambda: "nothing went")
+
+    # hostile names are text: nothing is asked of anybody else
+    page.goto(f"{server.url}/runs?run={ran['sample'].name}")
+    expect(page.get_by_text(f"No such thing as {EVIL}").first).to_be_visible()
+    settled(page)
+    strangers = [url for url in asked if not url.startswith((server.url, "data:", "blob:"))]
+    assert strangers == []
+
+    # removed, with what came of it
+    page.goto(f"{server.url}/runs?run={ran['second'].name}")
+    settled(page)
+    page.get_by_role("tab", name="Remove").click()
+    expect(page.get_by_text("cannot be continued: 1 run")).to_be_visible()
+    for label in ("Remove that as well", "Yes, remove this run"):
+        page.get_by_text(label, exact=True).click()
+        settled(page)
+    page.get_by_role("button", name="Remove", exact=True).click()
+    until(lambda: not ran["sample"].exists(), lambda: "it stayed")
+    assert not ran["second"].exists()
+    expect(page.get_by_role("combobox", name="Run")).to_be_visible()
+
+
+def test_only_this_machine_and_only_this_app_is_answered(server: Server) -> None:
+    listening = {
+        c.laddr.ip for c in psutil.Process(server.process.pid).net_connections("tcp")
+        if c.status == psutil.CONN_LISTEN
+    }  # fmt: skip
+    assert listening == {"127.0.0.1"}
+
+    def answered(request: urllib.request.Request) -> int:
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    # An upload that a strange page sends without this app's token.
+    upload = f"{server.url}/_stcore/upload_file/session/file"
+    sent = urllib.request.Request(upload, b"x", {"Origin": "http://evil.example"}, method="PUT")
+    assert answered(sent) == 403
+    # A strange page that listens in.
+    host, port = server.url.removeprefix("http://").split(":")
+    lines = (
+        "GET /_stcore/stream HTTP/1.1", f"Host: {host}:{port}", "Upgrade: websocket",
+        "Connection: Upgrade", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13", "Origin: http://evil.example", "", "",
+    )  # fmt: skip
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 403")
+    for path in ("/../../etc/passwd", "/media/../../etc/passwd", "/app/static/../../app.py"):
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+            answer = connection.recv(65536)
+        assert b"root:" not in answer and b"import streamlit" not in answer
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+def test_runs_outlive_servers_and_both_come_back(
+    browser: Browser, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers and workers are killed in turn at random moments; Resume is pressed in the app."""
+    monkeypatch.setenv(CHECKPOINT_VARIABLE, "0")
+    workspace = Workspace(home)
+    source = ImportConfig(name="phantom", source="phantom", count=120, size=32)
+    import_dataset(workspace, source, MemoryRun())
+    config = TrainConfig.make(
+        "bagan-gp", "phantom", "quick", autoencoder_steps=60, steps=20, batch_size=8
+    ).model_dump(mode="json")
+    calm = ended(submit(workspace, "train", config, name="calm").path)
+    shot = submit(workspace, "train", config, name="shot").path
+    random, servers, workers = Random(5), 0, 0
+    while view_run(shot).status != "done":
+        server = start_server(home, tmp_path / "server.log")
+        page = browser.new_page()
+        page.goto(f"{server.url}/runs?run={shot.name}")
+        settled(page)
+        time.sleep(random.uniform(0, 2))
+        now = view_run(shot)
+        if now.live and now.state.get("pid") and random.random() < 0.7:
+            os.killpg(now.state["pid"], signal.SIGKILL)
+            workers += 1
+            expect(page.get_by_text("Its process is gone.").first).to_be_visible(timeout=LONG)
+            page.get_by_role("button", name="Resume").click()
+            until(lambda: view_run(shot).live, lambda: view_run(shot).state)
+        time.sleep(random.uniform(0, 1))
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+        servers += 1
+        page.close()
+        assert "Traceback" not in (tmp_path / "server.log").read_text()
+    print(f"{servers} servers and {workers} workers killed")
+    assert servers >= 3
+    assert workers >= 2
+    assert numbers(shot) == numbers(calm.path)
+    assert len(list_runs(workspace)) == 2

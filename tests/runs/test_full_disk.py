@@ -1,0 +1,232 @@
+"""A disk that is really full, at whichever write: a sentence, what was there stays, and it goes on.
+
+The disk is a small tmpfs; without the right to mount one, these tests are skipped aloud.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from products import make_room, numbers, product
+
+from rebalance_core import files
+from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.rebalanced import zip_rebalanced
+from rebalance_core.config import Config
+from rebalance_core.datasets.dataset import Dataset, open_dataset
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.datasets.training_set import SetConfig, list_sets, make_set
+from rebalance_core.errors import UserError
+from rebalance_core.files import no_room, read_json
+from rebalance_core.generators.training import TrainConfig
+from rebalance_core.poses.clustering import PosesConfig
+from rebalance_core.runs.executor import describe, list_runs, resume, submit, view_run
+from rebalance_core.runs.run import (
+    CHECKPOINT_VARIABLE,
+    MemoryRun,
+    RunDirectory,
+    create_run,
+    numbered,
+)
+from rebalance_core.runs.worker import execute
+from rebalance_core.synthesis.sampling import SampleConfig
+from rebalance_core.workspace import HOME_VARIABLE, Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+KB, MB = 1024, 1024**2
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("disk")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True) if shutil.which("mount") else None
+    if done is None or done.returncode:
+        pytest.skip(f"no disk can be mounted here: {done.stderr if done else 'no mount command'}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def home(disk: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A workspace on that disk, with a phantom; checkpoints at every step."""
+    monkeypatch.setenv(HOME_VARIABLE, str(disk / "home"))
+    monkeypatch.setenv(CHECKPOINT_VARIABLE, "0")
+    workspace = Workspace.here()
+    source = ImportConfig(name="phantom", source="phantom", count=120, size=32)
+    import_dataset(workspace, source, MemoryRun())
+    yield workspace
+    for path in (disk / "home", disk / "ballast"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def leave(disk: Path, room: int) -> None:
+    """Fill the disk up to `room` bytes."""
+    ballast = disk / "ballast"
+    ballast.unlink(missing_ok=True)
+    size = shutil.disk_usage(disk).free - room
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+def attempt(workspace: Workspace, path: Path) -> None:
+    """What the run's process does; the disk may be too full even for its last word."""
+    try:
+        execute(workspace, RunDirectory(path))
+    except (UserError, OSError, RuntimeError):
+        return
+    except Exception as error:
+        assert "No space left" in str(error), error
+
+
+def fails_and_goes_on(
+    disk: Path, workspace: Workspace, kind: str, config: Config, rooms: list[int]
+) -> list[int]:
+    """With ever more room: a sentence until it suffices, then what a calm run makes; the rooms
+    that were too small."""
+    values = config.model_dump(mode="json")
+    calm = create_run(workspace, kind, values, name="calm")
+    execute(workspace, RunDirectory(calm))
+    made = product(workspace, view_run(calm))
+    make_room(workspace, view_run(calm))
+    path = create_run(workspace, kind, values, name="pressed")
+    short = []
+    for room in rooms:
+        leave(disk, room)
+        before = last_checkpoint(path)
+        attempt(workspace, path)
+        state = view_run(path).state
+        if state["status"] == "done":
+            break
+        short.append(room)
+        if room >= 32 * KB:  # else it could not even say so
+            assert state["status"] == "failed"
+            needed = "The import needs 0 MB, but "  # an import looks before it begins
+            assert state["reason"] == no_room(workspace.root) or state["reason"].startswith(needed)
+            assert state["reason"].endswith("set REBALANCE_HOME to a folder on a larger disk.")
+        assert last_checkpoint(path) >= before, "what was kept stays whole"
+        assert [p for p in path.rglob(".*") if p.name != ".work.lock"] == []
+    (disk / "ballast").unlink()
+    if view_run(path).status != "done":
+        execute(workspace, RunDirectory(path))
+    view = view_run(path)
+    assert view.status == "done"
+    assert product(workspace, view) == made
+    assert numbers(path) == numbers(calm)
+    return short
+
+
+def last_checkpoint(path: Path) -> int:
+    """The number of the last one, which can be read; 0 without one."""
+    import torch
+
+    there = numbered(path / "checkpoints")
+    if there:
+        assert torch.load(there[-1], weights_only=True)["state"]
+    return int(there[-1].stem) if there else 0
+
+
+DDPM = {"steps": 4, "batch_size": 4, "classes": ("glioma",)}
+
+
+def test_a_training_fails_with_a_sentence_and_goes_on(disk: Path, home: Workspace) -> None:
+    config = TrainConfig.make("ddpm", "phantom", "quick", **DDPM)
+    rooms = [0, 32 * KB, 2 * MB, 12 * MB]
+    assert len(fails_and_goes_on(disk, home, "train", config, rooms)) >= 3
+
+
+def test_an_import_and_its_poses_fail_with_a_sentence_and_go_on(
+    disk: Path, home: Workspace
+) -> None:
+    source = ImportConfig(name="second", source="phantom", count=60, size=32)
+    assert fails_and_goes_on(disk, home, "import", source, [0, 48 * KB, 64 * KB])
+    assert fails_and_goes_on(disk, home, "poses", PosesConfig(dataset="phantom"), [0, 48 * KB])
+
+
+def test_a_comparison_fails_with_a_sentence_and_goes_on(disk: Path, home: Workspace) -> None:
+    classifier = {"size": 32, "epochs": 2, "precision": "fp32"}
+    config = CompareConfig.from_preset(
+        "quick", set="phantom", arms=("none",), schedules=("always",), classifier=classifier
+    )
+    assert fails_and_goes_on(disk, home, "compare", config, [40 * KB, 60 * MB]) == [
+        40 * KB, 60 * MB,
+    ]  # fmt: skip
+
+
+def test_sampling_fails_with_a_sentence_and_goes_on(disk: Path, home: Workspace) -> None:
+    training = TrainConfig.make("ddpm", "phantom", "quick", **{**DDPM, "steps": 1})
+    trained = create_run(home, "train", training.model_dump(mode="json"), name="train")
+    execute(home, RunDirectory(trained))
+    config = SampleConfig(run=trained.name, name="made", count=12)
+    assert fails_and_goes_on(disk, home, "sample", config, [0, 40 * KB, 64 * KB])
+
+
+def test_what_is_asked_for_on_a_full_disk_is_refused_and_leaves_nothing(
+    disk: Path, home: Workspace
+) -> None:
+    """The other writes: a new run, a resume, a name, a training set, a zip; and a page reads on."""
+    path = create_run(home, "compare", {"set": "nothing"}, name="old")
+    state = {**read_json(path / "state.json"), "status": "failed", "reason": "It was so."}
+    (path / "state.json").write_text(json.dumps(state))
+    make_set(home, "kept", SetConfig(dataset="phantom"))
+    open_dataset(home, "phantom").array(32)
+    before = everything(home.root)
+    leave(disk, 0)
+    asked: list[Callable[[], Any]] = [
+        lambda: submit(home, "compare", {"set": "phantom"}, name="new"),
+        lambda: resume(home, path.name),
+        lambda: describe(home, path.name, note="a note"),
+        lambda: make_set(home, "more", SetConfig(dataset="phantom", skew="step:2")),
+        lambda: zip_rebalanced(home, "phantom", "none"),
+    ]
+    for ask in asked:
+        # As pages and the command line ask, which turn what comes up into the sentence.
+        with pytest.raises(UserError) as told, files.room(home.root):
+            ask()
+        assert str(told.value) == no_room(home.root)
+    assert [(v.id, v.status) for v in list_runs(home)] == [(path.name, "failed")]
+    command = [sys.executable, "-m", "rebalance_core", "runs", "resume", path.name, "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{no_room(home.root)}\n")
+    (disk / "ballast").unlink()
+    assert everything(home.root) == before
+    assert list_sets(home) == ["kept"]
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    """Every file but locks, which hold nothing."""
+    files = (p for p in root.rglob("*") if p.is_file() and not p.name.endswith(".lock"))
+    return {str(p.relative_to(root)): p.read_bytes() for p in files}
+
+
+def test_a_job_whose_disk_is_full_at_its_start_says_so(disk: Path, home: Workspace) -> None:
+    """Through the real process, which cannot write a word."""
+    path = create_run(home, "compare", {"set": "phantom"}, name="compare")
+    leave(disk, 0)
+    worker = [sys.executable, "-m", "rebalance_core.runs.worker", str(path)]
+    subprocess.run(worker, cwd=ROOT, capture_output=True, timeout=120)
+    old = read_json(path / "state.json")["heartbeat"] - 60  # nobody waits for it any more
+    (path / "state.json").write_text(json.dumps({"status": "queued", "pid": None, "heartbeat": old,
+                                                 "progress": None}))  # fmt: skip
+    view = view_run(path)
+    assert (view.status, view.state["reason"]) == ("interrupted", no_room(home.root))
+
+
+def test_the_dataset_is_as_before(disk: Path, home: Workspace) -> None:
+    """A page that decodes for the first time on a full disk leaves nothing half-made."""
+    dataset: Dataset = open_dataset(home, "phantom")
+    before = everything(home.root)
+    leave(disk, 16 * KB)
+    with pytest.raises(UserError) as told:
+        dataset.array(48)
+    assert str(told.value) == no_room(home.root)
+    assert everything(home.root) == before

@@ -1,0 +1,88 @@
+"""Memory: what is left of it, and what is said when it is not enough."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rebalance_core.config import Config
+from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.generators.training import TrainConfig
+from rebalance_core.runs.executor import view_run
+from rebalance_core.runs.memory import (
+    batch_size,
+    death_reason,
+    ended_by_system,
+    is_short,
+    memory_sentence,
+    read_memory,
+    says_out_of_memory,
+)
+from rebalance_core.runs.run import create_run
+from rebalance_core.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+GIB = 2**30
+
+
+def test_memory_is_that_of_this_process_and_machine() -> None:
+    memory = read_memory()
+    assert 0 < memory["used"] < memory["total"] <= psutil.virtual_memory().total
+    assert 0 <= memory["left"] <= memory["total"] + psutil.swap_memory().total
+    assert memory["ended"] == ended_by_system() >= 0
+
+
+@pytest.mark.parametrize(("left", "short"), [(49, True), (50, False)])
+def test_memory_is_short_from_a_twentieth_on(left: int, short: bool) -> None:
+    assert is_short({"left": left, "total": 1000}) == short
+
+
+def test_a_death_is_for_want_of_memory_only_where_something_says_so() -> None:
+    plenty = {"used": GIB, "left": 8 * GIB, "total": 16 * GIB, "ended": 3}
+    assert death_reason(None, 9, {}) is None
+    assert death_reason(plenty, 3, {}) is None
+    told = "Out of memory: its process was ended while it used 1.0 of 16.0 GiB; "
+    by_system = death_reason(plenty, 4, {})  # the system ended one since
+    assert by_system == f"{told}end other programs, or use a machine with more memory."
+    short = death_reason(plenty | {"left": 0}, 3, {"classifier": {"batch_size": 32}})
+    assert short == f"{told}a smaller batch_size than 32, such as 16, needs less."
+
+
+def test_the_batch_size_is_found_where_a_config_has_it() -> None:
+    assert batch_size({"batch_size": 8}) == ("batch_size", 8)
+    assert batch_size({"set": "a", "training": {"batch_size": 4}}) == ("batch_size", 4)
+    assert batch_size({"set": "a", "seeds": [0]}) is None
+    assert "more memory" in memory_sentence({"batch_size": 1})
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (RuntimeError("shapes do not match"), False),
+    ],
+)
+def test_what_is_a_lack_of_memory(error: BaseException, is_memory: bool) -> None:
+    assert says_out_of_memory(error) == is_memory
+
+
+def test_a_job_that_asks_for_too_much_memory_says_so(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    """A network of half a terabyte: torch really asks the system, which really refuses."""
+    config: Config = TrainConfig.make(
+        "ddpm", "phantom", "quick", steps=1, widths=(131_072, 131_072), attention=(), batch_size=16
+    )
+    path = create_run(workspace, "train", config.model_dump(mode="json"), name="too large")
+    worker = [sys.executable, "-m", "rebalance_core.runs.worker", str(path)]
+    done = subprocess.run(worker, cwd=ROOT, env=dict(os.environ), capture_output=True, timeout=120)
+    view = view_run(path)
+    assert (done.returncode, view.status) == (1, "failed")
+    assert view.state["reason"].startswith("Out of memory (")
+    assert view.state["reason"].endswith("; a smaller batch_size than 16, such as 8, needs less.")
