@@ -109,7 +109,9 @@ class Discriminator(nn.Module):
     def judge(self, features: Tensor, labels: Tensor) -> Tensor:
         """Features (n, 4096) of the trunk, labels (n,) → logits (n,)."""
         table = self.label(torch.arange(self.classes, device=labels.device))
-        logits: Tensor = self.head(features * table[labels])  # the dense layer once for each class
+        # The dense layer runs once for each class. Looked up as an embedding: the gradient of plain
+        # indexing adds up in an order that differs from run to run.
+        logits: Tensor = self.head(features * F.embedding(labels, table))
         return logits.squeeze(1)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
