@@ -11,7 +11,7 @@ from rebalance_core.config import Config, Precision, Seed
 MENDED: Mapping[str, Any] = {
     "interpolation": "uniform", "wrong_labels": "other", "fake_labels": "batch",
 }  # fmt: skip
-# What made rare classes better by measurement (docs/results/bagan-switches.md).
+# What made rare classes better on the phantom (docs/results/bagan-gp.md).
 STRONGER: Mapping[str, Any] = {"balanced": True, "discriminator_start": "encoder", "ema": 0.99}
 
 
