@@ -52,7 +52,7 @@ def test_scorer_learns_from_the_real_images_alone() -> None:
         np.uint8
     )
     real = Images(images, labels, tuple(map(str, labels)))
-    config = ClassifierConfig(size=16, epochs=4, lr=0.01, batch_size=10, precision="fp32")
+    config = ClassifierConfig(size=16, epochs=10, lr=0.01, batch_size=6, precision="fp32")
     scorer = train_scorer(config, real, ("dark", "bright"), seed=0)
     probabilities, features = scorer(images)
     assert (probabilities.argmax(1) == labels).mean() > 0.9
