@@ -42,7 +42,7 @@ LOGGED = 400  # lines of training losses a stage
 PREVIEW_COLUMNS = 8  # fixed latents, or images, shown of each class
 HELD_OUT = 512  # validation images that the adversarial losses are measured on
 COLLAPSED = 0.05  # of the real images' spread: below it, twice in a row, a class is one image
-GRACE = 30  # adversarial steps in which that is no collapse yet: a fresh decoder makes gray
+DIVERSE = 0.1  # what it must have reached before: a decoder that has learned little makes gray
 
 
 class BaganTrainer:
@@ -75,7 +75,8 @@ class BaganTrainer:
         )
         self.spread = self._real_spread()
         self.step = 0  # over both stages: first the autoencoder's, then the adversarial ones
-        self.flat = ""  # class whose images were all alike at the last look
+        self.diverse = False  # whether any look has found images that differ
+        self.flat = ""  # class whose images were all alike at the last look since
 
     def train(self) -> BaganGP:
         if kept := self.run.restore():
@@ -308,10 +309,10 @@ class BaganTrainer:
         return shares[least], self.data.classes[least]
 
     def _judge(self, diversity: float, flattest: str) -> None:
-        """A class whose images are all alike twice in a row is a collapse; until then, keep what
-        more training could start from."""
-        young = self.step - self.autoencoder_steps <= GRACE
-        flat = flattest if diversity < COLLAPSED and not young else ""
+        """Images that differed and are now all alike twice in a row are a collapse; until then,
+        keep what more training could start from."""
+        self.diverse = self.diverse or diversity >= DIVERSE
+        flat = flattest if self.diverse and diversity < COLLAPSED else ""
         if flat and flat == self.flat:
             raise UserError(
                 f"The generator has collapsed at step {self.step}: it makes one and the same image "
@@ -349,7 +350,7 @@ class BaganTrainer:
             "model": self.model.state_dict(),
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "average": self.average.state_dict() if self.config.ema else None,
-            "flat": self.flat,
+            "diverse": self.diverse,
         }
 
     def _load(self, kept: dict[str, Any]) -> None:
@@ -358,7 +359,7 @@ class BaganTrainer:
                 "The checkpoint is of an earlier version or of another length of the autoencoder's "
                 "stage; start the training anew."
             )
-        self.step, self.flat = kept["step"], kept["flat"]
+        self.step, self.diverse = kept["step"], kept["diverse"]
         self.model.load_state_dict(kept["model"])
         for name, optimizer in self.optimizers.items():
             lr = optimizer.param_groups[0]["lr"]

@@ -210,21 +210,39 @@ def test_spread_is_the_mean_deviation_of_a_pixel() -> None:
     assert found == {0: pytest.approx(2**0.5), 1: 0.0}
 
 
-def test_a_collapsed_generator_stops_with_the_reason_and_keeps_its_checkpoint() -> None:
-    labels = [0] * 8 + [1] * 8
+def test_a_generator_that_collapses_stops_with_the_reason_and_keeps_its_checkpoint(
+    data: TrainingData,
+) -> None:
     run = MemoryRun()
-    with pytest.raises(UserError, match=r"has collapsed at step \d+: it makes one and the same"):
-        # so long a first step that every pixel is black or white for good
-        trained(some_data(labels), run, steps=48, lr=0.5, looks=48, discriminator_updates=1)
-    told = {m["step"]: m["diversity"] for m in run.metrics if "diversity" in m}
-    *before, last = told
-    assert told[before[-1]] < 0.05
-    assert told[last] < 0.05
-    assert run.previews[-1][0] == last, "the picture that shows it is kept too"
+    trainer = BaganTrainer(config(), data, run)
+    trainer.step = trainer.autoencoder_steps + 1
+    numbers = trainer.adversarial_step()
+    trainer._judge(0.01, "b")  # it has learned nothing yet
+    trainer._judge(0.01, "b")
+    trainer._judge(0.4, "b")
+    good = run._payload
+    trainer.step += 1
+    run.checkpoint_due = lambda: True  # type: ignore[method-assign]
+    trainer._judge(0.01, "b")
+    trainer._keep(numbers)
+    assert run._payload == good, "nothing is written over what had not collapsed"
+    with pytest.raises(UserError) as told:
+        trainer._judge(0.02, "b")
+    assert str(told.value) == (
+        "The generator has collapsed at step 4: it makes one and the same image of b from "
+        "different latents. The last checkpoint from before is kept; continue from it with a "
+        "smaller lr, or try a larger penalty or the preset strong."
+    )
     kept = run.restore()
     assert kept is not None
-    assert kept["step"] == before[-2], "the last look at which it had not collapsed"
-    assert kept["flat"] == ""
+    assert (kept["step"], kept["diverse"]) == (3, True)
+
+
+def test_images_that_were_one_for_a_look_may_recover(data: TrainingData) -> None:
+    trainer = BaganTrainer(config(), data, MemoryRun())
+    for diversity in (0.4, 0.01, 0.2, 0.01, 0.2):
+        trainer._judge(diversity, "b")
+    assert trainer.flat == ""
 
 
 @pytest.mark.parametrize("stop_after", [None, 3])
