@@ -1,6 +1,5 @@
 """What BAGAN-GP's training promises beyond the contract of all generators."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -304,7 +303,10 @@ def test_validation_and_pictures_are_told_at_every_look(
 ) -> None:
     run = MemoryRun()
     trained(data, run, autoencoder_steps=4, steps=4, autoencoder_looks=2, looks=4)
-    told: Callable[[str], list[int]] = lambda name: [m["step"] for m in run.metrics if name in m]  # noqa: E731
+
+    def told(name: str) -> list[int]:
+        return [m["step"] for m in run.metrics if name in m]
+
     assert told("autoencoder_mae_validation") == [2, 4]
     assert told("discriminator_loss_validation") == [5, 6, 7, 8]
     assert told("generator_loss_validation") == told("diversity") == [5, 6, 7, 8]
@@ -322,9 +324,11 @@ def test_validation_is_of_the_held_out_images(data: TrainingData) -> None:
     trained(data, one)
     dark = replace(data.validation, images=np.zeros_like(data.validation.images))
     trained(replace(data, validation=dark), other)
-    loss: Callable[[MemoryRun], float] = lambda run: next(  # noqa: E731
-        m["autoencoder_mae_validation"] for m in run.metrics if "autoencoder_mae_validation" in m
-    )
+
+    def loss(run: MemoryRun) -> float:
+        name = "autoencoder_mae_validation"
+        return next(float(m[name]) for m in run.metrics if name in m)
+
     assert loss(one) != loss(other)
     train = [m["autoencoder_mae"] for m in one.metrics if "autoencoder_mae" in m]
     assert train == [m["autoencoder_mae"] for m in other.metrics if "autoencoder_mae" in m]
