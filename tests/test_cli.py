@@ -313,8 +313,11 @@ def test_files_of_one_name_stay_apart_in_the_rebalanced_set(new: Path, tmp_path:
 
 
 def test_the_doctor_finds_nothing_to_mend(new: Path) -> None:
-    value = told(new, "doctor")
-    assert (value["ok"], value["problems"]) == (True, [])
+    done = run(new, "doctor", "--json")
+    value = json.loads(done.stdout)
+    # Room on the disk and in memory is the machine's affair, the rest is the installation's.
+    assert [p for p in value["problems"] if " GiB " not in p] == []
+    assert (value["ok"], done.returncode) == (not value["problems"], 0 if value["ok"] else 1)
     assert value["workspace"] == str(new)
     assert None not in value["versions"].values()
     assert value["cores"] == os.cpu_count()

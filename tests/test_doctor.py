@@ -1,13 +1,23 @@
-"""What the studio runs on here, told without torch, and what each of it means."""
+"""What the studio runs on here, told without torch, and what each of it means.
+
+How much room this machine has is nothing that a test may ask for.
+"""
 
 import sys
 from pathlib import Path
 
 import pytest
 
+from rebalance_core import doctor
 from rebalance_core.doctor import look, meanings
 from rebalance_core.runs.run import CHECKPOINT_VARIABLE
 from rebalance_core.workspace import Workspace
+
+
+@pytest.fixture(autouse=True)
+def _little_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "ROOM_WANTED", 0)
+    monkeypatch.setattr(doctor, "MEMORY_WANTED", 0)
 
 
 def test_what_is_told_at_once_needs_no_mending_and_leaves_nothing(workspace: Workspace) -> None:
@@ -31,6 +41,14 @@ def test_weights_and_a_wrong_setting_are_told(
     assert problem.startswith(f"{CHECKPOINT_VARIABLE}='often' is no number of seconds")
     told = {setting: here for setting, here, _ in meanings(facts)}
     assert (told["Pretrained weights"], told["Checkpoints"]) == ("vgg16", "a wrong setting")
+
+
+def test_little_room_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "ROOM_WANTED", 10**9)
+    monkeypatch.setattr(doctor, "MEMORY_WANTED", 10**9)
+    disk, memory = look(workspace)["problems"]
+    assert disk.endswith("; make room before training.")
+    assert memory.endswith("are left; end other programs before training.")
 
 
 def test_every_setting_says_what_it_means(workspace: Workspace) -> None:
