@@ -2,38 +2,48 @@
 
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
+from pages.parts.answer import show_results
 from pages.parts.choose import choose, remember
 from pages.parts.config_form import config_form
 from pages.parts.frame import link, show
-from pages.parts.live import act, watch
+from pages.parts.live import act, duration, watch
 from pages.parts.plain import plain
 from pages.parts.sets import choose_set
-from rebalance_core.comparison.configs import ARMS, BASELINE, CompareConfig
+from rebalance_core.comparison.arms import BASELINE, GENERATED, MEANINGS, PRESETS, arm_name
+from rebalance_core.comparison.cells import Cell, check_compare
+from rebalance_core.comparison.configs import DEFAULT_ARMS, CompareConfig
 from rebalance_core.comparison.rebalanced import plan_rebalanced, zip_rebalanced
-from rebalance_core.comparison.results import table
+from rebalance_core.comparison.report import strips_of
 from rebalance_core.comparison.schedules import Schedule
-from rebalance_core.comparison.study import Cell, check_compare, live_curves
-from rebalance_core.config import PRESETS
+from rebalance_core.comparison.study import cell_states, live_curves
+from rebalance_core.comparison.timing import estimate, timing_of
+from rebalance_core.config import PRESETS as CONFIG_PRESETS
 from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.errors import UserError
-from rebalance_core.figures import METRICS, class_bars, comparison_curves
-from rebalance_core.files import read_json
+from rebalance_core.figures import (
+    METRICS,
+    cell_grid,
+    class_bars,
+    comparison_curves,
+    schedule_strips,
+)
 from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.runs.run import read_metrics
-from rebalance_core.synthesis.synthetic_set import synthetic_for
+from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic, synthetic_for
 from rebalance_core.workspace import Workspace
+
+DEFAULT_METRIC = "validation_macro_f1"
 
 
 def draw(workspace: Workspace) -> None:
     chosen = choose_set(workspace)
     if chosen is None:
         return
-    with st.expander("New comparison", expanded=True, icon=":material/add:"):
-        _new(workspace, chosen)
     views = [v for v in list_runs(workspace, "compare") if v.config["set"] == chosen.name]
+    with st.expander("New comparison", expanded=not views, icon=":material/add:"):
+        _new(workspace, chosen)
     if not views:
         st.info("Nothing was compared on this training set yet. Press Compare above.")
         return
@@ -41,17 +51,18 @@ def draw(workspace: Workspace) -> None:
     run = choose("Comparison", list(named), "run", shown=lambda i: named[i])
     view = next(v for v in views if v.id == run)
     metric = st.segmented_control(
-        "Curve", list(METRICS), default="validation_macro_f1", format_func=METRICS.__getitem__
-    )
-    watch(view, lambda now: _curves(now, metric or "validation_macro_f1"))
-    if view.status == "done":
-        _results(view)
+        "Curve", list(METRICS), default=DEFAULT_METRIC, format_func=METRICS.__getitem__,
+        help="Click a name in the legend to hide its curve, twice to see it alone.",
+    )  # fmt: skip
+    watch(view, lambda now: _curves(now, metric or DEFAULT_METRIC))
+    if not view.live:
+        show_results(workspace, view)
     _take_away(workspace, chosen)
 
 
 def _new(workspace: Workspace, chosen: TrainingSet) -> None:
-    available = [arm for arm in ARMS if arm == BASELINE or _has_images(workspace, chosen, arm)]
-    missing = [arm for arm in ARMS if arm not in available]
+    generated = [arm for arm in GENERATED if _has_images(workspace, chosen, arm)]
+    missing = [arm for arm in DEFAULT_ARMS if arm != BASELINE and arm not in generated]
     if missing:
         st.warning(
             f"No generated images of {' and '.join(missing)} for this training set yet; only the "
@@ -59,41 +70,61 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
         )
         link("generators", "Train a generator on this set")
     columns = st.columns(4)
-    preset = columns[0].selectbox("Preset", PRESETS)
+    preset = columns[0].selectbox("Preset", CONFIG_PRESETS)
     base = CompareConfig.from_preset(preset, set=chosen.name)
-    seeds = columns[1].number_input("Seeds", 1, 50, 1, help="More seeds, narrower intervals.")
-    amount = columns[2].text_input(
-        "Amount", base.amount, key=f"amount {preset}",
-        help="1.0: up to full balance; 0.5: half of that; 1000: so many for each minority class.",
+    seeds = columns[1].number_input(
+        "Seeds", 1, 50, 1, help="One says nothing beyond chance; more give narrower intervals."
+    )
+    amounts = columns[2].text_input(
+        "Amounts", ", ".join(base.amounts), key=f"amounts {preset}",
+        help="1.0: up to full balance; 0.5: half of that; 1000: so many for each minority class. "
+        "Several, separated by commas, are compared.",
     )  # fmt: skip
     cap = columns[3].number_input(
         "Synthetic images at most (0: no limit)", 0, value=base.cap or 0, key=f"cap {preset}"
     )
     left, right = st.columns(2)
-    arms = left.multiselect("Arms", available, default=available)
-    schedules = right.multiselect(
-        "Schedules", base.schedules, default=base.schedules,
-        format_func=lambda s: Schedule.parse(s).words, key=f"schedules {preset}",
+    own = _own_sets(workspace, chosen)
+    arms = left.multiselect(
+        "Arms", [BASELINE, *PRESETS, *generated, *own],
+        default=[BASELINE, *(a for a in DEFAULT_ARMS if a in generated)],
+        format_func=str, accept_new_options=True,
+        help="Type a name joined by +, such as augment+focal+ddpm, to do several things at once.",
     )  # fmt: skip
-    with st.popover("Classifier"):
-        changes = config_form(
-            base.classifier, list(type(base.classifier).model_fields), preset, columns=2
-        )
+    schedules = right.multiselect(
+        "Schedules", [*dict.fromkeys([*base.schedules, "until:half", "pretrain:half"])],
+        default=base.schedules, format_func=lambda s: Schedule.parse(s).words,
+        key=f"schedules {preset}", help="Of arms that add images.",
+    )  # fmt: skip
+    told = [f"**{name}**: {MEANINGS[name]}" for name in arms if name in MEANINGS]
+    st.caption(" · ".join(told))
+    first, second = st.columns(2)
+    with first.popover("Classifier"):
+        fields = list(type(base.classifier).model_fields)
+        changes = config_form(base.classifier, fields, preset, columns=2)
+    redraw = second.checkbox(
+        "Redraw the skew for each seed",
+        help="Each seed draws the training images anew and takes generators that were trained on "
+        f"{chosen.name}-seed1, -seed2, … alone; `study` on the command line makes all of them.",
+    )
     values: dict[str, Any] = {
         "arms": tuple(arms),
         "schedules": tuple(schedules),
         "seeds": tuple(range(int(seeds))),
-        "amount": amount,
+        "amounts": tuple(a.strip() for a in amounts.split(",") if a.strip()),
         "cap": int(cap) or None,
+        "redraw": redraw,
         "classifier": {**base.classifier.model_dump(), **changes},
     }
     try:
+        if ":" in values["classifier"]["network"]:
+            raise UserError("Code of your own is named on the command line only: compare --set.")
         config = CompareConfig.from_preset(preset, set=chosen.name, **values)
         cells = check_compare(workspace, config)
     except UserError as error:
         st.error(plain(str(error)))
         return
-    _plan(chosen, config, cells)
+    _plan(workspace, chosen, config, cells)
     if st.button("Compare", type="primary", disabled=not cells):
         act(lambda: _submit(workspace, config))
 
@@ -106,24 +137,54 @@ def _has_images(workspace: Workspace, chosen: TrainingSet, arm: str) -> bool:
     return True
 
 
-def _plan(chosen: TrainingSet, config: CompareConfig, cells: list[Cell]) -> None:
-    """What will be trained: how many cells, which images, in which epochs."""
-    added = next((cell.plan for cell in cells if cell.plan), {})
+def _own_sets(workspace: Workspace, chosen: TrainingSet) -> list[str]:
+    """Synthetic sets that fit, by name: one among several of a generator, or brought along."""
+    fitting = []
+    for name in list_synthetic(workspace):
+        try:
+            open_synthetic(workspace, name).check_fits(chosen)
+            if arm_name(name) == name:
+                fitting.append(name)
+        except UserError:
+            continue
+    return fitting
+
+
+def _plan(
+    workspace: Workspace, chosen: TrainingSet, config: CompareConfig, cells: list[Cell]
+) -> None:
+    """What will be trained: how many cells, which images, in which epochs, how long."""
+    plans = {cell.amount: cell.plan for cell in cells if cell.amount is not None}
+    seconds = estimate(workspace, config, cells)
+    told = f"**{len(cells)} classifiers** of {config.classifier.epochs} epochs at "
+    told += f"{config.classifier.size} px"
+    timing = next((v for v in list_runs(workspace, "timing") if v.live), None)
+    if seconds is not None:
+        st.markdown(f"{told}: about **{duration(seconds)}** on this machine.")
+    else:
+        left, right = st.columns([3, 1], vertical_alignment="center")
+        left.markdown(f"{told}; how long that takes is not known yet.")
+        if timing is None and right.button("Time a few steps"):
+            wanted = timing_of(workspace, config).model_dump(mode="json")
+            act(lambda: submit(workspace, "timing", wanted, name="time a few steps"))
+    if timing is not None:
+        watch(timing)
     left, right = st.columns(2)
     with left:
+        amount = next(iter(plans), None)
+        if len(plans) > 1:
+            amount = st.segmented_control("Amount shown", list(plans), default=amount) or amount
+        added = plans[amount] if amount is not None else {}
         bars = {"real": chosen.counts, "synthetic": {c: added.get(c, 0) for c in chosen.classes}}
         st.plotly_chart(class_bars(bars, stacked=True), key="plan")
-    with right:
-        st.markdown(
-            f"**{len(cells)} classifiers** of {config.classifier.epochs} epochs at "
-            f"{config.classifier.size} px. Epochs that see synthetic images:"
-        )
-        for text in config.schedules:
-            schedule = Schedule.parse(text)
-            strip = "".join(
-                "■" if seen else "□" for seen in schedule.mask(config.classifier.epochs)
-            )
-            st.markdown(f"`{strip}` {schedule.words}")
+    if plans:
+        with right:
+            st.plotly_chart(schedule_strips(strips_of(config)), key="strips")
+            sizes = {c.arm.images: c.synthetic for c in cells if c.synthetic}
+            for images, name in sizes.items():
+                size = open_synthetic(workspace, str(name)).provenance["size"]
+                fits = "" if size == config.classifier.size else ", resized"
+                st.caption(plain(f"{images}: images of {name}, {size} px{fits}"))
 
 
 def _submit(workspace: Workspace, config: CompareConfig) -> None:
@@ -134,37 +195,20 @@ def _submit(workspace: Workspace, config: CompareConfig) -> None:
 
 def _curves(view: RunView, metric: str) -> None:
     lines = live_curves(read_metrics(view.path))
-    if not lines:
-        return
-    st.markdown(f"Last step **{lines[-1]['step']}**")
-    st.plotly_chart(comparison_curves(lines, metric), key=f"curves {view.id}")
-
-
-def _results(view: RunView) -> None:
-    results = read_json(view.path / "result" / "results.json")
-    st.subheader("Answer")
-    st.success(results["answer"])
-    if results["preset"] == "quick":
-        st.caption("A demonstration at 32 px with few images and epochs, not a finding.")
-    st.subheader("Table")
-    st.table(pd.DataFrame(table(results["results"])).set_index("Arm"))
-    st.caption(
-        "Percent on the test split at the epoch that validation chose; the difference is paired by "
-        "seed, in points of macro-F1. The last columns are the paper's kind of figure (best epoch "
-        "on the split it reports) and what it reports for its own data."
-    )
-    st.download_button(
-        "Download the report",
-        (view.path / "result" / "report.html").read_bytes(),
-        file_name=f"{view.config['set']}-report.html",
-        mime="text/html",
-        icon=":material/description:",
-    )
+    cells, states = cell_states(view.path, lines)
+    if cells:
+        done = sum(state == "done" for state in states.values())
+        st.markdown(f"**{done} of {len(cells)}** classifiers are done.")
+        with st.expander("All of them", icon=":material/grid_on:"):
+            st.plotly_chart(cell_grid(cells, states), key=f"grid {view.id}")
+    if lines:
+        st.markdown(f"Last step **{lines[-1]['step']}**")
+        st.plotly_chart(comparison_curves(lines, metric), key=f"curves {view.id}")
 
 
 def _take_away(workspace: Workspace, chosen: TrainingSet) -> None:
     st.subheader("Take the rebalanced training set away")
-    arms = [arm for arm in ARMS if arm != BASELINE and _has_images(workspace, chosen, arm)]
+    arms = [arm for arm in GENERATED if _has_images(workspace, chosen, arm)]
     if not arms:
         st.info("Once there are generated images for this set, it can be downloaded here.")
         return

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
+from rebalance_core.comparison.cells import save_set_of_seed
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.config import Config, parse_changes
 from rebalance_core.datasets.dataset import Dataset, export_dataset, list_datasets, open_dataset
@@ -271,6 +272,17 @@ def sets_make(
     say({**about, "dropped": made.dropped}, as_json)
 
 
+@sets.command("redraw")
+def sets_redraw(
+    name: str,
+    seed: Annotated[int, typer.Option(help="Of the new set: NAME-seed<n>.")],
+    as_json: Json = False,
+) -> None:
+    """Save the training set that differs from NAME in its seed alone, for `compare --redraw`."""
+    made = save_set_of_seed(Workspace.here(), name, seed)
+    say({"set": made.name, "counts": made.counts}, as_json)
+
+
 @sets.command("list")
 def sets_list(as_json: Json = False) -> None:
     """All saved training sets."""
@@ -492,31 +504,117 @@ def interpolate(
 
 @app.command()
 def compare(
-    set_name: Annotated[str, typer.Argument(metavar="SET")],
-    arms: Annotated[str, typer.Option(help="Comma-separated.")] = "none,bagan-gp,ddpm",
-    schedules: Annotated[str | None, typer.Option(help="always,until:10,real-every:4")] = None,
-    amount: Annotated[str | None, typer.Option(help="1.0 = full balance; 1000 = so many")] = None,
+    set_name: Annotated[str | None, typer.Argument(metavar="SET")] = None,
+    arms: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated; joined by + as in augment+focal+ddpm. Short names: none, "
+            "augment, oversample, undersample, class-weights, focal, logit-adjusted, a generator, "
+            "or a synthetic set."
+        ),
+    ] = None,
+    schedules: Annotated[
+        str | None, typer.Option(help="always,until:10,until:half,real-every:4,pretrain:half")
+    ] = None,
+    amount: Annotated[
+        str | None, typer.Option(help="0.5,1.0 of full balance; 1000 = so many (comma-separated)")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
     preset: Preset = "quick",
+    redraw: Annotated[
+        bool,
+        typer.Option(
+            "--redraw", help="Each seed draws its own skew, and takes generators that saw only it."
+        ),
+    ] = False,
+    synthetic: Annotated[
+        list[str] | None,
+        typer.Option(help="arm=NAME: the synthetic set that an arm's images come from (repeat)."),
+    ] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="field=value (repeat)")] = None,
+    again: Annotated[
+        Path | None, typer.Option("--from", help="Run the comparison of this report again.")
+    ] = None,
+    only_estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say how many classifiers and how long; train none.")
+    ] = False,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Train the arms under the schedules over the seeds, and report."""
-    from rebalance_core.comparison.study import check_compare
+    from rebalance_core.comparison.cells import check_compare
+    from rebalance_core.comparison.report import from_report
 
-    changes: dict[str, Any] = {"amount": amount} if amount else {}
-    if schedules:
-        changes["schedules"] = tuple(schedules.split(","))
-    if change:
-        changes["classifier"] = {
-            **CompareConfig.presets.get(preset, {}).get("classifier", {}), **parse_changes(change)
-        }  # fmt: skip
-    config = CompareConfig.from_preset(
-        preset, set=set_name, arms=tuple(arms.split(",")), seeds=tuple(seeds.split(",")), **changes
-    )
-    check_compare(Workspace.here(), config)
-    start("compare", config, f"compare on {set_name}", detach, as_json)
+    workspace = Workspace.here()
+    if again is not None:
+        config = from_report(workspace, again)
+    elif set_name is None:
+        raise UserError("Name the training set to compare on, or a report with --from.")
+    else:
+        changes = {"arms": arms, "schedules": schedules, "amounts": amount}
+        values: dict[str, Any] = {k: tuple(v.split(",")) for k, v in changes.items() if v}
+        if change:
+            base = CompareConfig.presets.get(preset, {}).get("classifier", {})
+            values["classifier"] = {**base, **parse_changes(change)}
+        config = CompareConfig.from_preset(
+            preset, set=set_name, seeds=tuple(seeds.split(",")), redraw=redraw,
+            synthetic=_named_sets(synthetic or []), **values,
+        )  # fmt: skip
+    cells = check_compare(workspace, config)
+    if only_estimate:
+        say(_estimated(workspace, config, cells), as_json)
+        return
+    start("compare", config, f"compare on {config.set}", detach, as_json)
+
+
+def _named_sets(pairs: list[str]) -> dict[str, str]:
+    named = {}
+    for pair in pairs:
+        arm, equals, name = pair.partition("=")
+        if not equals:
+            raise UserError(f"--synthetic takes arm=NAME, not {pair!r}.")
+        named[arm.strip()] = name.strip()
+    return named
+
+
+def _estimated(workspace: Workspace, config: CompareConfig, cells: list[Any]) -> dict[str, Any]:
+    """Number of classifiers and seconds, from a few steps timed now unless they were before."""
+    from rebalance_core.comparison.timing import estimate, timing_of
+
+    seconds = estimate(workspace, config, cells)
+    if seconds is None:
+        timing = timing_of(workspace, config).model_dump(mode="json")
+        view = follow(submit(workspace, "timing", timing, name="time a few steps"))
+        if view.status != "done":
+            raise UserError(f"Run {view.id} {view.status}: {view.state.get('reason')}")
+        seconds = estimate(workspace, config, cells)
+    return {"classifiers": len(cells), "seconds": round(seconds or 0.0, 1)}
+
+
+@app.command()
+def classify(
+    run_id: Annotated[str, typer.Argument(help="Of the comparison.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Show images to the classifier that a comparison kept (the best on validation)."""
+    from rebalance_core.comparison.classify import ClassifyConfig, winner_of
+
+    view, _, _ = winner_of(Workspace.here(), run_id)
+    for image in images:
+        if not image.is_file():
+            raise UserError(f"There is no file {image}; name an image.")
+    config = ClassifyConfig(run=view.id, images=tuple(str(i.resolve()) for i in images))
+    start("classify", config, f"classify by {view.name}", detach, as_json, parents=[view.id])
+
+
+@app.command("save-classifier")
+def save_classifier(run_id: str, folder: Path, as_json: Json = False) -> None:
+    """Copy the classifier that a comparison kept into a new FOLDER (safetensors and config)."""
+    from rebalance_core.comparison.classify import export_classifier
+
+    say(export_classifier(Workspace.here(), run_id, folder), as_json)
 
 
 @app.command()
@@ -525,7 +623,13 @@ def study(
     preset: Preset = "quick",
     split: Annotated[str, typer.Option(help="official or clean")] = "official",
     skew: Annotated[str, typer.Option(help="auto: step:10 unless skewed already")] = "auto",
-    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
+    seeds: Annotated[
+        str, typer.Option(help="Comma-separated; each draws its own skew and trains generators.")
+    ] = "0",
+    fixed: Annotated[
+        bool, typer.Option("--fixed", help="One skew and one generator for all seeds.")
+    ] = False,
+    arms: Annotated[str, typer.Option(help="Comma-separated.")] = "none,bagan-gp,ddpm",
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
@@ -536,15 +640,16 @@ def study(
     if dataset not in BUILT_IN:
         open_dataset(Workspace.here(), dataset)
     config = StudyConfig.build(
-        dataset=dataset, preset=preset, split=split, skew=skew, seeds=tuple(seeds.split(","))
-    )
+        dataset=dataset, preset=preset, split=split, skew=skew, seeds=tuple(seeds.split(",")),
+        fixed=fixed, arms=tuple(arms.split(",")),
+    )  # fmt: skip
     start("study", config, f"study of {dataset}", detach, as_json)
 
 
 @app.command()
 def rebalance(
     set_name: Annotated[str, typer.Argument(metavar="SET")],
-    arm: Annotated[str, typer.Argument(help="none, bagan-gp or ddpm")],
+    arm: Annotated[str, typer.Argument(help="none, a generator, or a synthetic set")],
     folder: Path,
     amount: Annotated[str, typer.Option(help="1.0 = full balance; 1000 = so many")] = "1.0",
     synthetic: Annotated[str | None, typer.Option(help="Default: the newest that fits.")] = None,

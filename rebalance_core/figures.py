@@ -5,17 +5,19 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from rebalance_core.comparison.configs import ARMS, BASELINE, ArmName
-from rebalance_core.comparison.schedules import Schedule
+from rebalance_core.comparison.cells import variant_name
 
 # Okabe and Ito's palette, safe for colour-blind readers; dark enough on white, light on black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F")
-DASHES = {"always": "solid", "until": "dash", "real-every": "dot"}
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # of an arm's curves in turn
 METRICS = {
     "validation_macro_f1": "macro-F1, validation",
     "validation_accuracy": "accuracy, validation",
-    "test_accuracy": "accuracy, test",
+    "validation_balanced_accuracy": "balanced accuracy, validation",
+    "validation_auroc": "AUROC, validation",
+    "validation_calibration_error": "calibration error, validation",
     "test_macro_f1": "macro-F1, test",
+    "test_accuracy": "accuracy, test",
     "train_loss": "loss, training",
 }
 
@@ -176,16 +178,26 @@ def loss_groups(metrics: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def comparison_curves(lines: list[dict[str, Any]], metric: str) -> go.Figure:
-    """One curve an arm and schedule (mean over seeds), with a band from least to most."""
-    figure = _figure(420, "epoch", METRICS.get(metric, metric))
-    groups: dict[tuple[ArmName, str], dict[int, list[float]]] = {}
+    """One curve an arm, amount and schedule (mean over seeds), with a band from least to most;
+    a colour an arm, so that its curves are told apart by their dashes."""
+    figure = _figure(440, "epoch", METRICS.get(metric, metric))
+    figure.update_layout(showlegend=True, hovermode="x unified")
+    groups: dict[str, dict[int, list[float]]] = {}
+    of: dict[str, dict[str, Any]] = {}
     for line in lines:
-        epochs = groups.setdefault((line["arm"], line["schedule"]), {})
-        epochs.setdefault(line["epoch"], []).append(line[metric])
-    for (arm, schedule), epochs in sorted(groups.items(), key=lambda g: ARMS.index(g[0][0])):
+        name = variant_name(line)
+        of.setdefault(name, line)
+        if line.get(metric) is not None:
+            groups.setdefault(name, {}).setdefault(line["epoch"], []).append(line[metric])
+    arms = list(dict.fromkeys(line["arm"] for line in of.values()))
+    dashes: dict[str, list[str]] = {}
+    for name, epochs in groups.items():
+        arm = of[name]["arm"]
+        before = dashes.setdefault(arm, [])
+        dash = DASHES[len(before) % len(DASHES)]
+        before.append(name)
+        colour = COLOURS[arms.index(arm) % len(COLOURS)]
         xs = sorted(epochs)
-        colour = COLOURS[ARMS.index(arm) % len(COLOURS)]
-        name = arm if arm == BASELINE else f"{arm}, {Schedule.parse(schedule).words}"
         if any(len(epochs[e]) > 1 for e in xs):
             figure.add_scatter(
                 x=[*xs, *xs[::-1]],
@@ -195,7 +207,99 @@ def comparison_curves(lines: list[dict[str, Any]], metric: str) -> go.Figure:
             )  # fmt: skip
         figure.add_scatter(
             x=xs, y=[sum(epochs[e]) / len(epochs[e]) for e in xs], name=name, legendgroup=name,
-            mode="lines+markers",
-            line={"color": colour, "dash": DASHES[schedule.partition(":")[0]]},
+            mode="lines+markers", line={"color": colour, "dash": dash}, marker={"size": 5},
         )  # fmt: skip
+    return figure
+
+
+def gain_intervals(rows: list[dict[str, Any]]) -> go.Figure:
+    """Difference to baseline of each row with its interval and the seeds' own differences."""
+    shown = [row for row in rows if row["gain"] is not None][::-1]
+    figure = _figure(110 + 34 * len(shown), "points of macro-F1 above baseline", "")
+    for row in shown:
+        figure.add_scatter(
+            x=row["gains"], y=[row["name"]] * len(row["gains"]), mode="markers", opacity=0.45,
+            marker={"size": 7, "color": "#7F7F7F", "symbol": "line-ns-open"}, showlegend=False,
+            hovertemplate="%{x:+.2f}<extra>a seed</extra>",
+        )  # fmt: skip
+        low, high = row["gain_interval"] or (row["gain"], row["gain"])
+        figure.add_scatter(
+            x=[row["gain"]], y=[row["name"]], mode="markers", showlegend=False,
+            error_x={"type": "data", "symmetric": False, "array": [high - row["gain"]],
+                     "arrayminus": [row["gain"] - low], "thickness": 2},
+            marker={"size": 10, "color": COLOURS[0]}, name=row["name"],
+            hovertemplate="%{x:+.2f}<extra>mean</extra>",
+        )  # fmt: skip
+    figure.add_vline(x=0, line_color="gray", line_dash="dash")
+    figure.update_yaxes(automargin=True, showgrid=False)
+    return figure
+
+
+def gain_per_minute(rows: list[dict[str, Any]]) -> go.Figure:
+    """Points gained beside minutes spent, training of the generator included."""
+    figure = _figure(360, "minutes a seed: generator, sampling, classifier", "points gained")
+    for number, row in enumerate(rows):
+        if row["gain"] is None or row.get("generator_seconds") is None:
+            continue
+        figure.add_scatter(
+            x=[(row["seconds"] + row["generator_seconds"]) / 60], y=[row["gain"]],
+            mode="markers+text", text=[row["name"]], textposition="top center", showlegend=False,
+            marker={"size": 11, "color": COLOURS[number % len(COLOURS)]},
+        )  # fmt: skip
+    figure.add_hline(y=0, line_color="gray", line_dash="dash")
+    figure.update_xaxes(rangemode="tozero")
+    return figure
+
+
+def confusion_plot(row: dict[str, Any], classes: list[str]) -> go.Figure:
+    """Counts over all seeds, coloured by the share of the true class (a row)."""
+    counts = row["confusion"]
+    shares = [[n / max(1, sum(line)) for n in line] for line in counts]
+    figure = _figure(320, "predicted", "true")
+    figure.add_heatmap(
+        z=shares, x=classes, y=classes, text=counts, texttemplate="%{text}", showscale=False,
+        colorscale=[[0, "rgba(0,114,178,0.04)"], [1, "rgba(0,114,178,0.85)"]], zmin=0, zmax=1,
+        hovertemplate="true %{y}, predicted %{x}: %{text} (%{z:.0%})<extra></extra>",
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_xaxes(type="category")
+    return figure
+
+
+def schedule_strips(strips: dict[str, list[str]]) -> go.Figure:
+    """{schedule in words: what each epoch shows} as a strip of coloured epochs."""
+    kinds = {"both": ("real and synthetic", COLOURS[1]), "real": ("real only", COLOURS[0]),
+             "synthetic": ("synthetic only", COLOURS[4])}  # fmt: skip
+    figure = _figure(90 + 34 * len(strips), "epoch", "")
+    for kind, (words, colour) in kinds.items():
+        for number, (name, epochs) in enumerate(list(strips.items())[::-1]):
+            xs = [e for e, shows in enumerate(epochs, start=1) if shows == kind]
+            figure.add_bar(
+                x=[0.92] * len(xs), y=[name] * len(xs), base=[x - 0.46 for x in xs],
+                orientation="h", marker_color=colour, name=words, legendgroup=kind,
+                showlegend=number == 0 and any(kind in s for s in strips.values()),
+                hovertemplate=f"{words}<extra></extra>",
+            )  # fmt: skip
+    figure.update_layout(barmode="overlay", bargap=0.35)
+    figure.update_yaxes(automargin=True, showgrid=False)
+    return figure
+
+
+def cell_grid(cells: list[dict[str, Any]], states: dict[str, str]) -> go.Figure:
+    """The whole grid of a comparison: a row an arm, a column a seed, coloured by how far it is."""
+    order = ("waiting", "training", "done", "failed")
+    colours = ("rgba(127,127,127,0.25)", COLOURS[5], COLOURS[2], COLOURS[1])
+    names = list(dict.fromkeys(c["label"] for c in cells))
+    seeds = list(dict.fromkeys(c["seed"] for c in cells))
+    place = {(c["label"], c["seed"]): states[c["cell"]] for c in cells}
+    z = [[order.index(place.get((n, s), "waiting")) for s in seeds] for n in names]
+    figure = _figure(100 + 24 * len(names), "seed", "")
+    figure.add_heatmap(
+        z=z, x=[str(s) for s in seeds], y=names, zmin=0, zmax=3, showscale=False, xgap=3, ygap=3,
+        colorscale=[[k / 3, c] for k, c in enumerate(colours)],
+        text=[[order[v] for v in line] for line in z], texttemplate="%{text}",
+        hovertemplate="%{y}, seed %{x}: %{text}<extra></extra>",
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
+    figure.update_xaxes(type="category", showgrid=False)
     return figure

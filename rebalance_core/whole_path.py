@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from rebalance_core.comparison.configs import BASELINE, CompareConfig
-from rebalance_core.comparison.study import planned
+from rebalance_core.comparison.arms import GENERATED
+from rebalance_core.comparison.cells import of_seed, planned, save_set_of_seed
+from rebalance_core.comparison.configs import DEFAULT_ARMS, ArmNames, CompareConfig, Names
 from rebalance_core.config import Config, EachOnce, Seed
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.source import BUILT_IN, ImportConfig
@@ -33,9 +34,8 @@ from rebalance_core.workspace import Workspace
 SKEWED_FROM = 2.0  # imbalance ratio from which a dataset counts as skewed already
 STEP = "step:10"  # imposed on one that isn't
 QUICK_LIMIT = 600  # training images
-# Share of the whole time a step takes, for the progress bar alone; train and sample come twice.
+# Share of the whole time a step takes, for the progress bar alone.
 WEIGHTS = {"import": 4, "poses": 6, "train": 25, "sample": 5, "compare": 35}
-TOTAL = sum(WEIGHTS.values()) + WEIGHTS["train"] + WEIGHTS["sample"]
 
 
 class StudyConfig(Config):
@@ -46,6 +46,8 @@ class StudyConfig(Config):
     split: SplitName = "official"
     skew: str = "auto"  # as it is where the classes are skewed already, else step:10
     seeds: Annotated[tuple[Seed, ...], EachOnce] = Field(default=(0,), min_length=1)
+    fixed: bool = False  # one skew and one generator for all seeds, instead of new ones for each
+    arms: Annotated[tuple[str, ...], Names, ArmNames, EachOnce] = DEFAULT_ARMS
 
 
 def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
@@ -58,20 +60,44 @@ def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     chosen = _training_set(workspace, dataset, config, steps)
     if not (has_clustering(dataset) and open_clustering(dataset).corrections):  # by hand: keep
         steps.child("poses", PosesConfig(dataset=dataset.name))
-    compare = CompareConfig.from_preset(config.preset, set=chosen.name, seeds=config.seeds)
-    minority = tuple(chosen.minority or chosen.classes)
-    plan = planned(compare, chosen)
+    redraw = not config.fixed and len(config.seeds) > 1
+    compare = CompareConfig.from_preset(
+        config.preset, set=chosen.name, seeds=config.seeds, arms=config.arms, redraw=redraw
+    )
+    kinds = [k for k in dict.fromkeys(a.images for a in compare.parsed) if k in GENERATED]
+    drawn = config.seeds if redraw else (None,)
+    steps.total += len(kinds) * len(drawn) * (WEIGHTS["train"] + WEIGHTS["sample"])
     synthetic = {}
-    for arm in (a for a in compare.arms if a != BASELINE):
-        trained = steps.child("train", TrainConfig.make(arm, chosen.name, config.preset), arm)
-        name = steps.name(f"{chosen.name}-{arm}", list_synthetic(workspace))
-        most = max(plan.values())
-        sample = SampleConfig(run=trained, name=name, count=most, classes=minority)
-        steps.child("sample", sample, arm)
-        synthetic[arm] = name
+    for seed in drawn:
+        own = chosen if seed is None else save_set_of_seed(workspace, chosen.name, seed)
+        for kind in kinds:
+            name = _images(workspace, steps, config.preset, compare, own, str(kind), seed)
+            synthetic[of_seed(str(kind), seed)] = name
     compared = steps.child("compare", compare.model_copy(update={"synthetic": synthetic}))
     result = view_run(workspace.runs / compared).result
     return {"dataset": dataset.name, "steps": steps.ids, **result}
+
+
+def _images(
+    workspace: Workspace,
+    steps: "_Steps",
+    preset: str,
+    compare: CompareConfig,
+    chosen: TrainingSet,
+    kind: str,
+    seed: int | None,
+) -> str:
+    """Train a generator on a training set and sample it; the synthetic set's name."""
+    which = of_seed(kind, seed)
+    trained = steps.child(
+        "train", TrainConfig.make(kind, chosen.name, preset, seed=seed or 0), which
+    )
+    name = steps.name(f"{chosen.name}-{kind}", list_synthetic(workspace))
+    most = max(max(planned(compare, chosen, amount).values()) for amount in compare.amounts)
+    minority = tuple(chosen.minority or chosen.classes)
+    sample = SampleConfig(run=trained, name=name, count=most, classes=minority, seed=seed or 0)
+    steps.child("sample", sample, which)
+    return name
 
 
 def _training_set(
@@ -101,6 +127,7 @@ class _Steps:
         self.path = run.path / "steps.json"
         self.kept = read_json(self.path) if self.path.exists() else {"runs": {}, "names": {}}
         self.done = 0.0  # weight of the finished steps
+        self.total = sum(WEIGHTS[kind] for kind in ("import", "poses", "compare"))
 
     @property
     def ids(self) -> dict[str, str]:
@@ -130,7 +157,7 @@ class _Steps:
             (path / "cancel").unlink(missing_ok=True)
 
             def tell(fraction: float, stage: str) -> None:
-                whole = (self.done + weight * fraction) / TOTAL
+                whole = (self.done + weight * fraction) / self.total
                 self.run.progress(whole, f"{step}: {stage}")
 
             execute(self.workspace, RunDirectory(path, parent=self.run, listener=tell))

@@ -1,4 +1,4 @@
-"""The classifier's training loop (paper section 5.4): arms differ in their images alone."""
+"""The classifier's training loop (paper section 5.4): arms differ in what `Arm` says alone."""
 
 import math
 import time
@@ -8,19 +8,28 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 from torch import Tensor
 
-from models.resnet import Classifier, seeded_classifier
+from models.classifier import Classifier, seeded_classifier
+from rebalance_core.comparison.arms import Arm
+from rebalance_core.comparison.augmentation import augment_scans
 from rebalance_core.comparison.configs import ClassifierConfig
+from rebalance_core.comparison.epochs import epoch_rows
+from rebalance_core.comparison.losses import LossFunction, loss_function
+from rebalance_core.comparison.metrics import LOGGED, measure
+from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.datasets.training_set import Images
-from rebalance_core.device import derived_seed, open_device, to_unit, warmup_cosine
+from rebalance_core.device import derived_seed, generator, open_device, to_unit, warmup_cosine
 from rebalance_core.errors import UserError
 from rebalance_core.runs.run import Run
 
 EVALUATION_BATCH = 256
+Augment = Callable[[Tensor, int], Tensor]  # images and the number of their batch → images
+
+
+class CellFailed(UserError):
+    """This cell came to nothing; others may fare better."""
 
 
 @dataclass(frozen=True)
@@ -34,85 +43,98 @@ class CellData:
     classes: tuple[str, ...]
 
 
-def epoch_order(real: int, synthetic: int, seed: int, epoch: int) -> np.ndarray:
-    """Rows of one epoch: 0 … real - 1 are real, the rest synthetic.
-
-    The real images come in the same order whatever is mixed in, so that arms are paired by seed.
-    """
-    order = np.random.default_rng([seed, 10, epoch]).permutation(real)
-    if not synthetic:
-        return order
-    random = np.random.default_rng([seed, 11, epoch])
-    mixed = np.empty(real + synthetic, dtype=np.int64)
-    places = np.zeros(real + synthetic, dtype=bool)
-    places[random.choice(real + synthetic, synthetic, replace=False)] = True
-    mixed[~places] = order
-    mixed[places] = real + random.permutation(synthetic)
-    return mixed
-
-
 def train_classifier(
     config: ClassifierConfig,
     data: CellData,
-    mask: tuple[bool, ...],
+    arm: Arm,
+    schedule: Schedule,
     seed: int,
     run: Run,
     *,
     log: Callable[[dict[str, Any]], None],
+    start: Callable[[], Classifier] | None = None,
     kept: dict[str, Any] | None = None,
     tag: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Train one cell; `mask` says which epochs see synthetic images.
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Train one cell. `start` makes its classifier (default: fresh, by `config` and `seed`).
 
-    Returns the curve and, at the epoch that is best on validation (macro-F1, the first if they
-    tie), what the test split says. `kept` is a state that this function gave to the run's
-    checkpoint (with `tag` in it) and continues from exactly.
+    Returns what is told of it (the curve and, at the epoch that is best on validation (macro-F1,
+    the first if they tie), what validation and test say) and that epoch's weights. `kept` is a
+    state that this function gave to the run's checkpoint (with `tag` in it) and continues from
+    exactly. Raises CellFailed where the loss is no number.
     """
     # data: all in memory, real before synthetic
     accelerator = open_device(config.precision)
     images, labels = _stack(data, accelerator)
-    n_real = len(data.real.labels)
+    numbers, n_real = labels.cpu().numpy(), len(data.real.labels)
     # model, optimizer
-    model = seeded_classifier(list(data.classes), derived_seed(seed, 20))
+    model = (start or (lambda: fresh_classifier(config, data.classes, seed)))()
     model.to(accelerator.device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), config.lr, momentum=config.momentum)
+    optimizer = open_optimizer(config, model)
     curve: list[dict[str, Any]] = []
     best: dict[str, Any] = {"validation_macro_f1": -1.0}
+    weights: dict[str, Tensor] = {}
     seconds = 0.0
     if kept:
         model.load_state_dict(kept["model"])
         optimizer.load_state_dict(kept["optimizer"])
         curve, best, seconds = list(kept["curve"]), kept["best"], kept["seconds"]
+        weights = kept["weights"]
     # epochs
-    for epoch in range(len(curve) + 1, config.epochs + 1):
+    for epoch, shows in list(enumerate(schedule.epochs(config.epochs), start=1))[len(curve) :]:
         began = time.monotonic()
-        factor = warmup_cosine(epoch - 1, 0, config.epochs) if config.cosine else 1.0
-        optimizer.param_groups[0]["lr"] = config.lr * factor
-        n_synthetic = len(labels) - n_real if mask[epoch - 1] else 0
-        order = epoch_order(n_real, n_synthetic, seed, epoch)
-        loss = train_epoch(config, accelerator, model, optimizer, images, labels, order)
+        set_rate(config, optimizer, epoch)
+        rows = epoch_rows(numbers, n_real, shows, arm.sampler, seed, epoch)
+        shown = np.bincount(numbers[rows], minlength=len(data.classes))
+        loss_of = loss_function(arm.loss, shown.tolist(), accelerator.device)
+        augment = augmentation(config, arm, seed, epoch)
+        loss = train_epoch(
+            config, accelerator, model, optimizer, images, labels, rows, loss_of, augment
+        )
         seconds += time.monotonic() - began
         # what validation and test say of it
         validation = evaluate(model, data.validation, accelerator)
         test = evaluate(model, data.test, accelerator)
-        numbers = {
-            "epoch": epoch,
-            "train_loss": loss,
-            "validation_accuracy": validation["accuracy"],
-            "validation_macro_f1": validation["macro_f1"],
-            "test_accuracy": test["accuracy"],
-            "test_macro_f1": test["macro_f1"],
+        told = {"epoch": epoch, "train_loss": loss} | {
+            f"{part}_{name}": found[name]
+            for part, found in (("validation", validation), ("test", test))
+            for name in LOGGED
         }
-        curve.append(numbers)
-        log(numbers)
+        curve.append(told)
+        log(told)
         if validation["macro_f1"] > best["validation_macro_f1"]:
             best = {"epoch": epoch, "validation_macro_f1": validation["macro_f1"], "test": test}
+            weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         if epoch < config.epochs:
             run.stop_here({
                 **(tag or {}), "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                "curve": curve, "best": best, "seconds": seconds,
+                "curve": curve, "best": best, "weights": weights, "seconds": seconds,
             })  # fmt: skip
-    return {"curve": curve, "best": best, "seconds": seconds}
+    return {"curve": curve, "best": best, "seconds": seconds}, weights
+
+
+def fresh_classifier(
+    config: ClassifierConfig, classes: tuple[str, ...], seed: int, *, imagenet: bool = False
+) -> Classifier:
+    """The classifier that every arm of a seed starts from."""
+    return seeded_classifier(list(classes), derived_seed(seed, 20), config.network, imagenet)
+
+
+def open_optimizer(config: ClassifierConfig, model: Classifier) -> torch.optim.Optimizer:
+    """SGD (paper section 5.4); fused: one pass over the weights a step."""
+    return torch.optim.SGD(model.parameters(), config.lr, momentum=config.momentum, fused=True)
+
+
+def set_rate(config: ClassifierConfig, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    factor = warmup_cosine(epoch - 1, 0, config.epochs) if config.cosine else 1.0
+    optimizer.param_groups[0]["lr"] = config.lr * factor
+
+
+def augmentation(config: ClassifierConfig, arm: Arm, seed: int, epoch: int) -> Augment:
+    """What is done to each batch of an epoch; drawn from (seed, epoch, batch) alone."""
+    if "scans" not in (arm.augmentation, config.augmentation):
+        return lambda images, batch: images
+    return lambda images, batch: augment_scans(images, generator(seed, 12, epoch, batch))
 
 
 def train_step(
@@ -121,11 +143,12 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
+    loss_of: LossFunction,
 ) -> Tensor:
     """One update on float images (n, C, H, W) in [-1, 1]; the loss, not yet synchronised."""
     with accelerator.autocast():
         logits = model(images)
-    loss = F.cross_entropy(logits.float(), labels)
+    loss = loss_of(logits.float(), labels)
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
     optimizer.step()
@@ -140,51 +163,46 @@ def train_epoch(
     images: Tensor,
     labels: Tensor,
     order: np.ndarray,
+    loss_of: LossFunction,
+    augment: Augment,
 ) -> float:
-    """Mean loss over the epoch's images; NaN ends the cell with a sentence."""
+    """Mean loss over the epoch's images; raises CellFailed where it is no number."""
     model.train()
     rows = torch.as_tensor(order, device=images.device)
     if len(rows) % config.batch_size == 1:
         rows = rows[:-1]  # batch norm cannot do with a single image
     total = torch.zeros((), device=images.device)
-    for batch in rows.split(config.batch_size):
-        loss = train_step(accelerator, model, optimizer, to_unit(images[batch]), labels[batch])
+    for number, batch in enumerate(rows.split(config.batch_size)):
+        shown = augment(to_unit(images[batch]), number)
+        loss = train_step(accelerator, model, optimizer, shown, labels[batch], loss_of)
         total += loss * len(batch)
     mean = float(total) / max(1, len(rows))
     if not math.isfinite(mean):
-        raise UserError(f"The classifier's loss became {mean}; a smaller lr helps.")
+        raise CellFailed(f"The classifier's loss became {mean}; a smaller lr helps.")
     return mean
 
 
 @torch.no_grad()
 def predict(model: Classifier, images: np.ndarray, accelerator: Accelerator) -> np.ndarray:
-    """uint8 (n, H, W, C) → predicted class numbers (n,); the model's mode is restored."""
+    """uint8 (n, H, W, C) → class probabilities, float32 (n, K); the model's mode is restored."""
     training = model.training
     model.eval()
-    predicted = []
+    told = [np.zeros((0, len(model.classes)), np.float32)]
     for start in range(0, len(images), EVALUATION_BATCH):
         batch = to_unit(images[start : start + EVALUATION_BATCH]).to(accelerator.device)
         with accelerator.autocast():
-            predicted.append(model(batch).argmax(dim=1).cpu())
+            logits = model(batch)
+        told.append(logits.float().softmax(dim=1).cpu().numpy())
     model.train(training)
-    return torch.cat(predicted).numpy() if predicted else np.zeros(0, np.int64)
+    return np.concatenate(told)
 
 
 def evaluate(model: Classifier, part: Images, accelerator: Accelerator) -> dict[str, Any]:
-    """Accuracy, macro-F1, recall of each class, confusion (rows: truth), predictions."""
-    predicted = predict(model, part.images, accelerator)
-    numbers = range(len(model.classes))
-    return {
-        "accuracy": float(accuracy_score(part.labels, predicted)),
-        "macro_f1": float(
-            f1_score(part.labels, predicted, labels=numbers, average="macro", zero_division=0)
-        ),
-        "recall": recall_score(
-            part.labels, predicted, labels=numbers, average=None, zero_division=0
-        ).tolist(),
-        "confusion": confusion_matrix(part.labels, predicted, labels=numbers).tolist(),
-        "predictions": predicted.tolist(),
-    }
+    """What `measure` tells of a part; raises CellFailed where the weights are no numbers."""
+    probabilities = predict(model, part.images, accelerator)
+    if not np.isfinite(probabilities).all():
+        raise CellFailed("The classifier's weights are no numbers any more; a smaller lr helps.")
+    return measure(probabilities, part.labels)
 
 
 def _stack(data: CellData, accelerator: Accelerator) -> tuple[Tensor, Tensor]:

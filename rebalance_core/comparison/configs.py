@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from rebalance_core.comparison.arms import BASELINE, Arm, Augmentation, arm_name
 from rebalance_core.config import Config, EachOnce, Precision, Seed
 
-BASELINE = "none"
-ArmName = Literal["none", "bagan-gp", "ddpm"]
-ARMS: tuple[ArmName, ...] = ("none", "bagan-gp", "ddpm")
+DEFAULT_ARMS = (BASELINE, "bagan-gp", "ddpm")  # the paper's
 
 # Best validation accuracy in percent, paper section 5.4 (Figures 2, 5, 6, 7).
 PAPER_ACCURACY = {
@@ -24,7 +23,7 @@ PAPER_ACCURACY = {
 
 
 class ClassifierConfig(Config):
-    """ResNet-18, untrained. The defaults are the paper's (section 5.4)."""
+    """The classifier that every arm trains. The defaults are the paper's (section 5.4)."""
 
     size: int = Field(default=128, ge=16, le=512)  # px (section 4)
     epochs: int = Field(default=30, ge=1)  # (5.4)
@@ -32,37 +31,65 @@ class ClassifierConfig(Config):
     momentum: float = Field(default=0.9, ge=0, lt=1)  # (5.4)
     cosine: bool = False  # the learning rate falls to zero as half a cosine
     batch_size: int = Field(default=32, ge=2)  # images (not said)
+    augmentation: Augmentation = "none"  # of every arm's images (5.4: none)
+    network: str = "resnet18"  # torchvision's name of a classifier (5.4), or module:function
+    pretrained: Literal["no", "if at hand"] = "no"  # ImageNet weights of the workspace (5.4: none)
     precision: Precision = "auto"
 
 
+def _names(value: Any) -> Any:
+    """A single name or number stands for a tuple of one."""
+    return (str(value),) if isinstance(value, str | int | float) else value
+
+
+Names = BeforeValidator(_names)
+ArmNames = AfterValidator(lambda names: tuple(arm_name(n) for n in names))
+
+
 class CompareConfig(Config):
-    """Arms × schedules × seeds on one training set. The defaults are the paper's."""
+    """Arms × schedules × amounts × seeds on one training set. The defaults are the paper's."""
 
     preset: str = "paper"
     set: str
-    arms: Annotated[tuple[ArmName, ...], EachOnce] = ARMS
-    schedules: tuple[str, ...] = ("always", "until:10", "real-every:4")  # Figures 5, 6, 7
-    amount: str = "1000"  # images a minority class, or a fraction of balance such as 1.0 (5.1, 5.3)
+    arms: Annotated[tuple[str, ...], Names, ArmNames, EachOnce] = Field(
+        default=DEFAULT_ARMS, min_length=1
+    )
+    # of arms that add images: Figures 5, 6, 7
+    schedules: Annotated[tuple[str, ...], Names, EachOnce] = Field(
+        default=("always", "until:10", "real-every:4"), min_length=1
+    )
+    # images a minority class, or fractions of balance such as 1.0 (5.1, 5.3)
+    amounts: Annotated[tuple[str, ...], Names, EachOnce] = Field(default=("1000",), min_length=1)
     cap: int | None = Field(default=None, ge=1)  # at most so many synthetic images in an arm
     seeds: Annotated[tuple[Seed, ...], EachOnce] = Field(default=(0,), min_length=1)
-    # arm → synthetic set; an arm left out takes the newest that fits
+    # each seed draws its own skew and takes images of generators that saw only that
+    redraw: bool = False
+    # images of an arm (or `ddpm, seed 1`) → synthetic set; one left out takes the newest that fits
     synthetic: dict[str, str] = Field(default_factory=dict)
+    reuse: bool = True  # take cells that another comparison has finished
     classifier: ClassifierConfig = ClassifierConfig()
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "amount": "1.0", "cap": 300, "schedules": ("always", "until:4", "real-every:4"),
+            "amounts": ("1.0",), "cap": 300, "schedules": ("always", "until:4", "real-every:4"),
             "classifier": {
                 "size": 32, "epochs": 8, "lr": 0.01, "cosine": True, "batch_size": 64,
                 "precision": "fp32",
             },
         },
         "small": {
-            "amount": "1.0", "classifier": {"size": 64, "epochs": 20, "lr": 0.01},
+            "amounts": ("1.0",), "classifier": {"size": 64, "epochs": 20, "lr": 0.01},
         },
         "paper": {},
         "strong": {
-            "amount": "0.5", "schedules": ("always", "until:20", "real-every:4"),
-            "classifier": {"size": 128, "epochs": 40, "lr": 0.02, "cosine": True},
+            "amounts": ("0.5",), "schedules": ("always", "until:20", "real-every:4"),
+            "classifier": {
+                "size": 128, "epochs": 40, "lr": 0.02, "cosine": True, "augmentation": "scans",
+                "pretrained": "if at hand",
+            },
         },
     }  # fmt: skip
+
+    @property
+    def parsed(self) -> tuple[Arm, ...]:
+        return tuple(Arm.parse(name) for name in self.arms)

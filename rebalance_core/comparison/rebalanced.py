@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rebalance_core.comparison.amounts import check_amount, resolve_amount
-from rebalance_core.comparison.configs import BASELINE
+from rebalance_core.comparison.arms import GENERATED, Arm
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.training_set import TrainingSet, open_set
 from rebalance_core.errors import UserError
@@ -32,12 +32,14 @@ def plan_rebalanced(
     A full balance that the synthetic set cannot reach is brought down to what there is.
     """
     chosen = open_set(workspace, set_name)
-    if arm == BASELINE:
+    images = Arm.parse(arm).images
+    if images is None:
         return chosen, None, {}
-    found = (
-        open_synthetic(workspace, synthetic) if synthetic else synthetic_for(workspace, chosen, arm)
-    )
-    found.check_fits(chosen)
+    if synthetic is None and images in GENERATED:
+        found = synthetic_for(workspace, chosen, images)
+    else:
+        found = open_synthetic(workspace, synthetic or images)
+        found.check_fits(chosen)
     plan = resolve_amount(amount, chosen.counts, chosen.minority or list(chosen.classes))
     if amount == "1.0":
         plan = {c: min(n, found.counts.get(c, 0)) for c, n in plan.items()}

@@ -1,8 +1,12 @@
-"""One self-contained HTML page of a comparison: works offline, says what it rests on."""
+"""One self-contained HTML page of a comparison: works offline, says what it rests on, and can be
+run again from; and the same numbers as tables."""
 
 import base64
-import platform
-from importlib.metadata import version
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +15,31 @@ import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader
 from plotly.offline import get_plotlyjs
 
-from rebalance_core.comparison.results import arm_name, table
+from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.disagreements import cells_of
+from rebalance_core.comparison.results import in_words, table
+from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.datasets.training_set import TrainingSet
+from rebalance_core.datasets.health import duplicate_facts
+from rebalance_core.datasets.training_set import (
+    SetConfig,
+    TrainingSet,
+    list_sets,
+    make_set,
+    open_set,
+)
 from rebalance_core.errors import UserError
 from rebalance_core.figures import (
     METRICS,
     class_bars,
     comparison_curves,
+    confusion_plot,
     elbow_plot,
+    gain_intervals,
+    gain_per_minute,
     loss_curves,
     loss_groups,
+    schedule_strips,
 )
 from rebalance_core.files import read_json, write_text
 from rebalance_core.images import grid, png_bytes
@@ -33,46 +51,131 @@ from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.workspace import Workspace
 
 SHOWN = 10  # images in a row
-VERSIONS = ("torch", "torchvision", "diffusers", "accelerate", "scikit-learn", "numpy")
+EMBEDDED = re.compile(r'<script type="application/json" id="study">(.*?)</script>', re.DOTALL)
+LARGEST = 200 * 2**20  # bytes of a report that is read
 
 
-def write_report(workspace: Workspace, path: Path) -> Path:
-    """Write `result/report.html` of a comparison whose `results.json` is there."""
+def write_report(workspace: Workspace, path: Path) -> None:
+    """Write `result/report.html`, `cells.csv` and `curves.csv` of a comparison whose
+    `results.json` is there."""
     results = read_json(path / "result" / "results.json")
     chosen = TrainingSet.from_json(read_json(path / "set.json"))
     dataset = open_dataset(workspace, chosen.config.dataset)
-    sets = [
-        open_synthetic(workspace, n) for n in read_json(path / "result" / "synthetic.json").values()
-    ]
-    record = read_json(path / "run.json")
-    cells = [read_json(p) for p in sorted((path / "result" / "cells").glob("*.json"))]
-    lines = [
-        {**{k: c[k] for k in ("arm", "schedule", "seed")}, **e}
-        for c in sorted(cells, key=lambda c: (c["seed"], c["arm"], c["schedule"]))
-        for e in c["curve"]
-    ]
-    folder = Path(__file__).parent
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True)
+    names = read_json(path / "result" / "synthetic.json").values()
+    sets = [open_synthetic(workspace, name) for name in dict.fromkeys(names)]
+    cells = cells_of(path)
+    lines = curve_lines(cells)
+    rows = table(results["results"])
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = environment.get_template("report.html.jinja").render(
         plotly=get_plotlyjs(),
         run=path.name,
-        record=record,
         results=results,
-        rows=table(results["results"]),
-        recall=[(arm_name(r), [f"{100 * v:.1f}" for v in r["recall"]]) for r in results["results"]],
+        rows=[{name: in_words(name, value) for name, value in row.items()} for row in rows],
+        by_class=[(r["name"], _percents(r["precision"]), _percents(r["recall"]))
+                  for r in results["results"]],
         chosen=chosen,
         dataset=dataset,
+        health=_health(dataset),
         bars=_bars(dataset, chosen, results),
+        gains=_plot(gain_intervals(results["results"])),
+        prices=_plot(gain_per_minute(results["results"])),
+        strips=_plot(schedule_strips(strips_of(CompareConfig.build(**results["config"])))),
+        confusions=[(r["name"], _plot(confusion_plot(r, results["classes"])))
+                    for r in results["results"]],
         poses=_poses(dataset),
         samples=[block for s in sets for block in _samples(dataset, s)],
         training=[_training(workspace, s) for s in sets],
         curves=[(title, _plot(comparison_curves(lines, m))) for m, title in METRICS.items()],
-        machine=f"{platform.platform()}, {platform.processor() or platform.machine()}",
-        versions=[(name, version(name)) for name in VERSIONS],
-    )
-    target = path / "result" / "report.html"
-    write_text(target, page)
-    return target
+        cells=cells,
+    )  # fmt: skip
+    write_text(path / "result" / "report.html", page)
+    write_text(path / "result" / "cells.csv", cells_table(cells))
+    write_text(path / "result" / "curves.csv", _csv(lines))
+
+
+def curve_lines(cells: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A line an epoch of each cell."""
+    said = ("arm", "amount", "schedule", "seed")
+    return [{**{k: c[k] for k in said}, **e} for c in cells for e in c["curve"]]
+
+
+def cells_table(cells: Iterable[Mapping[str, Any]]) -> str:
+    """CSV: a line a cell, with what the test split says at the epoch that validation chose."""
+    lines = []
+    for cell in cells:
+        test = cell["best"]["test"]
+        numbers = {k: v for k, v in test.items() if isinstance(v, float)}
+        lines.append({
+            **{k: cell[k] for k in ("arm", "amount", "schedule", "seed", "synthetic")},
+            "images_added": sum(cell["plan"].values()), "epoch": cell["best"]["epoch"],
+            "validation_macro_f1": cell["best"]["validation_macro_f1"],
+            **{f"test_{k}": v for k, v in numbers.items()}, "seconds": cell["seconds"],
+        })  # fmt: skip
+    return _csv(lines)
+
+
+def _csv(lines: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def strips_of(config: CompareConfig) -> dict[str, list[str]]:
+    """{schedule in words: what each epoch shows}."""
+    parsed = [Schedule.parse(text) for text in config.schedules]
+    return {s.words: list(s.epochs(config.classifier.epochs)) for s in parsed}
+
+
+def from_report(workspace: Workspace, file: Path) -> CompareConfig:
+    """The comparison that a report (.html) or its `results.json` tells of, to be run again.
+
+    Makes its training set if that is not there; raises UserError where the dataset is missing or
+    another, or the training set's name means something else here.
+    """
+    told = _study_of(file)
+    try:
+        config = CompareConfig.build(**told["config"])
+        wanted = SetConfig.build(**told["training_set"])
+        fingerprint = str(told["fingerprint"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{file} tells of no comparison; name a report or results.json.") from error
+    dataset = open_dataset(workspace, wanted.dataset)
+    if dataset.fingerprint != fingerprint:
+        raise UserError(
+            f"Dataset {wanted.dataset} here is not the one of {file.name} (fingerprint "
+            f"{fingerprint[:12]}…); import that one, under that name."
+        )
+    if config.set != wanted.dataset and config.set not in list_sets(workspace):
+        make_set(workspace, config.set, wanted)
+    here = open_set(workspace, config.set).config
+    if config.redraw:
+        here = here.model_copy(update={"seed": wanted.seed})
+    if here != wanted:
+        raise UserError(
+            f"Training set {config.set} here is another than that of {file.name}; rename or "
+            "remove it."
+        )
+    return config
+
+
+def _study_of(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > LARGEST:
+            raise UserError(f"{file} is too large for a report; name a report or results.json.")
+        text = file.read_text(errors="replace")
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); name a report.") from error
+    found = EMBEDDED.search(text)
+    try:
+        told = json.loads(found[1] if found else text)
+    except json.JSONDecodeError:
+        told = None
+    if not isinstance(told, dict):
+        raise UserError(f"{file} tells of no comparison; name a report or results.json.")
+    return told
 
 
 def _plot(figure: go.Figure) -> str:
@@ -84,16 +187,31 @@ def _picture(image: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()
 
 
+def _percents(values: list[float]) -> list[str]:
+    return [f"{100 * value:.1f}" for value in values]
+
+
+def _health(dataset: Dataset) -> list[tuple[str, Any]]:
+    """Facts of the dataset that a reader of the results has to know."""
+    facts = [("unreadable files skipped", len(dataset.manifest["unreadable"]))]
+    told = duplicate_facts(dataset)
+    return facts + [(k.replace("_", " "), v) for k, v in told.items() if isinstance(v, int | float)]
+
+
 def _bars(dataset: Dataset, chosen: TrainingSet, results: dict[str, Any]) -> list[tuple[str, str]]:
-    added = {k: v for r in results["results"] for k, v in r["added"].items()}
-    filled = {c: added.get(c, 0) for c in chosen.classes}
-    return [
+    plots = [
         ("The dataset as it was imported", _plot(class_bars(dataset.counts()))),
-        (
-            "The training set, and what the arms add to it",
-            _plot(class_bars({"real": chosen.counts, "synthetic": filled}, stacked=True)),
-        ),
     ]
+    plans = {r["amount"]: r["added"] for r in results["results"] if r["amount"] is not None}
+    for amount, plan in plans.items():
+        filled = {c: plan.get(c, 0) for c in chosen.classes}
+        plots.append((
+            f"The training set, and what an amount of {amount} adds to it",
+            _plot(class_bars({"real": chosen.counts, "synthetic": filled}, stacked=True)),
+        ))  # fmt: skip
+    if not plans:
+        plots.append(("The training set", _plot(class_bars({"real": chosen.counts}))))
+    return plots
 
 
 def _poses(dataset: Dataset) -> dict[str, Any] | None:
@@ -138,11 +256,11 @@ def _training(workspace: Workspace, synthetic: SyntheticSet) -> dict[str, Any]:
         "seconds": None,
     }
     try:
-        view = view_run(find_run(workspace, synthetic.provenance["run"]))
+        view = view_run(find_run(workspace, str(synthetic.provenance["run"])))
     except UserError:
         return about
     metrics = read_metrics(view.path)
     about["plots"] = [_plot(loss_curves(metrics, names)) for names in loss_groups(metrics)]
-    if "finished" in view.state:
+    if view.state.get("finished") and view.state.get("started"):
         about["seconds"] = view.state["finished"] - view.state["started"]
     return about

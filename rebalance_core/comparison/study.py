@@ -1,213 +1,298 @@
-"""The job that trains arms × schedules × seeds on one training set, cell by cell."""
+"""The job that trains arms × schedules × amounts × seeds on one training set, cell by cell."""
 
-import hashlib
-import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rebalance_core.comparison.amounts import capped, check_amount, resolve_amount
-from rebalance_core.comparison.configs import BASELINE, CompareConfig
+from rebalance_core.comparison.cells import (
+    Cell,
+    Ground,
+    find_finished,
+    find_grounds,
+    of_seed,
+    pretrained,
+    resolve_cells,
+)
+from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.comparison.results import summarise
-from rebalance_core.comparison.schedules import Schedule
-from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.datasets.training_set import Images, TrainingSet, load_part, open_set
+from rebalance_core.datasets.dataset import Dataset, open_dataset
+from rebalance_core.datasets.training_set import Images, TrainingSet, load_part
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, write_json
+from rebalance_core.files import folder_aside, read_json, remove_folder, write_json
 from rebalance_core.images import resize_stack
 from rebalance_core.runs.run import RunDirectory
-from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic, synthetic_for
+from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.workspace import Workspace
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-@dataclass(frozen=True)
-class Cell:
-    """One arm under one schedule at one seed."""
+    from models.classifier import Classifier
 
-    arm: str
-    schedule: Schedule
-    seed: int
-    synthetic: str | None  # name of the synthetic set
-    plan: dict[str, int]  # {class: images added}
-    base: str  # hash of training set, synthetic set's provenance and classifier config
-
-    @property
-    def key(self) -> str:
-        """The hash of all that the cell's numbers depend on; a finished cell is found by it."""
-        told = [self.arm, str(self.schedule), self.seed, self.synthetic, self.plan, self.base]
-        return _digest(told)
-
-    @property
-    def label(self) -> str:
-        return self.arm if self.arm == BASELINE else f"{self.arm} {self.schedule.words}"
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def planned(config: CompareConfig, chosen: TrainingSet) -> dict[str, int]:
-    """{class: images added}; in a balanced set, which has no minority, every class counts."""
-    minority = chosen.minority or list(chosen.classes)
-    plan = capped(resolve_amount(config.amount, chosen.counts, minority), config.cap)
-    if not any(plan.values()) and set(config.arms) != {BASELINE}:
-        raise UserError(
-            f"Amount {config.amount} adds no image to training set {chosen.name}, whose classes "
-            "are balanced; impose a skew, or name a number of images."
-        )
-    return plan
-
-
-def resolve_cells(
-    config: CompareConfig, chosen: TrainingSet, sets: Mapping[str, SyntheticSet]
-) -> list[Cell]:
-    """Every cell, seeds outermost; the baseline once a seed. Raises UserError before any work."""
-    plan = planned(config, chosen)
-    schedules = [Schedule.parse(text) for text in config.schedules]
-    masks = [schedule.mask(config.classifier.epochs) for schedule in schedules]
-    if len(set(masks)) != len(masks):
-        raise UserError(
-            f"Two of the schedules {', '.join(config.schedules)} are the same over "
-            f"{config.classifier.epochs} epochs; leave one out or train longer."
-        )
-    cells = []
-    shared = [chosen.to_json(), config.classifier.model_dump(mode="json")]
-    for seed in config.seeds:
-        for arm in config.arms:
-            if arm == BASELINE:
-                cells.append(Cell(arm, Schedule("always"), seed, None, {}, _digest(shared)))
-                continue
-            check_amount(plan, sets[arm].counts, sets[arm].name)
-            base = _digest([*shared, sets[arm].provenance])
-            cells += [Cell(arm, s, seed, sets[arm].name, plan, base) for s in schedules]
-    return cells
-
-
-def find_sets(
-    workspace: Workspace, config: CompareConfig, chosen: TrainingSet
-) -> dict[str, SyntheticSet]:
-    """{arm: synthetic set} for the arms that need one, checked against the training set."""
-    found: dict[str, SyntheticSet] = {}
-    for arm in config.arms:
-        if arm == BASELINE:
-            continue
-        if arm in config.synthetic:
-            found[arm] = open_synthetic(workspace, config.synthetic[arm])
-            found[arm].check_fits(chosen)
-        else:
-            found[arm] = synthetic_for(workspace, chosen, arm)
-    return found
-
-
-def check_compare(workspace: Workspace, config: CompareConfig) -> list[Cell]:
-    """What a comparison will train; raises UserError for what cannot be done."""
-    chosen = open_set(workspace, config.set)
-    return resolve_cells(config, chosen, find_sets(workspace, config, chosen))
+WINNERS = "classifiers"  # folder in `result/`, with one folder: what was best on validation
+CELL = "cell.json"  # in that: which cell it is of
 
 
 def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = CompareConfig.build(**run.config)
-    chosen, sets = _resolved(workspace, run, config)
-    dataset = open_dataset(workspace, chosen.config.dataset)
-    cells = resolve_cells(config, chosen, sets)
-    write_json(run.result / "cells.json", [{"key": c.key, "label": c.label} for c in cells])
-    size = config.classifier.size
-    train, validation, test = (
-        load_part(dataset, chosen, part, size, run.progress)
-        for part in ("train", "validation", "test")
-    )
-    run_cells(run, config, cells, chosen, sets, (train, validation, test))
-    results = summarise(chosen, config, [_finished(run, c) for c in cells])
-    write_json(run.result / "results.json", results)
-    from rebalance_core.comparison.report import write_report
+    grounds = grounds_of_run(workspace, run, config)
+    weights = pretrained(workspace, config)
+    cells = resolve_cells(config, grounds, weights)
+    write_json(run.result / "cells.json", [c.told | {"label": c.label} for c in cells])
+    shutil.rmtree(run.result / "failed", ignore_errors=True)  # each has another chance
+    dataset = open_dataset(workspace, grounds[config.seeds[0]].chosen.config.dataset)
+    run_cells(workspace, run, config, cells, grounds, dataset, imagenet=weights is not None)
+    finished = finished_cells(run.path, cells)
+    failed = {c.label: p for c in cells if (p := run.result / "failed" / f"{c.key}.json").exists()}
+    if finished:
+        from rebalance_core.comparison.report import write_report
 
-    report = write_report(workspace, run.path)
-    return {"set": chosen.name, "results": results["results"], "answer": results["answer"],
-            "report": str(report)}  # fmt: skip
+        write_json(
+            run.result / "results.json",
+            summarise(workspace, config, grounds, finished, failed=len(failed)),
+        )
+        write_report(workspace, run.path)
+    if failed:
+        label, path = next(iter(failed.items()))
+        raise UserError(
+            f"{len(failed)} of {len(cells)} classifiers failed, first {label}: "
+            f"{read_json(path)['reason']} Resume trains these again; the others' results are kept."
+        )
+    results = read_json(run.result / "results.json")
+    return {
+        "set": config.set, "results": results["results"], "answer": results["answer"],
+        "report": str(run.result / "report.html"),
+    }  # fmt: skip
 
 
 def run_cells(
+    workspace: Workspace,
     run: RunDirectory,
     config: CompareConfig,
     cells: list[Cell],
-    chosen: TrainingSet,
-    sets: Mapping[str, SyntheticSet],
-    parts: tuple[Images, Images, Images],
+    grounds: Mapping[int, Ground],
+    dataset: Dataset,
+    *,
+    imagenet: bool,
 ) -> None:
     """Train what isn't finished; a cell interrupted halfway goes on from its last epoch."""
-    from rebalance_core.comparison.classifier import CellData, train_classifier
+    from rebalance_core.comparison.classifier import CellFailed
 
     kept = run.restore() or {"cells": 0, "curve": []}
     epochs = config.classifier.epochs
     said = kept["cells"] * epochs + len(kept["curve"])  # lines that the checkpoint counts
     run.log(said, event="start")
+    parts: tuple[TrainingSet, tuple[Images, Images, Images]] | None = None
     for number, cell in enumerate(cells):
-        told = {
-            "cell": cell.key,
-            "arm": cell.arm,
-            "schedule": str(cell.schedule),
-            "seed": cell.seed,
-        }
 
-        def log(numbers: dict[str, Any], number: int = number, cell: Cell = cell,
-                told: dict[str, Any] = told) -> None:  # fmt: skip
+        def log(numbers: dict[str, Any], number: int = number, cell: Cell = cell) -> None:
             step = number * epochs + numbers["epoch"]
-            run.log(step, **told, **numbers)
+            run.log(step, **cell.told, **numbers)
             run.progress(step / (len(cells) * epochs), f"{cell.label}, seed {cell.seed}")
 
         path = run.result / "cells" / f"{cell.key}.json"
-        if path.exists():
-            # Finished before a kill that took its lines back: say them again, train nothing.
-            for numbers in read_json(path)["curve"][max(0, said - number * epochs) :]:
+        there = path if path.exists() else None
+        if there is None and config.reuse and (there := find_finished(workspace, cell.key)):
+            write_json(path, read_json(there) | {"taken_from": there.parents[2].name})
+        if there is not None:
+            # Finished before a kill that took its lines back, or by another comparison: say the
+            # lines, train nothing.
+            for numbers in read_json(there)["curve"][max(0, said - number * epochs) :]:
                 log(numbers)
             continue
-        data = CellData(parts[0], _added(cell, chosen, sets, config), *parts[1:], chosen.classes)
-        outcome = train_classifier(
-            config.classifier, data, cell.schedule.mask(epochs), cell.seed, run, log=log,
-            kept=kept if kept.get("cell") == cell.key else None,
-            tag={"cell": cell.key, "cells": number},
-        )  # fmt: skip
-        write_json(path, {**told, "plan": cell.plan, "synthetic": cell.synthetic, **outcome})
+        ground = grounds[cell.seed]
+        if parts is None or parts[0] is not ground.chosen:
+            parts = ground.chosen, load_parts(dataset, ground.chosen, config, run)
+        try:
+            outcome, weights = train_cell(
+                workspace, run, config, cell, ground, parts[1], imagenet=imagenet, log=log,
+                kept=kept if kept.get("cell") == cell.key else None, number=number,
+            )  # fmt: skip
+        except CellFailed as error:
+            write_json(
+                run.result / "failed" / f"{cell.key}.json", cell.told | {"reason": str(error)}
+            )
+            print(f"{cell.label}, seed {cell.seed} failed: {error}")
+        else:
+            keep_winner(
+                run, config, cell, ground, outcome, weights, channels=dataset.channels,
+                imagenet=imagenet,
+            )  # fmt: skip
+            about = cell.told | {"plan": cell.plan, "synthetic": cell.synthetic}
+            write_json(path, about | outcome)
         run.checkpoint({"cells": number + 1, "curve": []})
 
 
-def _added(
-    cell: Cell, chosen: TrainingSet, sets: Mapping[str, SyntheticSet], config: CompareConfig
-) -> Images | None:
-    """The first images by seed of each class, as many as planned, at the classifier's size."""
-    if cell.synthetic is None:
-        return None
+def load_parts(
+    dataset: Dataset, chosen: TrainingSet, config: CompareConfig, run: RunDirectory
+) -> tuple[Images, Images, Images]:
+    """Training, validation and test images at the classifier's size."""
+    train, validation, test = (
+        load_part(dataset, chosen, part, config.classifier.size, run.progress)
+        for part in ("train", "validation", "test")
+    )
+    return train, validation, test
+
+
+def train_cell(
+    workspace: Workspace,
+    run: RunDirectory,
+    config: CompareConfig,
+    cell: Cell,
+    ground: Ground,
+    parts: tuple[Images, Images, Images],
+    *,
+    imagenet: bool,
+    log: Any,
+    kept: dict[str, Any] | None,
+    number: int,
+) -> "tuple[dict[str, Any], dict[str, Tensor]]":
+    """One cell from its images to its numbers; raises CellFailed where it comes to nothing."""
+    from rebalance_core.comparison.classifier import CellData, fresh_classifier, train_classifier
+
+    classes = ground.chosen.classes
+    added = None
+    if cell.arm.images is not None:
+        added = added_images(ground.sets[cell.arm.images], cell.plan, classes, parts[0])
+
+    def start() -> "Classifier":
+        made = fresh_classifier(config.classifier, classes, cell.seed, imagenet=imagenet)
+        if imagenet:
+            from safetensors.torch import load_file
+
+            from rebalance_core.poses.weights import weights_path
+
+            made.take_weights(load_file(weights_path(workspace, config.classifier.network)))  # type: ignore[arg-type]
+        return made
+
+    return train_classifier(
+        config.classifier, CellData(parts[0], added, *parts[1:], classes), cell.arm, cell.schedule,
+        cell.seed, run, log=log, start=start, kept=kept, tag={"cell": cell.key, "cells": number},
+    )  # fmt: skip
+
+
+def added_images(
+    synthetic: SyntheticSet, plan: Mapping[str, int], classes: tuple[str, ...], real: Images
+) -> Images:
+    """The first images by seed of each class, as many as planned, at the real images' size."""
     images, labels, ids = [], [], []
-    for label, count in cell.plan.items():
-        taken = sets[cell.arm].images(label, count)
-        images.append(resize_stack(taken, config.classifier.size))
-        labels += [chosen.classes.index(label)] * len(taken)
+    for label, count in plan.items():
+        if not count:
+            continue
+        taken = synthetic.images(label, count)
+        images.append(resize_stack(taken, real.images.shape[1]))
+        labels += [classes.index(label)] * len(taken)
         ids += [f"{label}/{k}" for k in range(len(taken))]
     return Images(np.concatenate(images), np.array(labels, dtype=np.int64), tuple(ids))
 
 
-def _resolved(
+def keep_winner(
+    run: RunDirectory,
+    config: CompareConfig,
+    cell: Cell,
+    ground: Ground,
+    outcome: dict[str, Any],
+    weights: "dict[str, Tensor]",
+    *,
+    channels: int,
+    imagenet: bool,
+) -> None:
+    """Keep this cell's classifier if none trained in this run did better on validation."""
+    from models.classifier import Classifier
+
+    score = outcome["best"]["validation_macro_f1"]
+    before = winner(run.path)
+    if before is not None and read_json(before / CELL)["validation_macro_f1"] >= score:
+        return
+    model = Classifier(list(ground.chosen.classes), config.classifier.network, imagenet)
+    model.load_state_dict(weights)
+    target = run.result / WINNERS / cell.key
+    if target.exists():  # a kill came between this and the cell's own file
+        remove_folder(target)
+    with folder_aside(target) as aside:
+        model.save_pretrained(aside)
+        write_json(
+            aside / CELL,
+            cell.told | {
+                "label": cell.label, "validation_macro_f1": score,
+                "epoch": outcome["best"]["epoch"], "set": ground.chosen.name,
+                "size": config.classifier.size, "channels": channels, "run": run.id,
+                "fit": ground.chosen.config.fit, "dataset": ground.chosen.config.dataset,
+            },
+        )  # fmt: skip
+    if before is not None and before != target:
+        remove_folder(before)
+
+
+def winner(run: Path) -> Path | None:
+    """The folder of the classifier that was best on validation, of those a comparison trained."""
+    found = [p.parent for p in (run / "result" / WINNERS).glob(f"[!.]*/{CELL}")]
+    return max(found, key=lambda p: read_json(p / CELL)["validation_macro_f1"], default=None)
+
+
+def grounds_of_run(
     workspace: Workspace, run: RunDirectory, config: CompareConfig
-) -> tuple[TrainingSet, dict[str, SyntheticSet]]:
-    """Training set and synthetic sets as they were when the run began."""
+) -> dict[int, Ground]:
+    """What the cells stand on, as it was when the run began."""
     path = run.path / "set.json"
     if not path.exists():
-        chosen = open_set(workspace, config.set)
-        found = find_sets(workspace, config, chosen)
-        write_json(run.result / "synthetic.json", {arm: s.name for arm, s in found.items()})
-        write_json(path, chosen.to_json())
+        found = find_grounds(workspace, config)
+        names = {}
+        for seed, ground in found.items():
+            for images, synthetic in ground.sets.items():
+                names[of_seed(images, seed if config.redraw else None)] = synthetic.name
+            if config.redraw:
+                write_json(_set_path(run.path, seed), ground.chosen.to_json())
+        write_json(run.result / "synthetic.json", names)
+        write_json(path, found[config.seeds[0]].chosen.to_json())
     names = read_json(run.result / "synthetic.json")
-    sets = {arm: open_synthetic(workspace, name) for arm, name in names.items()}
-    return TrainingSet.from_json(read_json(path)), sets
+    if config.redraw:
+        return {s: _ground(workspace, run.path, config, s, names) for s in config.seeds}
+    return dict.fromkeys(config.seeds, _ground(workspace, run.path, config, None, names))
 
 
-def _finished(run: RunDirectory, cell: Cell) -> dict[str, Any]:
-    outcome: dict[str, Any] = read_json(run.result / "cells" / f"{cell.key}.json")
-    return outcome
+def _set_path(run: Path, seed: int | None) -> Path:
+    return run / ("set.json" if seed is None else f"set-{seed}.json")
+
+
+def _ground(
+    workspace: Workspace, run: Path, config: CompareConfig, seed: int | None, names: dict[str, str]
+) -> Ground:
+    chosen = TrainingSet.from_json(read_json(_set_path(run, seed)))
+    sets = {}
+    for images in {arm.images for arm in config.parsed if arm.images}:
+        sets[images] = open_synthetic(workspace, names[of_seed(images, seed)])
+    return Ground(chosen, sets)
+
+
+def finished_cells(run: Path, cells: list[Cell]) -> list[dict[str, Any]]:
+    """What is told of the cells that came to their end."""
+    paths = [run / "result" / "cells" / f"{cell.key}.json" for cell in cells]
+    return [read_json(path) for path in paths if path.exists()]
 
 
 def live_curves(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The lines of a comparison's metrics that hold an epoch of a cell."""
     return [m for m in metrics if "cell" in m]
+
+
+def cell_states(
+    run: Path, lines: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The cells that a comparison resolved, and how far each is: waiting, training, done or
+    failed."""
+    listed = run / "result" / "cells.json"
+    cells = read_json(listed) if listed.exists() else []
+    states = {}
+    begun = {line["cell"] for line in lines}
+    for key in (cell["cell"] for cell in cells):
+        if (run / "result" / "cells" / f"{key}.json").exists():
+            states[key] = "done"
+        elif (run / "result" / "failed" / f"{key}.json").exists():
+            states[key] = "failed"
+        else:
+            states[key] = "training" if key in begun else "waiting"
+    return cells, states

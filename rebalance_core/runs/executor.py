@@ -76,7 +76,12 @@ KINDS = {
         forget="rebalance_core.synthesis.synthetic_set:forget_sample",
     ),
     "interpolate": Kind("rebalance_core.synthesis.morphing:morph_job", device=True),
+    "timing": Kind("rebalance_core.comparison.timing:timing_job", device=True),
     "compare": Kind("rebalance_core.comparison.study:compare_job", device=True),
+    "classify": Kind(
+        "rebalance_core.comparison.classify:classify_job", device=True,
+        forget="rebalance_core.comparison.classify:forget_images",
+    ),
     "study": Kind("rebalance_core.whole_path:study_job", device=True),
 }  # fmt: skip
 

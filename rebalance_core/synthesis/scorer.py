@@ -2,16 +2,26 @@
 and features judge generated images."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from models.resnet import Classifier, seeded_classifier
-from rebalance_core.comparison.classifier import EVALUATION_BATCH, epoch_order, train_epoch
+from models.classifier import Classifier, seeded_classifier
+from rebalance_core.comparison.arms import Arm
+from rebalance_core.comparison.classifier import (
+    EVALUATION_BATCH,
+    augmentation,
+    open_optimizer,
+    set_rate,
+    train_epoch,
+)
 from rebalance_core.comparison.configs import ClassifierConfig
+from rebalance_core.comparison.epochs import epoch_order
 from rebalance_core.datasets.training_set import Images
-from rebalance_core.device import derived_seed, open_device, to_unit, warmup_cosine
+from rebalance_core.device import derived_seed, open_device, to_unit
 
 
 @dataclass
@@ -21,7 +31,7 @@ class Scorer:
     @torch.no_grad()
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """uint8 (n, H, W, C) → class probabilities (n, K) and features (n, 512), float32."""
-        network = self.model.network
+        network: Any = self.model.network
         body = nn.Sequential(*list(network.children())[:-1], nn.Flatten())
         device = next(self.model.parameters()).device
         features = []
@@ -41,10 +51,12 @@ def train_scorer(
     labels = torch.as_tensor(real.labels).to(accelerator.device)
     model = seeded_classifier(list(classes), derived_seed(seed, 30))
     model.to(accelerator.device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), config.lr, momentum=config.momentum)
+    optimizer = open_optimizer(config, model)
     for epoch in range(1, config.epochs + 1):
-        factor = warmup_cosine(epoch - 1, 0, config.epochs) if config.cosine else 1.0
-        optimizer.param_groups[0]["lr"] = config.lr * factor
+        set_rate(config, optimizer, epoch)
         order = epoch_order(len(labels), 0, seed, epoch)
-        train_epoch(config, accelerator, model, optimizer, images, labels, order)
+        augment = augmentation(config, Arm(), seed, epoch)
+        train_epoch(
+            config, accelerator, model, optimizer, images, labels, order, F.cross_entropy, augment
+        )
     return Scorer(model.eval())

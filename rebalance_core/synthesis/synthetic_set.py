@@ -44,12 +44,33 @@ class SyntheticSet:
 
     def images(self, label: str, count: int | None = None) -> np.ndarray:
         """The first `count` images of a class, in the order of the seed: uint8 (n, H, W, C)."""
-        loaded = []
+        loaded: list[np.ndarray] = []
         for file in self.files(label)[:count]:
-            with Image.open(file) as image:
-                pixels = np.asarray(image)
-            loaded.append(pixels[..., None] if pixels.ndim == 2 else pixels)
+            pixels = _pixels(file)
+            if loaded and pixels.shape != loaded[0].shape:
+                raise UserError(
+                    f"{file} is {_form(pixels)} unlike the other images of synthetic set "
+                    f"{self.name} ({_form(loaded[0])}); remove it, or make the set again."
+                )
+            loaded.append(pixels)
         return np.stack(loaded) if loaded else np.zeros((0, 1, 1, 1), np.uint8)
+
+    def check_images(self, channels: int) -> None:
+        """Raises UserError if its images are of another number of channels (by the first of each
+        class), or if files that it counts are gone."""
+        for label, count in self.counts.items():
+            files = self.files(label)
+            if len(files) < count:
+                raise UserError(
+                    f"Synthetic set {self.name} should hold {count} images of {label}, but "
+                    f"{len(files)} are there; make it again."
+                )
+            found = _pixels(files[0]).shape[2] if files else channels
+            if found != channels:
+                raise UserError(
+                    f"Synthetic set {self.name} has images of {found} channel(s), the dataset of "
+                    f"{channels}; make one of images like the dataset's."
+                )
 
     def check_fits(self, chosen: TrainingSet) -> None:
         """Raises UserError if the generator saw anything outside the training set `chosen`."""
@@ -58,6 +79,12 @@ class SyntheticSet:
                 f"Synthetic set {self.name} was made from dataset "
                 f"{self.training_set.config.dataset}, not from that of {chosen.name}."
             )
+        strangers = [label for label in self.counts if label not in chosen.classes]
+        if strangers:
+            raise UserError(
+                f"Synthetic set {self.name} has images of {', '.join(strangers)}, which training "
+                f"set {chosen.name} doesn't know; its classes are {', '.join(chosen.classes)}."
+            )
         outside = set(self.training_set.train) - set(chosen.train)
         if outside:
             raise UserError(
@@ -65,6 +92,18 @@ class SyntheticSet:
                 f"{chosen.name}; train one on {chosen.name}, or compare on "
                 f"{self.training_set.name}."
             )
+
+
+def _pixels(file: Path) -> np.ndarray:
+    """uint8 (H, W, C)."""
+    with Image.open(file) as image:
+        pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _form(pixels: np.ndarray) -> str:
+    height, width, channels = pixels.shape
+    return f"{width} × {height} px in {channels} channel(s)"
 
 
 def open_synthetic(workspace: Workspace, name: str) -> SyntheticSet:

@@ -1,7 +1,9 @@
 """The phantom asks a fair question: a baseline is neither lost nor done."""
 
+from rebalance_core.comparison.arms import Arm
 from rebalance_core.comparison.classifier import CellData, train_classifier
 from rebalance_core.comparison.configs import ClassifierConfig, CompareConfig
+from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import SetConfig, load_part, resolve_set
@@ -25,8 +27,9 @@ def test_quick_baseline_on_the_phantom_lands_in_the_band_on_each_of_five_seeds(
             for part in ("train", "validation", "test")
         )
         data = CellData(real, None, validation, test, chosen.classes)
-        mask = (True,) * config.epochs
-        outcome = train_classifier(config, data, mask, seed, MemoryRun(), log=lambda numbers: None)
+        outcome, _ = train_classifier(
+            config, data, Arm(), Schedule("always"), seed, MemoryRun(), log=lambda numbers: None
+        )
         scores.append(outcome["best"]["test"]["macro_f1"])
     assert min(scores) >= 0.60, scores
     assert max(scores) <= 0.85, scores

@@ -9,9 +9,9 @@ from rebalance_core.errors import UserError
 
 
 def synthetic_epochs(text: str, epochs: int) -> list[int]:
-    mask = Schedule.parse(text).mask(epochs)
-    assert len(mask) == epochs
-    return [epoch for epoch, seen in enumerate(mask, start=1) if seen]
+    shown = Schedule.parse(text).epochs(epochs)
+    assert len(shown) == epochs
+    return [epoch for epoch, shows in enumerate(shown, start=1) if shows != "real"]
 
 
 def real_only_epochs(text: str, epochs: int) -> list[int]:
@@ -34,16 +34,31 @@ def test_real_every_begins_real_and_repeats() -> None:
     assert real_only_epochs("real-every:30", 30) == [1]
 
 
+def test_half_is_the_first_half_of_the_epochs() -> None:
+    assert synthetic_epochs("until:half", 30) == list(range(1, 16))
+    assert synthetic_epochs("until:half", 7) == [1, 2, 3]
+
+
+def test_pretraining_is_synthetic_alone_and_then_real_alone() -> None:
+    assert Schedule.parse("pretrain:2").epochs(5) == (
+        "synthetic", "synthetic", "real", "real", "real",
+    )  # fmt: skip
+    assert Schedule.parse("pretrain:half").epochs(4) == ("synthetic", "synthetic", "real", "real")
+    assert set(Schedule.parse("until:2").epochs(5)) == {"both", "real"}
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_presets_schedules_differ_over_its_epochs(preset: str) -> None:
     config = CompareConfig.from_preset(preset, set="pets")
     schedules = [Schedule.parse(text) for text in config.schedules]
     assert [schedule.kind for schedule in schedules] == ["always", "until", "real-every"]
-    masks = {schedule.mask(config.classifier.epochs) for schedule in schedules}
+    masks = {schedule.epochs(config.classifier.epochs) for schedule in schedules}
     assert len(masks) == 3
 
 
-@pytest.mark.parametrize("text", ["always", "until:10", "real-every:4"])
+@pytest.mark.parametrize(
+    "text", ["always", "until:10", "until:half", "real-every:4", "pretrain:3", "pretrain:half"]
+)
 def test_a_schedule_is_written_as_it_is_read(text: str) -> None:
     assert str(Schedule.parse(text)) == text
 
@@ -53,6 +68,9 @@ def test_a_schedule_is_written_as_it_is_read(text: str) -> None:
     [
         ("always", "always"),
         ("until:10", "until epoch 10"),
+        ("until:half", "until halfway"),
+        ("pretrain:5", "synthetic only until epoch 5, then real"),
+        ("pretrain:half", "synthetic only until halfway, then real"),
         ("real-every:2", "every 2nd epoch real only"),
         ("real-every:3", "every 3rd epoch real only"),
         ("real-every:4", "every 4th epoch real only"),
@@ -65,11 +83,12 @@ def test_a_schedule_has_words(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "never", "Always", "always:3", "until", "until:", "until:0", "until:-1", "until:1.5",
-     "until: 5", "real-every:0", "real-every:1", "real-every:x", "pretrain:3"],
+     "until: 5", "real-every:0", "real-every:1", "real-every:x", "real-every:half", "pretrain", "pretrain:0"],
 )  # fmt: skip
 def test_a_bad_schedule_is_refused_with_good_ones(text: str) -> None:
     with pytest.raises(UserError) as told:
         Schedule.parse(text)
     assert str(told.value) == (
-        f"Schedule {text!r} is not understood; write always, until:10 or real-every:4."
+        f"Schedule {text!r} is not understood; write always, until:10, until:half, real-every:4, "
+        "pretrain:10 or pretrain:half."
     )

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rebalance_core.comparison.classifier import epoch_order
+from rebalance_core.comparison.cells import check_compare, planned
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.comparison.rebalanced import write_rebalanced
-from rebalance_core.comparison.study import check_compare, compare_job, planned
+from rebalance_core.comparison.epochs import epoch_order
+from rebalance_core.comparison.study import compare_job
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.training_set import SetConfig, make_set, open_set
 from rebalance_core.errors import UserError
@@ -51,7 +52,10 @@ def ready(workspace: Workspace, phantom: Dataset) -> Workspace:
 
 
 def compare_run(workspace: Workspace, **changes: Any) -> Path:
-    values = {"amount": "10", "schedules": ("always", "until:2"), "classifier": CLASSIFIER}
+    values = {
+        "amounts": "10", "schedules": ("always", "until:2"), "classifier": CLASSIFIER,
+        "reuse": False,
+    }  # fmt: skip
     config = CompareConfig.from_preset("quick", set="phantom", **{**values, **changes})
     return create_run(workspace, "compare", config.model_dump(mode="json"), name="tiny")
 
@@ -127,12 +131,12 @@ def test_arms_of_one_seed_see_the_same_real_images_in_the_same_order() -> None:
 
 def test_what_cannot_be_compared_is_refused_before_any_work(ready: Workspace) -> None:
     def refused(match: str, **changes: Any) -> None:
-        values = {"amount": "10", "schedules": ("always",), **changes}
+        values = {"amounts": "10", "schedules": ("always",), **changes}
         config = CompareConfig.from_preset("quick", **{"set": "phantom", **values})
         with pytest.raises(UserError, match=match):
             check_compare(ready, config)
 
-    refused("glioma: 10 of 11", amount="11", cap=None)
+    refused("glioma: 10 of 11", amounts="11", cap=None)
     refused("are the same over 8 epochs", schedules=("always", "until:8"))
     refused("no synthetic set 'gone'", synthetic={"ddpm": "gone"})
     make_set(ready, "rare", SetConfig(dataset="phantom", skew="step:20"))
@@ -147,11 +151,11 @@ def test_a_balanced_set_needs_a_number_of_images(ready: Workspace) -> None:
     counts = open_set(ready, "phantom").counts
     even = make_set(ready, "even", SetConfig(dataset="phantom", skew=f"notumor={counts['glioma']}"))
     assert even.minority == []
-    config = CompareConfig.from_preset("quick", set="even", amount="1.0")
+    config = CompareConfig.from_preset("quick", set="even", amounts="1.0")
     with pytest.raises(UserError, match=r"Amount 1\.0 adds no image to training set even"):
-        planned(config, even)
-    numbered = CompareConfig.from_preset("quick", set="even", amount="5")
-    assert planned(numbered, even) == dict.fromkeys(even.classes, 5)
+        planned(config, even, "1.0")
+    numbered = CompareConfig.from_preset("quick", set="even", amounts="5")
+    assert planned(numbered, even, "5") == dict.fromkeys(even.classes, 5)
 
 
 def test_rebalanced_set_holds_real_and_generated_images(ready: Workspace, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from models.bagan_gp import BaganGP, seeded_bagan, stage_widths
-from models.resnet import Classifier, seeded_classifier
+from models.classifier import Classifier, seeded_classifier
 from models.unet import seeded_unet
 
 CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]

@@ -1,0 +1,105 @@
+"""Show an image to the classifier that a comparison kept."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from rebalance_core.comparison.study import CELL, winner
+from rebalance_core.config import Config
+from rebalance_core.datasets.importing import remove_upload
+from rebalance_core.errors import UserError
+from rebalance_core.files import folder_aside, read_json
+from rebalance_core.images import fit_square, open_image
+from rebalance_core.runs.executor import RunView, view_run
+from rebalance_core.runs.run import RunDirectory, find_run
+from rebalance_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from models.classifier import Classifier
+
+
+class ClassifyConfig(Config):
+    run: str  # id of the comparison
+    images: tuple[str, ...] = Field(min_length=1)  # paths
+
+
+def winner_of(workspace: Workspace, run_id: str) -> tuple[RunView, Path, dict[str, Any]]:
+    """(comparison, folder of its classifier, what that is); raises UserError if it kept none."""
+    view = view_run(find_run(workspace, run_id))
+    folder = winner(view.path) if view.kind == "compare" else None
+    if folder is None:
+        raise UserError(f"Run {view.id} is no comparison that kept a classifier; name one.")
+    return view, folder, read_json(folder / CELL)
+
+
+def export_classifier(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:
+    """Copy the classifier (config.json, model.safetensors, cell.json) into a new folder."""
+    _, folder, cell = winner_of(workspace, run_id)
+    with folder_aside(target.resolve()) as aside:
+        for file in folder.iterdir():
+            shutil.copyfile(file, aside / file.name)
+    return {"folder": str(target.resolve()), **cell}
+
+
+def load_classifier(folder: Path) -> "Classifier":
+    """Read what `save_pretrained` wrote; raises UserError for anything else.
+
+    A folder that names `module:function` is refused: loading it would run that code.
+    """
+    from safetensors import SafetensorError
+
+    from models.classifier import Classifier
+
+    try:
+        config = read_json(folder / "config.json")
+        if ":" in str(config["network"]):
+            raise UserError(
+                f"{folder} holds a classifier of {config['network']}, code that is not run from a "
+                "folder; load it in that code's own project with `Classifier.from_pretrained`."
+            )
+        return Classifier.from_pretrained(folder, strict=True).eval()
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        told = str(error).splitlines()[0]
+        raise UserError(f"{folder} holds no readable classifier ({told}).") from error
+
+
+def forget_images(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
+    """Uploads that wait for a resume until the run is removed."""
+    for path in config["images"]:
+        remove_upload(workspace, str(path))
+
+
+def classify_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
+    config = ClassifyConfig.build(**run.config)
+    told = classify(workspace, config)
+    forget_images(workspace, run.id, run.config)
+    return {"predictions": told}
+
+
+def classify(workspace: Workspace, config: ClassifyConfig) -> list[dict[str, Any]]:
+    """For each image its probabilities by class, made ready as the training images were."""
+    from rebalance_core.comparison.classifier import predict
+    from rebalance_core.device import open_device
+
+    _, folder, cell = winner_of(workspace, config.run)
+    accelerator = open_device("fp32")
+    model = load_classifier(folder).to(accelerator.device)
+    told = []
+    for path in map(Path, config.images):
+        try:
+            image = open_image(path)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path.name} cannot be read as an image ({error}).") from error
+        fitted = fit_square(image, cell["size"], cell["channels"], cell["fit"])
+        probabilities = predict(model, fitted[None], accelerator)[0]
+        told.append({
+            "image": path.name,
+            "class": model.classes[int(np.argmax(probabilities))],
+            "probabilities": {c: round(float(p), 6) for c, p in
+                              zip(model.classes, probabilities, strict=True)},
+        })  # fmt: skip
+    return told
