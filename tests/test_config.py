@@ -60,10 +60,11 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
             {"set": "s", "classifier": {"epochs": 0}},
             "classifier.epochs=0 does not fit CompareConfig: ",
         ),
+        (CompareConfig, {"set": "s", "arms": ()}, "arms=() does not fit CompareConfig: "),
         (
             CompareConfig,
-            {"set": "s", "arms": ("none", "vae")},
-            "arms.1='vae' does not fit CompareConfig: ",
+            {"set": "s", "classifier": {"augmentation": "some"}},
+            "classifier.augmentation='some' does not fit CompareConfig: ",
         ),
         (CompareConfig, {"set": "s", "seeds": ()}, "seeds=() does not fit CompareConfig: "),
     ],

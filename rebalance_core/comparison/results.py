@@ -191,16 +191,18 @@ def answer(rows: list[dict[str, Any]], *, redraw: bool, failed: int = 0) -> str:
     if not clear:
         return (
             f"No arm differs from baseline beyond chance ({told}; {largest}, "
-            f"95 %: {_span(best)}, p = {_p(best['p_corrected'])} corrected for {len(arms)} "
+            f"95 %: {_span(best)}, p {_p(best['p_corrected'], '= ')} corrected for {len(arms)} "
             f"{_arms(arms)}).{missing}"
         )
     parts = [
         f"{_of(r)} {'raises' if r['gain'] > 0 else 'lowers'} macro-F1 by {abs(r['gain']):.1f} "
-        f"points (95 %: {_span(r, r['gain'] < 0)}, p = {_p(r['p_corrected'])})"
+        f"points (95 %: {_span(r, r['gain'] < 0)}, p {_p(r['p_corrected'], '= ')})"
         for r in sorted(clear, key=lambda r: -r["gain"])
     ]
     others = len(arms) - len(clear)
-    rest = f"; the other {others} {_arms([1] * others)} show no difference" if others else ""
+    rest = ""
+    if others:
+        rest = f"; the other {others} arm{'s show' if others > 1 else ' shows'} no difference"
     return f"{'; '.join(parts)}{rest} ({told}; p corrected for {len(arms)} {_arms(arms)}).{missing}"
 
 
@@ -224,10 +226,10 @@ def _span(row: Mapping[str, Any], turned: bool = False) -> str:
     return f"{low:.1f} to {high:.1f}"
 
 
-def _p(value: float | None) -> str:
+def _p(value: float | None, equals: str = "") -> str:
     if value is None:
         return "unknown"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if value < 0.001 else f"{equals}{value:.3f}"
 
 
 def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

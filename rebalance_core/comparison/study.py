@@ -16,7 +16,7 @@ from rebalance_core.comparison.cells import (
     pretrained,
     resolve_cells,
 )
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.configs import ClassifierConfig, CompareConfig
 from rebalance_core.comparison.results import summarise
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.training_set import Images, TrainingSet, load_part
@@ -41,9 +41,10 @@ def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     grounds = grounds_of_run(workspace, run, config)
     weights = pretrained(workspace, config)
     cells = resolve_cells(config, grounds, weights)
+    dataset = open_dataset(workspace, grounds[config.seeds[0]].chosen.config.dataset)
+    check_network(config.classifier, len(dataset.classes))
     write_json(run.result / "cells.json", [c.told | {"label": c.label} for c in cells])
     shutil.rmtree(run.result / "failed", ignore_errors=True)  # each has another chance
-    dataset = open_dataset(workspace, grounds[config.seeds[0]].chosen.config.dataset)
     run_cells(workspace, run, config, cells, grounds, dataset, imagenet=weights is not None)
     finished = finished_cells(run.path, cells)
     failed = {c.label: p for c in cells if (p := run.result / "failed" / f"{c.key}.json").exists()}
@@ -66,6 +67,31 @@ def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         "set": config.set, "results": results["results"], "answer": results["answer"],
         "report": str(run.result / "report.html"),
     }  # fmt: skip
+
+
+def check_network(config: ClassifierConfig, classes: int) -> None:
+    """Raises UserError if the network is not known or does not take images of this size."""
+    import torch
+
+    from models.classifier import Classifier
+
+    used = f"network {config.network!r} cannot be used"
+    mend = "name one of torchvision's classifiers, or module:function on the command line"
+    try:
+        model = Classifier(["?"] * classes, config.network).eval()
+    except Exception as error:  # whatever foreign code raises
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"The {used} ({told}); {mend}.") from error
+    try:
+        with torch.no_grad():
+            shape = model(torch.zeros(2, 3, config.size, config.size)).shape
+    except Exception as error:
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"The {used} for images of {config.size} px ({told}); choose a larger size or another."
+        ) from error
+    if tuple(shape) != (2, classes):
+        raise UserError(f"The {used}: it gives {tuple(shape)} for two images; {mend}.")
 
 
 def run_cells(

@@ -83,7 +83,8 @@ def test_a_schedule_has_words(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "never", "Always", "always:3", "until", "until:", "until:0", "until:-1", "until:1.5",
-     "until: 5", "real-every:0", "real-every:1", "real-every:x", "real-every:half", "pretrain", "pretrain:0"],
+     "until: 5", "real-every:0", "real-every:1", "real-every:x", "real-every:half", "pretrain",
+     "pretrain:0"],
 )  # fmt: skip
 def test_a_bad_schedule_is_refused_with_good_ones(text: str) -> None:
     with pytest.raises(UserError) as told:

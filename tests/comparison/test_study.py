@@ -7,41 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sets import synthetic_set
 
 from rebalance_core.comparison.cells import check_compare, planned
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.comparison.rebalanced import write_rebalanced
-from rebalance_core.comparison.epochs import epoch_order
 from rebalance_core.comparison.study import compare_job
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.training_set import SetConfig, make_set, open_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, write_bytes, write_json
-from rebalance_core.images import png_bytes
+from rebalance_core.files import read_json
 from rebalance_core.runs.run import Cancelled, RunDirectory, create_run, read_metrics
 from rebalance_core.workspace import Workspace
 
 CLASSIFIER = {"size": 32, "epochs": 4, "lr": 0.01, "batch_size": 16}
-
-
-def synthetic_set(workspace: Workspace, kind: str, set_name: str, count: int = 10) -> str:
-    """A synthetic set as `sample` leaves it, of noise."""
-    name = f"{set_name}-{kind}"
-    chosen = open_set(workspace, set_name)
-    random = np.random.default_rng(len(kind))
-    for label in chosen.minority:
-        for k in range(count):
-            image = random.integers(0, 255, (32, 32, 1), dtype=np.uint8)
-            write_bytes(workspace.synthetic / name / label / f"{k:06d}.png", png_bytes(image))
-    write_json(
-        workspace.synthetic / name / "provenance.json",
-        {
-            "generator": kind, "run": "none", "sample_run": "none", "seed": 0, "size": 32,
-            "training_set": chosen.to_json(), "training": {}, "sampler": {}, "filters": [],
-            "counts": dict.fromkeys(chosen.minority, count),
-        },
-    )  # fmt: skip
-    return name
 
 
 @pytest.fixture
@@ -118,15 +97,6 @@ def test_a_cell_whose_lines_a_kill_took_back_is_not_trained_again(ready: Workspa
     compare_job(ready, RunDirectory(path))
     assert cell.stat().st_mtime_ns == kept
     assert told(path) == before
-
-
-def test_arms_of_one_seed_see_the_same_real_images_in_the_same_order() -> None:
-    plain = epoch_order(50, 0, seed=3, epoch=2)
-    mixed = epoch_order(50, 20, seed=3, epoch=2)
-    assert sorted(plain) == list(range(50))
-    assert sorted(mixed) == list(range(70))
-    assert np.array_equal(mixed[mixed < 50], plain)
-    assert not np.array_equal(plain, epoch_order(50, 0, seed=3, epoch=3))
 
 
 def test_what_cannot_be_compared_is_refused_before_any_work(ready: Workspace) -> None:

@@ -1,0 +1,53 @@
+"""Short names and what they stand for."""
+
+import pytest
+
+from rebalance_core.comparison.arms import Arm, arm_name
+from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "arm"),
+    [
+        ("none", Arm()),
+        ("oversample", Arm(sampler="over")),
+        ("undersample", Arm(sampler="under")),
+        ("class-weights", Arm(loss="class-weighted")),
+        ("focal", Arm(loss="focal")),
+        ("logit-adjusted", Arm(loss="logit-adjusted")),
+        ("augment", Arm(augmentation="scans")),
+        ("ddpm", Arm(images="ddpm")),
+        ("my images", Arm(images="my images")),
+        ("augment+focal+ddpm", Arm(images="ddpm", loss="focal", augmentation="scans")),
+        ("ddpm + focal", Arm(images="ddpm", loss="focal")),
+        ("none+bagan-gp", Arm(images="bagan-gp")),
+    ],
+)
+def test_a_name_says_what_the_arm_is(text: str, arm: Arm) -> None:
+    assert Arm.parse(text) == arm
+    assert Arm.parse(str(arm)) == arm
+
+
+def test_the_same_arm_has_one_name() -> None:
+    assert arm_name("ddpm+focal+augment") == arm_name("augment+ddpm+focal") == "augment+focal+ddpm"
+    assert arm_name("none+none") == "none"
+    config = CompareConfig.from_preset("quick", set="s", arms=("focal+augment", "none"))
+    assert config.arms == ("augment+focal", "none")
+    with pytest.raises(UserError, match="each may be named only once"):
+        CompareConfig.from_preset("quick", set="s", arms=("focal+augment", "augment+focal"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("focal+class-weights", "names loss twice (focal and class-weighted); an arm takes one."),
+        ("oversample+undersample", "names sampler twice (over and under); an arm takes one."),
+        ("ddpm+bagan-gp", "names images twice (ddpm and bagan-gp); an arm takes one."),
+        ("focal+", "has an empty part; write names joined by +."),
+    ],
+)
+def test_two_of_a_kind_are_refused(text: str, told: str) -> None:
+    with pytest.raises(UserError) as error:
+        Arm.parse(text)
+    assert str(error.value) == f"Arm {text!r} {told}"

@@ -1,0 +1,360 @@
+"""A grid of cells: what fails alone, what is never trained twice, what each seed stands on, and
+what is kept to be rerun, looked at and used."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sets import synthetic_set
+from test_study import CLASSIFIER, told
+
+from rebalance_core.comparison.cells import check_compare, save_set_of_seed, set_of_seed
+from rebalance_core.comparison.classify import (
+    ClassifyConfig,
+    classify,
+    export_classifier,
+    load_classifier,
+    winner_of,
+)
+from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.disagreements import cells_of, disagreements
+from rebalance_core.comparison.report import from_report
+from rebalance_core.comparison.results import SIGNIFICANT
+from rebalance_core.comparison.study import cell_states, compare_job, live_curves
+from rebalance_core.comparison.timing import (
+    START,
+    TimingConfig,
+    estimate,
+    shown_images,
+    time_steps,
+    timing_of,
+)
+from rebalance_core.datasets.dataset import Dataset, open_dataset
+from rebalance_core.datasets.training_set import SetConfig, TrainingSet, make_set, open_set
+from rebalance_core.errors import UserError
+from rebalance_core.files import read_json, write_bytes, write_json
+from rebalance_core.images import png_bytes
+from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run, read_metrics
+from rebalance_core.workspace import Workspace
+
+TINY = {**CLASSIFIER, "network": "nets:tiny", "epochs": 3}
+
+
+def config_of(**changes: Any) -> CompareConfig:
+    values = {"set": "phantom", "arms": ("none",), "amounts": "10", "schedules": ("always",),
+              "classifier": TINY, **changes}  # fmt: skip
+    return CompareConfig.from_preset("quick", **values)
+
+
+def run_of(workspace: Workspace, config: CompareConfig) -> RunDirectory:
+    dumped = config.model_dump(mode="json")
+    return RunDirectory(create_run(workspace, "compare", dumped, name="tiny"))
+
+
+def finished(workspace: Workspace, **changes: Any) -> Path:
+    run = run_of(workspace, config_of(**changes))
+    compare_job(workspace, run)
+    return run.path
+
+
+def test_a_cell_that_fails_stops_no_other_and_is_retried_alone(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    classifier = {**TINY, "network": "nets:fourth_broken"}
+    run = run_of(workspace, config_of(arms=("none", "focal", "augment"), classifier=classifier))
+    with pytest.raises(UserError) as error:
+        compare_job(workspace, run)
+    assert str(error.value) == (
+        "1 of 3 classifiers failed, first focal: The classifier's loss became nan; a smaller lr "
+        "helps. Resume trains these again; the others' results are kept."
+    )
+    results = read_json(run.path / "result" / "results.json")
+    assert [row["arm"] for row in results["results"]] == ["none", "augment"]
+    assert results["answer"].endswith("1 classifiers failed and are missing here.")
+    cells, states = cell_states(run.path, live_curves(read_metrics(run.path)))
+    assert [states[c["cell"]] for c in cells] == ["done", "failed", "done"]
+    before = {p: p.stat().st_mtime_ns for p in (run.path / "result" / "cells").iterdir()}
+    again = RunDirectory(run.path)
+    compare_job(workspace, again)  # a process makes only one fourth network
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    results = read_json(run.path / "result" / "results.json")
+    assert [row["arm"] for row in results["results"]] == ["none", "focal", "augment"]
+    assert results["failed"] == 0
+
+
+def test_a_cell_finished_in_another_comparison_is_not_trained_again(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    first = finished(workspace)
+    second = finished(workspace, arms=("none", "oversample"))
+    none, over = cells_of(second)
+    assert none["taken_from"] == first.name
+    assert "taken_from" not in over
+    (own,) = cells_of(first)
+    assert none["curve"] == own["curve"]
+    assert [m["step"] for m in told(second)] == [1, 2, 3, 4, 5, 6]
+    other = finished(workspace, classifier={**TINY, "lr": 0.02})
+    assert "taken_from" not in cells_of(other)[0]
+    assert "taken_from" not in cells_of(finished(workspace, reuse=False))[0]
+
+
+def test_each_seed_draws_its_own_skew_and_takes_images_that_saw_only_that(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    make_set(workspace, "rare", SetConfig(dataset="phantom", skew="step:10"))
+    redrawn = {"set": "rare", "seeds": (0, 1), "redraw": True}
+    drawn = set_of_seed(workspace, "rare", 1)
+    assert (drawn.name, drawn.config.seed) == ("rare-seed1", 1)
+    assert set_of_seed(workspace, "rare", 0) == open_set(workspace, "rare")
+    with pytest.raises(UserError) as error:
+        check_compare(workspace, config_of(arms=("none", "ddpm"), **redrawn))
+    assert "no images of ddpm for training set rare" in str(error.value)
+    assert not (workspace.sets / "rare-seed1.json").exists()
+    assert save_set_of_seed(workspace, "rare", 1) == drawn
+    names = [synthetic_set(workspace, "ddpm", name) for name in ("rare", "rare-seed1")]
+    run = finished(workspace, arms=("none", "ddpm"), **redrawn)
+    by_seed = {c["seed"]: c["synthetic"] for c in cells_of(run) if c["arm"] == "ddpm"}
+    assert by_seed == dict(enumerate(names))
+    results = read_json(run / "result" / "results.json")
+    assert "generator redrawn each time" in results["answer"]
+    seen = read_json(run / "set-1.json")["train"]
+    assert sorted(seen) == sorted(drawn.train)
+    # a set of that name which is another
+    make_set(workspace, "rare-seed2", SetConfig(dataset="phantom", skew="step:5"))
+    with pytest.raises(UserError, match="rare-seed2 is not rare drawn with seed 2"):
+        set_of_seed(workspace, "rare", 2)
+
+
+def test_the_answer_is_true_of_the_numbers_of_a_real_study(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    run = finished(workspace, arms=("none", "oversample", "focal"), seeds=(0, 1, 2))
+    results = read_json(run / "result" / "results.json")
+    by_arm = {row["arm"]: row for row in results["results"]}
+    scores = {
+        arm: [c["best"]["test"]["macro_f1"] for c in cells_of(run) if c["arm"] == arm]
+        for arm in by_arm
+    }
+    for arm, row in by_arm.items():
+        assert row["macro_f1"] == pytest.approx(np.mean(scores[arm]))
+        if arm != "none":
+            gain = 100 * np.mean(np.subtract(scores[arm], scores["none"]))
+            assert row["gain"] == pytest.approx(gain)
+    clear = [r for r in by_arm.values() if r["p_corrected"] is not None
+             and r["p_corrected"] < SIGNIFICANT]  # fmt: skip
+    if clear:
+        for row in clear:
+            word = "raises" if row["gain"] > 0 else "lowers"
+            assert f"{row['arm']} {word} macro-F1 by {abs(row['gain']):.1f}" in results["answer"]
+    else:
+        assert results["answer"].startswith("No arm differs from baseline beyond chance (3 seeds")
+
+
+def test_a_study_runs_again_from_its_report(workspace: Workspace, phantom: Dataset) -> None:
+    make_set(workspace, "rare", SetConfig(dataset="phantom", skew="step:10"))
+    run = finished(workspace, set="rare")
+    for file in ("report.html", "results.json"):
+        assert from_report(workspace, run / "result" / file) == config_of(set="rare")
+    (workspace.sets / "rare.json").unlink()
+    assert from_report(workspace, run / "result" / "report.html").set == "rare"
+    assert open_set(workspace, "rare").config.skew == "step:10"  # made again
+    results = read_json(run / "result" / "results.json")
+    other = workspace.root / "other.json"
+    write_json(other, {**results, "fingerprint": "f" * 64})
+    with pytest.raises(UserError, match="Dataset phantom here is not the one of other.json"):
+        from_report(workspace, other)
+    write_json(other, {**results, "training_set": {"dataset": "phantom", "skew": "step:3"}})
+    with pytest.raises(UserError, match="Training set rare here is another than"):
+        from_report(workspace, other)
+    for text in ("nonsense", "[1]", "{}"):
+        other.write_text(text)
+        with pytest.raises(UserError, match="tells of no comparison; name a report or"):
+            from_report(workspace, other)
+
+
+def test_the_numbers_can_be_taken_away_as_tables(workspace: Workspace, phantom: Dataset) -> None:
+    run = finished(workspace, arms=("none", "focal"))
+    with (run / "result" / "cells.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    cells = cells_of(run)
+    assert [line["arm"] for line in lines] == ["none", "focal"]
+    for line, cell in zip(lines, cells, strict=True):
+        assert float(line["test_macro_f1"]) == cell["best"]["test"]["macro_f1"]
+    with (run / "result" / "curves.csv").open(newline="") as file:
+        curves = list(csv.DictReader(file))
+    assert [(line["arm"], int(line["epoch"])) for line in curves] == [
+        (arm, epoch) for arm in ("none", "focal") for epoch in (1, 2, 3)
+    ]
+    assert float(curves[0]["train_loss"]) == cells[0]["curve"][0]["train_loss"]
+
+
+def test_pictures_that_two_arms_tell_apart(workspace: Workspace, phantom: Dataset) -> None:
+    chosen = open_set(workspace, "phantom")
+    labels = phantom.catalogue["class"].to_numpy()
+    truth = [chosen.classes.index(labels[phantom.rows[i]]) for i in chosen.test]
+    wrong = [(n + 1) % 4 for n in truth]
+
+    def cell(arm: str, seed: int, right: set[int]) -> dict[str, Any]:
+        said = [t if k in right else w for k, (t, w) in enumerate(zip(truth, wrong, strict=True))]
+        best = {"test": {"predictions": said}}
+        return {"arm": arm, "amount": None, "schedule": "always", "seed": seed, "best": best}
+
+    cells = [cell("none", 0, {0, 1}), cell("none", 1, {0, 2}), cell("focal", 0, {0, 2, 3}),
+             cell("focal", 1, {0, 3}), cell("focal", 2, set())]  # fmt: skip
+    found = disagreements(cells, chosen, phantom, "focal", "none")
+    assert [(d.image, d.first, d.second) for d in found] == [
+        (chosen.test[3], 1.0, 0.0), (chosen.test[1], 0.0, 0.5),
+    ]  # fmt: skip
+    assert found[0].label == labels[phantom.rows[chosen.test[3]]]
+    assert disagreements(cells, chosen, phantom, "focal", "augment") == []
+
+
+@pytest.fixture
+def compared(workspace: Workspace, phantom: Dataset) -> Path:
+    return finished(workspace, arms=("none", "augment"), classifier={**CLASSIFIER, "epochs": 2})
+
+
+def test_the_classifier_best_on_validation_is_kept_and_used(
+    workspace: Workspace, compared: Path, tmp_path: Path
+) -> None:
+    scores = {c["cell"]: c["best"]["validation_macro_f1"] for c in cells_of(compared)}
+    _, folder, cell = winner_of(workspace, compared.name)
+    assert scores[cell["cell"]] == max(scores.values())
+    assert len(list(folder.parent.iterdir())) == 1
+    # it says of a test image what it said when it was measured
+    chosen = TrainingSet.from_json(read_json(compared / "set.json"))
+    dataset = open_dataset(workspace, "phantom")
+    kept = next(c for c in cells_of(compared) if c["cell"] == cell["cell"])
+    paths = []
+    for number, image in enumerate(chosen.test[:6]):
+        paths.append(tmp_path / f"{number}.png")
+        paths[-1].write_bytes(dataset.original(image))
+    predictions = classify(
+        workspace, ClassifyConfig(run=compared.name, images=tuple(map(str, paths)))
+    )
+    said = [chosen.classes.index(p["class"]) for p in predictions]
+    assert said == kept["best"]["test"]["predictions"][:6]
+    assert sum(predictions[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    target = tmp_path / "taken"
+    assert export_classifier(workspace, compared.name, target)["label"] == cell["label"]
+    assert sorted(p.name for p in target.iterdir()) == [
+        "README.md", "cell.json", "config.json", "model.safetensors",
+    ]  # fmt: skip
+    assert load_classifier(target).classes == list(chosen.classes)
+
+
+def test_what_is_no_image_or_no_classifier_is_refused(
+    workspace: Workspace, compared: Path, tmp_path: Path
+) -> None:
+    fake = tmp_path / "fake.png"
+    fake.write_text("no image")
+    with pytest.raises(UserError, match=r"fake\.png cannot be read as an image"):
+        classify(workspace, ClassifyConfig(run=compared.name, images=(str(fake),)))
+    _, folder, _ = winner_of(workspace, compared.name)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "network": "os:system"})
+    with pytest.raises(UserError, match="code that is not run from a folder"):
+        load_classifier(folder)
+    write_json(folder / "config.json", config)
+    (folder / "model.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="holds no readable classifier"):
+        load_classifier(folder)
+    other = create_run(workspace, "timing", {}, name="other")
+    with pytest.raises(UserError, match="is no comparison that kept a classifier"):
+        winner_of(workspace, other.name)
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        ("resnet99", "network 'resnet99' cannot be used"),
+        ("nets:no_network", "gives a str, not a torch.nn.Module"),
+        ("nets:missing", "network 'nets:missing' cannot be used"),
+        ("no_such_module:f", "No module named 'no_such_module'"),
+        ("alexnet", "network 'alexnet' cannot be used for images of 32 px"),
+    ],
+)
+def test_a_network_that_does_not_work_is_one_sentence(
+    workspace: Workspace, phantom: Dataset, network: str, told: str
+) -> None:
+    run = run_of(workspace, config_of(classifier={**TINY, "network": network}))
+    with pytest.raises(UserError) as error:
+        compare_job(workspace, run)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_synthetic_sets_that_do_not_fit_are_refused(workspace: Workspace, phantom: Dataset) -> None:
+    def refused(arms: tuple[str, ...], told: str) -> None:
+        with pytest.raises(UserError, match=told):
+            check_compare(workspace, config_of(arms=arms))
+
+    refused(("none", "own"), "There is no arm and no synthetic set 'own'; arms are none, augment")
+    name = synthetic_set(workspace, "own", "phantom")
+    assert name == "phantom-own"
+    assert len(check_compare(workspace, config_of(arms=("none", name)))) == 2
+    folder = workspace.synthetic / name
+    colour = np.zeros((32, 32, 3), np.uint8)
+    write_bytes(folder / "glioma" / "000000.png", png_bytes(colour))
+    refused((name,), r"has images of 3 channel\(s\), the dataset of 1")
+    small = png_bytes(np.zeros((16, 16, 1), np.uint8))
+    write_bytes(folder / "glioma" / "000000.png", small)
+    with pytest.raises(UserError, match=r"is 32 × 32 px in 1 channel\(s\) unlike the other"):
+        compare_job(workspace, run_of(workspace, config_of(arms=(name,))))
+    (folder / "glioma" / "000000.png").unlink()
+    refused((name,), "should hold 10 images of glioma, but 9 are there")
+    about = read_json(folder / "provenance.json")
+    write_json(folder / "provenance.json", {**about, "counts": {"cat": 10}})
+    refused((name,), "has images of cat, which training set phantom doesn't know")
+
+
+def test_a_class_without_training_images_is_refused(workspace: Workspace, phantom: Dataset) -> None:
+    made = make_set(workspace, "edited", SetConfig(dataset="phantom", skew="step:5"))
+    told = made.to_json()
+    told["counts"]["glioma"] = 0
+    write_json(workspace.sets / "edited.json", told)
+    with pytest.raises(UserError, match="holds no image of glioma; a classifier cannot learn it"):
+        check_compare(workspace, config_of(set="edited"))
+
+
+def test_the_time_is_estimated_from_timed_steps(workspace: Workspace, phantom: Dataset) -> None:
+    config = config_of(arms=("none", "oversample"))
+    cells = check_compare(workspace, config)
+    assert estimate(workspace, config, cells) is None
+    timing = timing_of(workspace, config)
+    assert (timing.channels, timing.classes, timing.classifier["network"]) == (1, 4, "nets:tiny")
+    rates = time_steps(timing, MemoryRun())
+    assert set(rates) == {"train", "evaluate"}
+    assert min(rates.values()) > 0
+    made = create_run(workspace, "timing", timing.model_dump(mode="json"), name="timed")
+    write_json(made / "result" / "result.json", {"train": 0.5, "evaluate": 0.125})
+    write_json(made / "state.json", {**read_json(made / "state.json"), "status": "done"})
+    chosen = open_set(workspace, "phantom")
+    plain, over = sum(chosen.counts.values()), 4 * max(chosen.counts.values())
+    assert [shown_images(c, chosen.counts, 3) for c in cells] == [3 * plain, 3 * over]
+    looked = 3 * (len(chosen.validation) + len(chosen.test))
+    expected = START + 0.5 * 3 * (plain + over) + 2 * 0.125 * looked
+    assert estimate(workspace, config, cells) == pytest.approx(expected)
+    slower = config_of(classifier={**TINY, "size": 64})
+    assert estimate(workspace, slower, check_compare(workspace, slower)) is None
+
+
+def test_images_shown_follow_schedule_and_sampler(workspace: Workspace, phantom: Dataset) -> None:
+    synthetic_set(workspace, "ddpm", "phantom")
+    config = config_of(
+        arms=("ddpm", "undersample+ddpm"), schedules=("until:1", "pretrain:1", "real-every:2")
+    )
+    counts = {"glioma": 10, "meningioma": 10, "notumor": 60, "pituitary": 10}
+    cells = check_compare(workspace, config)
+    shown = [shown_images(c, counts, 3) for c in cells]
+    # 10 added to each of three classes: 120 with them, 90 without
+    assert shown == [120 + 2 * 90, (60 + 30) + 2 * 90, 90 + 120 + 90,
+                     80 + 2 * 40, 40 + 2 * 40, 40 + 80 + 40]  # fmt: skip
+
+
+def test_timing_knows_what_decides_the_cost() -> None:
+    values = {"channels": 1, "classes": 4, "classifier": {"size": 32}}
+    assert TimingConfig.build(**values) == TimingConfig.build(**json.loads(json.dumps(values)))
