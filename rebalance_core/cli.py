@@ -396,7 +396,7 @@ def poses_weights(
 
 @app.command()
 def train(
-    generator: Annotated[str, typer.Argument(help="bagan-gp or ddpm")],
+    generator: Annotated[str, typer.Argument(help="bagan-gp, ddpm or smote")],
     set_name: Annotated[str, typer.Argument(metavar="SET")],
     preset: Preset = "quick",
     label: Annotated[
