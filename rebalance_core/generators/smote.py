@@ -22,7 +22,7 @@ from rebalance_core.runs.run import Run
 from rebalance_core.synthesis.nearest import squared_distances
 from rebalance_core.synthesis.scorer import train_scorer
 
-BLOCK = 64  # images whose neighbours are looked for at once
+BLOCK = 256  # images whose neighbours are looked for at once
 PREVIEWS = 8  # images in a row
 CLASSIFIER_SHARE = 0.9  # of the work, where a classifier is trained for its features
 

@@ -20,9 +20,10 @@ def squared_distances(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(m, …) and (n, …) of any numbers → float64 (m, n), sums over all the rest."""
     # In float64, where sums of squared bytes are exact: a copy lies at 0, not near it.
     a = some.reshape(len(some), -1).astype(np.float64)
+    lengths = np.einsum("ij,ij->i", a, a)
     blocks = []
     for start in range(0, len(others), BLOCK):
         b = others[start : start + BLOCK].reshape(-1, a.shape[1]).astype(np.float64)
-        blocks.append((a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None])
+        blocks.append(lengths[:, None] - 2 * (a @ b.T) + np.einsum("ij,ij->i", b, b)[None])
     squared: np.ndarray = np.maximum(np.concatenate(blocks, axis=1), 0.0)
     return squared
