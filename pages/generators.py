@@ -19,7 +19,11 @@ from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.runs.run import last_checkpoint
 from rebalance_core.workspace import Workspace
 
-TITLES = {"bagan-gp": "BAGAN-GP", "ddpm": "DDPM, one per minority class"}
+TITLES = {
+    "bagan-gp": "BAGAN-GP",
+    "ddpm": "DDPM, one per minority class",
+    "smote": "SMOTE, between neighbours; no network, seconds",
+}
 PRESET_WORDS = {
     "quick": "32 px, a demonstration in minutes",
     "small": "64 px, about half an hour on two cores",
@@ -29,6 +33,7 @@ PRESET_WORDS = {
 MATTERS = {
     "bagan-gp": ["size", "autoencoder_steps", "steps", "batch_size"],
     "ddpm": ["size", "steps", "batch_size", "lr"],
+    "smote": ["size", "neighbours", "space"],
 }
 LENGTHS = {"autoencoder_steps": "autoencoder_epochs", "steps": "epochs"}  # where no steps are set
 
@@ -77,8 +82,16 @@ def _train(workspace: Workspace, chosen: TrainingSet) -> None:
     with st.expander("Advanced"):
         rest = [f for f in CONFIGS[kind].model_fields if f not in ("preset", *matters)]
         changes |= config_form(config, rest, key)
+    minority = ", ".join(chosen.minority or chosen.classes)
     if kind == "ddpm":
-        st.caption(f"Trains one model each for {', '.join(chosen.minority or chosen.classes)}.")
+        st.caption(f"Trains one model each for {minority}.")
+    elif kind == "smote":
+        st.caption(
+            f"Blends training images of {minority}, each with one of its nearest neighbours of the "
+            "same class. That takes seconds, whatever the preset; only the space *features* trains "
+            "a classifier first, with its epochs and lr. It is the yardstick: images that cost "
+            "nothing. What it keeps are the training images themselves."
+        )
     else:
         _estimate(workspace, chosen, BaganConfig.from_preset(preset, **changes))
     if st.button("Train", type="primary"):
@@ -105,7 +118,8 @@ def _load(workspace: Workspace, chosen: TrainingSet) -> None:
     told = st.text_input(
         "Folder of a trained generator",
         placeholder="…/runs/<id>/result/generator",
-        help=f"With config.json and model.safetensors (BAGAN-GP) or ddpm.json. If it holds "
+        help="With config.json and model.safetensors (BAGAN-GP), config.json and "
+        "images.safetensors (SMOTE), or ddpm.json. If it holds "
         f"{RECORD}, that says what it was trained on; otherwise you say that it was trained on "
         f"{chosen.name} and saw nothing else.",
     )

@@ -15,7 +15,7 @@ from rebalance_core.workspace import Workspace
 STEPS = {
     "data": "Bring images; see their classes and faults; cut a training set.",
     "poses": "Cluster each class by pose, so that a generator has less to learn.",
-    "generators": "Train BAGAN-GP or diffusion models while the losses move.",
+    "generators": "Train BAGAN-GP, diffusion models or SMOTE and watch them.",
     "samples": "Generate images and look at them beside the originals.",
     "comparison": "Train classifiers with and without them; read the answer.",
 }

@@ -6,13 +6,15 @@ from pages.parts.choose import choose, remember
 from pages.parts.frame import link, show
 from pages.parts.live import act, latest, run_label, watch
 from pages.parts.plain import plain
-from rebalance_core.datasets.dataset import open_dataset
+from rebalance_core.datasets.dataset import list_datasets, open_dataset
+from rebalance_core.datasets.training_set import list_sets
 from rebalance_core.generators.training import makes
 from rebalance_core.images import grid
 from rebalance_core.pictures import sample_rows
 from rebalance_core.runs.executor import RunView, list_runs, submit
+from rebalance_core.synthesis.bringing import prepare_bring
 from rebalance_core.synthesis.morphing import CAN_MORPH, MorphConfig, check_morph, frames
-from rebalance_core.synthesis.sampling import SampleConfig, check_sample
+from rebalance_core.synthesis.sampling import OPTIONS, SampleConfig, check_sample
 from rebalance_core.synthesis.synthetic_set import (
     SyntheticSet,
     list_synthetic,
@@ -32,6 +34,7 @@ def draw(workspace: Workspace) -> None:
         link("generators", "Train a generator")
     else:
         _sample(workspace, trained)
+    _bring(workspace)
     newest = latest(workspace, "sample", lambda view: view.status != "done")
     if newest is not None and (newest.live or newest.status == "failed"):
         st.markdown(f"**{plain(newest.name)}**")
@@ -59,10 +62,10 @@ def _sample(workspace: Workspace, trained: list[RunView]) -> None:
     count = columns[0].number_input("Images a class", 1, 100_000, 100, 50)
     seed = columns[1].number_input("Seed", 0, 10**6, 0)
     sampler, steps, truncation = SAMPLERS[0], 0, None
-    if kind == "ddpm":
+    if "sampler" in OPTIONS[kind]:
         sampler = columns[2].selectbox("Sampler", SAMPLERS)
         steps = columns[3].number_input("Steps (0: the generator's own)", 0, 1000, 0)
-    else:
+    elif "truncation" in OPTIONS[kind]:
         truncation = columns[2].number_input(
             "Truncation", 0.1, 10.0, None, 0.1, placeholder="none",
             help="Latents beyond ±this are not drawn: fewer odd images, less variety.",
@@ -93,6 +96,41 @@ def _sample(workspace: Workspace, trained: list[RunView]) -> None:
     if kind in CAN_MORPH and len(classes) > 1:
         with st.expander("Between two classes", icon=":material/swap_horiz:"):
             _morph(workspace, view, classes)
+
+
+def _bring(workspace: Workspace) -> None:
+    """A folder of images that another program made, and the run that takes it in."""
+    sets = [*list_sets(workspace), *list_datasets(workspace)]
+    if sets:
+        with st.expander("Bring images made elsewhere", icon=":material/drive_folder_upload:"):
+            _choose_folder(workspace, sets)
+    newest = latest(workspace, "bring", lambda view: True)
+    if newest is not None and newest.status != "done":
+        st.markdown(f"**{plain(newest.name)}**")
+        watch(newest)
+
+
+def _choose_folder(workspace: Workspace, sets: list[str]) -> None:
+    folder = st.text_input(
+        "Folder on this machine", placeholder="…/generated",
+        help="With a folder a class, named as the training set's, and square images of one size "
+        "in each. They are copied; the folder stays as it is.",
+    )  # fmt: skip
+    left, right = st.columns(2)
+    name = left.text_input("Name", "brought", key="brought name")
+    set_name = right.selectbox(
+        "Made from training set", sets,
+        help="You say that whatever made them saw this training set and nothing else. All that "
+        "comes of them calls that believed.",
+    )  # fmt: skip
+    if st.button("Bring", disabled=not folder):
+
+        def start() -> None:
+            config = prepare_bring(workspace, name, folder.strip(), set_name)
+            submit(workspace, "bring", config.model_dump(mode="json"), name=f"bring {name}")
+            remember("synthetic", name)
+
+        act(start)
 
 
 def _morph(workspace: Workspace, trained: RunView, labels: list[str]) -> None:
@@ -128,10 +166,10 @@ def _morph(workspace: Workspace, trained: RunView, labels: list[str]) -> None:
 
 def _look(workspace: Workspace, found: SyntheticSet) -> None:
     told = ", ".join(f"{label} {n}" for label, n in found.counts.items())
-    st.caption(
-        f"{found.generator} trained on {found.training_set.name} (run {found.provenance['run']}); "
-        f"{told}; seed {found.provenance['seed']}. The first by seed, never picked."
-    )
+    seed, order = f"; seed {found.provenance['seed']}", "seed"
+    if found.provenance.get("run") is None:
+        seed, order = "", "name"
+    st.caption(f"{plain(found.origin)}; {told}{seed}. The first by {order}, never picked.")
     labels = list(found.counts)
     label = st.segmented_control("Class", labels, default=labels[0]) or labels[0]
     dataset = open_dataset(workspace, found.training_set.config.dataset)

@@ -62,6 +62,12 @@ from rebalance_core.runs.executor import (
 )
 from rebalance_core.runs.run import read_metrics
 from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
+from rebalance_core.synthesis.bringing import prepare_bring
+from rebalance_core.synthesis.synthetic_set import (
+    list_synthetic,
+    open_synthetic,
+    remove_synthetic,
+)
 from rebalance_core.workspace import Workspace
 
 FOLLOW_POLL = 0.3  # seconds
@@ -69,9 +75,13 @@ FOLLOW_POLL = 0.3  # seconds
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 datasets = typer.Typer(no_args_is_help=True, help="Import, list, show, export, remove datasets.")
 sets = typer.Typer(no_args_is_help=True, help="Make and show training sets.")
+synthetic = typer.Typer(
+    no_args_is_help=True, help="Bring images made elsewhere; list, show, remove synthetic sets."
+)
 runs = typer.Typer(no_args_is_help=True, help="See and steer runs.")
 app.add_typer(datasets, name="datasets")
 app.add_typer(sets, name="sets")
+app.add_typer(synthetic, name="synthetic")
 app.add_typer(runs, name="runs")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -408,7 +418,7 @@ def poses_weights(
 
 @app.command()
 def train(
-    generator: Annotated[str, typer.Argument(help="bagan-gp or ddpm")],
+    generator: Annotated[str, typer.Argument(help="bagan-gp, ddpm or smote")],
     set_name: Annotated[str, typer.Argument(metavar="SET")],
     preset: Preset = "quick",
     label: Annotated[
@@ -477,6 +487,58 @@ def sample(
     )  # fmt: skip
     check_sample(workspace, config)
     start("sample", config, f"sample {name}", detach, as_json, seed)
+
+
+@synthetic.command("add")
+def synthetic_add(
+    name: str,
+    folder: str,
+    set_name: Annotated[str, typer.Argument(metavar="SET", help="All that their maker saw.")],
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Bring images made elsewhere, <class>/*.png in FOLDER, as synthetic set NAME.
+
+    That their maker saw nothing outside training set SET is your word; it is noted as believed.
+    """
+    workspace = Workspace.here()
+    config = prepare_bring(workspace, name, folder, set_name)
+    start("bring", config, f"bring {name}", detach, as_json,
+          result=lambda view: open_synthetic(workspace, name).about)  # fmt: skip
+
+
+@synthetic.command("list")
+def synthetic_list(as_json: Json = False) -> None:
+    """All synthetic sets, oldest first, or what is wrong with them."""
+    workspace = Workspace.here()
+    told: dict[str, Any] = {}
+    for name in list_synthetic(workspace):
+        try:
+            about = open_synthetic(workspace, name).about
+            told[name] = {k: about[k] for k in ("generator", "set", "size", "counts")}
+        except UserError as error:
+            told[name] = str(error)
+    say({"synthetic": told} if as_json else told or {"synthetic": "none yet"}, as_json)
+
+
+@synthetic.command("show")
+def synthetic_show(name: str, as_json: Json = False) -> None:
+    """What a synthetic set holds, and where it came from."""
+    say(open_synthetic(Workspace.here(), name).about, as_json)
+
+
+@synthetic.command("remove")
+def synthetic_remove(
+    name: str, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Remove a synthetic set; what was compared with it stays."""
+    workspace = Workspace.here()
+    open_synthetic(workspace, name)  # says which there are
+    if not yes:
+        confirm(f"Remove synthetic set {name} with all its images?")
+    remove_synthetic(workspace, name)
+    say({"removed": name}, as_json)
 
 
 @app.command()

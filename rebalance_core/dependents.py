@@ -10,6 +10,8 @@ from rebalance_core.runs.executor import RunView, list_runs, open_run, remove_ru
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic, remove_synthetic
 from rebalance_core.workspace import Workspace
 
+MADE_BY = ("run", "sample_run", "bring_run")  # runs that a provenance may name; None for no run
+
 
 @dataclass(frozen=True)
 class Dependents:
@@ -60,7 +62,7 @@ def run_dependents(workspace: Workspace, run_id: str) -> Dependents:
     """What came of a run whose directory holds what others need: a study its steps, a trained
     generator its samples, those the comparisons. Datasets and poses have places of their own."""
     view = open_run(workspace, run_id)
-    if view.kind not in ("train", "sample", "study"):
+    if view.kind not in ("train", "sample", "bring", "study"):
         return Dependents((), (), ())
     views = list_runs(workspace)
     links = family(workspace, views, view.id).links
@@ -71,7 +73,7 @@ def run_dependents(workspace: Workspace, run_id: str) -> Dependents:
     synthetic = sorted(
         name
         for name in list_synthetic(workspace)
-        if came & {open_synthetic(workspace, name).provenance.get(k) for k in ("run", "sample_run")}
+        if came & {open_synthetic(workspace, name).provenance.get(k) for k in MADE_BY}
     )
     runs = tuple(run for run in views if run.id in came - {view.id})
     return Dependents((), runs, tuple(synthetic))

@@ -56,7 +56,7 @@ def parents(workspace: Workspace, views: Sequence[RunView]) -> dict[str, list[st
     there = {view.id for view in views}
     oldest_first = sorted(views, key=lambda view: view.id)
     imports = {v.config.get("name"): v.id for v in oldest_first if v.kind == "import"}
-    samples = {v.config.get("name"): v.id for v in oldest_first if v.kind == "sample"}
+    samples = {v.config.get("name"): v.id for v in oldest_first if v.kind in ("sample", "bring")}
     posed: dict[str, str] = {}  # dataset → the newest run that clustered it so far
     found: dict[str, list[str]] = {}
     for view in oldest_first:
@@ -65,7 +65,7 @@ def parents(workspace: Workspace, views: Sequence[RunView]) -> dict[str, list[st
             dataset = str(view.config.get("dataset"))
             came.append(imports.get(dataset))
             posed[dataset] = view.id
-        elif view.kind in ("train", "compare"):
+        elif view.kind in ("train", "bring", "compare"):
             dataset, with_poses = _of_set(workspace, str(view.config.get("set")))
             came.append(posed.get(dataset) if with_poses else imports.get(dataset))
         if view.kind == "sample":

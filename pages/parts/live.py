@@ -167,7 +167,9 @@ def _preview(view: RunView, name: str, pictures: list[Path]) -> None:
 
 
 def _rows_in_words(view: RunView, name: str) -> str:
-    """What the rows of a picture are, where they are not all of one class."""
+    """What the rows of a picture are, where they are not all generated images of one class."""
+    if view.config.get("generator") == "smote":
+        return "training images, what is made of them, and the neighbours on the other side"
     path = view.path / "set.json"
     if view.config.get("generator") != "bagan-gp" or not path.exists():
         return ""

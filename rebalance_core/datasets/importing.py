@@ -8,10 +8,10 @@ import shutil
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ import pandas as pd
 from rebalance_core.datasets.dataset import FORMAT, Dataset, fingerprint, open_dataset
 from rebalance_core.datasets.duplicates import near_pairs
 from rebalance_core.datasets.folders import LAYOUT, is_image, label_files, walk_folder
-from rebalance_core.datasets.inspecting import THUMBNAIL, Inspected, inspect_all
+from rebalance_core.datasets.inspecting import THUMBNAIL, inspect_all
 from rebalance_core.datasets.source import (
     BUILT_IN,
     KAGGLE,
@@ -35,6 +35,7 @@ from rebalance_core.processes import map_ahead
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
 from rebalance_core.workspace import Workspace, check_name
 
+T = TypeVar("T")
 GRAY_SHARE = 0.99  # of the images must be gray for the dataset to be kept gray
 FEW = 512  # images that one process reads sooner than others start
 BATCH = 64  # images handed to a process at once
@@ -257,7 +258,7 @@ def _read_source(
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         unreadable: list[dict[str, str]] = []
         kept: dict[str, int] = {}  # SHA-256 → where its bytes begin
-        for number, (file, data, found) in enumerate(_inspected(files), start=1):
+        for number, (file, data, found) in enumerate(read_all(files, inspect_all), start=1):
             if found.reason:
                 unreadable.append({"image": file.image, "reason": found.reason})
             else:
@@ -279,22 +280,25 @@ def _read_source(
     return pd.DataFrame(columns), unreadable
 
 
-def _inspected(files: list[SourceFile]) -> Iterator[tuple[SourceFile, bytes, Inspected]]:
-    """Every file, its bytes and what they are, in order; by processes where there are many."""
+def read_all(
+    files: list[SourceFile], look: Callable[[list[bytes | str]], list[T]]
+) -> Iterator[tuple[SourceFile, bytes, T]]:
+    """Every file, its bytes and what `look` says of them (or of the reason why there are none), in
+    order; by processes where there are many."""
     if len(files) < FEW:
         for file in files:
             data = _read(file)
-            yield from _told([file], [data], inspect_all([data]))
+            yield from _told([file], [data], look([data]))
         return
     batches = list(_batches(files))
     contents = ([_read(file) for file in batch] for batch in batches)
-    for batch, (read, found) in zip(batches, map_ahead(inspect_all, contents), strict=True):
+    for batch, (read, found) in zip(batches, map_ahead(look, contents), strict=True):
         yield from _told(batch, read, found)
 
 
 def _told(
-    files: list[SourceFile], contents: list[bytes | str], found: list[Inspected]
-) -> Iterator[tuple[SourceFile, bytes, Inspected]]:
+    files: list[SourceFile], contents: list[bytes | str], found: list[T]
+) -> Iterator[tuple[SourceFile, bytes, T]]:
     for file, data, each in zip(files, contents, found, strict=True):
         yield file, data if isinstance(data, bytes) else b"", each
 

@@ -8,10 +8,11 @@ import numpy as np
 from PIL import Image
 
 from rebalance_core.dicom import is_dicom, patient_of
-from rebalance_core.images import is_gray, open_image
+from rebalance_core.images import is_gray, open_image, png_bytes
 
 MIN_SIDE = 4  # px; less shows nothing
 THUMBNAIL = 64  # px a side
+MAX_SQUARE = 1024  # px a side of an image brought as a generated one
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,36 @@ def _inspect(data: bytes) -> Inspected:
     except ValueError as error:
         return Inspected({}, reason=str(error))
     return Inspected(facts, small.tobytes())
+
+
+@dataclass(frozen=True)
+class Squared:
+    """A square image of so many channels as PNG, and its side; or why it is none."""
+
+    png: bytes = b""
+    side: int = 0  # px
+    reason: str = ""
+
+
+def square_all(channels: int, files: list[bytes | str]) -> list[Squared]:
+    """Contents, or why there are none → what each is; none is scaled or cut."""
+    return [
+        Squared(reason=data) if isinstance(data, str) else _square(channels, data) for data in files
+    ]
+
+
+def _square(channels: int, data: bytes) -> Squared:
+    try:
+        with open_image(data) as image:
+            if image.width != image.height:
+                raise ValueError(f"{image.width}×{image.height} pixels are no square")
+            if not MIN_SIDE <= image.width <= MAX_SQUARE:
+                raise ValueError(
+                    f"{image.width} pixels a side are not between {MIN_SIDE} and {MAX_SQUARE}"
+                )
+            if channels == 1 and not is_gray(image):
+                raise ValueError("it is in colour, and the dataset is gray")
+            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.uint8)
+            return Squared(png_bytes(pixels), image.width)
+    except ValueError as error:
+        return Squared(reason=str(error))

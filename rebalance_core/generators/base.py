@@ -15,6 +15,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.runs.run import Run
 
 SAMPLE_BATCH = 64
+NEVER_SAW, SAW_ONE = "never saw an image of", "saw only one image, and needs two, of"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Generator(ABC):
 
     classes: tuple[str, ...]
     unseen: tuple[str, ...] = ()  # of the training set, but without an image in training
+    lone: tuple[str, ...] = ()  # with a single image in training, of which nothing can be made
     size: int
     channels: int
 
@@ -72,7 +74,9 @@ class Generator(ABC):
     def check_class(self, label: str) -> None:
         """Raises UserError for a class that this generator cannot make."""
         if label not in self.classes:
-            why = "never saw an image of" if label in self.unseen else "cannot make"
+            why = "cannot make"
+            if label in (*self.unseen, *self.lone):
+                why = NEVER_SAW if label in self.unseen else SAW_ONE
             raise UserError(
                 f"This generator {why} class {label!r}; it was trained for "
                 f"{', '.join(self.classes)}."
@@ -91,6 +95,7 @@ class Generator(ABC):
 KINDS = {
     "bagan-gp": "rebalance_core.generators.bagan_gp:BaganGenerator",
     "ddpm": "rebalance_core.generators.ddpm:DdpmGenerator",
+    "smote": "rebalance_core.generators.smote:SmoteGenerator",
 }
 
 

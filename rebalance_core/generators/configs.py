@@ -98,6 +98,37 @@ class DdpmConfig(Config):
     }  # fmt: skip
 
 
+class SmoteConfig(Config):
+    """SMOTE (Chawla et al. 2002, arXiv 1106.1813) of each minority class. Learns nothing in
+    `pixels`; for `features` a ResNet-18 is trained first, with the comparison's defaults."""
+
+    preset: str = "paper"
+    size: int = Field(default=128, ge=16, le=512)  # px (as the DDPM's)
+    neighbours: int = Field(default=5, ge=1, le=1000)  # of its class, of each image (their 4.2)
+    space: Literal["pixels", "features"] = "pixels"  # what is near: pixels (theirs), or a
+    # ResNet-18's 512 features
+    epochs: int = Field(default=30, ge=1)  # of that ResNet-18 (5.4)
+    lr: float = Field(default=0.001, gt=0, allow_inf_nan=False)  # of it, SGD (5.4)
+    precision: Precision = "auto"  # of it
+    seed: Seed = 0
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {"size": 32, "epochs": 8, "lr": 0.01, "precision": "fp32"},
+        "small": {"size": 64, "epochs": 20, "lr": 0.01},
+        "paper": {},
+        "strong": {"epochs": 40, "lr": 0.02},
+    }
+
+
 # Fields that may change when a run is continued: what was trained before keeps its meaning.
 CONTINUABLE = {"bagan-gp": ("epochs", "steps", "lr", "penalty", "discriminator_updates", "looks")}
-CONFIGS: dict[str, type[Config]] = {"bagan-gp": BaganConfig, "ddpm": DdpmConfig}
+# Why another cannot be continued.
+FINISHED = {
+    "ddpm": "its learning rate has fallen to zero",
+    "smote": "it has no more to learn",
+}
+CONFIGS: dict[str, type[Config]] = {
+    "bagan-gp": BaganConfig,
+    "ddpm": DdpmConfig,
+    "smote": SmoteConfig,
+}

@@ -13,18 +13,19 @@ from rebalance_core.datasets.training_set import TrainingSet, open_set
 from rebalance_core.errors import UserError
 from rebalance_core.files import folder_aside, read_json, write_bytes, write_json
 from rebalance_core.generators.base import Generator, generator_class, load_training_data
-from rebalance_core.generators.configs import CONFIGS, CONTINUABLE
+from rebalance_core.generators.configs import CONFIGS, CONTINUABLE, FINISHED
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import RunDirectory, find_run, last_checkpoint
 from rebalance_core.workspace import Workspace, check_name
 
 RECORD = "trained-on.json"  # lies with a generator's weights: what it was trained on, and how
+OWN_FILES = {"ddpm": "ddpm.json", "smote": "images.safetensors"}  # which no other generator has
 
 
 class TrainConfig(Config):
     """A training run: which generator, on which training set, how."""
 
-    generator: Literal["bagan-gp", "ddpm"]
+    generator: Literal["bagan-gp", "ddpm", "smote"]
     set: str
     training: SerializeAsAny[Config]  # where `believed`: no more than a guess
     believed: bool = False  # what it was trained on is what somebody said of a folder
@@ -58,9 +59,7 @@ def continued(workspace: Workspace, run_id: str, **changes: Any) -> TrainConfig:
     config = TrainConfig.build(**view.config)
     allowed = CONTINUABLE.get(config.generator, ())
     if not allowed:
-        raise UserError(
-            f"A {config.generator} cannot be continued: its learning rate has fallen to zero."
-        )
+        raise UserError(f"A {config.generator} cannot be continued: {FINISHED[config.generator]}.")
     if last_checkpoint(view.path) is None:
         raise UserError(f"Run {view.id} has no checkpoint to go on from.")
     other = [field for field in changes if field not in allowed]
@@ -93,7 +92,7 @@ def from_folder(workspace: Workspace, folder: str, set_name: str) -> TrainConfig
     except (OSError, RuntimeError, ValueError) as error:  # too long, of nobody, with a NUL
         raise UserError(f"{folder[:200]!r} is no folder that can be read ({error}).") from error
     if record is None:
-        kind = "ddpm" if (path / "ddpm.json").exists() else "bagan-gp"
+        kind = next((k for k, file in OWN_FILES.items() if (path / file).exists()), "bagan-gp")
         name = open_set(workspace, set_name).name
     else:
         kind, name = record.generator, check_name(str(record.set["name"]))
@@ -107,7 +106,7 @@ def from_folder(workspace: Workspace, folder: str, set_name: str) -> TrainConfig
 class Record(BaseModel):
     """`trained-on.json`, which lies with a generator's weights."""
 
-    generator: Literal["bagan-gp", "ddpm"]
+    generator: Literal["bagan-gp", "ddpm", "smote"]
     set: dict[str, Any]
     training: dict[str, Any] | None = None  # None where nobody knows
     believed: bool = False
@@ -215,7 +214,7 @@ def _step_of(checkpoint: Path) -> int:
 def _take(folder: Path, kind: str, chosen: TrainingSet) -> Generator:
     """The generator in `folder`; raises UserError unless it makes classes of the training set."""
     made = generator_class(kind).load(folder)
-    other = sorted({*made.classes, *made.unseen} - set(chosen.classes))
+    other = sorted({*made.classes, *made.unseen, *made.lone} - set(chosen.classes))
     if other:
         raise UserError(
             f"The generator in {folder} makes {', '.join(other)[:200]}, which training set "

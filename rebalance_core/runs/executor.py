@@ -75,6 +75,7 @@ KINDS = {
         "rebalance_core.synthesis.sampling:sample_job", device=True,
         forget="rebalance_core.synthesis.synthetic_set:forget_sample",
     ),
+    "bring": Kind("rebalance_core.synthesis.bringing:bring_job", device=False),
     "interpolate": Kind("rebalance_core.synthesis.morphing:morph_job", device=True),
     "timing": Kind("rebalance_core.comparison.timing:timing_job", device=True),
     "compare": Kind("rebalance_core.comparison.study:compare_job", device=True),

@@ -462,11 +462,14 @@ def create_run(
     return path
 
 
-def find_run(workspace: Workspace, run_id: str) -> Path:
-    """The directory of a run by its id, or by a part of the id that only one run has."""
+def find_run(workspace: Workspace, run_id: str | None) -> Path:
+    """The directory of a run by its id, or by a part of the id that only one run has; images that
+    somebody brought come of no run, so None is refused like one that is gone."""
     known = [p for p in workspace.runs.glob("[!.]*") if (p / "run.json").exists()]
-    matches = [p for p in known if p.name == run_id] or [p for p in known if run_id in p.name]
-    if len(matches) != 1 or not run_id:
+    matches = [p for p in known if p.name == run_id]
+    if not matches and run_id:
+        matches = [p for p in known if run_id in p.name]
+    if len(matches) != 1:
         how = "no run" if not matches else f"{len(matches)} runs"
         raise UserError(f"{how} named {run_id!r} in {workspace.runs}; `runs list` shows them.")
     return matches[0]

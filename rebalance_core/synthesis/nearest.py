@@ -2,7 +2,7 @@
 
 import numpy as np
 
-BLOCK = 256  # real images at once
+BLOCK = 256  # others at once
 
 
 def nearest_images(generated: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -10,12 +10,20 @@ def nearest_images(generated: np.ndarray, real: np.ndarray) -> tuple[np.ndarray,
 
     The distance is the root mean square difference of pixels, in gray levels (0 to 255).
     """
-    # In float64, where sums of squared bytes are exact: a copy lies at 0, not near it.
-    a = generated.reshape(len(generated), -1).astype(np.float64)
-    blocks = []
-    for start in range(0, len(real), BLOCK):
-        b = real[start : start + BLOCK].reshape(-1, a.shape[1]).astype(np.float64)
-        blocks.append((a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None])
-    squared = np.concatenate(blocks, axis=1)
+    squared = squared_distances(generated, real)
     rows = squared.argmin(axis=1)
-    return rows, np.sqrt(squared[np.arange(len(a)), rows] / a.shape[1]).astype(np.float32)
+    values = generated[0].size
+    return rows, np.sqrt(squared[np.arange(len(rows)), rows] / values).astype(np.float32)
+
+
+def squared_distances(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(m, …) and (n, …) of any numbers → float64 (m, n), sums over all the rest."""
+    # In float64, where sums of squared bytes are exact: a copy lies at 0, not near it.
+    a = some.reshape(len(some), -1).astype(np.float64)
+    lengths = np.einsum("ij,ij->i", a, a)
+    blocks = []
+    for start in range(0, len(others), BLOCK):
+        b = others[start : start + BLOCK].reshape(-1, a.shape[1]).astype(np.float64)
+        blocks.append(lengths[:, None] - 2 * (a @ b.T) + np.einsum("ij,ij->i", b, b)[None])
+    squared: np.ndarray = np.maximum(np.concatenate(blocks, axis=1), 0.0)
+    return squared

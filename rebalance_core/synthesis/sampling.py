@@ -11,7 +11,7 @@ from pydantic import Field
 from rebalance_core.config import Config, Seed
 from rebalance_core.errors import UserError
 from rebalance_core.files import write_bytes, write_json
-from rebalance_core.generators.base import Generator
+from rebalance_core.generators.base import NEVER_SAW, SAW_ONE, Generator
 from rebalance_core.generators.training import load_generator, makes, run_set
 from rebalance_core.images import png_bytes
 from rebalance_core.runs.executor import RunView, view_run
@@ -20,7 +20,12 @@ from rebalance_core.synthesis.synthetic_set import list_synthetic, open_syntheti
 from rebalance_core.workspace import Workspace, check_name
 
 # What can be asked of each generator's sampler.
-OPTIONS = {"bagan-gp": ("truncation",), "ddpm": ("sampler", "steps")}
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "bagan-gp": ("truncation",),
+    "ddpm": ("sampler", "steps"),
+    "smote": (),
+}
+NEED_TWO = ("smote",)  # images of a class, of which one alone gives nothing
 
 
 class SampleConfig(Config):
@@ -53,7 +58,8 @@ def check_sample(workspace: Workspace, config: SampleConfig) -> RunView:
     foreign = [option for option in config.options if option not in OPTIONS[kind]]
     if foreign:
         raise UserError(
-            f"A {kind} has no {' or '.join(foreign)} to set; it has {', '.join(OPTIONS[kind])}."
+            f"A {kind} has no {' or '.join(foreign)} to set; it has "
+            f"{', '.join(OPTIONS[kind]) or 'no such option'}."
         )
     return source
 
@@ -62,8 +68,9 @@ def check_classes(source: RunView, labels: Sequence[str]) -> None:
     """Raises UserError for a class that the trained generator cannot make."""
     for label in labels:
         if label not in makes(source):
-            unseen = run_set(source).counts.get(label) == 0
-            why = "never saw an image of" if unseen else "cannot make"
+            seen = run_set(source).counts.get(label)
+            lone = seen == 1 and source.config["generator"] in NEED_TWO
+            why = NEVER_SAW if seen == 0 else SAW_ONE if lone else "cannot make"
             raise UserError(
                 f"This generator {why} class {label!r}; it makes {', '.join(makes(source))}."
             )
@@ -72,7 +79,7 @@ def check_classes(source: RunView, labels: Sequence[str]) -> None:
 def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = SampleConfig.build(**run.config)
     if config.name in list_synthetic(workspace):
-        if open_synthetic(workspace, config.name).provenance["sample_run"] == run.id:
+        if open_synthetic(workspace, config.name).provenance.get("sample_run") == run.id:
             return {"synthetic": config.name}  # killed between the last two lines below
         raise UserError(f"Synthetic set {config.name!r} exists already; choose another name.")
     source = check_sample(workspace, config)

@@ -1,6 +1,7 @@
 """The scorer: a ResNet-18 trained on the real images of a training set alone, whose predictions
 and features judge generated images."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,20 +44,38 @@ class Scorer:
 
 
 def train_scorer(
-    config: ClassifierConfig, real: Images, classes: tuple[str, ...], seed: int
+    config: ClassifierConfig,
+    real: Images,
+    classes: tuple[str, ...],
+    seed: int,
+    *,
+    kept: Mapping[str, Any] | None = None,
+    after_epoch: Callable[[float, dict[str, Any]], None] | None = None,
 ) -> Scorer:
-    """Train on all of `real` for the config's epochs; the last epoch's weights."""
+    """Train on all of `real` for the config's epochs; the last epoch's weights.
+
+    `after_epoch` is given each epoch's loss and a state, from which training goes on exactly when
+    that is given as `kept`.
+    """
     accelerator = open_device(config.precision)
     images = torch.as_tensor(np.array(real.images)).to(accelerator.device)
     labels = torch.as_tensor(real.labels).to(accelerator.device)
     model = seeded_classifier(list(classes), derived_seed(seed, 30))
     model.to(accelerator.device).to(memory_format=torch.channels_last)
     optimizer = open_optimizer(config, model)
-    for epoch in range(1, config.epochs + 1):
+    done = 0
+    if kept:
+        model.load_state_dict(kept["model"])
+        optimizer.load_state_dict(kept["optimizer"])
+        done = kept["epoch"]
+    for epoch in range(done + 1, config.epochs + 1):
         set_rate(config, optimizer, epoch)
         order = epoch_order(len(labels), 0, seed, epoch)
         augment = augmentation(config, Arm(), seed, epoch)
-        train_epoch(
+        loss = train_epoch(
             config, accelerator, model, optimizer, images, labels, order, F.cross_entropy, augment
         )
+        if after_epoch is not None:
+            states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            after_epoch(loss, {"epoch": epoch, **states})
     return Scorer(model.eval())

@@ -20,7 +20,9 @@ from rebalance_core.workspace import Workspace, list_names
 @dataclass(frozen=True)
 class SyntheticSet:
     path: Path
-    provenance: dict[str, Any]  # generator, run, training_set, seed, sampler, counts, filters
+    # generator, run (None where somebody brought the images), training_set, seed, sampler, counts,
+    # filters; `believed` where what the generator saw is what somebody said
+    provenance: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -72,6 +74,36 @@ class SyntheticSet:
                     f"{channels}; make one of images like the dataset's."
                 )
 
+    @property
+    def origin(self) -> str:
+        """Where the images came from, in words."""
+        seen = self.training_set.name
+        if self.provenance.get("run") is None:
+            source = self.provenance.get("source")
+            return f"brought from {source}, believed to have seen only {seen}"
+        return f"{self.generator} trained on {seen} (run {self.provenance['run']})"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the command line tells; raises UserError where the provenance was spoilt."""
+        try:
+            told = ("source", "seed", "sampler", "size", "counts", "filters")
+            return {
+                "synthetic": self.name,
+                "generator": self.generator,
+                "set": self.training_set.name,
+                "dataset": self.training_set.config.dataset,
+                "believed": bool(self.provenance.get("believed", False)),
+                "generator_run": self.provenance.get("run"),
+                **{name: self.provenance.get(name) for name in told},
+                "path": str(self.path),
+            }
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{self.path / 'provenance.json'} does not say where the images came from; remove "
+                "the set."
+            ) from error
+
     def check_fits(self, chosen: TrainingSet) -> None:
         """Raises UserError if the generator saw anything outside the training set `chosen`."""
         if self.training_set.fingerprint != chosen.fingerprint:
@@ -111,7 +143,8 @@ def open_synthetic(workspace: Workspace, name: str) -> SyntheticSet:
     if name not in list_synthetic(workspace):
         known = ", ".join(list_synthetic(workspace)) or "none yet"
         raise UserError(
-            f"There is no synthetic set {name!r} (there is: {known}); make one with `sample`."
+            f"There is no synthetic set {name!r} (there is: {known}); make one with `sample`, or "
+            "bring one with `synthetic add`."
         )
     return SyntheticSet(path, read_json(path / "provenance.json"))
 

@@ -164,7 +164,7 @@ def test_a_study_runs_again_from_its_report(workspace: Workspace, phantom: Datas
     results = read_json(run / "result" / "results.json")
     other = workspace.root / "other.json"
     write_json(other, {**results, "fingerprint": "f" * 64})
-    with pytest.raises(UserError, match="Dataset phantom here is not the one of other.json"):
+    with pytest.raises(UserError, match=r"Dataset phantom here is not the one of other\.json"):
         from_report(workspace, other)
     write_json(other, {**results, "training_set": {"dataset": "phantom", "skew": "step:3"}})
     with pytest.raises(UserError, match="Training set rare here is another than"):

@@ -72,6 +72,7 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     tiny = {
         "bagan-gp": {"autoencoder_steps": 2, "steps": 1, "batch_size": 8},
         "ddpm": {"steps": 2, "batch_size": 4},
+        "smote": {},
     }
     for kind, changes in tiny.items():
         run = do(

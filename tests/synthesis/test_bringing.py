@@ -1,0 +1,386 @@
+"""Images that somebody brings: exact counts, each refusal, and what a refusal leaves behind."""
+
+import io
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.append(str(Path(__file__).parents[1] / "datasets"))
+from sources import command, contents, refusal, unpack
+
+from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.datasets.training_set import SetConfig, make_set, open_set
+from rebalance_core.dependents import dependents, run_dependents
+from rebalance_core.errors import UserError
+from rebalance_core.family import parents
+from rebalance_core.files import read_json
+from rebalance_core.images import png_bytes
+from rebalance_core.runs.executor import list_runs, remove_run, view_run
+from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, find_run
+from rebalance_core.runs.worker import execute
+from rebalance_core.synthesis.bringing import BringConfig, bring_synthetic, prepare_bring
+from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
+from rebalance_core.workspace import Workspace
+
+CLASSES = "glioma, meningioma, notumor, pituitary"  # the phantom's
+SIDE = 8
+
+
+def gray(value: int, side: int = SIDE) -> bytes:
+    return png_bytes(np.full((side, side), value, np.uint8))
+
+
+def stored(pixels: np.ndarray, form: str = "PNG", **how: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form, **how)
+    return buffer.getvalue()
+
+
+def coloured(*values: int) -> bytes:
+    return stored(np.full((SIDE, SIDE, 3), values, np.uint8))
+
+
+GOOD = {"glioma/a.png": gray(1), "glioma/b.png": gray(2), "pituitary/c.png": gray(3)}
+
+
+def bring(workspace: Workspace, folder: Path, run: MemoryRun | None = None) -> dict[str, list[int]]:
+    """{class: the first value of each image brought}, in the set's order."""
+    made = bring_synthetic(workspace, "made", folder, "phantom", run or MemoryRun())
+    return {label: made.images(label)[:, 0, 0, 0].tolist() for label in made.counts}
+
+
+def test_every_image_is_copied_by_class_in_the_order_of_names(
+    workspace: Workspace, phantom: Dataset, tmp_path: Path
+) -> None:
+    files = {
+        **GOOD,
+        "glioma/B.PNG": gray(7),
+        "pituitary/deeper/d.png": gray(4),
+        "notumor/x.bmp": stored(np.full((SIDE, SIDE), 5, np.uint8), "BMP"),
+        # none of these is an image of a class
+        "notes.txt": b"x", "glioma/readme.md": b"x", "glioma/.hidden.png": b"x",
+        ".cache/a.png": b"x", "__MACOSX/glioma/a.png": b"x", "glioma/@eaDir/a.png": b"x",
+    }  # fmt: skip
+    folder = unpack(tmp_path / "theirs", files)
+    (folder / "meningioma").mkdir()
+    before = contents(folder)
+    run = MemoryRun()
+    made = bring_synthetic(workspace, "made", folder, "phantom", run, "a run")
+    assert contents(folder) == before
+    assert made.counts == {"glioma": 3, "notumor": 1, "pituitary": 2}
+    there = sorted(p.relative_to(made.path).as_posix() for p in made.path.rglob("*.*"))
+    assert there == [
+        "glioma/000000.png", "glioma/000001.png", "glioma/000002.png", "notumor/000000.png",
+        "pituitary/000000.png", "pituitary/000001.png", "provenance.json",
+    ]  # fmt: skip
+    values = {label: made.images(label)[:, 0, 0, 0].tolist() for label in made.counts}
+    assert values == {"glioma": [7, 1, 2], "notumor": [5], "pituitary": [3, 4]}
+    assert made.images("glioma").shape == (3, SIDE, SIDE, 1)
+    told = read_json(made.path / "provenance.json")
+    assert told.pop("training_set")["name"] == "phantom"
+    assert told.pop("created") > 0
+    assert told == {
+        "generator": "folder", "run": None, "bring_run": "a run", "believed": True,
+        "training": None, "source": str(folder), "seed": 0, "sampler": {}, "size": SIDE,
+        "counts": {"glioma": 3, "notumor": 1, "pituitary": 2}, "filters": [],
+    }  # fmt: skip
+    made.check_fits(open_set(workspace, "phantom"))
+    assert made.origin == f"brought from {folder}, believed to have seen only phantom"
+    assert run.fraction == 1.0
+
+
+def test_forms_become_what_the_dataset_is(
+    workspace: Workspace, phantom: Dataset, tmp_path: Path
+) -> None:
+    """Colour files of equal channels, 16 bit, palettes and turned ones."""
+    turned = np.zeros((SIDE, SIDE), np.uint8)
+    turned[:, -1] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees: the right column becomes the lowest row
+    files = {
+        "glioma/1.png": coloured(60, 60, 60),
+        "glioma/2.png": stored(np.full((SIDE, SIDE), 65535, np.uint16)),
+        "glioma/3.jpg": stored(np.full((SIDE, SIDE, 3), 90, np.uint8), "JPEG"),
+        "glioma/4.png": stored(turned, exif=exif),
+    }
+    folder = unpack(tmp_path / "theirs", files)
+    assert bring(workspace, folder)["glioma"] == [60, 255, 90, 0]
+    upright = open_synthetic(workspace, "made").images("glioma")[3, :, :, 0]
+    assert upright[-1].tolist() == [200] * SIDE
+    assert upright[0].tolist() == [0] * SIDE
+
+
+def test_a_gray_image_gets_the_channels_of_a_colour_dataset(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    source = {f"{c}/{k}.png": coloured(9 * k, 200, 90 + i) for i, c in enumerate("ab")
+              for k in range(9)}  # fmt: skip
+    folder = unpack(tmp_path / "pets", source)
+    import_dataset(workspace, ImportConfig(name="pets", source=str(folder)), MemoryRun())
+    theirs = unpack(tmp_path / "theirs", {"a/1.png": gray(9), "a/2.png": coloured(1, 2, 3)})
+    made = bring_synthetic(workspace, "made", theirs, "pets", MemoryRun())
+    assert made.images("a")[:, 0, 0].tolist() == [[9, 9, 9], [1, 2, 3]]
+
+
+HUGE = b"P5 1 1 255\n"  # a form whose decoder stays shut
+BAD: dict[str, tuple[dict[str, bytes], str]] = {
+    "no image": ({}, "{folder} holds no images; put them into one folder a class."),
+    "no class folder": (
+        {"a.png": gray(1)},
+        "{folder}: image 'a.png' lies in no class folder; the layout is <class>/*.png.",
+    ),
+    "another class": (
+        {"cat/a.png": gray(1)},
+        f"{{folder}}: 'cat' is no class of training set phantom ({CLASSES}); rename that folder "
+        "or take it out.",
+    ),
+    "another case": (
+        {"Glioma/a.png": gray(1)},
+        f"{{folder}}: 'Glioma' is no class of training set phantom ({CLASSES}); rename that "
+        "folder or take it out.",
+    ),
+    "an odd name of a class": (
+        {"](x)/a.png": gray(1)},
+        f"{{folder}}: '](x)' is no class of training set phantom ({CLASSES}); rename that folder "
+        "or take it out.",
+    ),
+    "an empty file": (
+        {"pituitary/z.png": b""},
+        "{folder}: image 'pituitary/z.png' cannot be brought: the file is empty.",
+    ),
+    "a torn file": (
+        {"glioma/0.png": gray(1)[:50]},
+        "{folder}: image 'glioma/0.png' cannot be brought: ",
+    ),
+    "no picture": (
+        {"glioma/0.png": b"<svg onload='alert(1)'/>"},
+        "{folder}: image 'glioma/0.png' cannot be brought: cannot identify image file.",
+    ),
+    "a decoder that stays shut": (
+        {"glioma/0.png": HUGE + b"\0"},
+        "{folder}: image 'glioma/0.png' cannot be brought: cannot identify image file.",
+    ),
+    "no square": (
+        {"pituitary/z.png": png_bytes(np.zeros((8, 9), np.uint8))},
+        "{folder}: image 'pituitary/z.png' cannot be brought: 9×8 pixels are no square.",
+    ),
+    "another size": (
+        {"pituitary/z.png": gray(1, 9)},
+        "{folder}: image 'pituitary/z.png' cannot be brought: it is 9 px a side, and "
+        "'glioma/a.png' is 8; make all of one size.",
+    ),
+    "too small": (
+        {"glioma/0.png": gray(1, 3)},
+        "{folder}: image 'glioma/0.png' cannot be brought: 3 pixels a side are not between 4 and "
+        "1024.",
+    ),
+    "too large": (
+        {"glioma/0.png": gray(1, 1025)},
+        "{folder}: image 'glioma/0.png' cannot be brought: 1025 pixels a side are not between 4 "
+        "and 1024.",
+    ),
+    "far too large": (
+        {"glioma/0.png": stored(np.zeros((7100, 7100), np.uint8))},
+        "{folder}: image 'glioma/0.png' cannot be brought: 7100×7100 pixels are more than "
+        "50000000.",
+    ),
+    "in colour": (
+        {"pituitary/z.png": coloured(200, 20, 20)},
+        "{folder}: image 'pituitary/z.png' cannot be brought: it is in colour, and the dataset is "
+        "gray.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_what_is_no_good_is_refused_and_leaves_nothing(
+    how: str, workspace: Workspace, phantom: Dataset, tmp_path: Path
+) -> None:
+    files, sentence = BAD[how]
+    folder = unpack(tmp_path / "theirs", files if how == "no image" else {**GOOD, **files})
+    folder.mkdir(exist_ok=True)
+    before = [name for name in contents(workspace.root) if name != "synthetic"]
+    with pytest.raises(UserError) as told:
+        bring(workspace, folder)
+    expected = sentence.format(folder=folder)
+    assert str(told.value).startswith(expected)
+    assert str(told.value) == expected or how == "a torn file"
+    assert "\n" not in str(told.value)
+    assert [name for name in contents(workspace.root) if name != "synthetic"] == before
+
+
+def test_a_sparse_file_is_refused_unread(
+    workspace: Workspace, phantom: Dataset, tmp_path: Path
+) -> None:
+    folder = unpack(tmp_path / "theirs", GOOD)
+    with (folder / "glioma" / "0.png").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError) as told:
+        bring(workspace, folder)
+    assert str(told.value) == (
+        f"{folder}: image 'glioma/0.png' cannot be brought: it has more than 256 MB."
+    )
+
+
+def test_links_are_never_followed(workspace: Workspace, phantom: Dataset, tmp_path: Path) -> None:
+    outside = unpack(tmp_path / "outside", {"secret.png": gray(99), "cat/b.png": gray(98)})
+    folder = unpack(tmp_path / "theirs", GOOD)
+    (folder / "glioma" / "0.png").symlink_to(outside / "secret.png")
+    (folder / "glioma" / "gone.png").symlink_to(outside / "nothing.png")
+    (folder / "glioma" / "all").symlink_to(outside)
+    (folder / "notumor").symlink_to(outside)
+    (folder / "cat").symlink_to(outside / "cat")
+    (folder / "glioma" / "round").symlink_to(folder)
+    os.mkfifo(folder / "glioma" / "pipe.png")
+    assert bring(workspace, folder) == {"glioma": [1, 2], "pituitary": [3]}
+
+
+def test_many_images_come_in_their_order_by_several_processes(
+    workspace: Workspace, phantom: Dataset, tmp_path: Path
+) -> None:
+    files = {f"{c}/{k:03d}.png": gray(k % 251) for c in ("glioma", "notumor") for k in range(300)}
+    brought = bring(workspace, unpack(tmp_path / "theirs", files))
+    assert brought == {c: [k % 251 for k in range(300)] for c in ("glioma", "notumor")}
+
+
+def test_a_stop_leaves_nothing(workspace: Workspace, phantom: Dataset, tmp_path: Path) -> None:
+    folder = unpack(tmp_path / "theirs", {f"glioma/{k:03d}.png": gray(k) for k in range(100)})
+    for after in (0, 1, 3):
+        with pytest.raises(Cancelled):
+            bring(workspace, folder, MemoryRun(stop_after=after))
+        assert list(workspace.synthetic.iterdir()) == []
+    assert bring(workspace, folder) == {"glioma": list(range(100))}
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "set_name", "sentence"),
+    [
+        ("../x", ".", "phantom", "'../x' cannot be used as a synthetic set name"),
+        ("made", ".", "phantom", "Synthetic set 'made' exists already; choose another name."),
+        ("new", ".", "cats", "There is no training set or dataset 'cats' (there is: phantom)."),
+        ("new", "nowhere", "phantom", "is no folder; name one with a folder of images for each"),
+        ("new", "~nobody-of-that-name/x", "phantom", "is no folder that can be read"),
+        ("new", "x" * 5000, "phantom", "is no folder that can be read"),
+        ("new", "a\0b", "phantom", "is no folder that can be read"),
+    ],
+)
+def test_what_cannot_be_brought_is_refused_before_any_work(
+    name: str, folder: str, set_name: str, sentence: str, workspace: Workspace, phantom: Dataset
+) -> None:
+    (workspace.synthetic / "made").mkdir(parents=True)
+    with pytest.raises(UserError) as told:
+        prepare_bring(workspace, name, folder, set_name)
+    assert sentence in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def brought_by_a_run(workspace: Workspace, folder: Path, set_name: str) -> str:
+    config = prepare_bring(workspace, "made", str(folder), set_name)
+    path = create_run(workspace, "bring", config.model_dump(mode="json"), name="bring made")
+    execute(workspace, RunDirectory(path))
+    return path.name
+
+
+def test_a_run_brings_and_is_part_of_the_family(
+    workspace: Workspace, phantom: Dataset, tmp_path: Path
+) -> None:
+    make_set(workspace, "rare", SetConfig(dataset="phantom", skew="glioma=5"))
+    run = brought_by_a_run(workspace, unpack(tmp_path / "theirs", GOOD), "rare")
+    assert view_run(workspace.runs / run).result == {"synthetic": "made"}
+    found = open_synthetic(workspace, "made")
+    assert found.provenance["bring_run"] == run
+    assert found.training_set.name == "rare"
+    # its images depend on the dataset, and on the run
+    views = list_runs(workspace)
+    assert parents(workspace, views) == {run: []}
+    assert dependents(workspace, "phantom").words == (
+        "training sets rare; 1 run; synthetic sets made"
+    )
+    assert run_dependents(workspace, run).synthetic == ("made",)
+    # one that was killed after its last step has nothing left to do
+    execute(workspace, RunDirectory(workspace.runs / run))
+    assert list_synthetic(workspace) == ["made"]
+    remove_run(workspace, run)
+    assert list_synthetic(workspace) == ["made"]
+    with pytest.raises(UserError, match="no run named None"):
+        find_run(workspace, None)
+
+
+def test_no_run_is_found_by_no_name(workspace: Workspace) -> None:
+    create_run(
+        workspace, "bring", BringConfig(name="a", folder="b", set="c").model_dump(), name="x"
+    )
+    for name in (None, ""):
+        with pytest.raises(UserError) as told:
+            find_run(workspace, name)
+        assert str(told.value) == (
+            f"no run named {name!r} in {workspace.runs}; `runs list` shows them."
+        )
+
+
+def test_a_cancelled_run_leaves_nothing_and_can_be_resumed(
+    workspace: Workspace, phantom: Dataset, tmp_path: Path
+) -> None:
+    config = prepare_bring(workspace, "made", str(unpack(tmp_path / "t", GOOD)), "phantom")
+    path = create_run(workspace, "bring", config.model_dump(mode="json"), name="bring made")
+    (path / "cancel").touch()
+    with pytest.raises(Cancelled):
+        execute(workspace, RunDirectory(path))
+    assert list(workspace.synthetic.iterdir()) == []
+    assert view_run(path).status == "cancelled"
+    (path / "cancel").unlink()
+    execute(workspace, RunDirectory(path))
+    assert open_synthetic(workspace, "made").counts == {"glioma": 2, "pituitary": 1}
+
+
+def test_the_command_line_brings_lists_shows_and_removes(
+    workspace: Workspace, phantom: Dataset, tmp_path: Path
+) -> None:
+    home = workspace.root
+    folder = unpack(tmp_path / "theirs", GOOD)
+
+    def told(*arguments: object) -> dict[str, Any]:
+        done = command(home, "synthetic", *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        value: dict[str, Any] = json.loads(done.stdout)
+        return value
+
+    about = {
+        "synthetic": "made", "generator": "folder", "set": "phantom", "dataset": "phantom",
+        "believed": True, "generator_run": None, "source": str(folder), "seed": 0, "sampler": {},
+        "size": SIDE, "counts": {"glioma": 2, "pituitary": 1}, "filters": [],
+        "path": str(home / "synthetic" / "made"),
+    }  # fmt: skip
+    added = told("add", "made", folder, "phantom")
+    (run,) = list_runs(workspace, "bring")
+    assert added == {"run": run.id, **about}
+    assert told("show", "made") == about
+    (home / "synthetic" / "spoilt").mkdir()
+    (home / "synthetic" / "spoilt" / "provenance.json").write_text("{}")
+    short = {k: about[k] for k in ("generator", "set", "size", "counts")}
+    assert told("list") == {
+        "synthetic": {
+            "made": short,
+            "spoilt": f"{home / 'synthetic' / 'spoilt' / 'provenance.json'} does not say where "
+            "the images came from; remove the set.",
+        }
+    }
+    assert refusal(command(home, "synthetic", "add", "made", folder, "phantom", "--json")) == (
+        "Synthetic set 'made' exists already; choose another name."
+    )
+    asked = command(home, "synthetic", "remove", "made", "--json", typed="n\n")
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert "Remove synthetic set made with all its images? [y/N]: " in asked.stderr
+    assert told("remove", "spoilt", "--yes") == {"removed": "spoilt"}
+    assert told("remove", "made", "--yes") == {"removed": "made"}
+    assert told("list") == {"synthetic": {}}
+    assert Counter(v.kind for v in list_runs(workspace)) == {"bring": 1}
