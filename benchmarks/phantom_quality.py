@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from rebalance_core.comparison.arms import Arm
 from rebalance_core.comparison.classifier import CellData, train_classifier
 from rebalance_core.comparison.configs import ClassifierConfig
+from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.config import parse_changes
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.importing import import_dataset
@@ -66,8 +68,8 @@ def generated_like(generator: Generator, real: Images, classes: tuple[str, ...])
 
 def macro_f1(config: ClassifierConfig, train: Images, parts: dict[str, Images], k: int) -> float:
     data = CellData(train, None, parts["validation"], parts["test"], tuple("abcdefghij"[:k]))
-    cell = train_classifier(
-        config, data, (False,) * config.epochs, SEED, MemoryRun(), log=lambda numbers: None
+    cell, _ = train_classifier(
+        config, data, Arm(), Schedule("always"), SEED, MemoryRun(), log=lambda numbers: None
     )
     return float(cell["best"]["test"]["macro_f1"])
 
