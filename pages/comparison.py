@@ -34,8 +34,6 @@ from rebalance_core.runs.run import read_metrics
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic, synthetic_for
 from rebalance_core.workspace import Workspace
 
-DEFAULT_METRIC = "validation_macro_f1"
-
 
 def draw(workspace: Workspace) -> None:
     chosen = choose_set(workspace)
@@ -50,11 +48,11 @@ def draw(workspace: Workspace) -> None:
     named = {v.id: f"{v.name}, {v.config['preset']} ({v.id})" for v in views}
     run = choose("Comparison", list(named), "run", shown=lambda i: named[i])
     view = next(v for v in views if v.id == run)
-    metric = st.segmented_control(
-        "Curve", list(METRICS), default=DEFAULT_METRIC, format_func=METRICS.__getitem__,
+    metric = st.selectbox(
+        "Curve", list(METRICS), format_func=METRICS.__getitem__,
         help="Click a name in the legend to hide its curve, twice to see it alone.",
     )  # fmt: skip
-    watch(view, lambda now: _curves(now, metric or DEFAULT_METRIC))
+    watch(view, lambda now: _curves(now, metric))
     if not view.live:
         show_results(workspace, view)
     _take_away(workspace, chosen)
@@ -83,15 +81,14 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
     cap = columns[3].number_input(
         "Synthetic images at most (0: no limit)", 0, value=base.cap or 0, key=f"cap {preset}"
     )
-    left, right = st.columns(2)
     own = _own_sets(workspace, chosen)
-    arms = left.multiselect(
+    arms = st.multiselect(
         "Arms", [BASELINE, *PRESETS, *generated, *own],
         default=[BASELINE, *(a for a in DEFAULT_ARMS if a in generated)],
         format_func=str, accept_new_options=True,
         help="Type a name joined by +, such as augment+focal+ddpm, to do several things at once.",
     )  # fmt: skip
-    schedules = right.multiselect(
+    schedules = st.multiselect(
         "Schedules", [*dict.fromkeys([*base.schedules, "until:half", "pretrain:half"])],
         default=base.schedules, format_func=lambda s: Schedule.parse(s).words,
         key=f"schedules {preset}", help="Of arms that add images.",
