@@ -1,51 +1,42 @@
-"""The command line as a person or a script meets it: processes, stdout, stderr, exit codes."""
+"""The command line as a person or a script meets it: stdout, stderr, exit codes.
+
+Most of it in this process; what starts, writes and ends a real one is asked of real ones.
+"""
 
 import csv
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import ROOT, Command, command, process
 
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.images import png_bytes
-from rebalance_core.workspace import HOME_VARIABLE, Workspace
+from rebalance_core.workspace import Workspace
 
-ROOT = Path(__file__).resolve().parents[1]
 DIGITS = {
     "train": dict.fromkeys("0123456", 120) | dict.fromkeys("789", 20),
     "test": dict.fromkeys("0123456789", 45),
 }
 LEFT = dict.fromkeys("0123456", 102) | dict.fromkeys("789", 17)  # 15 % cut for validation
 
-Done = subprocess.CompletedProcess[str]
 
-
-def run(home: Path, *arguments: object, cwd: Path = ROOT) -> Done:
-    environment = {**os.environ, HOME_VARIABLE: str(home), "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", "rebalance_core", *map(str, arguments)],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=180,
-    )  # fmt: skip
-
-
-def told(home: Path, *arguments: object, cwd: Path = ROOT) -> dict[str, Any]:
+def told(home: Path, *arguments: object, cwd: Path = ROOT, by: Command = command) -> dict[str, Any]:
     """The one JSON object that a command prints, and nothing else."""
-    done = run(home, *arguments, "--json", cwd=cwd)
+    done = by(home, *arguments, "--json", cwd=cwd)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
     value: dict[str, Any] = json.loads(done.stdout)
     return value
 
 
-def refused(home: Path, *arguments: object, cwd: Path = ROOT) -> str:
+def refused(home: Path, *arguments: object, cwd: Path = ROOT, by: Command = command) -> str:
     """The one sentence on stderr with which a command is refused; stdout stays empty."""
-    done = run(home, *arguments, "--json", cwd=cwd)
+    done = by(home, *arguments, "--json", cwd=cwd)
     sentence = done.stderr.strip()
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert sentence.endswith(".")
@@ -57,7 +48,7 @@ def refused(home: Path, *arguments: object, cwd: Path = ROOT) -> str:
 def added(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A workspace with the digits, and what adding them told."""
     home = tmp_path_factory.mktemp("home")
-    return home, told(home, "datasets", "add", "digits", "digits")
+    return home, told(home, "datasets", "add", "digits", "digits", by=process)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +114,7 @@ def test_an_empty_workspace_lists_nothing_and_is_not_made(new: Path) -> None:
 
 
 def test_a_person_reads_lines(home: Path) -> None:
-    done = run(home, "datasets", "list")
+    done = process(home, "datasets", "list")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"digits: {json.dumps(DIGITS)}\n"
 
@@ -139,7 +130,7 @@ def test_export_writes_the_originals(home: Path, tmp_path: Path) -> None:
         for folder, split in (("Training", "train"), ("Testing", "test"))
         for label, number in DIGITS[split].items()
     }
-    again = refused(home, "datasets", "export", "digits", "out", cwd=tmp_path)
+    again = refused(home, "datasets", "export", "digits", "out", cwd=tmp_path, by=process)
     assert again == f"out exists already in {tmp_path}; choose another name."
 
 
@@ -243,7 +234,7 @@ def test_what_cannot_be_done_is_one_sentence_before_any_work(
 
 def test_a_missing_path_is_looked_for_where_the_person_stands(new: Path, tmp_path: Path) -> None:
     """`tests` lies in the repository, where the worker runs, but not here."""
-    sentence = refused(new, "datasets", "add", "pets", "tests", cwd=tmp_path)
+    sentence = refused(new, "datasets", "add", "pets", "tests", cwd=tmp_path, by=process)
     assert (
         f"{tmp_path / 'tests'} does not exist; name a zip, a folder, a CSV, or one of" in sentence
     )
@@ -251,7 +242,7 @@ def test_a_missing_path_is_looked_for_where_the_person_stands(new: Path, tmp_pat
 
 
 def test_a_word_that_is_no_command_is_a_usage_error(new: Path) -> None:
-    done = run(new, "datasets", "ad")
+    done = process(new, "datasets", "ad")
     assert (done.returncode, done.stdout) == (2, "")
     assert "No such command 'ad'" in done.stderr
 
@@ -271,7 +262,7 @@ def test_runs_are_listed_shown_and_removed(new: Path, tmp_path: Path) -> None:
     shown = told(new, "runs", "show", listed["run"][-4:])
     assert shown["config"]["source"] == str(missing)
     assert (shown["last"], shown["result"]) == ([], {})
-    log = run(new, "runs", "log", listed["run"])
+    log = command(new, "runs", "log", listed["run"])
     assert (log.returncode, log.stdout) == (0, f"{sentence}\n")
     assert refused(new, "runs", "cancel", listed["run"]) == (
         f"Run {listed['run']} is failed; there is nothing to cancel."
@@ -313,7 +304,7 @@ def test_files_of_one_name_stay_apart_in_the_rebalanced_set(new: Path, tmp_path:
 
 
 def test_the_doctor_finds_nothing_to_mend(new: Path) -> None:
-    done = run(new, "doctor", "--json")
+    done = process(new, "doctor", "--json")
     value = json.loads(done.stdout)
     # Room on the disk and in memory is the machine's affair, the rest is the installation's.
     assert [p for p in value["problems"] if " GiB " not in p] == []

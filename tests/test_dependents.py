@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import command
 
 sys.path.append(str(Path(__file__).parent / "datasets"))
-from sources import command, folders, leftovers, refusal, take, unpack
+from sources import folders, leftovers, refusal, take, unpack
 
 from rebalance_core.datasets.training_set import SetConfig, list_sets, make_set
 from rebalance_core.dependents import dependents, remove_with_warning

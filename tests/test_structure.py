@@ -95,7 +95,7 @@ def test_the_first_page_draws_without_torch_over_a_dataset(phantom: Dataset) -> 
 def test_command_line_and_worker_start_light(module: str) -> None:
     script = f"import sys, {module}; print([m for m in sys.argv[1:] if m in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", script, *HEAVY, "streamlit", "sklearn", "scipy"],
+        [sys.executable, "-c", script, *HEAVY, "streamlit", "sklearn", "scipy", "pandas"],
         cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert done.stdout == "[]\n"

@@ -51,11 +51,13 @@ def watch(view: RunView, draw: Callable[[RunView], None] | None = None) -> None:
     @st.fragment(run_every=POLL if view.live else None)
     def live() -> None:
         now = view_run(view.path)
+        if view.live and not now.live:
+            # The whole page: what this run made can be used now. Before anything is drawn, so that
+            # nobody sees an end on a page that is about to be drawn anew.
+            st.rerun()
         _status(now)
         if draw is not None:
             draw(now)
-        if view.live and not now.live:
-            st.rerun()  # the whole page: what this run made can be used now
 
     live()
 

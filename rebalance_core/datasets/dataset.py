@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from rebalance_core.errors import UserError
 from rebalance_core.files import (
@@ -27,6 +26,9 @@ from rebalance_core.files import (
 )
 from rebalance_core.images import Fit, fit_square, open_image
 from rebalance_core.workspace import Workspace, list_names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("train", "validation", "test")
 FORMAT = 2  # of what is on disk
@@ -62,10 +64,12 @@ class Dataset:
         return str(self.manifest["fingerprint"])
 
     @cached_property
-    def catalogue(self) -> pd.DataFrame:
+    def catalogue(self) -> "pd.DataFrame":
         """One row an image: image (its id, the name it was imported under), class, split, group
         and pose ('' where unknown), sha256, bytes, offset (in `originals`), width, height (px),
         mode (as stored), brightness (mean, 0 to 255). Raises UserError if edited by hand."""
+        import pandas as pd
+
         try:
             data = (self.path / "catalogue.csv").read_bytes()
         except OSError as error:
@@ -194,7 +198,7 @@ def _broken(name: str, what: str) -> UserError:
     return UserError(f"Dataset {name} is damaged ({what}); remove it and import it again.")
 
 
-def fingerprint(table: pd.DataFrame) -> str:
+def fingerprint(table: "pd.DataFrame") -> str:
     """SHA-256 over every image's id, class, split, group, pose and content, in any order."""
     known = ("image", "class", "split", "group", "pose", "sha256")
     columns = (table[name] for name in known)

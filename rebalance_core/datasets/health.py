@@ -1,13 +1,15 @@
 """What is wrong with a dataset: copies, leaks between splits, contradicting labels, shortcuts."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, equal_pairs, group_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUANTILES = {"least": 0.0, "q1": 0.25, "median": 0.5, "q3": 0.75, "most": 1.0}
 
@@ -117,9 +119,11 @@ def duplicate_facts(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) ->
     return facts
 
 
-def brightness(dataset: Dataset) -> pd.DataFrame:
+def brightness(dataset: Dataset) -> "pd.DataFrame":
     """One row a class: least, q1, median, q3, most of its images' mean gray levels (0 to 255),
     and auc: how well brightness alone tells the class from the rest, 0.5 (not) to 1 (always)."""
+    import pandas as pd
+
     catalogue = dataset.catalogue
     ranks = catalogue["brightness"].rank().to_numpy()
     rows = []
@@ -133,9 +137,11 @@ def brightness(dataset: Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows, index=dataset.classes)
 
 
-def forms(dataset: Dataset) -> pd.DataFrame:
+def forms(dataset: Dataset) -> "pd.DataFrame":
     """One row a class: images, its most frequent size with its share, and the share of each
     stored mode; a form that only one class has is a shortcut for a classifier."""
+    import pandas as pd
+
     table = dataset.catalogue.assign(
         size=lambda t: t["width"].astype(str) + "×" + t["height"].astype(str)
     )

@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
-import pandas as pd
 
 from rebalance_core.datasets.dataset import FORMAT, Dataset, fingerprint, open_dataset
 from rebalance_core.datasets.duplicates import near_pairs
@@ -34,6 +33,9 @@ from rebalance_core.files import NO_ROOM, folder_aside, no_room, room, write_jso
 from rebalance_core.processes import map_ahead
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
 from rebalance_core.workspace import Workspace, check_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
 GRAY_SHARE = 0.99  # of the images must be gray for the dataset to be kept gray
@@ -243,11 +245,13 @@ def _check_classes(files: list[SourceFile], columns: dict[str, list[str]], sourc
 
 def _read_source(
     config: ImportConfig, folder: Path, run: Run
-) -> tuple[pd.DataFrame, list[dict[str, str]]]:
+) -> "tuple[pd.DataFrame, list[dict[str, str]]]":
     """Copy and inspect every file of the source: the catalogue, and what cannot be read.
 
     Leaves `originals` and `thumbnails` (64 × 64 bytes each, in the catalogue's order) in `folder`.
     """
+    import pandas as pd
+
     with (
         open_source(config) as files,
         (folder / "originals").open("wb") as originals,

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import pandas as pd
 from pydantic import BeforeValidator, Field
 
 from rebalance_core.config import Config, Precision, Seed
@@ -36,6 +35,9 @@ from rebalance_core.poses.versions import changing, current_version, new_version
 from rebalance_core.poses.weights import weights_facts
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
 from rebalance_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEWEST = 4  # training images of a class below which its curve has no elbow to find
 AXES = ("x", "y", "z")  # the first principal components, as plots show them
@@ -77,14 +79,16 @@ class PoseClustering:
     facts: dict[str, Any]
 
     @cached_property
-    def assignments(self) -> pd.DataFrame:
+    def assignments(self) -> "pd.DataFrame":
         """One row an image: image, class, cluster (0 to k - 1), pose, split, distance (to the
         cluster's centre), x, y, z (first principal components)."""
+        import pandas as pd
+
         text = {"image": str, "class": str, "pose": str, "split": str}
         return pd.read_csv(self.path / "assignments.csv", dtype=text, keep_default_na=False)
 
     @cached_property
-    def training(self) -> pd.DataFrame:
+    def training(self) -> "pd.DataFrame":
         """The rows of training images, which alone the clustering was fitted on."""
         return self.assignments[self.assignments["split"] == "train"]
 
@@ -240,6 +244,8 @@ def _cluster(
     points_of: PoseClustering | None = None,
 ) -> PoseClustering:
     """K-means of each class at its k, names across classes, judgement; kept as a new version."""
+    import pandas as pd
+
     config = PosesConfig.build(**facts["config"])
     catalogue = dataset.catalogue
     labels = catalogue["class"].to_numpy()
@@ -274,13 +280,14 @@ def _cluster(
     return _keep(dataset, table, told, points if points_of is None else points_of)
 
 
-def agreement(dataset: Dataset, table: pd.DataFrame) -> dict[str, Any] | None:
+def agreement(dataset: Dataset, table: "pd.DataFrame") -> dict[str, Any] | None:
     """How well poses agree with the true ones of training images; None where none are known.
 
     `classes`: adjusted Rand index (Hubert and Arabie 1985) of each class's poses; `all`: of the
     names over all classes; `same_name`: share of images that carry the name most frequent in
     their true pose.
     """
+    import pandas as pd
     from sklearn.metrics import adjusted_rand_score
 
     truth = dataset.catalogue["pose"].to_numpy().astype(str)
@@ -301,7 +308,7 @@ def agreement(dataset: Dataset, table: pd.DataFrame) -> dict[str, Any] | None:
 
 def _keep(
     dataset: Dataset,
-    table: pd.DataFrame,
+    table: "pd.DataFrame",
     facts: dict[str, Any],
     points: "np.ndarray | PoseClustering",
 ) -> PoseClustering:
@@ -393,7 +400,7 @@ def _check_pose(dataset: Dataset, clustering: PoseClustering, pose: str) -> None
 
 
 def _corrected(
-    dataset: Dataset, clustering: PoseClustering, table: pd.DataFrame, told: str
+    dataset: Dataset, clustering: PoseClustering, table: "pd.DataFrame", told: str
 ) -> PoseClustering:
     facts = clustering.facts | {"corrections": [*clustering.corrections, told]}
     return _keep(dataset, table, facts, clustering)

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import Browser, Page, Playwright, expect
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 from playwright.sync_api import Error as PlaywrightError
 
 from rebalance_core.doctor import find_chromium
@@ -84,6 +85,26 @@ def settled(page: Page) -> None:
     )
 
 
+def unfold(page: Page, title: str) -> Locator:
+    """Open an expander and wait until it stands still: a button that moves between the mouse's
+    going down and its coming up is not clicked."""
+    box = page.get_by_test_id("stExpander").filter(has_text=title)
+    box.get_by_text(title).click()
+    expect(box.locator("details")).to_have_attribute("open", "")
+    box.evaluate(
+        "box => Promise.allSettled(box.getAnimations({subtree: true}).map(a => a.finished))"
+    )
+    return box
+
+
+def until(done: Callable[[], Any], what: Callable[[], object]) -> None:
+    """Ask again until it is so, for what no locator can wait for."""
+    deadline = time.monotonic() + LONG / 1000
+    while not done():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
+
+
 def visit(page: Page, name: str) -> None:
     """Click a page in the sidebar and wait until it is drawn."""
     links = page.get_by_test_id("stSidebarNav").get_by_role("link")
@@ -127,5 +148,5 @@ def status(page: Page, word: str) -> None:
 
 __all__ = [
     "PlaywrightError", "Server", "fill", "last_step", "open_browser", "settled", "start_server",
-    "status", "visit", "watch_step_grow",
+    "status", "unfold", "until", "visit", "watch_step_grow",
 ]  # fmt: skip

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
-from studio import Server, fill, last_step, settled, status, visit, watch_step_grow
+from playwright.sync_api import Locator, Page, expect
+from studio import Server, fill, last_step, settled, status, unfold, visit, watch_step_grow
 
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
@@ -27,10 +27,9 @@ def workspace(home: Path) -> Workspace:
     return workspace
 
 
-def picture(page: Page, name: str) -> str:
-    """Where the browser has the preview's picture from; another picture, another place."""
-    shown = page.get_by_test_id("stImage").filter(has_text=name).get_by_role("img").first
-    return str(shown.get_attribute("src"))
+def picture(page: Page, name: str) -> Locator:
+    """The preview's picture; another picture, another place that the browser has it from."""
+    return page.get_by_test_id("stImage").filter(has_text=name).get_by_role("img").first
 
 
 def test_train_cancel_resume_load_sample_and_morph(
@@ -48,13 +47,10 @@ def test_train_cancel_resume_load_sample_and_morph(
     expect(page.get_by_text(re.compile(r"^Last step \d+$")).first).to_be_visible(timeout=LONG)
     watch_step_grow(page)
     expect(page.get_by_text(re.compile("^samples, step")).first).to_be_visible(timeout=LONG)
-    before = picture(page, "samples, step")
+    before = str(picture(page, "samples, step").get_attribute("src"))
     expect(page.get_by_text(re.compile("^reconstructions, step 30")).first).to_be_visible()
-    page.wait_for_function(
-        """before => [...document.querySelectorAll('[data-testid=stImage]')].some(
-            i => i.innerText.includes('samples, step') && i.querySelector('img').src !== before)""",
-        arg=before, timeout=LONG,
-    )  # fmt: skip
+    shown = picture(page, "samples, step")
+    expect(shown).not_to_have_attribute("src", before, timeout=LONG)
 
     # cancel and resume: it goes on from where it was
     page.get_by_role("button", name="Cancel").click()
@@ -63,17 +59,17 @@ def test_train_cancel_resume_load_sample_and_morph(
     assert 30 < stopped < 230
     page.get_by_role("button", name="Resume").click()
     status(page, "done")
-    assert last_step(page) == 230
+    expect(page.get_by_text("Last step 230", exact=True)).to_be_visible()
     page.reload()
     status(page, "done")
 
     # look back in time
     thumb = page.get_by_role("slider", name="samples: step")
     thumb.focus()
-    now = picture(page, "samples, step")
+    now = str(shown.get_attribute("src"))
     page.keyboard.press("Home")
     expect(page.get_by_text("samples, step 50")).to_be_visible()
-    assert picture(page, "samples, step") != now
+    expect(shown).not_to_have_attribute("src", now)
 
     # take the same generator from a folder
     made = next(v for v in list_runs(workspace, "train"))
@@ -103,12 +99,11 @@ def test_train_cancel_resume_load_sample_and_morph(
     assert found.provenance["sampler"] == {"truncation": 0.8}
 
     # the way from one class to the other
-    page.get_by_text("Between two classes").click()
+    morph = unfold(page, "Between two classes")
     page.get_by_role("button", name="Show", exact=True).click()
     thumb = page.get_by_role("slider", name="From glioma to meningioma")
     expect(thumb).to_be_visible(timeout=LONG)
     settled(page)
-    morph = page.get_by_test_id("stExpander").filter(has_text="Between two classes")
     start = morph.get_by_role("img").first.get_attribute("src")
     thumb.focus()
     page.keyboard.press("End")
@@ -124,9 +119,9 @@ def test_a_finished_training_goes_on_for_more_steps(
     fill(page, "batch size", "8")
     page.get_by_role("button", name="Train", exact=True).click()
     status(page, "done")
-    page.get_by_text("Continue for more epochs, or with another").click()
+    unfold(page, "Continue for more epochs, or with another")
     expect(page.get_by_label("steps in all")).to_have_value("6")
     page.get_by_role("button", name="Continue training").click()
     expect(page.get_by_text("Goes on from run")).to_be_visible(timeout=LONG)
     status(page, "done")
-    assert last_step(page) == 9
+    expect(page.get_by_text("Last step 9", exact=True)).to_be_visible()

@@ -6,7 +6,6 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from studio import Server, settled, start_server, visit
+from studio import Server, fill, settled, start_server, unfold, until, visit
 
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
@@ -35,13 +34,6 @@ LONG = 120_000  # ms
 EVIL = "![x](https://example.org/x.png) <img src=https://example.org/y.png>"
 
 
-def until(done: Callable[[], Any], what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LONG / 1000
-    while not done():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.05)
-
-
 def ended(path: Path) -> RunView:
     until(lambda: not view_run(path).live, lambda: view_run(path).state)
     return view_run(path)
@@ -54,13 +46,6 @@ def numbers(path: Path) -> list[dict[str, Any]]:
 
 def set_state(path: Path, **state: Any) -> None:
     write_json(path / "state.json", {**read_json(path / "state.json"), **state})
-
-
-def fill(page: Page, label: str, value: str) -> None:
-    field = page.get_by_label(label, exact=True)
-    field.fill(value)
-    field.press("Enter")
-    settled(page)
 
 
 def test_two_browsers_that_start_the_same_at_once(
@@ -148,9 +133,7 @@ def test_the_runs_page(page: Page, server: Server, ran: dict[str, Path]) -> None
 
     # room on the disk
     settled(page)
-    page.get_by_text("Disk: runs take").click()
-    expect(page.get_by_role("button", name="Clean up")).to_be_visible()
-    page.wait_for_timeout(500)  # the expander's movement
+    unfold(page, "Disk: runs take")
     page.get_by_role("button", name="Clean up").click()
     until(lambda: not list((ran["second"] / "checkpoints").iterdir()), lambda: "nothing went")
 

@@ -1,27 +1,23 @@
-"""Sources for the tests to import, and the command line as a process."""
+"""Sources for the tests to import, and how an import is refused."""
 
 import hashlib
-import os
-import subprocess
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from commands import Done
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.images import png_bytes
 from rebalance_core.runs.run import MemoryRun
-from rebalance_core.workspace import HOME_VARIABLE, Workspace
+from rebalance_core.workspace import Workspace
 
-ROOT = Path(__file__).resolve().parents[2]
 BARE = {"cat": 3, "dog": 2}
 
 Files = dict[str, bytes]
-Done = subprocess.CompletedProcess[str]
 
 
 def png(value: int, *, colour: bool = False) -> bytes:
@@ -72,15 +68,6 @@ def contents(home: Path) -> dict[str, str]:
         for path in sorted(home.rglob("*"))
         if path.relative_to(home).parts[0] != "runs"
     }
-
-
-def command(home: Path, *arguments: object, typed: str = "") -> Done:
-    """`python -m rebalance_core …` in a process of its own."""
-    environment = {**os.environ, HOME_VARIABLE: str(home), "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", "rebalance_core", *map(str, arguments)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, input=typed,
-    )  # fmt: skip
 
 
 def refusal(done: Done) -> str:

@@ -16,19 +16,19 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROOT, Done, command, process
 from PIL import Image
 from sources import (
     BARE,
-    ROOT,
-    Done,
     Files,
-    command,
     contents,
     folders,
     pack,
@@ -347,16 +347,17 @@ def failed(home: Path, done: Done) -> str:
 def told(
     kept: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Path, Path, Done]]:
-    """{kind: (source, workspace, what the command did)}, two at a time."""
+    """{kind: (source, workspace, what the command did)}, as many at a time as there are cores."""
+    folders_ = [tmp_path_factory.mktemp("bad") for _ in BAD]
+    with ProcessPoolExecutor(os.cpu_count(), get_context("fork")) as pool:
+        return dict(zip(BAD, pool.map(attempt, BAD, folders_, repeat(kept)), strict=True))
 
-    def attempt(kind: str) -> tuple[Path, Path, Done]:
-        folder = tmp_path_factory.mktemp("bad")
-        home = Path(shutil.copytree(kept, folder / "home"))
-        source = BAD[kind].make(folder)
-        return source, home, command(home, *add(home, source, **BAD[kind].limits))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(BAD, pool.map(attempt, BAD), strict=True))
+def attempt(kind: str, folder: Path, kept: Path) -> tuple[Path, Path, Done]:
+    """In a process that this one splits off: so it starts with all imported."""
+    home = Path(shutil.copytree(kept, folder / "home"))
+    source = BAD[kind].make(folder)
+    return source, home, command(home, *add(home, source, **BAD[kind].limits))
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -633,7 +634,7 @@ def test_of_two_processes_that_add_one_name_at_once_one_wins_whole(
     ]
     before = contents(home)
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda source: command(home, *add(home, source)), sources))
+        done = list(pool.map(lambda source: process(home, *add(home, source)), sources))
     assert sorted(each.returncode for each in done) == [0, 2], [each.stderr for each in done]
     won = done[0].returncode != 0
     assert re.fullmatch(
@@ -769,14 +770,12 @@ def test_the_command_line_refuses_a_dataset_edited_by_hand_and_removes_it(
 ) -> None:
     kinds = ["catalogue changed", "manifest cut off", "duplicates cut off", "originals gone"]
 
-    def attempt(kind: str) -> str:
+    for kind in kinds:
         home = Path(shutil.copytree(kept, tmp_path / kind / "home"))
         EDITS[kind][0](home / "datasets" / "kept")
         out = ["export", "kept", tmp_path / kind / "out"] if kind == "originals gone" else None
-        return refusal(command(home, "datasets", *(out or ["show", "kept"]), "--json"))
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        assert list(pool.map(attempt, kinds)) == [EDITS[kind][1] for kind in kinds]
+        told = refusal(command(home, "datasets", *(out or ["show", "kept"]), "--json"))
+        assert told == EDITS[kind][1]
     home = tmp_path / kinds[1] / "home"
     done = command(home, "datasets", "remove", "kept", "--yes", "--json")
     assert json.loads(done.stdout) == {"removed": "kept", "left": "training sets kept-set"}

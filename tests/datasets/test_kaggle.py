@@ -6,7 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from sources import command, contents, folders, leftovers, refusal, take, unpack
+from commands import command
+from sources import contents, folders, leftovers, refusal, take, unpack
 
 from rebalance_core.datasets.source import KAGGLE_STUDY
 from rebalance_core.errors import UserError

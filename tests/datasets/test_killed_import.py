@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from sources import command, leftovers, pack
+from commands import process
+from sources import leftovers, pack
 
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.phantom import draw_phantoms
@@ -42,12 +43,12 @@ def test_a_killed_import_leaves_nothing_and_resumes(workspace: Workspace, tmp_pa
     os.kill(worker.pid, signal.SIGKILL)
     assert len(leftovers(workspace)) == 1
 
-    (told,) = json.loads(command(workspace.root, "runs", "list", "--json").stdout)["runs"]
+    (told,) = json.loads(process(workspace.root, "runs", "list", "--json").stdout)["runs"]
     assert (told["status"], told["reason"]) == ("interrupted", "Its process is gone.")
     assert leftovers(workspace) == []
     assert psutil.wait_procs(helpers, timeout=10)[1] == []
 
-    done = command(workspace.root, "runs", "resume", view.id, "--json")
+    done = process(workspace.root, "runs", "resume", view.id, "--json")
     assert json.loads(done.stdout)["status"] == "done", done.stderr
     assert leftovers(workspace) == ["pets"]
     dataset = open_dataset(workspace, "pets")

@@ -78,10 +78,13 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         run = do(
             workspace, "train", TrainConfig.make(kind, "p", "quick", **changes), f"{kind} on p"
         )
-        do(workspace, "sample", SampleConfig(run=run, name=f"p-{kind}", count=60), f"sample {kind}")
+        steps = 2 if kind == "ddpm" else None
+        sample = SampleConfig(run=run, name=f"p-{kind}", count=60, steps=steps)
+        do(workspace, "sample", sample, f"sample {kind}")
     compare = CompareConfig.from_preset(
-        "quick", set="p", classifier={"size": 32, "epochs": 5, "precision": "fp32"}
-    )
+        "quick", set="p", arms=("none", "bagan-gp"), schedules=("always",),
+        classifier={"size": 32, "epochs": 2, "precision": "fp32"},
+    )  # fmt: skip
     do(workspace, "compare", compare, "compare on p")
     return workspace
 

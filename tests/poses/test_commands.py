@@ -1,40 +1,27 @@
-"""`poses …` as a person or a script meets it: processes, stdout, stderr, exit codes."""
+"""`poses …` as a person or a script meets it: stdout, stderr, exit codes."""
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from commands import Command, command, process
 
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.images import png_bytes
 from rebalance_core.runs.executor import KINDS
 from rebalance_core.runs.run import MemoryRun
-from rebalance_core.workspace import HOME_VARIABLE, Workspace
+from rebalance_core.workspace import Workspace
 
-ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 
-Done = subprocess.CompletedProcess[str]
 
-
-def run(home: Path, *arguments: object) -> Done:
-    environment = {**os.environ, HOME_VARIABLE: str(home), "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", "rebalance_core", "poses", *map(str, arguments)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180,
-    )  # fmt: skip
-
-
-def told(home: Path, *arguments: object) -> dict[str, Any]:
-    done = run(home, *arguments, "--json")
+def told(home: Path, *arguments: object, by: Command = command) -> dict[str, Any]:
+    done = by(home, "poses", *arguments, "--json")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
     value: dict[str, Any] = json.loads(done.stdout)
@@ -42,7 +29,7 @@ def told(home: Path, *arguments: object) -> dict[str, Any]:
 
 
 def refused(home: Path, *arguments: object) -> str:
-    done = run(home, *arguments, "--json")
+    done = command(home, "poses", *arguments, "--json")
     sentence = done.stderr.strip()
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert "\n" not in sentence
@@ -51,23 +38,25 @@ def refused(home: Path, *arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with a phantom of 200 images, and a dataset whose class `cat` has 2 images."""
+    """A workspace with a phantom of 200 images, and a dataset whose class `cat` has 2 images;
+    of `few`, each class has 4."""
     workspace = Workspace(tmp_path_factory.mktemp("home"))
     config = ImportConfig(name="p", source="phantom", count=200, size=64)
     import_dataset(workspace, config, MemoryRun())
-    source = tmp_path_factory.mktemp("tiny")
-    for label, count in (("cat", 2), ("dog", 6)):
-        (source / label).mkdir()
-        for number in range(count):
-            image = np.random.default_rng(number).integers(0, 255, (16, 16), np.uint8)
-            (source / label / f"{number}.png").write_bytes(png_bytes(image))
-    import_dataset(workspace, ImportConfig(name="tiny", source=str(source)), MemoryRun())
+    for name, counts in (("tiny", {"cat": 2, "dog": 6}), ("few", {"cat": 4, "dog": 4})):
+        source = tmp_path_factory.mktemp(name)
+        for label, count in counts.items():
+            (source / label).mkdir()
+            for number in range(count):
+                image = np.random.default_rng(number).integers(0, 255, (16, 16), np.uint8)
+                (source / label / f"{number}.png").write_bytes(png_bytes(image))
+        import_dataset(workspace, ImportConfig(name=name, source=str(source)), MemoryRun())
     return workspace.root
 
 
 @pytest.fixture(scope="module")
 def clustered(home: Path) -> dict[str, Any]:
-    return told(home, "p")
+    return told(home, "p", by=process)
 
 
 def table(value: dict[str, Any]) -> list[dict[str, str]]:
@@ -120,7 +109,7 @@ def test_options_may_stand_before_the_dataset(home: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["faces"], "There is no dataset 'faces' (there is: p, tiny); add it with "
+        (["faces"], "There is no dataset 'faces' (there is: few, p, tiny); add it with "
          "`datasets add`."),
         (["p", "--k", "19"], "Class glioma of p has 18 training image(s), too few for 19 "
          "clusters; choose a smaller k or add images."),
@@ -148,17 +137,16 @@ def test_weights_from_a_file_are_used_from_then_on(home: Path, tmp_path: Path) -
     file = tmp_path / "resnet18.pth"
     torch.save(models.resnet18().state_dict(), file)
     assert "gives" not in told(home, "weights", "resnet18", "--file", file)
-    value = told(home, "p", "--extractor", "resnet18", "--k", "2")
+    value = told(home, "few", "--extractor", "resnet18", "--k", "2")
     assert (value["extractor"], value["k"]) == ("resnet18", 2)
-    assert [p.name[:8] for p in (home / "datasets" / "p" / "features").iterdir()].count(
-        "resnet18"
-    ) == 1
+    (features,) = (home / "datasets" / "few" / "features").iterdir()
+    assert features.name.startswith("resnet18")
 
 
 def test_a_wrong_weights_file_is_one_sentence(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "vgg16.pth"
     file.write_bytes(b"no weights at all")
-    done = run(home, "weights", "vgg16", "--file", file, "--json")
+    done = process(home, "poses", "weights", "vgg16", "--file", file, "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert f"{file} " in done.stderr
     assert done.stderr.strip().endswith("or fetch them with `poses weights vgg16`.")

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from commands import command
 
 sys.path.append(str(Path(__file__).parents[1] / "datasets"))
-from sources import command, refusal
+from sources import refusal
 
 from rebalance_core import cli
 from rebalance_core.files import beside, read_json, write_bytes, write_json
