@@ -29,9 +29,9 @@ app: setup
 test: setup
 	$(BIN)/python -m pytest
 
-# The long one: kills at random moments, seeded and bounded.
+# The long one: kills at random moments, seeded and bounded; servers need a browser to be killed under.
 chaos: setup
-	$(BIN)/python -m pytest -m chaos
+	REBALANCE_BROWSER=required $(BIN)/python -m pytest -m chaos -rP
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -1,7 +1,9 @@
 """Every run: status, progress, log, family, cancel, resume, rename, compare, remove, clean up."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -90,23 +92,22 @@ def _row(
 
 
 def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
-    log, around, config, compare, result, name, remove = st.tabs(
-        ["Log", "Family", "Config", "Compare configs", "Result", "Name and note", "Remove"]
-    )
-    with log:
-        _log(view)
-    with around:
-        _family(workspace, views, view)
-    with config:
-        st.json({**view.record, "directory": str(view.path)})
-    with compare:
-        _compare(views, view)
-    with result:
-        st.json(view.result)
-    with name:
-        _describe(workspace, view)
-    with remove:
-        _remove(workspace, view)
+    """Only the open tab is drawn: what it needs is neither computed nor sent for the others."""
+    tabs: dict[str, Callable[[], object]] = {
+        "Log": lambda: _log(view),
+        "Family": lambda: _family(workspace, views, view),
+        "Config": lambda: st.json({**view.record, "directory": str(view.path)}),
+        "Compare configs": lambda: _compare(views, view),
+        "Result": lambda: st.json(view.result),
+        "Name and note": lambda: _describe(workspace, view),
+        "Remove": lambda: _remove(workspace, view),
+    }
+    for tab, inside in zip(
+        st.tabs(list(tabs), key="details", on_change="rerun"), tabs.values(), strict=True
+    ):
+        if tab.open:
+            with tab:
+                inside()
 
 
 def _log(view: RunView) -> None:
@@ -114,7 +115,9 @@ def _log(view: RunView) -> None:
     @guarded
     def tail() -> None:
         lines = read_log(view.path)[0].splitlines()[-LOG_LINES:]
-        st.code("\n".join(lines) or "The log is empty.", language=None, wrap_lines=True)
+        # st.code would fetch a highlighter of 1.5 MB for what has no language.
+        text = escape("\n".join(lines) or "The log is empty.")
+        st.html(f'<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{text}</pre>')
 
     tail()
 
@@ -174,10 +177,12 @@ def _disk(workspace: Workspace, views: list[RunView]) -> None:
     sizes: Counter[str] = Counter()
     for view in views:
         sizes[view.kind] += run_size(view)
-    spare = spare_checkpoints(workspace)
-    free = sum(each.bytes for each in spare) / MB
     title = f"Disk: runs take {sum(sizes.values()) / MB:,.1f} MB"
-    with st.expander(title, icon=":material/hard_drive:"):
+    disk = st.expander(title, icon=":material/hard_drive:", key="disk", on_change="rerun")
+    if not disk.open:
+        return
+    free = sum(each.bytes for each in spare_checkpoints(workspace)) / MB
+    with disk:
         for kind, size in sizes.most_common():
             st.markdown(f"{kind}: {size / MB:,.1f} MB")
         st.markdown(

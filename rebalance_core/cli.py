@@ -27,6 +27,7 @@ from rebalance_core.datasets.training_set import (
     list_sets,
     make_set,
     open_set,
+    skewed_counts,
 )
 from rebalance_core.dependents import (
     dependents,
@@ -452,8 +453,11 @@ def train(
     elif folder is not None:
         config = from_folder(workspace, str(folder), set_name)
     else:
-        open_set(workspace, set_name)
+        chosen = open_set(workspace, set_name)
         if label:
+            if unknown := [c for c in label if c not in chosen.classes]:
+                known = ", ".join(chosen.classes)
+                raise UserError(f"There is no class {unknown[0]!r} in {set_name}; it has {known}.")
             changes["classes"] = tuple(label)
         config = TrainConfig.make(generator, set_name, preset, **{"seed": seed, **changes})
     if (config.generator, config.set) != (generator, set_name):
@@ -699,8 +703,11 @@ def study(
     from rebalance_core.whole_path import StudyConfig
 
     CompareConfig.from_preset(preset, set=dataset)
-    if dataset not in BUILT_IN:
-        open_dataset(Workspace.here(), dataset)
+    workspace = Workspace.here()
+    if dataset not in BUILT_IN or dataset in list_datasets(workspace):
+        counts = open_dataset(workspace, dataset).counts()
+        if skew != "auto":
+            skewed_counts(skew, counts["train"])  # refuses what is no skew
     config = StudyConfig.build(
         dataset=dataset, preset=preset, split=split, skew=skew, seeds=tuple(seeds.split(",")),
         fixed=fixed, arms=tuple(arms.split(",")),

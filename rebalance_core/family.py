@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def parents(workspace: Workspace, views: Sequence[RunView]) -> dict[str, list[st
     imports = {v.config.get("name"): v.id for v in oldest_first if v.kind == "import"}
     samples = {v.config.get("name"): v.id for v in oldest_first if v.kind in ("sample", "bring")}
     posed: dict[str, str] = {}  # dataset → the newest run that clustered it so far
+    of_set = cache(partial(_of_set, workspace))  # asked once, not for each run
     found: dict[str, list[str]] = {}
     for view in oldest_first:
         came: list[str | None] = [*view.parents]
@@ -66,7 +67,7 @@ def parents(workspace: Workspace, views: Sequence[RunView]) -> dict[str, list[st
             came.append(imports.get(dataset))
             posed[dataset] = view.id
         elif view.kind in ("train", "bring", "compare"):
-            dataset, with_poses = _of_set(workspace, str(view.config.get("set")))
+            dataset, with_poses = of_set(str(view.config.get("set")))
             came.append(posed.get(dataset) if with_poses else imports.get(dataset))
         if view.kind == "sample":
             came.append(view.config.get("run"))

@@ -9,11 +9,17 @@ from rebalance_core.errors import UserError
 
 HOME_VARIABLE = "REBALANCE_HOME"
 _NAME = re.compile(r"[\w][\w .+-]{0,63}")
+# What Windows takes for a device, with any ending.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\..*)?", re.IGNORECASE)
 
 
 def check_name(name: str, what: str = "name") -> str:
     """A name that is safe as a folder on every system; raises UserError otherwise."""
     # Letters may take four bytes each, and a disk takes 255 bytes a name.
+    if _DEVICE.fullmatch(name):
+        raise UserError(
+            f"{name!r} cannot be used as a {what}: some systems take it for a device; use another."
+        )
     if not _NAME.fullmatch(name) or name.endswith((".", " ")) or len(name.encode()) > 200:
         raise UserError(
             f"{name!r} cannot be used as a {what}: use up to 64 letters, digits, spaces, "

@@ -29,6 +29,7 @@ SLOW = (
     "test_bad_input",
     "test_killed_import",
     "test_chaos",
+    "test_bagan_killed",
     "test_pages",
     "test_study",
     "test_phantom_band",

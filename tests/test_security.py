@@ -4,15 +4,19 @@ Every command and every page is asked, as Typer and the app themselves list them
 """
 
 import hashlib
+import io
 import json
 import os
 import pickle
+import stat
 import sys
+import time
+import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pytest
 import torch
@@ -26,11 +30,14 @@ from pages.parts.frame import PAGES
 from pages.parts.plain import plain
 from rebalance_core import cli
 from rebalance_core.datasets.dataset import open_dataset
+from rebalance_core.datasets.importing import keep_upload
 from rebalance_core.errors import UserError
 from rebalance_core.files import read_json, write_json
+from rebalance_core.generators.base import KINDS, generator_class
 from rebalance_core.generators.training import TrainConfig
+from rebalance_core.poses.clustering import PosesConfig, cluster_poses, open_clustering, recluster
 from rebalance_core.runs.executor import list_runs, view_run
-from rebalance_core.runs.run import RunDirectory, create_run
+from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
@@ -43,7 +50,9 @@ HOSTILE = [
     "![x](https://example.org/x.png)", "*", "../*", "[a-z]*",
 ]  # fmt: skip
 # What the person names is theirs to read and write: no place for these tests.
-NAMED_BY_PERSON = {"source", "folder"}
+NAMED_BY_PERSON = {"source", "folder", "file"}
+# What Typer raises over a command line that it cannot read; some versions bring their own click.
+USAGE = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 class Evil:
@@ -54,6 +63,15 @@ class Evil:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, (f"touch {self.canary}",)
+
+
+def save_evil(target: Path, canary: Path, form: str) -> None:
+    """A checkpoint that touches the canary, in one of torch's two formats or as a bare pickle."""
+    evil = {"state": Evil(canary), "metrics_size": 0}
+    if form == "raw":
+        target.write_bytes(pickle.dumps(evil))
+    else:
+        torch.save(evil, target, _use_new_zipfile_serialization=form == "zip")
 
 
 def everything(root: Path) -> dict[str, str]:
@@ -82,8 +100,9 @@ def home(tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     workspace = Workspace.here()
     take(workspace, unpack(tmp_path / "source", folders({"cat": 9, "dog": 5})), "pets")
     write_json(workspace.sets / "pets-set.json", {"config": {"dataset": "pets"}})
-    for kind in ("train", "sample"):
-        path = create_run(workspace, kind, {"set": "pets", "name": "made", "run": "x"}, name=kind)
+    training = TrainConfig.make("ddpm", "pets", "quick").model_dump(mode="json")
+    for kind, config in (("train", training), ("sample", {"name": "made", "run": "x"})):
+        path = create_run(workspace, kind, config, name=kind)
         write_json(path / "state.json", {**read_json(path / "state.json"), "status": "failed"})
     before = {k: v for k, v in everything(tmp_path).items() if "/in/" not in k}
     yield workspace
@@ -91,10 +110,10 @@ def home(tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     assert not canary.exists()
 
 
-def commands() -> Iterator[tuple[list[str], click.Command]]:
+def commands() -> Iterator[tuple[list[str], Any]]:
     """Every command with the words that call it."""
 
-    def walk(words: list[str], command: click.Command) -> Iterator[tuple[list[str], click.Command]]:
+    def walk(words: list[str], command: Any) -> Iterator[tuple[list[str], Any]]:
         for name, inner in getattr(command, "commands", {}).items():
             yield from walk([*words, name], inner)
         if command.callback is not None and words:
@@ -103,10 +122,11 @@ def commands() -> Iterator[tuple[list[str], click.Command]]:
     yield from walk([], typer.main.get_command(cli.app))
 
 
-def valid(parameter: click.Parameter, workspace: Workspace) -> str:
+def valid(parameter: Any, workspace: Workspace) -> str:
     told = {
         "name": "fresh", "dataset": "pets", "set_name": "pets", "generator": "ddpm", "arm": "none",
         "pose": "axial", "new": "coronal", "text": "a note", "network": "vgg16",
+        "start_class": "cat", "end_class": "dog",
         "source": str(workspace.root / "nothing"), "folder": str(workspace.root / "out"),
         "run_id": list_runs(workspace)[0].id, "other_id": list_runs(workspace)[0].id,
     }  # fmt: skip
@@ -119,13 +139,16 @@ COMMANDS = {" ".join(words): command for words, command in commands()}
 def test_every_command_is_among_them() -> None:
     assert len(COMMANDS) >= 31
     assert {"runs remove", "datasets add", "sets make", "poses move", "doctor"} <= COMMANDS.keys()
+    arguments = {p.name for command in COMMANDS.values() for p in command.params
+                 if p.param_type_name == "argument"}  # fmt: skip
+    assert {"name", "dataset", "set_name", "run_id", "pose", "text"} <= arguments
 
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_command_given_hostile_names_refuses_or_takes_them_as_mere_text(
     home: Workspace, canary: Path, words: str
 ) -> None:
-    arguments = [p for p in COMMANDS[words].params if isinstance(p, click.Argument)]
+    arguments = [p for p in COMMANDS[words].params if p.param_type_name == "argument"]
     reached = 0
     for hostile in HOSTILE:
         text = hostile.replace("{canary}", str(canary))
@@ -139,10 +162,42 @@ def test_a_command_given_hostile_names_refuses_or_takes_them_as_mere_text(
                 reached += 1
             except UserError:
                 reached += 1
-            except (click.exceptions.ClickException, click.exceptions.Abort, SystemExit):
+            except (USAGE, typer.Abort, SystemExit):
                 pass
     asked = [p for p in arguments if p.name not in NAMED_BY_PERSON]
     assert reached >= len(HOSTILE) // 2 * bool(asked), "the names came as far as our own code"
+    names = [p.name for p in (*home.datasets.iterdir(), *home.sets.iterdir())]
+    assert sorted(n for n in names if not n.startswith(".")) == ["pets", "pets-set.json"]
+    assert [v.kind for v in list_runs(home)] == ["sample", "train"], "nothing was started"
+
+
+OPTIONS = {
+    f"{words} {option.opts[0]}": (words, option)
+    for words, command in COMMANDS.items()
+    for option in command.params
+    if option.param_type_name == "option" and not getattr(option, "is_flag", False)
+    if option.name not in NAMED_BY_PERSON and words != "app"  # which listens where it is told
+}
+
+
+def test_the_options_of_every_command_are_among_them() -> None:
+    assert len(OPTIONS) >= 40, sorted(OPTIONS)
+    assert {"sets make --poses", "train --set", "train --continue", "sample --class",
+            "compare --schedules", "poses move --image"} <= OPTIONS.keys()  # fmt: skip
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_given_hostile_text_refuses_it(
+    home: Workspace, canary: Path, option: str
+) -> None:
+    words, tried = OPTIONS[option]
+    arguments = [p for p in COMMANDS[words].params if p.param_type_name == "argument"]
+    given = [valid(p, home) for p in arguments]
+    for hostile in HOSTILE[::3]:
+        text = hostile.replace("{canary}", str(canary))
+        with suppress(UserError, USAGE, typer.Abort):
+            called = [*words.split(), f"{tried.opts[0]}={text}", "--", *given]
+            cli.app(called, standalone_mode=False)
     names = [p.name for p in (*home.datasets.iterdir(), *home.sets.iterdir())]
     assert sorted(n for n in names if not n.startswith(".")) == ["pets", "pets-set.json"]
     assert [v.kind for v in list_runs(home)] == ["sample", "train"], "nothing was started"
@@ -162,6 +217,95 @@ def test_a_page_given_hostile_addresses_stays_in_the_workspace(
         assert "secret" not in " ".join(str(e.value) for e in (*app.markdown, *app.error))
 
 
+WITHOUT_TEXT = ("Check torch and the device", "Resume", "Cluster", "Train")
+TYPED = ["../../outside/secret", "x\0y", "$(touch {canary})", "<script>alert(1)</script>", "*"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_given_hostile_text_refuses_it_or_takes_it_as_mere_text(
+    home: Workspace, canary: Path, page: str
+) -> None:
+    """Every field is filled with it, then every button pressed that takes what was typed."""
+    (home.sets / "pets-set.json").unlink()  # no real one: every page would tell of it alone
+    fields = 0
+    for hostile in TYPED:
+        text = hostile.replace("{canary}", str(canary))
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+        app.switch_page(f"pages/{page}.py")
+        app.session_state["details"] = "Name and note"  # of the tabs, the one with fields
+        app.run()
+        for label in [b.label for b in app.button if not b.disabled]:
+            filled = [f for f in (*app.text_input, *app.text_area) if not f.disabled]
+            for field in filled:
+                field.set_value(text)
+            fields += len(filled)
+            app.run()
+            assert not app.exception, (page, hostile, app.exception)
+            button = next((b for b in app.button if b.label == label and not b.disabled), None)
+            if button is not None and label not in WITHOUT_TEXT:
+                button.click().run()
+                assert not app.exception, (page, hostile, label, app.exception)
+    assert fields or page in ("home", "samples", "settings"), "nothing to type in"
+    names = [p.name for p in (*home.datasets.iterdir(), *home.sets.iterdir())]
+    assert sorted(n for n in names if not n.startswith(".")) == ["pets"]
+    assert [v.kind for v in list_runs(home)] == ["sample", "train"], "nothing was started"
+
+
+def hostile_zip(path: Path, kind: str, canary: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in folders({"cat": 3, "dog": 3}).items():
+            archive.writestr(name, data)
+        if kind == "leaves":
+            archive.writestr("../../outside/canary", b"x")
+        elif kind == "absolute":
+            archive.writestr(str(canary), b"x")
+        elif kind == "link":
+            link = zipfile.ZipInfo("cat/link.png")
+            link.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(link, "../../../outside/secret")
+        elif kind == "bomb":
+            archive.writestr("cat/zeros.png", bytes(20_000_000), zipfile.ZIP_DEFLATED)
+        else:
+            archive.writestr("cat/x.png", pickle.dumps(Evil(canary)))
+            archive.writestr("cat/y.pkl", pickle.dumps(Evil(canary)))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["leaves", "absolute", "link", "bomb", "pickle"])
+def test_a_hostile_archive_that_is_dropped_on_the_page_does_no_harm(
+    home: Workspace, tmp_path: Path, canary: Path, kind: str
+) -> None:
+    """Up to the job that reads it; the command line and the importer are asked in
+    `datasets/test_bad_input.py`."""
+    data = hostile_zip(tmp_path / "in" / "evil.zip", kind, canary).read_bytes()
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    app.switch_page("pages/data.py").run()
+    app.file_uploader[0].set_value(("evil.zip", data, "application/zip")).run()
+    next(b for b in app.button if b.key == "add files").click().run()
+    assert not app.exception
+    view = list_runs(home, "import")[0]
+    while view.live:
+        time.sleep(0.05)
+        view = view_run(view.path)
+    if kind == "pickle":  # a file among others that is no image: listed, and left out
+        assert (view.status, open_dataset(home, "evil").counts()) == (
+            "done", {"train": {"cat": 3, "dog": 3}},
+        )  # fmt: skip
+    else:
+        assert view.status == "failed"
+        assert view.state["reason"].count(". ") == 0, "one sentence"
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_dropped_file_of_a_hostile_name_stays_in_the_workspace(
+    home: Workspace, canary: Path, hostile: str
+) -> None:
+    name = hostile.replace("{canary}", str(canary))
+    for files in ([f"{name}.png", "t.csv"], [f"{name}/cat/1.png", f"{name}/dog/1.png"]):
+        with suppress(UserError):
+            keep_upload(home, [(file, io.BytesIO(b"x")) for file in files])
+
+
 @pytest.mark.parametrize("form", ["zip", "legacy", "raw"])
 def test_a_hostile_checkpoint_is_refused_and_not_run(
     home: Workspace, canary: Path, form: str
@@ -169,12 +313,7 @@ def test_a_hostile_checkpoint_is_refused_and_not_run(
     config = TrainConfig.make("ddpm", "pets", "quick", steps=1, batch_size=4)
     path = create_run(home, "train", config.model_dump(mode="json"), name="evil")
     (path / "checkpoints").mkdir()
-    target = path / "checkpoints" / "000007.pt"
-    evil = {"state": Evil(canary), "metrics_size": 0}
-    if form == "raw":
-        target.write_bytes(pickle.dumps(evil))
-    else:
-        torch.save(evil, target, _use_new_zipfile_serialization=form == "zip")
+    save_evil(path / "checkpoints" / "000007.pt", canary, form)
     with pytest.raises(UserError, match=r"No checkpoint in \S+ can be read"):
         execute(home, RunDirectory(path))
     assert view_run(path).status == "failed"
@@ -193,6 +332,53 @@ def test_pickles_in_a_dataset_are_not_run(home: Workspace, canary: Path, file: s
     else:
         np.save(path, evil, allow_pickle=True)
         assert open_dataset(home, "pets").array(16).shape == (14, 16, 16, 1)
+    assert not canary.exists()
+
+
+def test_pickles_among_poses_are_not_run(home: Workspace, canary: Path) -> None:
+    """Points that were clustered and are clustered anew with another k."""
+    take(home, "phantom", "phantom", count=60, size=32)
+    dataset = open_dataset(home, "phantom")
+    cluster_poses(dataset, PosesConfig(dataset="phantom", k=2), MemoryRun())
+    evil = np.array([Evil(canary)], dtype=object)
+    np.save(open_clustering(dataset).path / "points.npy", evil, allow_pickle=True)
+    with pytest.raises(UserError, match="cannot be read; cluster"):
+        recluster(dataset, 3)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "raw"])
+def test_a_hostile_checkpoint_of_a_run_that_is_continued_is_not_run(
+    home: Workspace, canary: Path, form: str
+) -> None:
+    parent = create_run(home, "train", {}, name="evil")
+    (parent / "checkpoints").mkdir()
+    save_evil(parent / "checkpoints" / "000007.pt", canary, form)
+    (parent / "metrics.jsonl").touch()
+    config = TrainConfig.make("bagan-gp", "pets", "quick", steps=1, batch_size=4)
+    values = {**config.model_dump(mode="json"), "continues": parent.name}
+    path = create_run(home, "train", values, name="goes on")
+    with pytest.raises(Exception, match=r"."):  # whatever the reader says of it
+        execute(home, RunDirectory(path))
+    assert view_run(path).status == "failed"
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("generator", KINDS)
+def test_a_generators_folder_of_pickles_is_refused_and_not_run(
+    home: Workspace, tmp_path: Path, canary: Path, generator: str
+) -> None:
+    """The names under which libraries look for pickled weights, where they look for them."""
+    folder = tmp_path / "in" / "evil"
+    for name in ("pytorch_model.bin", "diffusion_pytorch_model.bin", "model.pt", "model.pkl",
+                 "model.safetensors", "diffusion_pytorch_model.safetensors"):  # fmt: skip
+        for place in (folder, folder / "class-0" / "unet"):
+            place.mkdir(parents=True, exist_ok=True)
+            save_evil(place / name, canary, "zip")
+            write_json(place / "config.json", {"sample_size": 32})
+    write_json(folder / "ddpm.json", {"classes": ["cat"], "config": {}})
+    with pytest.raises(UserError):
+        generator_class(generator).load(folder)
     assert not canary.exists()
 
 

@@ -101,6 +101,9 @@ def keep_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> 
     outside = [n for n in names if n.is_absolute() or ".." in n.parts]
     if outside:
         raise UserError(f"File {str(outside[0])!r} points outside its folder; rename it.")
+    odd = [n for n in names if "\0" in str(n)]
+    if odd:
+        raise UserError(f"File {str(odd[0])!r} has a name that no disk takes; rename it.")
     twice = [n for n, count in Counter(names).items() if count > 1]
     if twice:
         raise UserError(f"Two files are named {str(twice[0])!r}; rename one, or drop their folder.")

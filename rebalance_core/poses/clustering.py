@@ -171,9 +171,20 @@ def recluster(dataset: Dataset, k: K, *, discard_corrections: bool = False) -> P
         _check_corrections(dataset, discard_corrections)
         _check_sizes(dataset, k)
         before = open_clustering(dataset)
-        points = np.load(before.path / "points.npy")
+        points = _read_points(before)
         facts = before.facts | {"config": before.facts["config"] | {"k": k}}
         return _cluster(dataset, points, facts, k, points_of=before)
+
+
+def _read_points(clustering: PoseClustering) -> np.ndarray:
+    """Where the images lie after the PCA; raises UserError if the file is damaged."""
+    path = clustering.path / "points.npy"
+    try:
+        points: np.ndarray = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        name = clustering.facts["config"]["dataset"]
+        raise UserError(f"{path} cannot be read; cluster the poses of {name} anew.") from error
+    return points
 
 
 def chosen_ks(facts: Mapping[str, Any], k: K, sizes: Mapping[str, int]) -> dict[str, int]:

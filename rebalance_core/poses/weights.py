@@ -3,7 +3,7 @@
 import hashlib
 import os
 import pickle
-import secrets
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rebalance_core.config import Config
 from rebalance_core.errors import UserError
+from rebalance_core.files import beside, is_no_room
 from rebalance_core.poses.extractors import DOWNLOADS, EXTRACTORS, NetworkName
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
 from rebalance_core.workspace import Workspace
@@ -66,12 +67,14 @@ def adopt_weights(workspace: Workspace, network: NetworkName, file: Path, source
     tensors = read_weights(network, file)
     target = weights_path(workspace, network)
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    # A folder of ours: safetensors writes under a name of its own, which no sweep would know.
+    aside = beside(target)
+    aside.mkdir()
     try:
-        save_file(tensors, aside, {"source": source, "sha256": _sha256(file)})
-        os.replace(aside, target)
+        save_file(tensors, aside / target.name, {"source": source, "sha256": _sha256(file)})
+        os.replace(aside / target.name, target)
     finally:
-        aside.unlink(missing_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
     return target
 
 
@@ -159,6 +162,8 @@ def _downloaded(workspace: Workspace, network: NetworkName, run: Run) -> Iterato
     try:
         _fetch(wanted.url, part, wanted.megabytes * 10**6, run)
     except OSError as error:  # urllib's errors are OSErrors too
+        if is_no_room(error):
+            raise
         reason = getattr(error, "reason", error)
         raise UserError(
             f"{wanted.url} could not be fetched ({reason}); try again, or download it elsewhere "

@@ -39,8 +39,10 @@ _weights: dict[Path, _Weight] = {}
 
 
 def _weigh(view: RunView) -> _Weight:
-    folder = view.path / "checkpoints"
-    changed = folder.stat().st_mtime_ns if folder.exists() else 0
+    try:
+        changed = (view.path / "checkpoints").stat().st_mtime_ns
+    except FileNotFoundError:
+        changed = 0
     known = _weights.get(view.path)
     if known is None or known.view is not view or known.changed != changed or view.live:
         spare = None if view.live else _spare(view)

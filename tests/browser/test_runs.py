@@ -1,28 +1,22 @@
-"""The Runs page by what a person sees, two browsers at once, and servers that die."""
+"""The Runs page by what a person sees, and two browsers at once."""
 
-import os
-import signal
 import socket
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from studio import Server, fill, settled, start_server, unfold, until, visit
+from studio import Server, fill, settled, unfold, until, visit
 
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.files import read_json, write_json
-from rebalance_core.generators.training import TrainConfig
 from rebalance_core.processes import own_process
-from rebalance_core.runs.executor import RunView, list_runs, submit, view_run
+from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.run import (
-    CHECKPOINT_VARIABLE,
     MemoryRun,
     RunDirectory,
     create_run,
@@ -191,45 +185,3 @@ def test_only_this_machine_and_only_this_app_is_answered(server: Server) -> None
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
             answer = connection.recv(65536)
         assert b"root:" not in answer and b"import streamlit" not in answer
-
-
-@pytest.mark.chaos
-@pytest.mark.timeout(3600)
-def test_runs_outlive_servers_and_both_come_back(
-    browser: Browser, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Servers and workers are killed in turn at random moments; Resume is pressed in the app."""
-    monkeypatch.setenv(CHECKPOINT_VARIABLE, "0")
-    workspace = Workspace(home)
-    source = ImportConfig(name="phantom", source="phantom", count=120, size=32)
-    import_dataset(workspace, source, MemoryRun())
-    config = TrainConfig.make(
-        "bagan-gp", "phantom", "quick", autoencoder_steps=60, steps=20, batch_size=8
-    ).model_dump(mode="json")
-    calm = ended(submit(workspace, "train", config, name="calm").path)
-    shot = submit(workspace, "train", config, name="shot").path
-    random, servers, workers = Random(5), 0, 0
-    while view_run(shot).status != "done":
-        server = start_server(home, tmp_path / "server.log")
-        page = browser.new_page()
-        page.goto(f"{server.url}/runs?run={shot.name}")
-        settled(page)
-        time.sleep(random.uniform(0, 2))
-        now = view_run(shot)
-        if now.live and now.state.get("pid") and random.random() < 0.7:
-            os.killpg(now.state["pid"], signal.SIGKILL)
-            workers += 1
-            expect(page.get_by_text("Its process is gone.").first).to_be_visible(timeout=LONG)
-            page.get_by_role("button", name="Resume").click()
-            until(lambda: view_run(shot).live, lambda: view_run(shot).state)
-        time.sleep(random.uniform(0, 1))
-        os.kill(server.process.pid, signal.SIGKILL)
-        server.process.wait()
-        servers += 1
-        page.close()
-        assert "Traceback" not in (tmp_path / "server.log").read_text()
-    print(f"{servers} servers and {workers} workers killed")
-    assert servers >= 3
-    assert workers >= 2
-    assert numbers(shot) == numbers(calm.path)
-    assert len(list_runs(workspace)) == 2

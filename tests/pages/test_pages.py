@@ -35,7 +35,7 @@ FULL = {
     "generators": "Last step",
     "samples": "never picked",
     "comparison": "With one seed nothing can be said beyond chance",
-    "runs": "Removes",
+    "runs": ":material/check: done",
 }
 
 
@@ -106,6 +106,31 @@ def test_page_shows_the_work_done(name: str, at_work: Workspace) -> None:
     app = opened(name)
     assert FULL[name] in text_of(app)
     assert not app.error
+
+
+TABS = {
+    "Family": "What this run (thick frame) came from",
+    "Config": '"directory"',
+    "Compare configs": "Field",
+    "Result": '"answer"',
+    "Name and note": "Kept with the run",
+    "Remove": "Removes",
+    "disk": "nothing needs any more",
+}
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_runs_page_draws_the_tab_that_is_open_and_no_other(tab: str, at_work: Workspace) -> None:
+    app = opened("runs")
+    key, value = ("disk", True) if tab == "disk" else ("details", tab)
+    app.session_state[key] = value
+    app.run()
+    assert not app.exception and not app.error
+    drawn = [*text_of(app).splitlines(), *(j.value for j in app.json)]
+    drawn += [t.help or "" for t in app.text_area]
+    drawn += [column for table in app.dataframe for column in table.value.columns]
+    found = {name for name, text in TABS.items() if any(text in line for line in drawn)}
+    assert found == {tab}
 
 
 def test_training_set_is_saved_with_its_skew(at_work: Workspace) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from torchvision import models, transforms
 
 from rebalance_core.errors import UserError
+from rebalance_core.files import sweep
 from rebalance_core.poses import weights as module
 from rebalance_core.poses.extractors import DOWNLOADS, EXTRACTORS, Download, NetworkName
 from rebalance_core.poses.networks import load_extractor
@@ -28,6 +31,8 @@ from rebalance_core.poses.weights import (
 )
 from rebalance_core.runs.run import Cancelled, MemoryRun
 from rebalance_core.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def seeded(name: NetworkName) -> nn.Module:
@@ -176,6 +181,33 @@ def test_damaged_kept_weights_say_so(workspace: Workspace) -> None:
     assert str(told.value) == (
         f"{path} is damaged; fetch the weights again with `poses weights resnet18`."
     )
+
+
+ADOPT = """
+import sys
+from pathlib import Path
+from rebalance_core.poses.weights import adopt_weights
+from rebalance_core.workspace import Workspace
+adopt_weights(Workspace(Path(sys.argv[1])), "resnet18", Path(sys.argv[2]), "x")
+"""
+
+
+def test_what_a_kill_leaves_half_written_is_swept(
+    workspace: Workspace, resnet: dict[str, Tensor], tmp_path: Path
+) -> None:
+    torch.save(resnet, tmp_path / "resnet18.pth")
+    folder = workspace.root / "weights"
+    folder.mkdir(parents=True)
+    left: list[Path] = []
+    while not left:  # until a kill comes while it writes
+        command = [sys.executable, "-c", ADOPT, str(workspace.root), str(tmp_path / "resnet18.pth")]
+        with subprocess.Popen(command, cwd=ROOT) as process:
+            while process.poll() is None and not list(folder.glob(".*")):
+                pass
+            process.kill()
+        left = list(folder.glob(".*"))
+    sweep(folder)
+    assert list(folder.glob(".*")) == []
 
 
 class Site:

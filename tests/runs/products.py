@@ -7,7 +7,7 @@ from typing import Any
 
 from rebalance_core.datasets.dataset import open_dataset, remove_dataset
 from rebalance_core.files import read_json
-from rebalance_core.runs.executor import RunView
+from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import read_metrics
 from rebalance_core.synthesis.synthetic_set import remove_synthetic
 from rebalance_core.workspace import Workspace
@@ -32,10 +32,18 @@ def product(workspace: Workspace, view: RunView) -> Any:
         return _digests(view.path / "result" / "generator", "*")
     if view.kind == "sample":
         return _digests(workspace.synthetic / view.config["name"], "*.png")
+    if view.kind == "interpolate":
+        return _digests(view.path / "result" / "frames", "*.png")
     if view.kind == "study":
         compared = workspace.runs / view.result["steps"]["compare"]
         return _timeless(read_json(compared / "result" / "results.json")["results"])
     return _timeless(read_json(view.path / "result" / "results.json")["results"])
+
+
+def beneath(workspace: Workspace, view: RunView) -> list[Path]:
+    """The runs that a run executed as its steps, in their order."""
+    steps = view.result.get("steps", {}) if view.kind == "study" else {}
+    return [workspace.runs / run for run in steps.values()]
 
 
 def _digests(folder: Path, pattern: str) -> dict[str, str]:
@@ -64,7 +72,12 @@ def make_room(workspace: Workspace, view: RunView) -> None:
     """Take away what the calm run made outside its directory, for the next of its name."""
     if view.kind == "import":
         remove_dataset(workspace, view.config["name"])
+    if view.kind == "poses":  # else they need not be computed again
+        shutil.rmtree(workspace.datasets / view.config["dataset"] / "features")
     if view.kind == "sample":
         remove_synthetic(workspace, view.config["name"])
+    if view.kind == "study":
+        for run in beneath(workspace, view):
+            make_room(workspace, view_run(run))
     if view.kind == "weights":
         shutil.rmtree(workspace.root / "weights")

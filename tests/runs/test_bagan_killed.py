@@ -8,8 +8,8 @@ import signal
 from random import Random
 
 import pytest
+from fire import ended, last_step, until
 from products import numbers, product
-from test_chaos import ended, last_step, until
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.generators.training import TrainConfig

@@ -1,128 +1,35 @@
 """Kill -9 at random moments, resume, and the numbers are those of a run that was left alone.
 
-In `make test` six kills; in `make chaos` sixty over all kinds of runs, and thousands of a process
-that only counts. Every moment comes from a seed.
+In `make test` six kills; in `make chaos` those of `CASES` over all kinds of runs, with servers that
+are killed beside them (`tests/browser/test_survival.py`), jobs killed in the queue, and
+thousands of a process that only counts. Every moment comes from a seed.
 """
 
 import json
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 from counting import count, expected, take_turn
-from products import make_room, numbers, product
+from fire import CASES, EXCEPTIONS, Watch, check, ended, kill, said, tiny
+from products import numbers
 
-from rebalance_core.comparison.configs import CompareConfig
-from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.files import read_json
+from rebalance_core.generators.base import KINDS as GENERATORS
 from rebalance_core.generators.training import TrainConfig
-from rebalance_core.poses.clustering import PosesConfig
-from rebalance_core.poses.weights import WeightsConfig
 from rebalance_core.runs import worker
-from rebalance_core.runs.executor import RunView, list_runs, resume, submit, view_run
-from rebalance_core.runs.run import (
-    CHECKPOINT_VARIABLE,
-    MemoryRun,
-    create_run,
-    numbered,
-    read_metrics,
-)
-from rebalance_core.synthesis.sampling import SampleConfig
-from rebalance_core.whole_path import StudyConfig
+from rebalance_core.runs.executor import KINDS, resume, submit, view_run
+from rebalance_core.runs.run import CHECKPOINT_VARIABLE, MemoryRun, create_run, numbered
 from rebalance_core.workspace import Workspace
 
-PATIENCE = 300.0  # seconds for a tiny run under load
-TINY_BAGAN = {"autoencoder_steps": 10, "steps": 5, "batch_size": 8}
-TINY_DDPM = {"steps": 10, "batch_size": 4, "classes": ("glioma", "pituitary")}
-
-
-def until(done: Callable[[], Any], what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not done():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.02)
-
-
-def ended(view: RunView) -> RunView:
-    until(lambda: not view_run(view.path).live, lambda: view_run(view.path).state)
-    return view_run(view.path)
-
-
-def last_step(path: Path) -> int | None:
-    """The step that the last checkpoint holds, as its kind of run counts; None without one."""
-    import torch  # not above: processes that only count are forked from this one
-
-    there = numbered(path / "checkpoints")
-    if not there:
-        return None
-    state = torch.load(there[-1], weights_only=True)["state"]
-    if "cells" in state:
-        epochs = int(read_json(path / "run.json")["config"]["classifier"]["epochs"])
-        return int(state["cells"]) * epochs + len(state["curve"])
-    return int(state["step"])
-
-
-def kill(view: RunView, moment: float, learning_since: float | None) -> RunView:
-    """Kill the run's processes `moment` seconds after one of them is there, or after it has said
-    from which step it goes on; unless it ends."""
-    path = view.path
-    until(lambda: view_run(path).state.get("pid") or not view_run(path).live, lambda: path)
-    if learning_since is not None:
-        until(
-            lambda: _said(path, learning_since) or not view_run(path).live,
-            lambda: (path / "log.txt").read_text(),
-        )
-    deadline = time.monotonic() + moment
-    while (view := view_run(path)).live and time.monotonic() < deadline:
-        time.sleep(0.005)
-    if not view.live:
-        return view
-    os.killpg(view.state["pid"], signal.SIGKILL)
-    view = ended(view)
-    assert (view.status, view.state["reason"]) == ("interrupted", "Its process is gone.")
-    return view
-
-
-def _said(path: Path, since: float) -> list[int]:
-    """The steps from which the run said that it goes on."""
-    lines = [m for m in read_metrics(path) if m.get("event") == "start"]
-    return [m["step"] for m in lines if m["time"] >= since - 0.001]
-
-
-def under_fire(
-    workspace: Workspace,
-    kind: str,
-    config: Config,
-    moments: Sequence[float],
-    *,
-    learning: bool = False,
-) -> tuple[RunView, int]:
-    """Run a job to its end, killed at each of `moments` after it (re)started, or began to learn,
-    and resumed each time from just the step that its last checkpoint holds; how often it could
-    be killed."""
-    since = time.time()
-    view = submit(workspace, kind, config.model_dump(mode="json"), name=f"{kind} under fire")
-    kills, step = 0, None
-    for moment in (*moments, float("inf")):
-        view = kill(view, moment, since if learning else None)
-        assert _said(view.path, since) in ([], [step or 0]), (view.id, step)
-        if view.status != "interrupted":
-            break
-        kills += 1
-        assert [v.id for v in list_runs(workspace)].count(view.id) == 1
-        step, since = last_step(view.path), time.time()
-        view = resume(workspace, view.id)
-    assert view.status == "done", (view.state, (view.path / "log.txt").read_text())
-    return view, kills
+QUEUE_KILLS = 8
 
 
 @pytest.fixture
@@ -175,7 +82,7 @@ def count_under_fire(
                 kills += 1
                 reader = forked(lambda path=path: look(path))
             assert _counted(path) >= step, "a checkpoint was lost"
-            assert _said(path, began) in ([], [step]), (
+            assert said(path, began) in ([], [step]), (
                 "it went on from another step than the checkpoint's"
             )
             lines = numbers(path)
@@ -258,30 +165,39 @@ def queue_under_fire(
     return done, kills
 
 
-def check(
-    workspace: Workspace,
-    kind: str,
-    config: Config,
-    shares: Sequence[float],
-    *,
-    learning: bool = False,
-) -> tuple[RunView, int]:
-    """Alone, then killed at these shares of the time that took (or so many seconds after it began
-    to learn): the same."""
-    began = time.monotonic()
-    submitted = submit(workspace, kind, config.model_dump(mode="json"), name="calm")
-    calm = ended(submitted)
-    assert calm.status == "done", calm.state
-    seconds = 1.0 if learning else time.monotonic() - began
-    made = product(workspace, calm)
-    make_room(workspace, calm)
-    moments = [share * seconds for share in shares]
-    view, kills = under_fire(workspace, kind, config, moments, learning=learning)
-    assert product(workspace, view) == made
-    assert numbers(view.path) == numbers(calm.path)
-    left = [p for p in workspace.root.rglob(".*") if not p.name.endswith(".lock")]
-    assert left == [], "what kills left behind is swept"
-    return view, kills
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("every_step")
+def test_real_jobs_that_queue_never_share_a_device(workspace: Workspace, phantom: Dataset) -> None:
+    """Trainings that wait and that run are killed and resumed; they take turns all the same."""
+    random, kills = Random(4), 0
+    configs = [tiny(name).model_dump(mode="json") for name in ("bagan-gp", "ddpm")]
+    calm = [ended(submit(workspace, "train", config, name="calm")) for config in configs]
+    with Watch(workspace):
+        going = [submit(workspace, "train", config, name="queued") for config in configs * 2]
+        while not all(view_run(view.path).status == "done" for view in going):
+            time.sleep(random.uniform(0, 2))
+            now = [view_run(view.path) for view in going]
+            assert not [view.state for view in now if view.status in ("failed", "cancelled")]
+            at_hand = [view for view in now if view.live and view.state.get("pid")]
+            if at_hand and kills < QUEUE_KILLS:
+                kills += kill(random.choice(at_hand))
+            for view in map(view_run, (view.path for view in going)):
+                if view.status == "interrupted":
+                    resume(workspace, view.id)
+    print(f"queue of real jobs: {kills} kills")
+    assert kills == QUEUE_KILLS
+    for view, alone in zip(going, calm * 2, strict=True):
+        assert numbers(view.path) == numbers(alone.path)
+
+
+def test_every_kind_of_run_is_put_under_fire() -> None:
+    """Whoever adds a kind adds a case to `CASES` in fire.py, or says in `EXCEPTIONS` why not."""
+    covered = {case.kind for case in CASES.values()}
+    assert KINDS.keys() - covered == EXCEPTIONS.keys()
+    assert {f"train {generator}" for generator in GENERATORS} <= CASES.keys()
+    assert min(case.kills for case in CASES.values()) >= 5, "several times each"
+    assert sum(case.kills for case in CASES.values()) >= 60
 
 
 def test_killed_runs_end_with_the_same_numbers(tmp_path: Path, every_step: None) -> None:
@@ -291,71 +207,12 @@ def test_killed_runs_end_with_the_same_numbers(tmp_path: Path, every_step: None)
         for steps in ({"autoencoder_steps": 8, "steps": 2}, {"autoencoder_steps": 1, "steps": 5})
     ]
 
-    def job(number: int) -> int:
+    def job(number: int) -> None:
         """In a workspace of its own, so that the two go side by side."""
         home = Workspace(tmp_path / str(number))
         source = ImportConfig(name="phantom", source="phantom", count=120, size=32)
         import_dataset(home, source, MemoryRun())
-        random = Random(number)
-        moments = [random.uniform(0, 0.2) for _ in range(3)]
-        return check(home, "train", jobs[number], moments, learning=True)[1]
+        check(home, "train", jobs[number], Random(number), 3, 0.2, learning=True)
 
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(job, range(2))) == [3, 3]
-
-
-CHAOS_SEEDS = range(3)
-
-
-@pytest.mark.chaos
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("seed", CHAOS_SEEDS)
-@pytest.mark.usefixtures("every_step")
-def test_every_kind_of_run_survives(workspace: Workspace, tmp_path: Path, seed: int) -> None:
-    """Import, poses, weights, both generators, sampling, comparing: each killed several times."""
-    import torch
-    from torchvision.models import resnet18
-
-    random, total = Random(seed), 0
-
-    def fire(kind: str, config: Config, kills: int) -> RunView:
-        nonlocal total
-        view, n = check(workspace, kind, config, [random.uniform(0, 0.8) for _ in range(kills)])
-        total += n
-        return view
-
-    fire("import", ImportConfig(name="phantom", source="phantom", count=240, size=32), 4)
-    fire("poses", PosesConfig(dataset="phantom"), 4)
-    weights = tmp_path / "resnet18.pth"
-    torch.save(resnet18().state_dict(), weights)
-    fire("weights", WeightsConfig(network="resnet18", file=str(weights)), 4)
-    names = {}
-    for generator, tiny in (("bagan-gp", TINY_BAGAN), ("ddpm", TINY_DDPM)):
-        trained = fire("train", TrainConfig.make(generator, "phantom", "quick", **tiny), 6)
-        names[generator] = f"{generator} images"
-        sample = SampleConfig(run=trained.id, name=names[generator], count=30)
-        fire("sample", sample, 4)
-    classifier = {"size": 32, "epochs": 3, "precision": "fp32"}
-    compare = CompareConfig.from_preset(
-        "quick", set="phantom", classifier=classifier, synthetic=names, cap=20,
-        arms=("none", "bagan-gp"), schedules=("always",),
-    )  # fmt: skip
-    fire("compare", compare, 6)
-    print(f"seed {seed}: {total} kills")
-    assert total >= 18
-
-
-@pytest.mark.chaos
-@pytest.mark.timeout(3600)
-def test_a_study_survives(
-    workspace: Workspace, phantom: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The whole path in one process, whose steps are runs of their own."""
-    monkeypatch.setenv(CHECKPOINT_VARIABLE, "1")
-    random = Random(2)
-    shares = [random.uniform(0, 0.6) for _ in range(5)]
-    view, kills = check(workspace, "study", StudyConfig(dataset="phantom"), shares)
-    statuses = {v.status for v in list_runs(workspace)}
-    print(f"study: {kills} kills")
-    assert (statuses, kills) == ({"done"}, 5)
-    assert len(view.result["steps"]) == 6
+        assert list(pool.map(job, range(2))) == [None, None]

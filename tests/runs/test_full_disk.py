@@ -3,6 +3,7 @@
 The disk is a small tmpfs; without the right to mount one, these tests are skipped aloud.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,8 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from products import make_room, numbers, product
+
+sys.path.append(str(Path(__file__).parents[1] / "poses"))
+from test_weights import Site
 
 from rebalance_core import files
 from rebalance_core.comparison.configs import CompareConfig
@@ -24,9 +29,11 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import SetConfig, list_sets, make_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import no_room, read_json
+from rebalance_core.files import no_room, read_json, write_json
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.clustering import PosesConfig
+from rebalance_core.poses.extractors import DOWNLOADS, Download
+from rebalance_core.poses.weights import WeightsConfig, has_weights
 from rebalance_core.runs.executor import describe, list_runs, resume, submit, view_run
 from rebalance_core.runs.run import (
     CHECKPOINT_VARIABLE,
@@ -36,6 +43,7 @@ from rebalance_core.runs.run import (
     numbered,
 )
 from rebalance_core.runs.worker import execute
+from rebalance_core.synthesis.morphing import MorphConfig
 from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
@@ -168,6 +176,95 @@ def test_sampling_fails_with_a_sentence_and_goes_on(disk: Path, home: Workspace)
     execute(home, RunDirectory(trained))
     config = SampleConfig(run=trained.name, name="made", count=12)
     assert fails_and_goes_on(disk, home, "sample", config, [0, 40 * KB, 64 * KB])
+
+
+def test_frames_between_classes_fail_with_a_sentence_and_go_on(disk: Path, home: Workspace) -> None:
+    training = TrainConfig.make(
+        "bagan-gp", "phantom", "quick", autoencoder_steps=1, steps=1, batch_size=8
+    )
+    trained = create_run(home, "train", training.model_dump(mode="json"), name="train")
+    execute(home, RunDirectory(trained))
+    config = MorphConfig(run=trained.name, start="glioma", end="notumor", frames=9)
+    assert fails_and_goes_on(disk, home, "interpolate", config, [0, 40 * KB, 64 * KB])
+
+
+@pytest.fixture
+def resnet18_file(tmp_path: Path) -> Path:
+    """47 MB of weights, on another disk."""
+    import torch
+    from torchvision.models import resnet18
+
+    torch.save(resnet18().state_dict(), tmp_path / "resnet18.pth")
+    return tmp_path / "resnet18.pth"
+
+
+def test_weights_fail_with_a_sentence_and_go_on(
+    disk: Path, home: Workspace, resnet18_file: Path
+) -> None:
+    config = WeightsConfig(network="resnet18", file=str(resnet18_file))
+    rooms = [0, 64 * KB, 20 * MB]
+    assert fails_and_goes_on(disk, home, "weights", config, rooms) == rooms
+
+
+def test_a_download_of_weights_fails_with_a_sentence_and_goes_on_where_it_was(
+    disk: Path, home: Workspace, resnet18_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(resnet18_file.read_bytes())
+    digest = hashlib.sha256(site.data).hexdigest()
+    monkeypatch.setitem(DOWNLOADS, "resnet18", Download(site.url, digest, 47))
+    try:
+        config = WeightsConfig(network="resnet18").model_dump(mode="json")
+        path = create_run(home, "weights", config, name="weights")
+        for room in (20 * MB, 60 * MB):  # in the middle of the download; of what is kept of it
+            leave(disk, room)
+            attempt(home, path)
+            state = view_run(path).state
+            assert (state["status"], state["reason"]) == ("failed", no_room(home.root))
+            assert not has_weights(home, "resnet18")
+        (disk / "ballast").unlink()
+        execute(home, RunDirectory(path))
+    finally:
+        site.server.shutdown()
+        site.server.server_close()
+    assert view_run(path).result["sha256"] == digest
+    assert site.ranges[0] is None, "the second goes on where the first ended, the third has it all"
+    assert [int(str(asked).strip("bytes=-")) >= 19 * MB for asked in site.ranges[1:]] == [True] * 2
+
+
+WRITES: dict[str, Callable[[RunDirectory], object]] = {
+    "metrics": lambda run: run.log(2, loss=0.5),
+    "preview": lambda run: run.preview(2, np.zeros((64, 64), np.uint8)),
+    "checkpoint": lambda run: run.checkpoint({"step": 2}, ("loss", 0.5)),
+    "state": lambda run: run.write_state("running"),
+    "result": lambda run: write_json(run.result / "result.json", {"made": 1}),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_each_write_of_a_run_leaves_what_was_there_and_works_again(
+    disk: Path, home: Workspace, name: str
+) -> None:
+    run = RunDirectory(create_run(home, "train", {}, name="run"))
+    run.log(1, loss=1.0)
+    run.preview(1, np.ones((64, 64), np.uint8))
+    run.checkpoint({"step": 1}, ("loss", 1.0))
+    write_json(run.result / "result.json", {"made": 0})
+    # Metrics that end with their block: the next line begins another, for which there is no room.
+    size = (run.path / "metrics.jsonl").stat().st_size
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 1, "note": "x" * (4096 - size - 24)}) + "\n")
+    assert (run.path / "metrics.jsonl").stat().st_size % 4096 == 0
+    before = everything(run.path)
+    leave(disk, 0)
+    # As the process of a job says what comes up.
+    with pytest.raises(UserError) as told, files.room(home.root):
+        WRITES[name](run)
+    assert str(told.value) == no_room(home.root)
+    assert everything(run.path) == before
+    (disk / "ballast").unlink()
+    WRITES[name](run)
+    assert everything(run.path) != before
+    assert not [p for p in run.path.rglob(".*") if not p.name.endswith(".lock")]
 
 
 def test_what_is_asked_for_on_a_full_disk_is_refused_and_leaves_nothing(
