@@ -21,6 +21,7 @@ from PIL import Image
 from products import beneath, make_room, numbers, product
 from safetensors import safe_open
 
+from rebalance_core.comparison.classify import ClassifyConfig
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
@@ -41,6 +42,7 @@ from rebalance_core.runs.executor import (
     view_run,
 )
 from rebalance_core.runs.run import create_run, numbered, read_metrics
+from rebalance_core.synthesis.bringing import BringConfig
 from rebalance_core.synthesis.morphing import MorphConfig
 from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
@@ -85,7 +87,7 @@ LONGER: dict[str, dict[str, Any]] = {
     "ddpm": {"steps": 10, "batch_size": 4, "classes": ("glioma", "pituitary")},
 }
 # Kinds of run that need no case, and why.
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {"timing": "a few seconds that leave nothing but times"}
 
 
 def tiny(generator: str) -> TrainConfig:
@@ -109,9 +111,24 @@ def _weights(made: Mapping[str, RunView], folder: Path) -> Config:
 def _compare(made: Mapping[str, RunView], folder: Path) -> Config:
     return CompareConfig.from_preset(
         "quick", set="phantom", arms=("none", "bagan-gp"), schedules=("always",), cap=20,
-        synthetic={"bagan-gp": "bagan-gp images"},
+        synthetic={"bagan-gp": "bagan-gp images"}, reuse=False,
         classifier={"size": 32, "epochs": 3, "precision": "fp32"},
     )  # fmt: skip
+
+
+def _bring(made: Mapping[str, RunView], folder: Path) -> Config:
+    pictures = folder / "pictures" / "glioma"
+    pictures.mkdir(parents=True, exist_ok=True)
+    for number in range(60):
+        shade = np.full((32, 32), number, np.uint8)
+        Image.fromarray(shade).save(pictures / f"{number}.png")
+    return BringConfig(name="brought", folder=str(pictures.parent), set="phantom")
+
+
+def _classify(made: Mapping[str, RunView], folder: Path) -> Config:
+    picture = folder / "picture.png"
+    Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32)).save(picture)
+    return ClassifyConfig(run=made["compare"].id, images=(str(picture),))
 
 
 def start_study(workspace: Workspace, kind: str, config: Config, name: str) -> RunView:
@@ -124,7 +141,7 @@ def start_study(workspace: Workspace, kind: str, config: Config, name: str) -> R
         "train ddpm": TrainConfig.make("ddpm", chosen, "quick", steps=6, batch_size=4),
         "compare": CompareConfig.from_preset(
             "quick", set=chosen, arms=("none", "bagan-gp", "ddpm"), schedules=("always",), cap=20,
-            synthetic={arm: f"{chosen}-{arm}" for arm in ("bagan-gp", "ddpm")},
+            synthetic={arm: f"{chosen}-{arm}" for arm in ("bagan-gp", "ddpm")}, reuse=False,
             classifier=classifier,
         ),
     }  # fmt: skip
@@ -160,7 +177,9 @@ def _cases() -> Iterator[tuple[str, Case]]:
             run=made["train bagan-gp"].id, start="glioma", end="notumor", frames=101
         ),
     )  # fmt: skip
+    yield "bring", Case("bring", 5, _bring)
     yield "compare", Case("compare", 8, _compare)
+    yield "classify", Case("classify", 5, _classify)
     study = StudyConfig(dataset="phantom")
     yield "study", Case("study", 5, lambda made, folder: study, longest=0.3, start=start_study)
 

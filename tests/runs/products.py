@@ -12,6 +12,9 @@ from rebalance_core.runs.run import read_metrics
 from rebalance_core.synthesis.synthetic_set import remove_synthetic
 from rebalance_core.workspace import Workspace
 
+# Times, and names that hold a run's id.
+OF_ONE_RUN = ("seconds", "generator_seconds", "cell", "synthetic", "synthetic_sets")
+
 
 def numbers(path: Path) -> list[dict[str, Any]]:
     """What was logged; times, starts and names that hold a run's id aside."""
@@ -30,8 +33,10 @@ def product(workspace: Workspace, view: RunView) -> Any:
         return _tensors(workspace.root / "weights" / f"{view.config['network']}.safetensors")
     if view.kind == "train":
         return _digests(view.path / "result" / "generator", "*")
-    if view.kind == "sample":
+    if view.kind in ("sample", "bring"):
         return _digests(workspace.synthetic / view.config["name"], "*.png")
+    if view.kind == "classify":
+        return view.result["predictions"]
     if view.kind == "interpolate":
         return _digests(view.path / "result" / "frames", "*.png")
     if view.kind == "study":
@@ -62,9 +67,7 @@ def _tensors(file: Path) -> dict[str, str]:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            k: _timeless(v) for k, v in value.items() if k not in ("seconds", "cell", "synthetic")
-        }
+        return {k: _timeless(v) for k, v in value.items() if k not in OF_ONE_RUN}
     return [_timeless(v) for v in value] if isinstance(value, list) else value
 
 
@@ -74,7 +77,7 @@ def make_room(workspace: Workspace, view: RunView) -> None:
         remove_dataset(workspace, view.config["name"])
     if view.kind == "poses":  # else they need not be computed again
         shutil.rmtree(workspace.datasets / view.config["dataset"] / "features")
-    if view.kind == "sample":
+    if view.kind in ("sample", "bring"):
         remove_synthetic(workspace, view.config["name"])
     if view.kind == "study":
         for run in beneath(workspace, view):

@@ -11,9 +11,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from fire import ended, until
 from products import numbers
 from sets import synthetic_set
-from test_chaos import ended, until
 
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.comparison.disagreements import cells_of
