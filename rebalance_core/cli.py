@@ -286,7 +286,7 @@ def sets_make(
 @sets.command("redraw")
 def sets_redraw(
     name: str,
-    seed: Annotated[int, typer.Option(help="Of the new set: NAME-seed<n>.")],
+    seed: Annotated[int, typer.Option(help="Of the new set: NAME-seed<n>.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Save the training set that differs from NAME in its seed alone, for `compare --redraw`."""
@@ -700,6 +700,7 @@ def study(
     as_json: Json = False,
 ) -> None:
     """The whole path: set, poses, generators, samples, comparison, report."""
+    from rebalance_core.comparison.cells import check_arms
     from rebalance_core.whole_path import StudyConfig
 
     CompareConfig.from_preset(preset, set=dataset)
@@ -712,6 +713,7 @@ def study(
         dataset=dataset, preset=preset, split=split, skew=skew, seeds=tuple(seeds.split(",")),
         fixed=fixed, arms=tuple(arms.split(",")),
     )  # fmt: skip
+    check_arms(Workspace.here(), config.arms)
     start("study", config, f"study of {dataset}", detach, as_json)
 
 

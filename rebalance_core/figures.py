@@ -219,7 +219,8 @@ def gain_intervals(rows: list[dict[str, Any]]) -> go.Figure:
     for row in shown:
         figure.add_scatter(
             x=row["gains"], y=[row["name"]] * len(row["gains"]), mode="markers", opacity=0.45,
-            marker={"size": 7, "color": "#7F7F7F", "symbol": "line-ns-open"}, showlegend=False,
+            marker={"size": 9, "symbol": "line-ns", "line": {"width": 2, "color": "#7F7F7F"}},
+            showlegend=False,
             hovertemplate="%{x:+.2f}<extra>a seed</extra>",
         )  # fmt: skip
         low, high = row["gain_interval"] or (row["gain"], row["gain"])

@@ -50,7 +50,7 @@ HOSTILE = [
     "![x](https://example.org/x.png)", "*", "../*", "[a-z]*",
 ]  # fmt: skip
 # What the person names is theirs to read and write: no place for these tests.
-NAMED_BY_PERSON = {"source", "folder", "file"}
+NAMED_BY_PERSON = {"source", "folder", "file", "images", "again"}
 # What Typer raises over a command line that it cannot read; some versions bring their own click.
 USAGE = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -128,6 +128,7 @@ def valid(parameter: Any, workspace: Workspace) -> str:
         "pose": "axial", "new": "coronal", "text": "a note", "network": "vgg16",
         "start_class": "cat", "end_class": "dog",
         "source": str(workspace.root / "nothing"), "folder": str(workspace.root / "out"),
+        "images": str(workspace.root / "nothing.png"),
         "run_id": list_runs(workspace)[0].id, "other_id": list_runs(workspace)[0].id,
     }  # fmt: skip
     return told[str(parameter.name)]

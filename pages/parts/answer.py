@@ -67,7 +67,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
         if name != "Arm"
     }
     st.dataframe(told, hide_index=True, column_config={
-        "Arm": st.column_config.TextColumn("Arm", pinned=True, width="medium"), **formats,
+        "Arm": st.column_config.TextColumn("Arm", pinned=True, width="large"), **formats,
     })  # fmt: skip
     st.caption(
         "Percent on the test split at the epoch that validation chose, mean over seeds; click a "

@@ -4,21 +4,22 @@ from rebalance_core.errors import UserError
 
 
 def resolve_amount(amount: str, counts: dict[str, int], minority: list[str]) -> dict[str, int]:
-    """{minority class: images to add}.
+    """{minority class: images to add}, for an amount as `parse_amount` reads it."""
+    wanted = parse_amount(amount)
+    if isinstance(wanted, int):
+        return dict.fromkeys(minority, wanted)
+    most = max(counts.values())
+    return {c: round(wanted * (most - counts[c])) for c in minority}
 
-    `amount` is a fraction of full balance (`1.0`: up to the largest class; written with a dot)
-    or a number of images for every minority class (`1000`, the paper's).
-    """
+
+def parse_amount(amount: str) -> int | float:
+    """A fraction of full balance (`1.0`: up to the largest class; written with a dot) or a number
+    of images for every minority class (`1000`, the paper's); raises UserError for anything else."""
     try:
-        if "." in amount:
-            fraction = float(amount)
-            if not 0 < fraction <= 10:
-                raise ValueError
-            most = max(counts.values())
-            return {c: round(fraction * (most - counts[c])) for c in minority}
-        if int(amount) < 1:
+        wanted = float(amount) if "." in amount else int(amount)
+        if not 0 < wanted <= (10 if isinstance(wanted, float) else 10**9):
             raise ValueError
-        return {c: int(amount) for c in minority}
+        return wanted
     except ValueError:
         raise UserError(
             f"Amount {amount!r} is not understood; write a fraction of full balance such as 0.5 or "

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,23 +138,31 @@ def find_sets(
 ) -> dict[str, SyntheticSet]:
     """{images of an arm: synthetic set} for the arms that add some; `seed` where each has its
     own."""
+    check_arms(workspace, config.arms, tuple(config.synthetic))
     found: dict[str, SyntheticSet] = {}
     for images in dict.fromkeys(arm.images for arm in config.parsed if arm.images):
         named = config.synthetic.get(of_seed(images, seed), config.synthetic.get(images))
         if named is None and images in GENERATED:
             found[images] = synthetic_for(workspace, chosen, images)
             continue
-        if named is None and images not in list_synthetic(workspace):
-            raise UserError(
-                f"There is no arm and no synthetic set {images!r}; arms are "
-                f"{', '.join([*MEANINGS])}, or the name of a synthetic set, joined by +."
-            )
         found[images] = open_synthetic(workspace, named or images)
         found[images].check_fits(chosen)
     channels = open_dataset(workspace, chosen.config.dataset).channels if found else 0
     for each in found.values():
         each.check_images(channels)
     return found
+
+
+def check_arms(workspace: Workspace, arms: Sequence[str], named: Sequence[str] = ()) -> None:
+    """Raises UserError for an arm whose images are neither a generator's nor a synthetic set;
+    `named` are those for which a set was named."""
+    known = {*GENERATED, *named, *list_synthetic(workspace)}
+    for images in (Arm.parse(arm).images for arm in arms):
+        if images is not None and images not in known:
+            raise UserError(
+                f"There is no arm and no synthetic set {images!r}; arms are "
+                f"{', '.join(MEANINGS)}, or the name of a synthetic set, joined by +."
+            )
 
 
 def of_seed(images: str, seed: int | None) -> str:

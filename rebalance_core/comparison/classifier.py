@@ -108,7 +108,9 @@ def train_classifier(
         if epoch < config.epochs:
             run.stop_here({
                 **(tag or {}), "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                "curve": curve, "best": best, "weights": weights, "seconds": seconds,
+                "curve": curve, "best": best, "seconds": seconds,
+                # The same storage is written once.
+                "weights": model.state_dict() if best["epoch"] == epoch else weights,
             })  # fmt: skip
     return {"curve": curve, "best": best, "seconds": seconds}, weights
 

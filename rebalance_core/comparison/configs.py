@@ -5,7 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from rebalance_core.comparison.amounts import parse_amount
 from rebalance_core.comparison.arms import BASELINE, Arm, Augmentation, arm_name
+from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.config import Config, EachOnce, Precision, Seed
 
 DEFAULT_ARMS = (BASELINE, "bagan-gp", "ddpm")  # the paper's
@@ -32,7 +34,8 @@ class ClassifierConfig(Config):
     cosine: bool = False  # the learning rate falls to zero as half a cosine
     batch_size: int = Field(default=32, ge=2)  # images (not said)
     augmentation: Augmentation = "none"  # of every arm's images (5.4: none)
-    network: str = "resnet18"  # torchvision's name of a classifier (5.4), or module:function
+    # torchvision's name of a classifier (5.4), or module:function
+    network: str = Field(default="resnet18", pattern=r"^(\w+|[\w.]+:\w+)$")
     pretrained: Literal["no", "if at hand"] = "no"  # ImageNet weights of the workspace (5.4: none)
     precision: Precision = "auto"
 
@@ -44,6 +47,9 @@ def _names(value: Any) -> Any:
 
 Names = BeforeValidator(_names)
 ArmNames = AfterValidator(lambda names: tuple(arm_name(n) for n in names))
+# Read once to refuse early what cannot be read; resolved with the training set.
+ScheduleNames = AfterValidator(lambda names: tuple(str(Schedule.parse(n)) for n in names))
+Amounts = AfterValidator(lambda amounts: tuple(a for a in amounts if parse_amount(a)))
 
 
 class CompareConfig(Config):
@@ -55,11 +61,13 @@ class CompareConfig(Config):
         default=DEFAULT_ARMS, min_length=1
     )
     # of arms that add images: Figures 5, 6, 7
-    schedules: Annotated[tuple[str, ...], Names, EachOnce] = Field(
+    schedules: Annotated[tuple[str, ...], Names, ScheduleNames, EachOnce] = Field(
         default=("always", "until:10", "real-every:4"), min_length=1
     )
     # images a minority class, or fractions of balance such as 1.0 (5.1, 5.3)
-    amounts: Annotated[tuple[str, ...], Names, EachOnce] = Field(default=("1000",), min_length=1)
+    amounts: Annotated[tuple[str, ...], Names, Amounts, EachOnce] = Field(
+        default=("1000",), min_length=1
+    )
     cap: int | None = Field(default=None, ge=1)  # at most so many synthetic images in an arm
     seeds: Annotated[tuple[Seed, ...], EachOnce] = Field(default=(0,), min_length=1)
     # each seed draws its own skew and takes images of generators that saw only that

@@ -163,8 +163,9 @@ def test_an_import_and_its_poses_fail_with_a_sentence_and_go_on(
 def test_a_comparison_fails_with_a_sentence_and_goes_on(disk: Path, home: Workspace) -> None:
     classifier = {"size": 32, "epochs": 2, "precision": "fp32"}
     config = CompareConfig.from_preset(
-        "quick", set="phantom", arms=("none",), schedules=("always",), classifier=classifier
-    )
+        "quick", set="phantom", arms=("none",), schedules=("always",), classifier=classifier,
+        reuse=False,
+    )  # fmt: skip
     assert fails_and_goes_on(disk, home, "compare", config, [40 * KB, 60 * MB]) == [
         40 * KB, 60 * MB,
     ]  # fmt: skip
