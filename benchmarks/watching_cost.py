@@ -2,8 +2,9 @@
 
 Three browser sessions look at a training on the Runs page. Ours: the trainer's CPU seconds a step
 while they look. Theirs: the same without anybody looking. Five pairs of windows in turn, each
-from one logged line to another. Guards: the ratio at most 1.02; the server takes at most 1 % of a
-core for each session; what they look at moves.
+from one logged line to another, the first of a pair by turns. The training is made long enough by
+a short one before it; some six minutes in all. Guards: the ratio at most 1.02; the server takes at
+most 1 % of a core for each session; what they look at moves.
 """
 
 import json
@@ -25,12 +26,15 @@ from studio import Server, open_browser, settled, start_server
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.generators.training import TrainConfig
-from rebalance_core.runs.executor import cancel, submit, view_run
+from rebalance_core.runs.executor import RunView, cancel, submit, view_run
 from rebalance_core.runs.run import MemoryRun, read_metrics
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 PAIRS, SESSIONS = 5, 3
 WINDOW = 25.0  # seconds at least
+TRAINING = 900.0  # seconds that the training would take: all windows, and half as much again
+TRIED = 100  # steps of the short one
+PATIENCE = 120.0  # seconds for a line
 MOST_SERVER, MOST_TRAINER = 0.01, 1.02  # of a core for each session; times the CPU seconds a step
 
 
@@ -49,9 +53,11 @@ def cpu(pid: int) -> float:
 
 
 def next_line(run: Path, server: Server, trainer: int) -> Moment:
-    known = len(read_metrics(run))
-    while len(lines := read_metrics(run)) == known:
-        time.sleep(0.002)
+    known, deadline = len(read_metrics(run)), time.monotonic() + PATIENCE
+    while len(lines := read_metrics(run)) <= known:
+        if time.monotonic() > deadline or not view_run(run).live:
+            raise SystemExit(f"no line came: {view_run(run).state}")
+        time.sleep(0.01)
     return Moment(lines[-1]["step"], cpu(trainer), cpu(server.process.pid), time.monotonic())
 
 
@@ -68,18 +74,31 @@ def told_step(page: Page) -> str:
     return page.locator("p", has_text="Last step").first.inner_text()
 
 
+def train(workspace: Workspace, steps: int) -> RunView:
+    """Of one class alone: some 300 lines over the run, as in every training."""
+    config = TrainConfig.make(
+        "ddpm", "phantom", "quick", steps=steps, batch_size=8, classes=("notumor",)
+    )
+    return submit(workspace, "train", config.model_dump(mode="json"), name=f"{steps} steps")
+
+
+def seconds_a_step(workspace: Workspace) -> float:
+    view = train(workspace, TRIED)
+    while view_run(view.path).live:
+        time.sleep(0.2)
+    lines = [m for m in read_metrics(view.path) if m.get("event") != "start"]
+    half = lines[len(lines) // 2 :]  # the first steps are slower
+    return float((half[-1]["time"] - half[0]["time"]) / (half[-1]["step"] - half[0]["step"]))
+
+
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         workspace = Workspace(Path(folder) / "home")
         os.environ[HOME_VARIABLE] = str(workspace.root)
         source = ImportConfig(name="phantom", source="phantom", count=240, size=32)
         import_dataset(workspace, source, MemoryRun())
-        # Some 300 lines over the run, as in every training; a class alone.
-        config = TrainConfig.make(
-            "ddpm", "phantom", "quick", steps=3000, batch_size=8, classes=("notumor",)
-        )
-        view = submit(workspace, "train", config.model_dump(mode="json"), name="watched")
-        while not read_metrics(view.path):
+        view = train(workspace, int(TRAINING / seconds_a_step(workspace)))
+        while not read_metrics(view.path) and view_run(view.path).live:
             time.sleep(0.1)
         trainer = view_run(view.path).state["pid"]
         server = start_server(workspace.root, Path(folder) / "server.log")
@@ -90,11 +109,15 @@ def main() -> int:
                     browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
                     for _ in range(SESSIONS)
                 ]
-                for _ in range(PAIRS):
+
+                def alone() -> None:
                     for page in pages:
                         page.goto("about:blank")
                     time.sleep(2)
                     theirs.append(window(view.path, server, trainer)[0])
+
+                def watched() -> None:
+                    nonlocal moved
                     for page in pages:
                         page.goto(f"{server.url}/runs?run={view.id}")
                         settled(page)
@@ -104,6 +127,10 @@ def main() -> int:
                     ours.append(step)
                     shares.append(share / SESSIONS)
                     moved = moved and told_step(pages[-1]) != before
+
+                for pair in range(PAIRS):
+                    for side in (alone, watched) if pair % 2 == 0 else (watched, alone):
+                        side()
         finally:
             server.stop()
             if view_run(view.path).live:

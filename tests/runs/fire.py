@@ -81,10 +81,11 @@ class Case:
     start: Start = start
 
 
+SMALL = {"batch_size": 4, "size": 16, "widths": (16, 32), "attention": ()}  # a U-Net
 # Enough steps that kills strike in each stage; a generator not named has its contract's settings.
 LONGER: dict[str, dict[str, Any]] = {
     "bagan-gp": {"autoencoder_steps": 10, "steps": 5, "batch_size": 8},
-    "ddpm": {"steps": 10, "batch_size": 4, "classes": ("glioma", "pituitary")},
+    "ddpm": {**SMALL, "steps": 10, "classes": ("glioma", "pituitary")},
 }
 # Kinds of run that need no case, and why.
 EXCEPTIONS: dict[str, str] = {"timing": "a few seconds that leave nothing but times"}
@@ -136,22 +137,29 @@ def start_study(workspace: Workspace, kind: str, config: Config, name: str) -> R
     path = create_run(workspace, kind, config.model_dump(mode="json"), name=name)
     chosen = "phantom-quick"
     classifier = {**CompareConfig.presets["quick"]["classifier"], "epochs": 3}
-    steps: dict[str, Config] = {
-        "train bagan-gp": TrainConfig.make("bagan-gp", chosen, "quick", **LONGER["bagan-gp"]),
-        "train ddpm": TrainConfig.make("ddpm", chosen, "quick", steps=6, batch_size=4),
-        "compare": CompareConfig.from_preset(
-            "quick", set=chosen, arms=("none", "bagan-gp", "ddpm"), schedules=("always",), cap=20,
-            synthetic={arm: f"{chosen}-{arm}" for arm in ("bagan-gp", "ddpm")}, reuse=False,
-            classifier=classifier,
-        ),
-    }  # fmt: skip
-    ids = {
-        step: create_run(
+    ids: dict[str, str] = {}
+
+    def plan(step: str, its: Config) -> None:
+        made = create_run(
             workspace, step.split()[0], its.model_dump(mode="json"), name=f"{step} for {name}",
             parents=[path.name],
-        ).name
-        for step, its in steps.items()
-    }  # fmt: skip
+        )  # fmt: skip
+        ids[step] = made.name
+
+    synthetic = {arm: f"{chosen}-{arm}" for arm in ("bagan-gp", "ddpm")}
+    changes = {"bagan-gp": LONGER["bagan-gp"], "ddpm": {**SMALL, "steps": 6}}
+    for arm, images in synthetic.items():
+        plan(f"train {arm}", TrainConfig.make(arm, chosen, "quick", **changes[arm]))
+        sample = SampleConfig(
+            run=ids[f"train {arm}"], name=images, count=20,
+            classes=("glioma", "meningioma", "pituitary"),
+        )  # fmt: skip
+        plan(f"sample {arm}", sample)
+    compare = CompareConfig.from_preset(
+        "quick", set=chosen, arms=("none", *synthetic), schedules=("always",), cap=20,
+        synthetic=synthetic, classifier=classifier, reuse=False,
+    )  # fmt: skip
+    plan("compare", compare)
     write_json(path / "steps.json", {"runs": ids, "names": {}})
     state = read_json(path / "state.json")
     write_json(path / "state.json", {**state, "status": "interrupted", "reason": "It was so."})
@@ -322,7 +330,9 @@ def check(
     for _ in range(ROUNDS):
         make_room(workspace, view)
         moments = [random.uniform(0, longest * seconds) for _ in range(left)]
-        view, killed = under_fire(workspace, kind, config, moments, learning=learning, again=again)
+        view, killed = under_fire(
+            workspace, kind, config, moments, learning=learning, start=start, again=again
+        )
         left -= killed
         assert product(workspace, view) == made
         assert _told(workspace, view) == told

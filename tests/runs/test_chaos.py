@@ -51,7 +51,7 @@ def forked(work: Callable[[], object]) -> int:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.usefixtures("every_step")
 def test_thousands_of_kills_of_a_process_that_only_counts(workspace: Workspace, seed: int) -> None:
     kills = count_under_fire(workspace, Random(seed), least=700, steps=60, longest=0.03)
@@ -129,20 +129,23 @@ def test_the_queue_never_doubles_under_fire(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
     monkeypatch.setattr(worker, "QUEUE_POLL", 0.01)
-    done, kills = queue_under_fire(workspace, Random(len(devices)), jobs=150, at_once=6)
+    done, kills = queue_under_fire(workspace, Random(len(devices)), jobs=150, least=30, at_once=6)
     print(f"devices {devices}: {done} jobs, {kills} kills")
-    assert done == 150
+    assert done >= 150
     assert kills >= 30
 
 
 def queue_under_fire(
-    workspace: Workspace, random: Random, *, jobs: int, at_once: int
+    workspace: Workspace, random: Random, *, jobs: int, least: int, at_once: int
 ) -> tuple[int, int]:
-    """Let jobs take turns while some are killed and started anew; (done, kills)."""
+    """Let so many jobs take turns, or more until `least` of them were killed, and start those
+    anew; (done, kills). Whatever was not killed gets done."""
     waiting = [create_run(workspace, "train", {}, name=f"job {n}") for n in range(jobs)]
     going: dict[int, Path] = {}
     done = kills = 0
-    while waiting or going:
+    while waiting or going or kills < least:
+        if not waiting and kills < least:
+            waiting.append(create_run(workspace, "train", {}, name="one more"))
         while waiting and len(going) < at_once:
             path = waiting.pop(0)
             seconds = random.uniform(0, 0.03)
@@ -159,6 +162,7 @@ def queue_under_fire(
             if view_run(path).status == "done":
                 done += 1
             else:
+                assert pid == victim, view_run(path).state
                 kills += 1
                 waiting.append(path)
     assert not (workspace.root / "doubled").exists(), (workspace.root / "doubled").read_text()
