@@ -8,6 +8,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from studio import PlaywrightError, Server, open_browser, start_server
 
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.runs.run import MemoryRun
+from rebalance_core.workspace import Workspace
+
 HELP = (
     "BROWSER TESTS SKIPPED: no Chromium found. Install one with "
     "`.venv/bin/playwright install chromium` (or, on Debian, `apt-get install chromium`)."
@@ -33,6 +38,15 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
+
+
+@pytest.fixture
+def workspace(home: Path) -> Workspace:
+    """A workspace with a tiny phantom `p`, 90 training and 30 test images."""
+    workspace = Workspace(home)
+    source = ImportConfig(name="p", source="phantom", count=120, size=32)
+    import_dataset(workspace, source, MemoryRun())
+    return workspace
 
 
 @pytest.fixture

@@ -3,26 +3,11 @@
 import re
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
-from studio import Server, fill, last_step, settled, status, watch_step_grow
+from studio import LONG, Server, fill, last_step, settled, status, watch_step_grow
 
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.datasets.importing import import_dataset
-from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.runs.run import MemoryRun
 from rebalance_core.workspace import Workspace
-
-LONG = 120_000  # ms a tiny grid may take here
-
-
-@pytest.fixture
-def workspace(home: Path) -> Workspace:
-    workspace = Workspace(home)
-    import_dataset(
-        workspace, ImportConfig(name="p", source="phantom", count=120, size=32), MemoryRun()
-    )
-    return workspace
 
 
 def add_arm(page: Page, name: str) -> None:

@@ -4,27 +4,12 @@ import re
 import shutil
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
-from studio import Server, fill, last_step, settled, status, unfold, visit, watch_step_grow
+from studio import LONG, Server, fill, last_step, settled, status, unfold, visit, watch_step_grow
 
-from rebalance_core.datasets.importing import import_dataset
-from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.runs.executor import list_runs
-from rebalance_core.runs.run import MemoryRun
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.workspace import Workspace
-
-LONG = 120_000  # ms a tiny training may take here
-
-
-@pytest.fixture
-def workspace(home: Path) -> Workspace:
-    workspace = Workspace(home)
-    import_dataset(
-        workspace, ImportConfig(name="p", source="phantom", count=120, size=32), MemoryRun()
-    )
-    return workspace
 
 
 def picture(page: Page, name: str) -> Locator:

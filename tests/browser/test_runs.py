@@ -24,7 +24,6 @@ from rebalance_core.runs.run import (
 )
 from rebalance_core.workspace import Workspace
 
-LONG = 120_000  # ms
 EVIL = "![x](https://example.org/x.png) <img src=https://example.org/y.png>"
 
 

@@ -40,7 +40,7 @@ class App:
             return
         server = start_server(workspace.root, self.log)
         page = self.browser.new_page()
-        page.goto(f"{server.url}/runs?run={view.id}")
+        page.goto(f"{server.url}/runs?run={view.id}", timeout=LONG)
         page.get_by_role("button", name="Resume").click(timeout=LONG)
         time.sleep(self.random.uniform(0, 1.5))
         before = view_run(view.path)

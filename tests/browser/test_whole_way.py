@@ -6,9 +6,7 @@ import zipfile
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
-from studio import Server, fill, settled, status, visit, watch_step_grow
-
-LONG = 120_000  # ms a tiny training may take here
+from studio import LONG, Server, fill, settled, status, visit, watch_step_grow
 
 
 def pick(page: Page, label: str, option: str) -> None:
