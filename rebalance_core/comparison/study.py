@@ -301,8 +301,10 @@ def finished_cells(run: Path, cells: list[Cell]) -> list[dict[str, Any]]:
 
 
 def live_curves(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of a comparison's metrics that hold an epoch of a cell."""
-    return [m for m in metrics if "cell" in m]
+    """The lines of a comparison's metrics that hold an epoch of a cell; of a cell that failed and
+    was trained again, the later ones."""
+    latest = {(m["cell"], m["epoch"]): m for m in metrics if "cell" in m}
+    return sorted(latest.values(), key=lambda m: float(m["time"]))
 
 
 def cell_states(

@@ -83,6 +83,10 @@ def test_a_cell_that_fails_stops_no_other_and_is_retried_alone(
     results = read_json(run.path / "result" / "results.json")
     assert [row["arm"] for row in results["results"]] == ["none", "focal", "augment"]
     assert results["failed"] == 0
+    # the curve of what failed makes way for that of what was trained again
+    lines = live_curves(read_metrics(run.path))
+    assert len(lines) == 9
+    assert len({(m["cell"], m["epoch"]) for m in lines}) == 9
 
 
 def test_a_cell_finished_in_another_comparison_is_not_trained_again(

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "datasets"))
-from sources import command, contents, refusal, unpack
+from commands import command
+from sources import contents, refusal, unpack
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
