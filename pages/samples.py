@@ -180,9 +180,8 @@ def _look(workspace: Workspace, found: SyntheticSet) -> None:
         "nearest original": rows.nearest,
     }
     for name, images in pictures.items():
-        left, right = st.columns([1, 9], vertical_alignment="center")
-        left.markdown(f"**{name}**")
-        right.image(grid(images, SHOWN), width="stretch")
+        st.markdown(f"**{name}**")
+        st.image(grid(images, SHOWN), width="stretch")
     distances = " · ".join(f"{d:.1f}" for d in rows.distances)
     st.caption(
         f"Distance of each generated image to its nearest original, root mean square in gray "

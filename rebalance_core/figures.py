@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from rebalance_core.comparison.cells import variant_name
+from rebalance_core.comparison.arms import variant_name
 
 # Okabe and Ito's palette, safe for colour-blind readers; dark enough on white, light on black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F")

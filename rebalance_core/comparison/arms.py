@@ -1,8 +1,10 @@
 """What an arm is: which images it adds, and how its classifier is shown and weighs them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.errors import UserError
 from rebalance_core.generators.configs import CONFIGS
 
@@ -74,3 +76,10 @@ class Arm:
 def arm_name(text: str) -> str:
     """A name as people write it → the name that the same arm always has."""
     return str(Arm.parse(text))
+
+
+def variant_name(told: Mapping[str, Any]) -> str:
+    """`augment+ddpm, 0.5, until epoch 10`: an arm, and what else tells its cells from others'."""
+    if told["amount"] is None:
+        return str(told["arm"])
+    return f"{told['arm']}, {told['amount']}, {Schedule.parse(told['schedule']).words}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from rebalance_core import __version__
 from rebalance_core.comparison.amounts import capped, check_amount, resolve_amount
-from rebalance_core.comparison.arms import GENERATED, MEANINGS, Arm
+from rebalance_core.comparison.arms import GENERATED, MEANINGS, Arm, variant_name
 from rebalance_core.comparison.configs import ClassifierConfig, CompareConfig
 from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
@@ -67,13 +67,6 @@ class Cell:
     @property
     def label(self) -> str:
         return variant_name(self.told)
-
-
-def variant_name(told: Mapping[str, Any]) -> str:
-    """`augment+ddpm, 0.5, until epoch 10`: an arm, and what else tells its cells from others'."""
-    if told["amount"] is None:
-        return str(told["arm"])
-    return f"{told['arm']}, {told['amount']}, {Schedule.parse(told['schedule']).words}"
 
 
 def _digest(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rebalance_core.comparison.cells import variant_name
+from rebalance_core.comparison.arms import variant_name
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.files import read_json

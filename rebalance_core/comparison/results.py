@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rebalance_core.comparison.arms import BASELINE
-from rebalance_core.comparison.cells import Ground, variant_name
+from rebalance_core.comparison.arms import BASELINE, variant_name
+from rebalance_core.comparison.cells import Ground
 from rebalance_core.comparison.configs import PAPER_ACCURACY, CompareConfig
 from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.comparison.statistics import (
