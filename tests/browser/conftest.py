@@ -41,8 +41,8 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def workspace(home: Path) -> Workspace:
-    """A workspace with a tiny phantom `p`, 90 training and 30 test images."""
+def tiny(home: Path) -> Workspace:
+    """The server's workspace with a tiny phantom `p`, 90 training and 30 test images."""
     workspace = Workspace(home)
     source = ImportConfig(name="p", source="phantom", count=120, size=32)
     import_dataset(workspace, source, MemoryRun())

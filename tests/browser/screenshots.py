@@ -1,7 +1,7 @@
 """`make screenshots`: drives the real app through the whole way and photographs every page.
 
-`python -m tests.browser.screenshots [--folder FOLDER] [--home WORKSPACE] [--empty]`: with a workspace that
-has been through a study already, or (the default) one that this makes with the phantom first.
+`python -m tests.browser.screenshots [--folder FOLDER] [--home WORKSPACE] [--empty]`: with a
+workspace that has been through a study already, or (the default) one that this makes first.
 """
 
 import os

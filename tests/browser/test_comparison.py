@@ -20,7 +20,7 @@ def add_arm(page: Page, name: str) -> None:
 
 
 def test_a_grid_from_its_start_to_its_report(
-    browser: Browser, page: Page, server: Server, workspace: Workspace, tmp_path: Path
+    browser: Browser, page: Page, server: Server, tiny: Workspace, tmp_path: Path
 ) -> None:
     page.goto(f"{server.url}/comparison?set=p")
     expect(page.get_by_text("No generated images of bagan-gp and ddpm")).to_be_visible()
@@ -68,7 +68,7 @@ def test_a_grid_from_its_start_to_its_report(
     # show the kept classifier an image
     page.get_by_role("tab", name="The classifier").click()
     expect(page.get_by_text("Best on validation of those trained here")).to_be_visible()
-    dataset = open_dataset(workspace, "p")
+    dataset = open_dataset(tiny, "p")
     image = tmp_path / "a scan.png"
     image.write_bytes(dataset.original(dataset.catalogue["image"].iloc[0]))
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(image)

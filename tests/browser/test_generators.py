@@ -18,7 +18,7 @@ def picture(page: Page, name: str) -> Locator:
 
 
 def test_train_cancel_resume_load_sample_and_morph(
-    page: Page, server: Server, workspace: Workspace, tmp_path: Path
+    page: Page, server: Server, tiny: Workspace, tmp_path: Path
 ) -> None:
     page.goto(f"{server.url}/generators?set=p")
     expect(page.get_by_text("Time: about")).to_be_visible()
@@ -57,7 +57,7 @@ def test_train_cancel_resume_load_sample_and_morph(
     expect(shown).not_to_have_attribute("src", now)
 
     # take the same generator from a folder
-    made = next(v for v in list_runs(workspace, "train"))
+    made = next(v for v in list_runs(tiny, "train"))
     folder = tmp_path / "model"
     shutil.copytree(made.path / "result" / "generator", folder)
     page.get_by_role("tab", name="Load a trained one").click()
@@ -79,7 +79,7 @@ def test_train_cancel_resume_load_sample_and_morph(
         settled(page)
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_text("bagan-gp trained on p").first).to_be_visible(timeout=LONG)
-    found = open_synthetic(workspace, "p-bagan-gp")
+    found = open_synthetic(tiny, "p-bagan-gp")
     assert found.counts == {"glioma": 12, "pituitary": 12}
     assert found.provenance["sampler"] == {"truncation": 0.8}
 
@@ -96,7 +96,7 @@ def test_train_cancel_resume_load_sample_and_morph(
 
 
 def test_a_finished_training_goes_on_for_more_steps(
-    page: Page, server: Server, workspace: Workspace
+    page: Page, server: Server, tiny: Workspace
 ) -> None:
     page.goto(f"{server.url}/generators?set=p")
     fill(page, "autoencoder steps", "3")
