@@ -1,0 +1,42 @@
+"""A study over several seeds: each draws its own skew and trains its own generator."""
+
+from typing import Any
+
+from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.datasets.training_set import list_sets, open_set
+from rebalance_core.files import read_json
+from rebalance_core.runs.executor import list_runs, view_run
+from rebalance_core.runs.run import RunDirectory, create_run
+from rebalance_core.synthesis.synthetic_set import open_synthetic
+from rebalance_core.whole_path import StudyConfig, study_job
+from rebalance_core.workspace import Workspace
+
+
+def study(workspace: Workspace, **values: Any) -> dict[str, Any]:
+    config = StudyConfig.build(dataset="phantom", arms=("none", "smote"), seeds=(0, 1), **values)
+    path = create_run(workspace, "study", config.model_dump(mode="json"), name="study")
+    return dict(study_job(workspace, RunDirectory(path)))
+
+
+def test_each_seed_of_a_study_stands_on_its_own_skew_and_generator(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    result = study(workspace, skew="step:10")
+    assert list_sets(workspace) == ["phantom-quick", "phantom-quick-seed1"]
+    first, second = (open_set(workspace, name) for name in list_sets(workspace))
+    assert first.counts == second.counts
+    assert set(first.train) != set(second.train)
+    assert set(result["steps"]) == {
+        "poses", "train smote, seed 0", "sample smote, seed 0", "train smote, seed 1",
+        "sample smote, seed 1", "compare",
+    }  # fmt: skip
+    compared = view_run(workspace.runs / result["steps"]["compare"])
+    taken = read_json(compared.path / "result" / "synthetic.json")
+    assert taken == {
+        "smote, seed 0": "phantom-quick-smote", "smote, seed 1": "phantom-quick-seed1-smote",
+    }  # fmt: skip
+    for name, seen in zip(taken.values(), (first, second), strict=True):
+        assert open_synthetic(workspace, name).training_set == seen
+    assert "generator redrawn each time" in result["answer"]
+    steps = [v for v in list_runs(workspace) if v.kind != "study"]
+    assert {v.status for v in steps} == {"done"}
