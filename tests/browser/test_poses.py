@@ -74,7 +74,7 @@ def dataset(plain: Path, home: Path) -> Dataset:
 
 @pytest.fixture
 def clustered(judged: Path, home: Path) -> Dataset:
-    shutil.copytree(judged, home)
+    shutil.copytree(judged, home, symlinks=True)  # the current version is a link
     return open_dataset(Workspace(home), "p")
 
 
