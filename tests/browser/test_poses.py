@@ -1,15 +1,16 @@
 """The Poses page as a person uses it: elbow, k, lasso, names, undo, training set."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from studio import Server, fill, settled, unfold, visit
+from studio import LONG, Server, fill, settled, unfold, visit
 
-from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.datasets.training_set import open_set
@@ -48,16 +49,33 @@ WITHIN = """
 CLEAR = 4  # px between the lasso and the nearest point, so that rounding decides nothing
 
 
-@pytest.fixture
-def dataset(home: Path) -> Dataset:
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a phantom; copied, never written to."""
+    home = tmp_path_factory.mktemp("plain") / "home"
     config = ImportConfig(name="p", source="phantom", count=200, size=64)
-    return import_dataset(Workspace(home), config, MemoryRun())
+    import_dataset(Workspace(home), config, MemoryRun())
+    return home
+
+
+@pytest.fixture(scope="module")
+def judged(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, clustered."""
+    home = Path(shutil.copytree(plain, tmp_path_factory.mktemp("judged") / "home"))
+    cluster_poses(open_dataset(Workspace(home), "p"), PosesConfig(dataset="p"), MemoryRun())
+    return home
 
 
 @pytest.fixture
-def clustered(dataset: Dataset) -> Dataset:
-    cluster_poses(dataset, PosesConfig(dataset="p"), MemoryRun())
-    return dataset
+def dataset(plain: Path, home: Path) -> Dataset:
+    shutil.copytree(plain, home)
+    return open_dataset(Workspace(home), "p")
+
+
+@pytest.fixture
+def clustered(judged: Path, home: Path) -> Dataset:
+    shutil.copytree(judged, home, symlinks=True)  # the current version is a link
+    return open_dataset(Workspace(home), "p")
 
 
 def opened(page: Page, server: Server) -> None:
@@ -100,7 +118,7 @@ def move_slider(page: Page, label: str, steps: int) -> None:
 
 def shows_k(page: Page, k: int) -> None:
     text = page.get_by_text(re.compile(rf"^k = {k} in every class"))
-    expect(text.first).to_be_visible()
+    expect(text.first).to_be_visible(timeout=LONG)  # it may be a run in a process of its own
     settled(page)
 
 
