@@ -408,9 +408,8 @@ def check_whole(workspace: Workspace, since: float) -> None:
     for view in list_runs(workspace):
         assert view.kind != "damaged", view.state
         assert all("step" in line for line in read_metrics(view.path))
-    for path in workspace.root.rglob("[!.]*"):
-        inside = path.relative_to(workspace.root).parts
-        if path.suffix in READERS and not any(part.startswith(".") for part in inside):
+    for path in _finished_files(workspace.root):
+        if path.suffix in READERS:
             with _unless_gone(path):
                 if path.stat().st_mtime >= since:
                     READERS[path.suffix](path)
@@ -422,6 +421,13 @@ def check_whole(workspace: Workspace, since: float) -> None:
         with _unless_gone(workspace.datasets / name):
             dataset = open_dataset(workspace, name)
             assert len(dataset.catalogue) > len(dataset.near[1]) >= 0
+
+
+def _finished_files(root: Path) -> Iterator[Path]:
+    """All files that are not hidden, nor in hidden folders; folders may go meanwhile."""
+    for folder, inner, names in os.walk(root):  # leaves out what it finds gone
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        yield from (Path(folder) / name for name in names if not name.startswith("."))
 
 
 @contextmanager
