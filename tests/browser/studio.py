@@ -25,7 +25,7 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 START = 60  # seconds a server may take to answer
-LONG = 120_000  # ms a tiny training may take here
+LONG = 240_000  # ms a tiny training may take here
 
 
 @dataclass
