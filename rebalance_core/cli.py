@@ -136,10 +136,16 @@ def start(
     if detach:
         say({"run": view.id, "status": view.status}, as_json)
         return
+    view = to_its_end(view)
+    say({"run": view.id, **result(view)}, as_json)
+
+
+def to_its_end(view: RunView) -> RunView:
+    """`follow`; raises UserError if the run did not get done."""
     view = follow(view)
     if view.status != "done":
         raise UserError(f"Run {view.id} {view.status}: {view.state.get('reason')}")
-    say({"run": view.id, **result(view)}, as_json)
+    return view
 
 
 def follow(view: RunView) -> RunView:
@@ -650,9 +656,7 @@ def _estimated(workspace: Workspace, config: CompareConfig, cells: list[Any]) ->
     seconds = estimate(workspace, config, cells)
     if seconds is None:
         timing = timing_of(workspace, config).model_dump(mode="json")
-        view = follow(submit(workspace, "timing", timing, name="time a few steps"))
-        if view.status != "done":
-            raise UserError(f"Run {view.id} {view.status}: {view.state.get('reason')}")
+        to_its_end(submit(workspace, "timing", timing, name="time a few steps"))
         seconds = estimate(workspace, config, cells)
     return {"classifiers": len(cells), "seconds": round(seconds or 0.0, 1)}
 
@@ -713,7 +717,7 @@ def study(
         dataset=dataset, preset=preset, split=split, skew=skew, seeds=tuple(seeds.split(",")),
         fixed=fixed, arms=tuple(arms.split(",")),
     )  # fmt: skip
-    check_arms(Workspace.here(), config.arms)
+    check_arms(workspace, config.arms)
     start("study", config, f"study of {dataset}", detach, as_json)
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from models.classifier import Classifier, seeded_classifier
 from rebalance_core.comparison.arms import Arm
 from rebalance_core.comparison.augmentation import augment_scans
-from rebalance_core.comparison.configs import ClassifierConfig
+from rebalance_core.comparison.configs import MEASURES, ClassifierConfig
 from rebalance_core.comparison.epochs import epoch_rows
 from rebalance_core.comparison.losses import LossFunction, loss_function
-from rebalance_core.comparison.metrics import LOGGED, measure
+from rebalance_core.comparison.metrics import measure
 from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.datasets.training_set import Images
 from rebalance_core.device import derived_seed, generator, open_device, to_unit, warmup_cosine
@@ -98,7 +98,7 @@ def train_classifier(
         told = {"epoch": epoch, "train_loss": loss} | {
             f"{part}_{name}": found[name]
             for part, found in (("validation", validation), ("test", test))
-            for name in LOGGED
+            for name in MEASURES
         }
         curve.append(told)
         log(told)

@@ -10,6 +10,8 @@ from rebalance_core.comparison.arms import BASELINE, Arm, Augmentation, arm_name
 from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.config import Config, EachOnce, Precision, Seed
 
+# Numbers told of validation and test: for every epoch of a cell, and for each row of the results.
+MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "calibration_error")
 DEFAULT_ARMS = (BASELINE, "bagan-gp", "ddpm")  # the paper's
 
 # Best validation accuracy in percent, paper section 5.4 (Figures 2, 5, 6, 7).

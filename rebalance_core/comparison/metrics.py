@@ -16,8 +16,6 @@ from torchmetrics.functional.classification import (
 )
 
 BINS = 15  # of the calibration error, Guo et al. 2017 (arXiv 1706.04599)
-# Numbers that are logged for every epoch of a cell, of validation and test.
-LOGGED = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "calibration_error")
 
 
 def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rebalance_core.comparison.arms import BASELINE, variant_name
 from rebalance_core.comparison.cells import Ground
-from rebalance_core.comparison.configs import PAPER_ACCURACY, CompareConfig
+from rebalance_core.comparison.configs import MEASURES, PAPER_ACCURACY, CompareConfig
 from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.comparison.statistics import (
     bootstrap_interval,
@@ -25,7 +25,6 @@ from rebalance_core.workspace import Workspace
 
 PAPER_EPOCHS = (20, 30)  # the paper's text speaks of both
 SIGNIFICANT = 0.05  # Holm-corrected p below which an arm is said to differ
-TOLD = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "calibration_error")
 VERSIONS = (
     "torch", "torchvision", "diffusers", "accelerate", "torchmetrics", "imbalanced-learn",
     "scikit-learn", "scipy", "numpy",
@@ -120,7 +119,7 @@ def _row(group: list[dict[str, Any]], baseline: dict[int, float]) -> dict[str, A
         "synthetic": first["synthetic"],
         "synthetic_sets": list(dict.fromkeys(c["synthetic"] for c in group if c["synthetic"])),
         "epoch": [c["best"]["epoch"] for c in group],
-        **{name: _mean([t[name] for t in tests]) for name in TOLD},
+        **{name: _mean([t[name] for t in tests]) for name in MEASURES},
         "scores": scores,
         "macro_f1_std": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         "macro_f1_interval": interval(scores),

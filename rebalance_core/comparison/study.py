@@ -17,6 +17,7 @@ from rebalance_core.comparison.cells import (
     resolve_cells,
 )
 from rebalance_core.comparison.configs import ClassifierConfig, CompareConfig
+from rebalance_core.comparison.disagreements import cells_of
 from rebalance_core.comparison.results import summarise
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.training_set import Images, TrainingSet, load_part
@@ -46,7 +47,7 @@ def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     write_json(run.result / "cells.json", [c.told | {"label": c.label} for c in cells])
     shutil.rmtree(run.result / "failed", ignore_errors=True)  # each has another chance
     run_cells(workspace, run, config, cells, grounds, dataset, imagenet=weights is not None)
-    finished = finished_cells(run.path, cells)
+    finished = cells_of(run.path)
     failed = {c.label: p for c in cells if (p := run.result / "failed" / f"{c.key}.json").exists()}
     if finished:
         from rebalance_core.comparison.report import write_report
@@ -292,12 +293,6 @@ def _ground(
     for images in {arm.images for arm in config.parsed if arm.images}:
         sets[images] = open_synthetic(workspace, names[of_seed(images, seed)])
     return Ground(chosen, sets)
-
-
-def finished_cells(run: Path, cells: list[Cell]) -> list[dict[str, Any]]:
-    """What is told of the cells that came to their end."""
-    paths = [run / "result" / "cells" / f"{cell.key}.json" for cell in cells]
-    return [read_json(path) for path in paths if path.exists()]
 
 
 def live_curves(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
