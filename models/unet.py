@@ -1,11 +1,16 @@
-"""The diffusion U-Nets, built from diffusers."""
+"""The diffusion U-Nets, built from diffusers, and what tells one of them which image is wanted."""
 
+import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DModel
+from torch import Tensor, nn
 
 TIMESTEPS = 1000  # Ho et al. 2020, arXiv 2006.11239
+SCHEDULES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
+WARP = 5  # numbers that say how a training image was moved (rebalance_core/generators/warps.py)
 
 
 def seeded_unet(
@@ -15,10 +20,13 @@ def seeded_unet(
     layers: int,
     attention: Sequence[int],
     seed: int,
+    *,
+    embedding: int | None = None,
 ) -> UNet2DModel:
     """A fresh U-Net; `attention` numbers the resolutions (0 = full) that attend to all pixels.
 
-    `widths=(128, 128, 256, 256, 512, 512), layers=2, attention=(4,)` is the paper's.
+    `widths=(128, 128, 256, 256, 512, 512), layers=2, attention=(4,)` is the paper's. With
+    `embedding` it takes that many numbers an image as `class_labels`, added to the timestep's.
     """
     down = ["AttnDownBlock2D" if i in attention else "DownBlock2D" for i in range(len(widths))]
     up = ["AttnUpBlock2D" if i in attention else "UpBlock2D" for i in range(len(widths))][::-1]
@@ -32,10 +40,92 @@ def seeded_unet(
             block_out_channels=tuple(widths),
             down_block_types=tuple(down),
             up_block_types=tuple(up),
-            norm_num_groups=min(32, *widths),
+            norm_num_groups=math.gcd(32, *widths),
+            class_embed_type="identity" if embedding else None,
+            time_embedding_dim=embedding,
         )
 
 
-def noise_schedule(prediction: str) -> DDPMScheduler:
-    """Linear betas 1e-4 … 0.02 over 1000 steps; `prediction` is what the network predicts."""
-    return DDPMScheduler(num_train_timesteps=TIMESTEPS, prediction_type=prediction)
+class Conditions(nn.Module):
+    """(class, pose, warp) → what the U-Net adds to its timestep: (n, embedding).
+
+    One class and one pose more than there are stand for "not said": what guidance moves away from.
+    A warp of zeros is an image as it is (Karras et al. 2022, arXiv 2206.00364, appendix F.2).
+    """
+
+    def __init__(self, classes: int, poses: int, embedding: int) -> None:
+        super().__init__()
+        self.classes, self.poses = classes, poses
+        self.label = nn.Embedding(classes + 1, embedding)
+        self.pose = nn.Embedding(poses + 1, embedding)
+        self.warp = nn.Linear(WARP, embedding, bias=False)
+        nn.init.zeros_(self.warp.weight)
+
+    def forward(self, labels: Tensor, poses: Tensor, warp: Tensor) -> Tensor:
+        """int64 (n,), int64 (n,), float (n, WARP) → (n, embedding)."""
+        told: Tensor = self.label(labels) + self.pose(poses) + self.warp(warp)
+        return told
+
+
+class ConditionalUNet(nn.Module):
+    """One U-Net over all classes; `unshuffle` r folds r × r pixels into channels, so that it works
+    at 1/r of the side (Hoogeboom et al. 2023, arXiv 2301.11093, section 3)."""
+
+    def __init__(self, unet: UNet2DModel, conditions: Conditions, unshuffle: int) -> None:
+        super().__init__()
+        self.unet, self.conditions, self.unshuffle = unet, conditions, unshuffle
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def size(self) -> int:
+        """px of its images."""
+        return int(self.unet.config.sample_size) * self.unshuffle
+
+    @property
+    def channels(self) -> int:
+        """Of its images."""
+        return int(self.unet.config.in_channels) // self.unshuffle**2
+
+    def forward(
+        self, noisy: Tensor, timesteps: Tensor, labels: Tensor, poses: Tensor, warp: Tensor
+    ) -> Tensor:
+        """Noisy images (n, C, H, W), timesteps (n,) or one → what is predicted (n, C, H, W)."""
+        told = self.conditions(labels, poses, warp)
+        folded = F.pixel_unshuffle(noisy, self.unshuffle)
+        folded = folded.contiguous(memory_format=torch.channels_last)
+        return F.pixel_shuffle(self.unet(folded, timesteps, told).sample, self.unshuffle)
+
+
+def seeded_conditional_unet(
+    size: int,
+    channels: int,
+    widths: Sequence[int],
+    layers: int,
+    attention: Sequence[int],
+    seed: int,
+    *,
+    unshuffle: int,
+    classes: int,
+    poses: int,
+) -> ConditionalUNet:
+    """A fresh conditional U-Net for `size` px images of `classes` classes and `poses` poses."""
+    embedding = 4 * max(widths[0], 64)
+    unet = seeded_unet(
+        size // unshuffle, channels * unshuffle**2, widths, layers, attention, seed,
+        embedding=embedding,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        conditions = Conditions(classes, poses, embedding)
+    return ConditionalUNet(unet, conditions, unshuffle)
+
+
+def noise_schedule(prediction: str, betas: str = "linear") -> DDPMScheduler:
+    """1000 betas, from 1e-4 to 0.02 in a line (Ho et al. 2020) or along a cosine (Nichol and
+    Dhariwal 2021, arXiv 2102.09672); `prediction` is what the network predicts."""
+    return DDPMScheduler(
+        num_train_timesteps=TIMESTEPS, prediction_type=prediction, beta_schedule=SCHEDULES[betas]
+    )

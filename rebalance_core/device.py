@@ -50,6 +50,16 @@ def batch_rows(n: int, batch_size: int, step: int, *key: int) -> np.ndarray:
     return np.append(rows, order[0]) if len(rows) == 1 else rows
 
 
+def balanced_rows(labels: np.ndarray, batch_size: int, step: int, *key: int) -> np.ndarray:
+    """Rows of a batch in which each class present is as likely as any other; classes of few
+    images come round more often."""
+    random = np.random.default_rng([*key, step])
+    classes = np.unique(labels)
+    rows = [np.flatnonzero(labels == c) for c in classes]
+    drawn = random.integers(len(classes), size=batch_size)
+    return np.array([random.choice(rows[c]) for c in drawn])
+
+
 def steps_per_epoch(n: int, batch_size: int) -> int:
     return max(1, -(-n // batch_size))
 

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from models.bagan_gp import LATENT, BaganGP, seeded_bagan
 from rebalance_core.datasets.training_set import Images
 from rebalance_core.device import (
+    balanced_rows,
     batch_rows,
     derived_seed,
     generator,
@@ -367,13 +368,3 @@ class BaganTrainer:
             optimizer.param_groups[0]["lr"] = lr  # the config's, which a continued run may change
         if self.config.ema:
             self.average.load_state_dict(kept["average"])
-
-
-def balanced_rows(labels: np.ndarray, batch_size: int, step: int, *key: int) -> np.ndarray:
-    """Rows of a batch in which each class present is as likely as any other; classes of few
-    images come round more often."""
-    random = np.random.default_rng([*key, step])
-    classes = np.unique(labels)
-    rows = [np.flatnonzero(labels == c) for c in classes]
-    drawn = random.integers(len(classes), size=batch_size)
-    return np.array([random.choice(rows[c]) for c in drawn])

@@ -1,8 +1,8 @@
 """The contract of every generator: fit, sample, save, load."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
@@ -27,17 +27,34 @@ class TrainingData:
     classes: tuple[str, ...]
     minority: tuple[str, ...]
     channels: int
+    poses: tuple[str, ...] = ()  # that images may have; empty where nobody asked
+    pose_of: Mapping[str, str] = field(default_factory=dict)  # {image id: pose}
+
+    @property
+    def train_poses(self) -> np.ndarray:
+        """The number of each training image's pose, `len(poses)` for none: int64 (n,)."""
+        numbers = {pose: k for k, pose in enumerate(self.poses)}
+        found = [numbers.get(self.pose_of.get(i, ""), len(self.poses)) for i in self.train.ids]
+        return np.array(found, dtype=np.int64)
 
 
 def load_training_data(
-    dataset: Dataset, chosen: TrainingSet, size: int, progress: Progress | None = None
+    dataset: Dataset,
+    chosen: TrainingSet,
+    size: int,
+    progress: Progress | None = None,
+    pose_of: Mapping[str, str] | None = None,
 ) -> TrainingData:
+    """`pose_of`: {image id: pose}, for a generator that is told of poses."""
+    pose_of = pose_of or {}
     return TrainingData(
         train=load_part(dataset, chosen, "train", size, progress),
         validation=load_part(dataset, chosen, "validation", size),
         classes=chosen.classes,
         minority=tuple(chosen.minority or chosen.classes),
         channels=dataset.channels,
+        poses=tuple(sorted({pose_of[i] for i in chosen.train if i in pose_of})),
+        pose_of=pose_of,
     )
 
 
@@ -95,6 +112,7 @@ class Generator(ABC):
 KINDS = {
     "bagan-gp": "rebalance_core.generators.bagan_gp:BaganGenerator",
     "ddpm": "rebalance_core.generators.ddpm:DdpmGenerator",
+    "conditional-ddpm": "rebalance_core.generators.conditional_ddpm:ConditionalDdpmGenerator",
     "smote": "rebalance_core.generators.smote:SmoteGenerator",
 }
 

@@ -7,25 +7,31 @@ from typing import Any, Literal
 from pydantic import BaseModel, SerializeAsAny, TypeAdapter, ValidationInfo, field_validator
 
 from rebalance_core.config import Config
-from rebalance_core.datasets.dataset import open_dataset
+from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.source import is_label
 from rebalance_core.datasets.training_set import TrainingSet, open_set
 from rebalance_core.errors import UserError
 from rebalance_core.files import folder_aside, read_json, write_bytes, write_json
 from rebalance_core.generators.base import Generator, generator_class, load_training_data
 from rebalance_core.generators.configs import CONFIGS, CONTINUABLE, FINISHED
+from rebalance_core.poses.clustering import open_clustering
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import RunDirectory, find_run, last_checkpoint
 from rebalance_core.workspace import Workspace, check_name
 
+GeneratorName = Literal["bagan-gp", "ddpm", "conditional-ddpm", "smote"]
 RECORD = "trained-on.json"  # lies with a generator's weights: what it was trained on, and how
-OWN_FILES = {"ddpm": "ddpm.json", "smote": "images.safetensors"}  # which no other generator has
+OWN_FILES = {  # which no other generator has
+    "ddpm": "ddpm.json",
+    "conditional-ddpm": "conditional-ddpm.json",
+    "smote": "images.safetensors",
+}
 
 
 class TrainConfig(Config):
     """A training run: which generator, on which training set, how."""
 
-    generator: Literal["bagan-gp", "ddpm", "smote"]
+    generator: GeneratorName
     set: str
     training: SerializeAsAny[Config]  # where `believed`: no more than a guess
     believed: bool = False  # what it was trained on is what somebody said of a folder
@@ -106,7 +112,7 @@ def from_folder(workspace: Workspace, folder: str, set_name: str) -> TrainConfig
 class Record(BaseModel):
     """`trained-on.json`, which lies with a generator's weights."""
 
-    generator: Literal["bagan-gp", "ddpm", "smote"]
+    generator: GeneratorName
     set: dict[str, Any]
     training: dict[str, Any] | None = None  # None where nobody knows
     believed: bool = False
@@ -149,7 +155,8 @@ def train_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         else:
             dataset = open_dataset(workspace, chosen.config.dataset)
             size = run.config["training"]["size"]
-            data = load_training_data(dataset, chosen, size, run.progress)
+            poses = _own_poses(run, dataset) if run.config["training"].get("poses") else None
+            data = load_training_data(dataset, chosen, size, run.progress, poses)
             made = generator_class(config.generator).fit(config.training, data, run)
         with folder_aside(target) as aside:
             made.save(aside)
@@ -188,6 +195,17 @@ def _own_copy(workspace: Workspace, run: RunDirectory, config: TrainConfig) -> T
             seen = open_set(workspace, config.set).to_json()
         write_json(path, seen)
     return TrainingSet.from_json(read_json(path))
+
+
+def _own_poses(run: RunDirectory, dataset: Dataset) -> dict[str, str]:
+    """{image id: pose} as it was when the run began, kept with the run; raises UserError where the
+    dataset was not clustered."""
+    path = run.path / "poses.json"
+    if not path.exists():
+        table = open_clustering(dataset).assignments
+        write_json(path, dict(zip(table["image"], table["pose"], strict=True)))
+    found: dict[str, str] = read_json(path)
+    return found
 
 
 def _go_on(parent: Path, path: Path) -> Path:

@@ -12,6 +12,7 @@ from rebalance_core.config import Config, Seed
 from rebalance_core.errors import UserError
 from rebalance_core.files import write_bytes, write_json
 from rebalance_core.generators.base import NEVER_SAW, SAW_ONE, Generator
+from rebalance_core.generators.configs import Sampler
 from rebalance_core.generators.training import load_generator, makes, run_set
 from rebalance_core.images import png_bytes
 from rebalance_core.runs.executor import RunView, view_run
@@ -23,6 +24,7 @@ from rebalance_core.workspace import Workspace, check_name
 OPTIONS: dict[str, tuple[str, ...]] = {
     "bagan-gp": ("truncation",),
     "ddpm": ("sampler", "steps"),
+    "conditional-ddpm": ("sampler", "steps", "guidance"),
     "smote": (),
 }
 NEED_TWO = ("smote",)  # images of a class, of which one alone gives nothing
@@ -34,14 +36,17 @@ class SampleConfig(Config):
     count: int = Field(default=1000, ge=1, le=1_000_000)  # images a class (paper 5.1, 5.3)
     classes: tuple[str, ...] = ()  # empty: every class the generator makes
     seed: Seed = 0
-    sampler: str | None = None  # None: the generator's own
+    sampler: Sampler | None = None  # None: the generator's own
     steps: int | None = Field(default=None, ge=1, le=1000)  # of the sampler
     truncation: float | None = Field(default=None, gt=0, le=10)  # of BAGAN-GP's latents
+    guidance: float | None = Field(default=None, ge=0, le=20)  # None: the generator's own
 
     @property
     def options(self) -> dict[str, Any]:
         """What is asked of the generator's sampler, and nothing that is left to it."""
-        asked = {"sampler": self.sampler, "steps": self.steps, "truncation": self.truncation}
+        asked = {
+            name: getattr(self, name) for name in sorted({o for k in OPTIONS.values() for o in k})
+        }
         return {name: value for name, value in asked.items() if value is not None}
 
 

@@ -25,6 +25,7 @@ from rebalance_core.workspace import Workspace
 TINY: dict[str, dict[str, Any]] = {
     "bagan-gp": {"autoencoder_steps": 3, "steps": 2, "batch_size": 8},
     "ddpm": {"steps": 3, "batch_size": 4, "widths": (32,), "attention": (), "size": 16},
+    "conditional-ddpm": {"steps": 6, "batch_size": 4, "widths": (32,), "attention": (), "size": 16},
     "smote": {"size": 16},
 }
 

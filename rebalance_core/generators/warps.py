@@ -1,0 +1,44 @@
+"""Moves of training images that a model is told of, so that what it samples shows none of them
+(Karras et al. 2022, arXiv 2206.00364, appendix F.2)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.unet import WARP
+
+ZOOM, TURN, SHIFT = 0.1, 0.15, 0.06  # standard deviations: log2 of a factor, radians, of the side
+
+
+def draw_warps(n: int, chance: float, random: torch.Generator) -> Tensor:
+    """(n, WARP): mirrored (0 or 1), then zoom, turn, shift across, shift down in standard
+    deviations; each of the four moves happens with `chance`, and is 0 otherwise."""
+    happens = torch.rand((n, 4), generator=random) < chance
+    mirrored = happens[:, :1].float()
+    amounts = torch.randn((n, WARP - 1), generator=random)
+    return torch.cat([mirrored, amounts * happens[:, [1, 2, 3, 3]]], dim=1)
+
+
+def warp_images(images: Tensor, warps: Tensor) -> Tensor:
+    """Float (n, C, H, W) moved by `warps` (n, WARP); outside, the border goes on. Images whose
+    warp is all zeros come back as they were, bit for bit."""
+    moved = warps.any(dim=1)
+    if not moved.any():
+        return images
+    mirrored, zoom, turn, *shift = warps[moved].to(images.device).unbind(dim=1)
+    scale = torch.exp2(-ZOOM * zoom)  # the grid says where a pixel comes from: the way back
+    cos, sin = torch.cos(TURN * turn) * scale, torch.sin(TURN * turn) * scale
+    across, down = (-2 * SHIFT * s for s in shift)
+    flip = 1 - 2 * mirrored
+    back = torch.stack(
+        [
+            torch.stack([cos * flip, sin * flip, across], dim=1),
+            torch.stack([-sin, cos, down], dim=1),
+        ],
+        dim=1,
+    )
+    some = images[moved]
+    grid = F.affine_grid(back, list(some.shape), align_corners=False)
+    warped = images.clone()
+    warped[moved] = F.grid_sample(some, grid, padding_mode="border", align_corners=False)
+    return warped
