@@ -1,6 +1,5 @@
 """The diffusion U-Nets, built from diffusers, and what tells one of them which image is wanted."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -40,10 +39,21 @@ def seeded_unet(
             block_out_channels=tuple(widths),
             down_block_types=tuple(down),
             up_block_types=tuple(up),
-            norm_num_groups=math.gcd(32, *widths),
+            norm_num_groups=norm_groups(widths),
+            # Told of more than the noise, blocks are scaled by it too, not only shifted (Dhariwal
+            # and Nichol 2021, arXiv 2105.05233, section 4.2).
+            resnet_time_scale_shift="scale_shift" if embedding else "default",
             class_embed_type="identity" if embedding else None,
             time_embedding_dim=embedding,
         )
+
+
+def norm_groups(widths: Sequence[int]) -> int:
+    """Groups of the group norms: 32 at most, four channels each at least, as in the paper's U-Net.
+    A group of one channel would take away what its block was just told of the noise."""
+    return max(g for g in range(1, 33) if all(w % g == 0 for w in widths) and (
+        g == 1 or 4 * g <= widths[0]
+    ))  # fmt: skip
 
 
 class Conditions(nn.Module):

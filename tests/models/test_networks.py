@@ -8,7 +8,7 @@ from torch import nn
 
 from models.bagan_gp import BaganGP, seeded_bagan, stage_widths
 from models.classifier import Classifier, seeded_classifier
-from models.unet import seeded_unet
+from models.unet import norm_groups, seeded_unet
 
 CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]
 
@@ -49,6 +49,31 @@ def test_paper_unet_has_the_parameters_of_the_paper() -> None:
     assert parameters(unet) == 113_668_609
     blocks = [type(b).__name__ for b in (*unet.down_blocks, *unet.up_blocks)]
     assert [i for i, name in enumerate(blocks) if name.startswith("Attn")] == [4, 7]
+
+
+@pytest.mark.parametrize(
+    ("widths", "groups"),
+    [
+        ((128, 128, 256, 256, 512, 512), 32),
+        ((32, 96, 128), 8),
+        ((16, 32, 64), 4),
+        ((20, 30), 5),
+        ((3,), 1),
+    ],
+)
+def test_groups_of_the_norms_have_four_channels_at_least(
+    widths: tuple[int, ...], groups: int
+) -> None:
+    assert norm_groups(widths) == groups
+
+
+def test_a_narrow_unet_hears_the_timestep() -> None:
+    """A norm over single channels took the timestep away again: its output did not change."""
+    unet = seeded_unet(16, 1, (32,), 1, (), seed=0).eval()
+    noisy = torch.randn(1, 1, 16, 16)
+    with torch.no_grad():
+        early, late = (unet(noisy, torch.tensor(t)).sample for t in (0, 900))
+    assert (early - late).abs().max() > 0.01
 
 
 def test_same_seed_same_weights_and_the_global_state_is_left_alone() -> None:
