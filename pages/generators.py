@@ -22,6 +22,7 @@ from rebalance_core.workspace import Workspace
 TITLES = {
     "bagan-gp": "BAGAN-GP",
     "ddpm": "DDPM, one per minority class",
+    "conditional-ddpm": "Conditional DDPM, one over all classes, guided",
     "smote": "SMOTE, between neighbours; no network, seconds",
 }
 PRESET_WORDS = {
@@ -33,6 +34,7 @@ PRESET_WORDS = {
 MATTERS = {
     "bagan-gp": ["size", "autoencoder_steps", "steps", "batch_size"],
     "ddpm": ["size", "steps", "batch_size", "lr"],
+    "conditional-ddpm": ["size", "steps", "guidance", "poses"],
     "smote": ["size", "neighbours", "space"],
 }
 LENGTHS = {"autoencoder_steps": "autoencoder_epochs", "steps": "epochs"}  # where no steps are set
@@ -85,6 +87,12 @@ def _train(workspace: Workspace, chosen: TrainingSet) -> None:
     minority = ", ".join(chosen.minority or chosen.classes)
     if kind == "ddpm":
         st.caption(f"Trains one model each for {minority}.")
+    elif kind == "conditional-ddpm":
+        st.caption(
+            f"Trains one model on all classes, so that {minority} can borrow from the others what "
+            "such images look like; each class comes round equally often. With *poses*, it is "
+            "told the pose of each image too, if the dataset was clustered."
+        )
     elif kind == "smote":
         st.caption(
             f"Blends training images of {minority}, each with one of its nearest neighbours of the "
@@ -119,7 +127,7 @@ def _load(workspace: Workspace, chosen: TrainingSet) -> None:
         "Folder of a trained generator",
         placeholder="…/runs/<id>/result/generator",
         help="With config.json and model.safetensors (BAGAN-GP), config.json and "
-        "images.safetensors (SMOTE), or ddpm.json. If it holds "
+        "images.safetensors (SMOTE), ddpm.json, or conditional-ddpm.json. If it holds "
         f"{RECORD}, that says what it was trained on; otherwise you say that it was trained on "
         f"{chosen.name} and saw nothing else.",
     )

@@ -425,7 +425,7 @@ def poses_weights(
 
 @app.command()
 def train(
-    generator: Annotated[str, typer.Argument(help="bagan-gp, ddpm or smote")],
+    generator: Annotated[str, typer.Argument(help="bagan-gp, ddpm, conditional-ddpm or smote")],
     set_name: Annotated[str, typer.Argument(metavar="SET")],
     preset: Preset = "quick",
     label: Annotated[
@@ -480,8 +480,11 @@ def sample(
     name: str,
     label: Annotated[list[str] | None, typer.Option("--class", help="Repeat for several.")] = None,
     count: Annotated[int, typer.Option(help="Images a class.")] = 1000,
-    sampler: Annotated[str | None, typer.Option(help="ddpm, ddim or dpm-solver++")] = None,
+    sampler: Annotated[str | None, typer.Option(help="ddpm, ddim, dpm-solver++ or unipc")] = None,
     steps: Annotated[int | None, typer.Option(help="Of the sampler.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Of conditional-ddpm: 1 none, above 1 nearer its class")
+    ] = None,
     truncation: Annotated[float | None, typer.Option(help="Of bagan-gp's latents: ±t")] = None,
     seed: Seed = 0,
     detach: Detach = False,
@@ -493,7 +496,7 @@ def sample(
     workspace = Workspace.here()
     config = SampleConfig.build(
         run=run_id, name=name, count=count, classes=tuple(label or ()), seed=seed,
-        sampler=sampler, steps=steps, truncation=truncation,
+        sampler=sampler, steps=steps, guidance=guidance, truncation=truncation,
     )  # fmt: skip
     check_sample(workspace, config)
     start("sample", config, f"sample {name}", detach, as_json, seed)

@@ -173,9 +173,10 @@ def _rows_in_words(view: RunView, name: str) -> str:
     if view.config.get("generator") == "smote":
         return "training images, what is made of them, and the neighbours on the other side"
     path = view.path / "set.json"
-    if view.config.get("generator") != "bagan-gp" or not path.exists():
+    if view.config.get("generator") not in ("bagan-gp", "conditional-ddpm") or not path.exists():
         return ""
     classes = ", ".join(c for c, n in run_set(view).counts.items() if n)
     if name == "samples":
-        return f"a row a class ({classes}), each column the same latent"
+        same = "latent" if view.config["generator"] == "bagan-gp" else "noise"
+        return f"a row a class ({classes}), each column the same {same}"
     return f"two rows a class ({classes}): originals, and below what the autoencoder makes of them"

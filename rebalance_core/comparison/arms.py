@@ -34,6 +34,7 @@ MEANINGS = {
     "smote": "blends of two neighbouring images of a class",
     "bagan-gp": "images of BAGAN-GP",
     "ddpm": "images of one DDPM per minority class",
+    "conditional-ddpm": "images of one guided diffusion model over all classes",
 }
 
 

@@ -15,6 +15,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.runs.run import Run
 
 SAMPLE_BATCH = 64
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")  # what opening could run
 NEVER_SAW, SAW_ONE = "never saw an image of", "saw only one image, and needs two, of"
 
 
@@ -107,6 +108,18 @@ class Generator(ABC):
     @abstractmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote; raises UserError for anything else."""
+
+
+def check_folder(folder: Path, file: str) -> None:
+    """Raises UserError for a folder that is no diffusion model of ours, or that holds a pickle."""
+    if not (folder / file).exists():
+        raise UserError(f"{folder} holds no diffusion model of ours: it has no {file}.")
+    pickles = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICKLES)
+    if pickles:
+        raise UserError(
+            f"{pickles[0]} is a pickle, which could run code when it is opened; save the model "
+            "with safetensors and remove it."
+        )
 
 
 KINDS = {

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from models.unet import TIMESTEPS
 from rebalance_core.device import generator, open_device, to_uint8
 from rebalance_core.errors import UserError
-from rebalance_core.generators.base import SAMPLE_BATCH, Generator
+from rebalance_core.generators.base import SAMPLE_BATCH, Generator, check_folder
 from rebalance_core.generators.configs import DiffusionConfig
 from rebalance_core.generators.diffusion import SAMPLERS, Predict, denoising
 from rebalance_core.generators.diffusion_training import PREVIEW_SAMPLER, PREVIEW_STEPS, PREVIEWS
@@ -20,7 +20,6 @@ from rebalance_core.images import grid
 from rebalance_core.runs.run import Run
 
 COMFORTABLE = SAMPLE_BATCH * 64 * 64  # pixels at once; larger images come in smaller batches
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")  # what unpickling would run
 
 
 class DiffusionGenerator(Generator):
@@ -119,18 +118,6 @@ class DiffusionGenerator(Generator):
         ) as error:  # fmt: skip
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{folder} holds no readable diffusion model ({told}).") from error
-
-
-def check_folder(folder: Path, file: str) -> None:
-    """Raises UserError for a folder that is no diffusion model of ours, or that holds a pickle."""
-    if not (folder / file).exists():
-        raise UserError(f"{folder} holds no diffusion model of ours: it has no {file}.")
-    pickles = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICKLES)
-    if pickles:
-        raise UserError(
-            f"{pickles[0]} is a pickle, which could run code when it is opened; save the model "
-            "with safetensors and remove it."
-        )
 
 
 def draw_noise(randoms: list[torch.Generator], form: tuple[int, int]) -> torch.Tensor:

@@ -12,7 +12,12 @@ from rebalance_core.datasets.source import is_label
 from rebalance_core.datasets.training_set import TrainingSet, open_set
 from rebalance_core.errors import UserError
 from rebalance_core.files import folder_aside, read_json, write_bytes, write_json
-from rebalance_core.generators.base import Generator, generator_class, load_training_data
+from rebalance_core.generators.base import (
+    Generator,
+    check_folder,
+    generator_class,
+    load_training_data,
+)
 from rebalance_core.generators.configs import CONFIGS, CONTINUABLE, FINISHED
 from rebalance_core.poses.clustering import open_clustering
 from rebalance_core.runs.executor import RunView, view_run
@@ -21,6 +26,7 @@ from rebalance_core.workspace import Workspace, check_name
 
 GeneratorName = Literal["bagan-gp", "ddpm", "conditional-ddpm", "smote"]
 RECORD = "trained-on.json"  # lies with a generator's weights: what it was trained on, and how
+DIFFUSION = ("ddpm", "conditional-ddpm")
 OWN_FILES = {  # which no other generator has
     "ddpm": "ddpm.json",
     "conditional-ddpm": "conditional-ddpm.json",
@@ -98,15 +104,29 @@ def from_folder(workspace: Workspace, folder: str, set_name: str) -> TrainConfig
     except (OSError, RuntimeError, ValueError) as error:  # too long, of nobody, with a NUL
         raise UserError(f"{folder[:200]!r} is no folder that can be read ({error}).") from error
     if record is None:
-        kind = next((k for k, file in OWN_FILES.items() if (path / file).exists()), "bagan-gp")
+        kind = _kind_of(path)
         name = open_set(workspace, set_name).name
     else:
         kind, name = record.generator, check_name(str(record.set["name"]))
     believed = record is None or record.believed
+    if kind in DIFFUSION:
+        check_folder(path, OWN_FILES[kind])
     training = (record and record.training) or CONFIGS[kind].from_preset("paper")
     return TrainConfig.build(
         generator=kind, set=name, training=training, folder=str(path), believed=believed
     )
+
+
+def _kind_of(path: Path) -> str:
+    """Which generator lies in a folder that doesn't say; raises UserError for somebody else's."""
+    kind = next((k for k, file in OWN_FILES.items() if (path / file).exists()), None)
+    if kind is None and (path / "model_index.json").exists():
+        check_folder(path, "model_index.json")
+        raise UserError(
+            f"{path} is a diffusers pipeline that doesn't say which class it makes; lay it as "
+            "class-0 into a folder with a ddpm.json of ours."
+        )
+    return kind or "bagan-gp"
 
 
 class Record(BaseModel):

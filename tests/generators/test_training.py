@@ -384,3 +384,29 @@ def test_estimate_of_disk_is_what_a_run_leaves(workspace: Workspace, trained: Ru
     twice = estimate(config.model_copy(update={"steps": 4}), 1, 4, 90, [])
     assert twice.seconds is not None
     assert found.seconds < twice.seconds < 2 * found.seconds
+
+
+@pytest.mark.parametrize("kind", ["ddpm", "conditional-ddpm"])
+def test_a_diffusion_model_with_a_pickle_inside_is_refused_before_any_work(
+    kind: str, workspace: Workspace, phantom: Dataset, tmp_path: Path
+) -> None:
+    tiny = {"size": 16, "widths": (32,), "attention": (), "batch_size": 4, "steps": 1}
+    view = do(workspace, "train", TrainConfig.make(kind, "phantom", "quick", **tiny))
+    folder = tmp_path / "model"
+    shutil.copytree(view.path / "result" / "generator", folder)
+    assert from_folder(workspace, str(folder), "phantom").generator == kind
+    hidden = next(folder.rglob("unet")) / "diffusion_pytorch_model.bin"
+    hidden.write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(UserError, match=r"model\.bin is a pickle, which could run code"):
+        from_folder(workspace, str(folder), "phantom")
+
+
+def test_somebody_elses_pipeline_is_refused_before_any_work(
+    workspace: Workspace, phantom: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(UserError, match="doesn't say which class it makes"):
+        from_folder(workspace, str(tmp_path), "phantom")
+    (tmp_path / "weights.bin").write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(UserError, match=r"weights\.bin is a pickle"):
+        from_folder(workspace, str(tmp_path), "phantom")

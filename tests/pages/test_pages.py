@@ -72,13 +72,14 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     tiny = {
         "bagan-gp": {"autoencoder_steps": 2, "steps": 1, "batch_size": 8},
         "ddpm": {"steps": 2, "batch_size": 4},
+        "conditional-ddpm": {"steps": 2, "batch_size": 4},
         "smote": {},
     }
     for kind, changes in tiny.items():
         run = do(
             workspace, "train", TrainConfig.make(kind, "p", "quick", **changes), f"{kind} on p"
         )
-        steps = 2 if kind == "ddpm" else None
+        steps = 2 if "ddpm" in kind else None
         sample = SampleConfig(run=run, name=f"p-{kind}", count=60, steps=steps)
         do(workspace, "sample", sample, f"sample {kind}")
     compare = CompareConfig.from_preset(

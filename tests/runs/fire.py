@@ -86,6 +86,7 @@ SMALL = {"batch_size": 4, "size": 16, "widths": (16, 32), "attention": ()}  # a 
 LONGER: dict[str, dict[str, Any]] = {
     "bagan-gp": {"autoencoder_steps": 10, "steps": 5, "batch_size": 8},
     "ddpm": {**SMALL, "steps": 10, "classes": ("glioma", "pituitary")},
+    "conditional-ddpm": {**SMALL, "steps": 20, "cbdm": 1.0},
 }
 # Kinds of run that need no case, and why.
 EXCEPTIONS: dict[str, str] = {"timing": "a few seconds that leave nothing but times"}
