@@ -38,7 +38,8 @@ from rebalance_core.dependents import (
 from rebalance_core.errors import UserError
 from rebalance_core.exposure import LOCAL, exposure
 from rebalance_core.family import parents
-from rebalance_core.files import room
+from rebalance_core.files import room, write_bytes
+from rebalance_core.images import png_bytes
 from rebalance_core.poses.clustering import (
     PosesConfig,
     move_cluster,
@@ -538,6 +539,25 @@ def synthetic_list(as_json: Json = False) -> None:
 def synthetic_show(name: str, as_json: Json = False) -> None:
     """What a synthetic set holds, and where it came from."""
     say(open_synthetic(Workspace.here(), name).about, as_json)
+
+
+@synthetic.command("grid")
+def synthetic_grid(
+    name: str,
+    file: Annotated[Path, typer.Argument(help="A PNG that isn't there yet.")],
+    count: Annotated[int, typer.Option(min=1, max=100, help="Images a class.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """A picture: the first images of each class by seed, each above its nearest training image."""
+    from rebalance_core.pictures import sample_picture
+
+    workspace = Workspace.here()
+    found = open_synthetic(workspace, name)
+    if file.suffix.lower() != ".png" or file.exists() or not file.parent.is_dir():
+        raise UserError(f"{file} is no new PNG in an existing folder; name one.")
+    dataset = open_dataset(workspace, found.training_set.config.dataset)
+    write_bytes(file, png_bytes(sample_picture(dataset, found, count)))
+    say({"picture": str(file), "classes": list(found.counts)}, as_json)
 
 
 @synthetic.command("remove")

@@ -6,7 +6,7 @@ import numpy as np
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.training_set import load_part
-from rebalance_core.images import resize_stack
+from rebalance_core.images import grid, resize_stack
 from rebalance_core.poses.clustering import PoseClustering
 from rebalance_core.synthesis.nearest import nearest_images
 from rebalance_core.synthesis.synthetic_set import SyntheticSet
@@ -61,3 +61,16 @@ def sample_rows(dataset: Dataset, synthetic: SyntheticSet, label: str, count: in
         resize_stack(a, max(SHOWN_SIZE, size)) for a in (real[:count], generated, real[rows])
     )
     return SampleRows(originals, generated, nearest, distances)
+
+
+def sample_picture(dataset: Dataset, synthetic: SyntheticSet, count: int) -> np.ndarray:
+    """Two rows a class, uint8 (H, W, C): the nearest training images, above them the first `count`
+    generated ones by seed, never picked."""
+    rows = []
+    for label in synthetic.counts:
+        found = sample_rows(dataset, synthetic, label, count)
+        both = np.concatenate([found.generated, found.nearest])
+        rows.append(grid(both, len(found.generated)))
+    widest = max(row.shape[1] for row in rows)
+    padded = [np.pad(row, ((0, 12), (0, widest - row.shape[1]), (0, 0))) for row in rows]
+    return np.concatenate(padded)[:-12]
