@@ -574,6 +574,61 @@ def synthetic_remove(
     say({"removed": name}, as_json)
 
 
+@app.command("score")
+def score_synthetic(
+    synthetic_name: Annotated[str, typer.Argument(metavar="SYNTHETIC")],
+    features: Annotated[
+        str, typer.Option(help="Of: scorer (trained on the same set), resnet18 or vgg16 (ImageNet)")
+    ] = "scorer",
+    epochs: Annotated[int, typer.Option(help="Of the scorer.")] = 20,
+    seed: Seed = 0,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a synthetic set beside the real images that its generator learned from."""
+    from rebalance_core.synthesis.scoring import ScoreConfig, check_score
+
+    workspace = Workspace.here()
+    config = ScoreConfig.build(
+        synthetic=synthetic_name, features=features, epochs=epochs, seed=seed
+    )
+    check_score(workspace, config)
+    start("score", config, f"score {synthetic_name}", detach, as_json, seed)
+
+
+@app.command("filter")
+def filter_synthetic(
+    synthetic_name: Annotated[str, typer.Argument(metavar="SYNTHETIC")],
+    name: Annotated[str, typer.Argument(help="Of the set that is made.")],
+    confidence: Annotated[
+        float | None, typer.Option(help="Least probability of its class, by the scorer.")
+    ] = None,
+    distance: Annotated[
+        float | None,
+        typer.Option(help="Quantile of real images' distances to their nearest: none is farther."),
+    ] = None,
+    copies: Annotated[bool, typer.Option("--copies", help="No near-copy of a real image.")] = False,
+    twin: Annotated[bool, typer.Option("--twins", help="No near-copy of each other.")] = False,
+    without: Annotated[
+        list[str] | None, typer.Option(help="class/000000.png, by hand (repeat)")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Of the scorer.")] = 20,
+    seed: Seed = 0,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Make synthetic set NAME of the images of SYNTHETIC that pass the filters named."""
+    from rebalance_core.synthesis.filtering import FilterConfig, check_filter
+
+    workspace = Workspace.here()
+    config = FilterConfig.build(
+        synthetic=synthetic_name, name=name, confidence=confidence, distance=distance,
+        copies=copies, twins=twin, without=tuple(without or ()), epochs=epochs, seed=seed,
+    )  # fmt: skip
+    check_filter(workspace, config)
+    start("filter", config, f"filter {synthetic_name} to {name}", detach, as_json, seed)
+
+
 @app.command()
 def interpolate(
     run_id: str,

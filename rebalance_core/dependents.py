@@ -62,7 +62,7 @@ def run_dependents(workspace: Workspace, run_id: str) -> Dependents:
     """What came of a run whose directory holds what others need: a study its steps, a trained
     generator its samples, those the comparisons. Datasets and poses have places of their own."""
     view = open_run(workspace, run_id)
-    if view.kind not in ("train", "sample", "bring", "study"):
+    if view.kind not in ("train", "sample", "bring", "filter", "study"):
         return Dependents((), (), ())
     views = list_runs(workspace)
     links = family(workspace, views, view.id).links

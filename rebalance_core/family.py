@@ -56,7 +56,9 @@ def parents(workspace: Workspace, views: Sequence[RunView]) -> dict[str, list[st
     there = {view.id for view in views}
     oldest_first = sorted(views, key=lambda view: view.id)
     imports = {v.config.get("name"): v.id for v in oldest_first if v.kind == "import"}
-    samples = {v.config.get("name"): v.id for v in oldest_first if v.kind in ("sample", "bring")}
+    samples = {
+        v.config.get("name"): v.id for v in oldest_first if v.kind in ("sample", "bring", "filter")
+    }
     posed: dict[str, str] = {}  # dataset → the newest run that clustered it so far
     of_set = cache(partial(_of_set, workspace))  # asked once, not for each run
     found: dict[str, list[str]] = {}
@@ -71,6 +73,8 @@ def parents(workspace: Workspace, views: Sequence[RunView]) -> dict[str, list[st
             came.append(posed.get(dataset) if with_poses else imports.get(dataset))
         if view.kind == "sample":
             came.append(view.config.get("run"))
+        if view.kind in ("score", "filter"):
+            came.append(samples.get(view.config.get("synthetic")))
         if view.kind == "compare":
             came += [samples.get(name) for name in _synthetic(view).values()]
         known = [run for run in came if run in there and run != view.id]

@@ -236,6 +236,23 @@ def gain_intervals(rows: list[dict[str, Any]]) -> go.Figure:
     return figure
 
 
+def score_plot(told: dict[str, Any], name: str) -> go.Figure:
+    """One figure of a scored synthetic set by class, beside that of real images against real."""
+    figure = _figure(300, "", "")
+    for number, (side, words) in enumerate((("generated", "generated"), ("real", "real images"))):
+        classes = told["classes"].items()
+        values = {label: c["figures"].get(name, {}).get(side) for label, c in classes}
+        figure.add_bar(
+            x=list(values), y=list(values.values()), name=words,
+            marker_color=(COLOURS[0], COLOURS[7])[number],
+            text=["" if v is None else f"{v:.3g}" for v in values.values()],
+            textposition="outside", cliponaxis=False,
+        )  # fmt: skip
+    figure.update_layout(barmode="group", showlegend=True)
+    figure.update_xaxes(type="category")
+    return figure
+
+
 def gain_per_minute(rows: list[dict[str, Any]]) -> go.Figure:
     """Points gained beside minutes spent, training of the generator included."""
     figure = _figure(360, "minutes a seed: generator, sampling, classifier", "points gained")

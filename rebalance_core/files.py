@@ -1,6 +1,7 @@
 """Writing so that nothing half-written is ever read as whole."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -20,6 +21,11 @@ _NO_ROOM_SAID = re.compile(
     r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
 )
 _ASIDE = re.compile(r"\..*\.(?P<host>\w+)-(?P<pid>\d+)-(?P<started>\d+)-\w+")
+
+
+def digest(value: Any) -> str:
+    """16 hex digits that stand for a value of plain types."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def no_room(root: Path) -> str:

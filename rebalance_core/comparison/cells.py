@@ -1,7 +1,5 @@
 """What a comparison will train, resolved before any work: cells, and what each stands on."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from rebalance_core.datasets.training_set import (
     resolve_set,
 )
 from rebalance_core.errors import UserError
+from rebalance_core.files import digest
 from rebalance_core.poses.weights import weights_facts
 from rebalance_core.synthesis.synthetic_set import (
     SyntheticSet,
@@ -54,7 +53,7 @@ class Cell:
     @property
     def key(self) -> str:
         """The hash of all that the cell's numbers depend on; a finished cell is found by it."""
-        return _digest([str(self.arm), str(self.schedule), self.seed, self.plan, self.base])
+        return digest([str(self.arm), str(self.schedule), self.seed, self.plan, self.base])
 
     @property
     def told(self) -> dict[str, Any]:
@@ -67,10 +66,6 @@ class Cell:
     @property
     def label(self) -> str:
         return variant_name(self.told)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def planned(config: CompareConfig, chosen: TrainingSet, amount: str) -> dict[str, int]:
@@ -210,10 +205,10 @@ def _cells_of_seed(
     cells = []
     for arm in config.parsed:
         if arm.images is None:
-            cells.append(Cell(arm, Schedule("always"), None, seed, None, {}, _digest(shared)))
+            cells.append(Cell(arm, Schedule("always"), None, seed, None, {}, digest(shared)))
             continue
         found = ground.sets[arm.images]
-        base = _digest([*shared, found.provenance])
+        base = digest([*shared, found.provenance])
         for amount in config.amounts:
             plan = planned(config, chosen, amount)
             check_amount(plan, found.counts, found.name)

@@ -76,6 +76,11 @@ KINDS = {
         forget="rebalance_core.synthesis.synthetic_set:forget_sample",
     ),
     "bring": Kind("rebalance_core.synthesis.bringing:bring_job", device=False),
+    "score": Kind("rebalance_core.synthesis.scoring:score_job", device=True),
+    "filter": Kind(
+        "rebalance_core.synthesis.filtering:filter_job", device=True,
+        forget="rebalance_core.synthesis.synthetic_set:forget_sample",
+    ),
     "interpolate": Kind("rebalance_core.synthesis.morphing:morph_job", device=True),
     "timing": Kind("rebalance_core.comparison.timing:timing_job", device=True),
     "compare": Kind("rebalance_core.comparison.study:compare_job", device=True),

@@ -19,8 +19,13 @@ from rebalance_core.datasets.training_set import TrainingSet, open_set
 from rebalance_core.errors import UserError
 from rebalance_core.files import folder_aside, room, write_json
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
-from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic, open_synthetic
-from rebalance_core.workspace import Workspace, check_name
+from rebalance_core.synthesis.synthetic_set import (
+    SyntheticSet,
+    check_free,
+    list_synthetic,
+    open_synthetic,
+)
+from rebalance_core.workspace import Workspace
 
 BROUGHT = "folder"  # in the place of a generator's name
 MAX_BYTES = 2**28  # of one file
@@ -35,7 +40,7 @@ class BringConfig(Config):
 
 def prepare_bring(workspace: Workspace, name: str, folder: str, set_name: str) -> BringConfig:
     """`folder` as seen from where the person stands; raises UserError before any work."""
-    _check_free(workspace, name)
+    check_free(workspace, name)
     open_set(workspace, set_name)
     try:
         path = Path(folder).expanduser().resolve()
@@ -45,12 +50,6 @@ def prepare_bring(workspace: Workspace, name: str, folder: str, set_name: str) -
     if not there:
         raise UserError(f"{path} is no folder; name one with a folder of images for each class.")
     return BringConfig.build(name=name, folder=str(path), set=set_name)
-
-
-def _check_free(workspace: Workspace, name: str) -> None:
-    check_name(name, "synthetic set name")
-    if (workspace.synthetic / name).exists():
-        raise UserError(f"Synthetic set {name!r} exists already; choose another name.")
 
 
 def bring_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
@@ -73,7 +72,7 @@ def bring_synthetic(
 ) -> SyntheticSet:
     """Copy the images of `folder`, `<class>/…`, into synthetic set `name`, in the order of their
     names; leaves nothing behind on failure."""
-    _check_free(workspace, name)
+    check_free(workspace, name)
     chosen = open_set(workspace, set_name)
     channels = open_dataset(workspace, chosen.config.dataset).channels
     files = _labelled(folder, chosen)

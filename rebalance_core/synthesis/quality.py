@@ -1,5 +1,6 @@
 """How good generated images are, beside real ones: measures on features or pixels, no network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,58 @@ from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, near_pairs
 from rebalance_core.datasets.inspecting import THUMBNAIL
 from rebalance_core.images import resize_stack
 
+DEGREE = 3  # of the polynomial kernel (Bińkowski et al. 2018, arXiv 1801.01401, section 3)
 NEIGHBOURS = 5  # Naeem et al. 2020, section 3.2
+
+
+def frechet_distance(
+    mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndarray, other_covariance: np.ndarray
+) -> float:
+    """Squared Fréchet distance of two Gaussians in d dimensions: |μ - μ'|² + tr(Σ + Σ' -
+    2 (Σ Σ')^½) (Dowson and Landau 1982; Heusel et al. 2017, arXiv 1706.08500)."""
+    values, vectors = np.linalg.eigh(covariance)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    # Σ Σ' has the eigenvalues of the symmetric Σ^½ Σ' Σ^½, which are found without complex ones.
+    shared = np.linalg.eigvalsh(root @ other_covariance @ root).clip(min=0)
+    apart = float(np.square(mean - other_mean).sum())
+    spread = np.trace(covariance) + np.trace(other_covariance) - 2 * np.sqrt(shared).sum()
+    return max(0.0, apart + float(spread))
+
+
+def frechet_of(some: np.ndarray, others: np.ndarray) -> float:
+    """The same of the Gaussians fitted to features (n, d) and (m, d), at least two of each."""
+    first, second = (
+        (f.mean(axis=0), np.atleast_2d(np.cov(f, rowvar=False)))
+        for f in (some.astype(np.float64), others.astype(np.float64))
+    )
+    return frechet_distance(*first, *second)
+
+
+def principal_components(real: np.ndarray, count: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A projection (n, d) → (n, at most `count`) onto the leading principal components of `real`:
+    a covariance of few numbers can be estimated from few images."""
+    from sklearn.decomposition import PCA
+
+    fitted = PCA(min(count, *real.shape), svd_solver="full").fit(real)
+    project: Callable[[np.ndarray], np.ndarray] = fitted.transform
+    return project
+
+
+def kernel_distance(some: np.ndarray, others: np.ndarray) -> float:
+    """Kernel distance (KID; Bińkowski et al. 2018, arXiv 1801.01401): the unbiased squared maximum
+    mean discrepancy of features (n, d) and (m, d), at least two of each, under (x·y / d + 1)³.
+    Around 0, also below it, where both are of one kind."""
+    d = some.shape[1]
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        products: np.ndarray = (a.astype(np.float64) @ b.T.astype(np.float64) / d + 1) ** DEGREE
+        return products
+
+    def within(points: np.ndarray) -> float:
+        n, values = len(points), kernel(points, points)
+        return float((values.sum() - np.trace(values)) / (n * (n - 1)))
+
+    return within(some) + within(others) - 2 * float(kernel(some, others).mean())
 
 
 @dataclass(frozen=True)
@@ -54,11 +106,25 @@ def copied(
 ) -> np.ndarray:
     """Which generated images (m, H, W, C) are near-duplicates of a real one (n, H, W, C), by the
     measure of the Data page: bool (m,)."""
-    both = np.concatenate([generated, real])
-    gray = resize_stack(both, THUMBNAIL).mean(axis=-1).round().astype(np.uint8)
-    pairs, apart = near_pairs(lambda rows: gray[rows], len(gray))
+    pairs, apart = _near(np.concatenate([generated, real]))
     first = len(generated)
     crossing = (pairs[:, 0] < first) & (pairs[:, 1] >= first) & (apart <= difference)
     found = np.zeros(first, bool)
     found[pairs[crossing, 0]] = True
     return found
+
+
+def twins(images: np.ndarray, difference: float = DEFAULT_DIFFERENCE) -> np.ndarray:
+    """Which images (n, H, W, C) are near-duplicates of one before them that is none itself, by the
+    measure of the Data page: bool (n,)."""
+    pairs, apart = _near(images)
+    found = np.zeros(len(images), bool)
+    for first, second in sorted(map(tuple, pairs[apart <= difference])):
+        found[second] |= not found[first]
+    return found
+
+
+def _near(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows (m, 2), the lower first, and their differences (m,)."""
+    gray = resize_stack(images, THUMBNAIL).mean(axis=-1).round().astype(np.uint8)
+    return near_pairs(lambda rows: gray[rows], len(gray))

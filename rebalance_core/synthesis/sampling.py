@@ -1,7 +1,5 @@
 """The job that samples a trained generator into a synthetic set; goes on where it was killed."""
 
-import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +8,15 @@ from pydantic import Field
 
 from rebalance_core.config import Config, Seed
 from rebalance_core.errors import UserError
-from rebalance_core.files import write_bytes, write_json
+from rebalance_core.files import write_bytes
 from rebalance_core.generators.base import NEVER_SAW, SAW_ONE, Generator
 from rebalance_core.generators.configs import Sampler
 from rebalance_core.generators.training import load_generator, makes, run_set
 from rebalance_core.images import png_bytes
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import Cancelled, RunDirectory, find_run
-from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
-from rebalance_core.workspace import Workspace, check_name
+from rebalance_core.synthesis.synthetic_set import check_free, finish_set, was_finished
+from rebalance_core.workspace import Workspace
 
 # What can be asked of each generator's sampler.
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -52,9 +50,7 @@ class SampleConfig(Config):
 
 def check_sample(workspace: Workspace, config: SampleConfig) -> RunView:
     """The training run to sample; raises UserError before any work for what cannot be done."""
-    check_name(config.name, "synthetic set name")
-    if config.name in list_synthetic(workspace):
-        raise UserError(f"Synthetic set {config.name!r} exists already; choose another name.")
+    check_free(workspace, config.name)
     source = view_run(find_run(workspace, config.run))
     if source.kind != "train" or source.status != "done":
         raise UserError(f"Run {source.id} is no finished training run; name one to sample from.")
@@ -83,10 +79,8 @@ def check_classes(source: RunView, labels: Sequence[str]) -> None:
 
 def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = SampleConfig.build(**run.config)
-    if config.name in list_synthetic(workspace):
-        if open_synthetic(workspace, config.name).provenance.get("sample_run") == run.id:
-            return {"synthetic": config.name}  # killed between the last two lines below
-        raise UserError(f"Synthetic set {config.name!r} exists already; choose another name.")
+    if was_finished(workspace, config.name, run.id):
+        return {"synthetic": config.name}
     source = check_sample(workspace, config)
     run.progress(0.0, "loading the generator")
     generator = load_generator(source)
@@ -94,30 +88,18 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     aside = workspace.unfinished_samples(run.id)
     for number, label in enumerate(labels):
         _fill(generator, aside / label, label, config, run, (number, len(labels)))
-    write_json(
-        aside / "provenance.json",
-        {
-            "generator": source.config["generator"],
-            "run": source.id,
-            "sample_run": run.id,
-            "training_set": run_set(source).to_json(),
-            "training": None if source.config.get("believed") else source.config["training"],
-            "seed": config.seed,
-            "sampler": config.options,
-            "size": generator.size,
-            "counts": dict.fromkeys(labels, config.count),
-            "filters": [],
-            "created": time.time(),
-        },
-    )
-    try:
-        os.rename(aside, workspace.synthetic / config.name)  # refused where there is one
-    except OSError as error:
-        if not (workspace.synthetic / config.name).exists():
-            raise
-        raise UserError(
-            f"Synthetic set {config.name!r} was made by another run in the meantime; remove one."
-        ) from error
+    provenance = {
+        "generator": source.config["generator"],
+        "run": source.id,
+        "training_set": run_set(source).to_json(),
+        "training": None if source.config.get("believed") else source.config["training"],
+        "seed": config.seed,
+        "sampler": config.options,
+        "size": generator.size,
+        "counts": dict.fromkeys(labels, config.count),
+        "filters": [],
+    }
+    finish_set(workspace, config.name, run.id, provenance)
     return {"synthetic": config.name}
 
 

@@ -1,6 +1,8 @@
 """Generated images as a plain image folder with `provenance.json`."""
 
+import os
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,8 +15,8 @@ from PIL import Image
 
 from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, remove_folder
-from rebalance_core.workspace import Workspace, list_names
+from rebalance_core.files import read_json, remove_folder, write_json
+from rebalance_core.workspace import Workspace, check_name, list_names
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,21 @@ class SyntheticSet:
                 f"Synthetic set {self.name} has images of {', '.join(strangers)}, which training "
                 f"set {chosen.name} doesn't know; its classes are {', '.join(chosen.classes)}."
             )
-        outside = set(self.training_set.train) - set(chosen.train)
-        if outside:
-            raise UserError(
-                f"The generator of {self.name} saw {len(outside)} images outside training set "
-                f"{chosen.name}; train one on {chosen.name}, or compare on "
-                f"{self.training_set.name}."
-            )
+        for who, seen in self.saw().items():
+            outside = set(seen.train) - set(chosen.train)
+            if outside:
+                raise UserError(
+                    f"The {who} of {self.name} saw {len(outside)} images outside training set "
+                    f"{chosen.name}; train one on {chosen.name}, or compare on {seen.name}."
+                )
+
+    def saw(self) -> dict[str, TrainingSet]:
+        """Who took part in making it, and the training set each saw."""
+        filters = [f for f in self.provenance.get("filters", []) if f.get("training_set")]
+        return {
+            "generator": self.training_set,
+            **{f"filter {f['name']}": TrainingSet.from_json(f["training_set"]) for f in filters},
+        }
 
 
 def _pixels(file: Path) -> np.ndarray:
@@ -147,6 +157,37 @@ def open_synthetic(workspace: Workspace, name: str) -> SyntheticSet:
             "bring one with `synthetic add`."
         )
     return SyntheticSet(path, read_json(path / "provenance.json"))
+
+
+def check_free(workspace: Workspace, name: str) -> None:
+    """Raises UserError for a name that a synthetic set cannot have, or that one has."""
+    check_name(name, "synthetic set name")
+    if (workspace.synthetic / name).exists():
+        raise UserError(f"Synthetic set {name!r} exists already; choose another name.")
+
+
+def was_finished(workspace: Workspace, name: str, run_id: str) -> bool:
+    """Whether this run had made the set when it was killed; UserError if the name is another's."""
+    if name in list_synthetic(workspace):
+        if open_synthetic(workspace, name).provenance.get("sample_run") == run_id:
+            return True
+        check_free(workspace, name)
+    return False
+
+
+def finish_set(workspace: Workspace, name: str, run_id: str, provenance: Mapping[str, Any]) -> None:
+    """What a run made aside becomes synthetic set `name`, whole; UserError if there is one now."""
+    aside = workspace.unfinished_samples(run_id)
+    told = {**provenance, "sample_run": run_id, "created": time.time()}
+    write_json(aside / "provenance.json", told)
+    try:
+        os.rename(aside, workspace.synthetic / name)  # refused where there is one
+    except OSError as error:
+        if not (workspace.synthetic / name).exists():
+            raise
+        raise UserError(
+            f"Synthetic set {name!r} was made by another run in the meantime; remove one."
+        ) from error
 
 
 def list_synthetic(workspace: Workspace) -> list[str]:

@@ -43,8 +43,10 @@ from rebalance_core.runs.executor import (
 )
 from rebalance_core.runs.run import create_run, numbered, read_metrics
 from rebalance_core.synthesis.bringing import BringConfig
+from rebalance_core.synthesis.filtering import FilterConfig
 from rebalance_core.synthesis.morphing import MorphConfig
 from rebalance_core.synthesis.sampling import SampleConfig
+from rebalance_core.synthesis.scoring import ScoreConfig
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
 from rebalance_core.whole_path import StudyConfig
 from rebalance_core.workspace import Workspace
@@ -184,6 +186,17 @@ def _cases() -> Iterator[tuple[str, Case]]:
         "interpolate", 5,
         lambda made, folder: MorphConfig(
             run=made["train bagan-gp"].id, start="glioma", end="notumor", frames=101
+        ),
+    )  # fmt: skip
+    yield "score", Case(
+        "score", 5,
+        lambda made, folder: ScoreConfig(synthetic="bagan-gp images", epochs=4),
+    )  # fmt: skip
+    yield "filter", Case(
+        "filter", 5,
+        lambda made, folder: FilterConfig(
+            synthetic="bagan-gp images", name="filtered", distance=1.0, twins=True, epochs=4,
+            seed=1, without=tuple(f"glioma/{k:06d}.png" for k in range(3)),
         ),
     )  # fmt: skip
     yield "bring", Case("bring", 5, _bring)

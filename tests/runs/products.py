@@ -33,8 +33,10 @@ def product(workspace: Workspace, view: RunView) -> Any:
         return _tensors(workspace.root / "weights" / f"{view.config['network']}.safetensors")
     if view.kind == "train":
         return _digests(view.path / "result" / "generator", "*")
-    if view.kind in ("sample", "bring"):
+    if view.kind in ("sample", "bring", "filter"):
         return _digests(workspace.synthetic / view.config["name"], "*.png")
+    if view.kind == "score":
+        return read_json(view.path / "result" / "scores.json")
     if view.kind == "classify":
         return view.result["predictions"]
     if view.kind == "interpolate":
@@ -77,8 +79,10 @@ def make_room(workspace: Workspace, view: RunView) -> None:
         remove_dataset(workspace, view.config["name"])
     if view.kind == "poses":  # else they need not be computed again
         shutil.rmtree(workspace.datasets / view.config["dataset"] / "features")
-    if view.kind in ("sample", "bring"):
+    if view.kind in ("sample", "bring", "filter"):
         remove_synthetic(workspace, view.config["name"])
+    if view.kind in ("score", "filter"):
+        shutil.rmtree(workspace.datasets / "phantom" / "scorers")
     if view.kind == "study":
         for run in beneath(workspace, view):
             make_room(workspace, view_run(run))

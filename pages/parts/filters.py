@@ -1,0 +1,90 @@
+"""Filters that make a new synthetic set, and what they took out of it."""
+
+from base64 import b64encode
+
+import streamlit as st
+
+from pages.parts.choose import remember
+from pages.parts.gallery import Group, Tile, gallery
+from pages.parts.live import act, latest, watch
+from pages.parts.plain import plain
+from rebalance_core.runs.executor import submit
+from rebalance_core.synthesis.filtering import (
+    WORDS,
+    FilterConfig,
+    check_filter,
+    removed_images,
+)
+from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
+from rebalance_core.workspace import Workspace
+
+SHOWN = 60  # removed images of a class
+
+
+def filters(workspace: Workspace, found: SyntheticSet) -> None:
+    if found.provenance.get("filters"):
+        _removed(workspace, found)
+    st.caption(
+        f"Filters make a new set of the images of {plain(found.name)} that pass; this one stays as "
+        "it is. They see the training set's real images and nothing else."
+    )
+    columns = st.columns(4, vertical_alignment="bottom")
+    confidence = columns[0].number_input(
+        "Least confidence", 0.01, 0.99, None, 0.05, placeholder="any", key=f"sure {found.name}",
+        help="The probability of its class that a ResNet-18 trained on the real images gives it.",
+    )  # fmt: skip
+    distance = columns[1].number_input(
+        "Farthest, quantile", 0.01, 1.0, None, 0.05, placeholder="any", key=f"far {found.name}",
+        help="No image farther from its nearest real one than this share of the real images are "
+        "from theirs, in that network's features.",
+    )  # fmt: skip
+    copies = columns[2].checkbox("No copies of training images", key=f"copies {found.name}")
+    twins = columns[3].checkbox("No copies of each other", key=f"twins {found.name}")
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    taken = list_synthetic(workspace)
+    free = next(n for k in range(1, 10_000) if (n := f"{found.name}-filtered-{k}") not in taken)
+    name = left.text_input("Name of the filtered set", free, key=f"filtered {free}")
+    config = {
+        "synthetic": found.name, "name": name, "confidence": confidence, "distance": distance,
+        "copies": copies, "twins": twins,
+    }  # fmt: skip
+    nothing = not (confidence or distance or copies or twins)
+    if right.button("Filter", key=f"filter {found.name}", disabled=nothing):
+        act(lambda: submit_filter(workspace, FilterConfig.build(**config)))
+    newest = latest(workspace, "filter", lambda v: v.config.get("synthetic") == found.name)
+    if newest is not None and newest.status != "done":
+        watch(newest)
+
+
+def submit_filter(workspace: Workspace, config: FilterConfig) -> None:
+    check_filter(workspace, config)
+    name = f"filter {config.synthetic} to {config.name}"
+    submit(workspace, "filter", config.model_dump(mode="json"), name=name)
+    remember("synthetic", config.name)
+
+
+def _removed(workspace: Workspace, found: SyntheticSet) -> None:
+    """How many each filter took out, and the pictures as long as their set is there."""
+    for step in found.provenance["filters"]:
+        counts = ", ".join(f"{label} {len(n)}" for label, n in step["removed"].items())
+        st.markdown(
+            f"Taken out of **{plain(step['from'])}**, {WORDS[step['name']]}: {plain(counts)}."
+        )
+    label = st.segmented_control(
+        "Taken out, of class", list(found.counts), default=next(iter(found.counts)),
+        key=f"out {found.name}",
+    ) or next(iter(found.counts))  # fmt: skip
+    removed = removed_images(workspace, found, label)
+    tiles = [
+        Tile(image, f"data:image/png;base64,{b64encode(picture).decode()}", f"{image}: {why}")
+        for image, why, picture in removed[:SHOWN]
+        if picture is not None
+    ]
+    if tiles:
+        gallery([Group(tiles)], key=f"removed {found.name} {label}")
+    if not removed:
+        st.caption(f"Nothing of {plain(label)} was taken out.")
+    elif not tiles:
+        st.caption("The set they were taken from is gone, and their pictures with it.")
+    elif len(removed) > SHOWN:
+        st.caption(f"The first {SHOWN} of {len(removed)}.")

@@ -1,0 +1,273 @@
+"""Scores and filters: the right images, figures beside their floor, nothing lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import command
+from sets import synthetic_set
+
+from rebalance_core.config import Config
+from rebalance_core.datasets.dataset import Dataset, open_dataset
+from rebalance_core.datasets.training_set import SetConfig, load_part, make_set, open_set
+from rebalance_core.errors import UserError
+from rebalance_core.files import read_json, write_bytes, write_json
+from rebalance_core.images import png_bytes
+from rebalance_core.runs.executor import RunView, view_run
+from rebalance_core.runs.run import Cancelled, RunDirectory, create_run, read_metrics
+from rebalance_core.runs.worker import execute
+from rebalance_core.synthesis import scoring
+from rebalance_core.synthesis.filtering import (
+    FilterConfig,
+    check_filter,
+    removed_images,
+    too_far,
+)
+from rebalance_core.synthesis.scoring import ScoreConfig, beside, read_scores
+from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
+from rebalance_core.workspace import Workspace
+
+SHORT = {"epochs": 2}
+
+
+def do(workspace: Workspace, kind: str, config: Config) -> RunView:
+    path = create_run(workspace, kind, config.model_dump(mode="json"), name=kind)
+    execute(workspace, RunDirectory(path))
+    return view_run(path)
+
+
+def put(workspace: Workspace, name: str, image: str, pixels: np.ndarray) -> None:
+    write_bytes(workspace.synthetic / name / image, png_bytes(pixels))
+
+
+@pytest.fixture
+def generated(workspace: Workspace, phantom: Dataset) -> str:
+    """Noise, but for a copy of a training image (glioma 3), and twins (glioma 5, 6 and 7)."""
+    name = synthetic_set(workspace, "ddpm", "phantom")
+    real = load_part(phantom, open_set(workspace, "phantom"), "train", 32)
+    put(workspace, name, "glioma/000003.png", real.images[real.labels == 0][2])
+    twin = open_synthetic(workspace, name).images("glioma")[5]
+    put(workspace, name, "glioma/000006.png", twin)
+    put(workspace, name, "glioma/000007.png", twin)
+    return name
+
+
+def test_scores_tell_copies_and_each_figure_has_its_floor(
+    workspace: Workspace, generated: str
+) -> None:
+    view = do(workspace, "score", ScoreConfig(synthetic=generated, **SHORT))
+    told = read_scores(view)
+    assert told["network"] == "a ResNet-18 trained on the real images of phantom"
+    glioma = told["classes"]["glioma"]
+    # nine real images: too few to halve into more than five neighbours
+    assert (glioma["images"], glioma["real"], glioma["compared"]) == (10, 9, 4)
+    assert glioma["figures"]["memorised"]["generated"] == 0.1
+    assert set(glioma["figures"]) == {"memorised", "as_asked"}
+    assert glioma["warnings"] == [
+        "glioma: too few images to halve (4 a side); only copies and the class are told."
+    ]
+
+
+def test_scores_of_the_real_images_themselves_are_their_floor(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    """Generated images that are the training images: nothing is told apart but memory."""
+    chosen = open_set(workspace, "phantom")
+    real = load_part(phantom, chosen, "train", 32)
+    mine = real.images[real.labels == chosen.classes.index("notumor")]
+    for k, pixels in enumerate(mine):
+        put(workspace, "same", f"notumor/{k:06d}.png", pixels)
+    write_json(
+        workspace.synthetic / "same" / "provenance.json",
+        {"generator": "ddpm", "run": "none", "seed": 0, "size": 32, "sampler": {}, "filters": [],
+         "training_set": chosen.to_json(), "counts": {"notumor": len(mine)}},
+    )  # fmt: skip
+    told = read_scores(do(workspace, "score", ScoreConfig(synthetic="same", **SHORT)))
+    found = told["classes"]["notumor"]
+    assert found["compared"] == len(mine) // 2
+    figures = found["figures"]
+    assert figures["memorised"] == {"generated": 1.0, "real": figures["memorised"]["real"]}
+    assert set(figures) == set(scoring.FIGURES)
+    assert figures["frechet"]["generated"] < 2 * figures["frechet"]["real"]
+    assert figures["coverage"]["generated"] > 0.9
+    assert "say little" in found["warnings"][0]
+
+
+def test_figures_beside_real_ones_see_what_is_far() -> None:
+    random = np.random.default_rng(0)
+    real, far = random.normal(size=(120, 8)), random.normal(10.0, size=(90, 8))
+    told = beside(real, far, 60, seed=0)
+    assert told["frechet"]["real"] is not None and told["frechet"]["real"] < 5
+    # the means lie 10 apart in each of 8 dimensions: about 800
+    assert told["frechet"]["generated"] == pytest.approx(800, rel=0.1)
+    assert [told[n]["generated"] for n in ("precision", "recall", "density", "coverage")] == [0] * 4
+    same = beside(real, real, 60, seed=0)
+    assert same["kernel"]["real"] == pytest.approx(0.0, abs=120)
+    assert same["coverage"]["generated"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_scorer_is_trained_once_and_goes_on_where_it_was_stopped(
+    workspace: Workspace, generated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = do(workspace, "score", ScoreConfig(synthetic=generated, epochs=3))
+    expected = read_scores(calm)
+    (kept,) = (open_dataset(workspace, "phantom").path / "scorers").iterdir()
+    assert {p.name for p in kept.iterdir()} >= {"config.json", "model.safetensors", "scorer.json"}
+    again = do(workspace, "score", ScoreConfig(synthetic=generated, epochs=3))
+    assert read_scores(again) == expected
+    assert read_metrics(again.path) == [], "nothing was trained"
+    # stopped after its first epoch, without the kept one
+    for file in kept.iterdir():
+        file.unlink()
+    kept.rmdir()
+    path = create_run(
+        workspace, "score", ScoreConfig(synthetic=generated, epochs=3).model_dump(), name="s"
+    )
+    run = RunDirectory(path)
+    log = run.log
+
+    def stop_then(step: int, **numbers: Any) -> None:
+        log(step, **numbers)
+        if step == 1:
+            run.stop()
+
+    monkeypatch.setattr(run, "log", stop_then)
+    with pytest.raises(Cancelled):
+        execute(workspace, run)
+    execute(workspace, RunDirectory(path))
+    assert read_scores(view_run(path)) == expected
+
+    def losses(view: RunView) -> list[float]:
+        return [m["loss scorer"] for m in read_metrics(view.path) if "loss scorer" in m]
+
+    assert losses(view_run(path)) == losses(calm)
+    starts = [m["step"] for m in read_metrics(path) if m.get("event") == "start"]
+    assert starts == [0, 1]
+
+
+def test_filters_take_out_exactly_what_they_say_and_the_source_stays(
+    workspace: Workspace, generated: str
+) -> None:
+    before = {p: p.read_bytes() for p in (workspace.synthetic / generated).rglob("*.png")}
+    config = FilterConfig(
+        synthetic=generated, name="clean", copies=True, twins=True,
+        without=("glioma/000000.png", "glioma/000003.png"),
+    )  # fmt: skip
+    view = do(workspace, "filter", config)
+    assert view.result["kept"] == {"glioma": 6, "meningioma": 10, "pituitary": 10}
+    made = open_synthetic(workspace, "clean")
+    assert [f.name for f in made.files("glioma")] == [f"00000{k}.png" for k in (1, 2, 4, 5, 8, 9)]
+    assert made.counts == {"glioma": 6, "meningioma": 10, "pituitary": 10}
+    assert made.images("glioma").shape == (6, 32, 32, 1)
+    told = {f["name"]: f["removed"]["glioma"] for f in made.provenance["filters"]}
+    assert told == {
+        "by hand": ["glioma/000000.png", "glioma/000003.png"],
+        "copies": [],  # thrown away by hand already
+        "twins": ["glioma/000006.png", "glioma/000007.png"],
+    }
+    assert {p: p.read_bytes() for p in before} == before, "the source stays as it is"
+    removed = removed_images(workspace, made, "glioma")
+    assert [(image, why) for image, why, _ in removed] == [
+        ("glioma/000000.png", "thrown away by hand"),
+        ("glioma/000003.png", "thrown away by hand"),
+        ("glioma/000006.png", "near-copy of a generated image before it"),
+        ("glioma/000007.png", "near-copy of a generated image before it"),
+    ]
+    assert removed[0][2] == before[workspace.synthetic / generated / "glioma/000000.png"]
+
+
+def test_filter_by_the_scorer_names_what_it_saw_and_a_comparison_checks_it(
+    workspace: Workspace, generated: str
+) -> None:
+    config = FilterConfig(synthetic=generated, name="sure", distance=1.0, **SHORT)
+    try:
+        do(workspace, "filter", config)
+    except UserError as error:  # noise may be too far as a whole
+        assert "would leave no image of" in str(error)
+        assert "sure" not in list_synthetic(workspace)
+        config = FilterConfig(synthetic=generated, name="sure", confidence=0.0001, **SHORT)
+        do(workspace, "filter", config)
+    made = open_synthetic(workspace, "sure")
+    (told,) = made.provenance["filters"]
+    assert told["training_set"]["name"] == "phantom"
+    made.check_fits(open_set(workspace, "phantom"))
+    few = make_set(workspace, "few", SetConfig(dataset="phantom", skew="notumor=20"))
+    # a generator that saw few, and a filter that saw more
+    path = made.path / "provenance.json"
+    write_json(path, {**read_json(path), "training_set": few.to_json()})
+    with pytest.raises(UserError, match=r"The filter \w+ of sure saw 28 images outside .* few"):
+        open_synthetic(workspace, "sure").check_fits(few)
+
+
+def test_an_image_is_too_far_by_the_quantile_of_real_distances() -> None:
+    real = np.array([[0.0], [1.0], [3.0]])  # nearest others: 1, 1, 2
+    features = np.array([[-0.9], [4.5], [5.5]])  # 0.9, 1.5 and 2.5 from the nearest
+    assert too_far(features, real, 1.0).tolist() == [False, False, True]
+    assert too_far(features, real, 0.5).tolist() == [False, True, True]
+    assert not too_far(features, real[:1], 0.5).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("score", "nothing"), "There is no synthetic set 'nothing'"),
+        (("score", "../phantom-ddpm"), "There is no synthetic set '../phantom-ddpm'"),
+        (("score", "phantom-ddpm", "--features", "fid"), "features='fid' does not fit"),
+        (("score", "phantom-ddpm", "--features", "vgg16"), "no weights of vgg16 at hand"),
+        (("filter", "phantom-ddpm", "x"), "No filter is named"),
+        (("filter", "phantom-ddpm", "phantom-ddpm", "--twins"), "exists already"),
+        (("filter", "phantom-ddpm", "../x", "--twins"), "cannot be used as a synthetic set name"),
+        (("filter", "nothing", "x", "--twins"), "There is no synthetic set 'nothing'"),
+        (("filter", "phantom-ddpm", "x", "--confidence", 0), "confidence=0.0 does not fit"),
+        (("filter", "phantom-ddpm", "x", "--distance", 2), "distance=2.0 does not fit"),
+        (
+            ("filter", "phantom-ddpm", "x", "--without", "../../runs/a.png"),
+            "has no image '../../runs/a.png'",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_sentence(
+    arguments: tuple[object, ...], sentence: str, workspace: Workspace, phantom: Dataset
+) -> None:
+    synthetic_set(workspace, "ddpm", "phantom", count=2)
+    done = command(workspace.root, *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not workspace.runs.exists() or not list(workspace.runs.iterdir())
+
+
+def test_filters_that_would_leave_nothing_are_refused_and_leave_nothing(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    name = synthetic_set(workspace, "ddpm", "phantom", count=2)
+    everything = ("glioma/000000.png", "glioma/000001.png")
+    config = FilterConfig(synthetic=name, name="none", without=everything)
+    check_filter(workspace, config)
+    with pytest.raises(UserError, match="would leave no image of glioma; choose milder ones"):
+        do(workspace, "filter", config)
+    assert list_synthetic(workspace) == [name]
+
+
+def test_commands_score_and_filter(workspace: Workspace, generated: str) -> None:
+    scored = command(workspace.root, "score", generated, "--epochs", 1, "--json")
+    assert scored.returncode == 0, scored.stderr
+    told = json.loads(scored.stdout)["scores"]
+    assert told["classes"]["glioma"]["figures"]["memorised"]["generated"] == 0.1
+    made = command(workspace.root, "filter", generated, "clean", "--copies", "--json")
+    assert made.returncode == 0, made.stderr
+    assert open_synthetic(workspace, "clean").counts["glioma"] == 9
+
+
+def test_a_killed_filter_goes_on(workspace: Workspace, generated: str, tmp_path: Path) -> None:
+    config = FilterConfig(synthetic=generated, name="clean", twins=True)
+    path = create_run(workspace, "filter", config.model_dump(mode="json"), name="f")
+    aside = workspace.unfinished_samples(path.name)
+    kept = (workspace.synthetic / generated / "glioma" / "000001.png").read_bytes()
+    write_bytes(aside / "glioma" / "000001.png", kept)  # as a kill leaves it
+    execute(workspace, RunDirectory(path))
+    assert open_synthetic(workspace, "clean").counts["glioma"] == 8
+    execute(workspace, RunDirectory(path))  # killed after the rename
+    assert view_run(path).result["synthetic"] == "clean"
