@@ -3,11 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import sqrtm
 
 from rebalance_core.comparison.configs import ClassifierConfig
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.datasets.training_set import Images
-from rebalance_core.synthesis.quality import Neighbourhoods, copied, neighbourhoods
+from rebalance_core.synthesis.quality import (
+    Neighbourhoods,
+    copied,
+    frechet_distance,
+    frechet_of,
+    kernel_distance,
+    neighbourhoods,
+    principal_components,
+    twins,
+)
 from rebalance_core.synthesis.scorer import train_scorer
 
 
@@ -65,3 +75,58 @@ def test_scorer_learns_from_the_real_images_alone() -> None:
     assert np.allclose(again, probabilities, atol=1e-6)
     same = train_scorer(config, real, ("dark", "bright"), seed=0)
     assert np.array_equal(same(images)[0], probabilities)
+
+
+def test_frechet_distance_of_two_gaussians_is_the_formula() -> None:
+    # diagonal: |μ - μ'|² + Σ (σ - σ')²
+    mean, other = np.array([0.0, 1.0, -2.0]), np.array([3.0, 1.0, 2.0])
+    deviations, others = np.array([1.0, 2.0, 0.5]), np.array([4.0, 2.0, 1.5])
+    expected = 9 + 0 + 16 + 9 + 0 + 1
+    found = frechet_distance(mean, np.diag(deviations**2), other, np.diag(others**2))
+    assert found == pytest.approx(expected)
+    # in general: with the matrix square root, as it is written
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(2, 5, 5))
+    first, second = a @ a.T, b @ b.T
+    root = sqrtm(first @ second).real
+    expected = np.trace(first + second - 2 * root)
+    zero = np.zeros(5)
+    assert frechet_distance(zero, first, zero, second) == pytest.approx(expected)
+    assert frechet_distance(zero, first, zero, first) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_frechet_distance_of_features_takes_their_means_and_covariances() -> None:
+    some = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+    assert frechet_of(some, some + np.array([3.0, 4.0])) == pytest.approx(25.0)
+    assert frechet_of(some[:, :1], 2 * some[:, :1]) == pytest.approx(1 + 4 / 3)  # σ² = 4/3
+
+
+def test_kernel_distance_by_hand_and_without_bias() -> None:
+    # one dimension: (xy + 1)³
+    some, others = np.array([[0.0], [1.0]]), np.array([[2.0], [3.0]])
+    within = 1.0  # k(0, 1) = 1, twice, over 2 pairs
+    across = (1 + 1 + 27 + 64) / 4
+    assert kernel_distance(some, others) == pytest.approx(within + 343 - 2 * across)
+    random = np.random.default_rng(0)
+    found = [kernel_distance(*random.normal(size=(2, 40, 4))) for _ in range(200)]
+    # around 0, and half of them below it: a biased estimate would lie above
+    assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(200)
+    assert 0.3 < np.mean(np.array(found) < 0) < 0.75
+
+
+def test_principal_components_keep_what_varies_most() -> None:
+    random = np.random.default_rng(0)
+    real = random.normal(size=(50, 3)) * [5.0, 1.0, 0.01]
+    projected = principal_components(real, 2)(real)
+    assert projected.shape == (50, 2)
+    variances = np.linalg.eigvalsh(np.cov(real.T))[:0:-1]
+    assert projected.var(axis=0, ddof=1) == pytest.approx(variances)
+    assert principal_components(real[:2], 32)(real).shape == (50, 2)
+
+
+def test_twins_are_the_later_of_near_copies() -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 255, (6, 32, 32, 1), dtype=np.uint8)
+    images[3] = images[1]
+    images[5] = images[1]
+    assert twins(images).tolist() == [False, False, False, True, False, True]
