@@ -65,6 +65,16 @@ from rebalance_core.runs.executor import (
 from rebalance_core.runs.run import read_metrics
 from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
 from rebalance_core.synthesis.bringing import prepare_bring
+from rebalance_core.synthesis.exporting import export_synthetic
+from rebalance_core.synthesis.quiz import WORDS as QUIZ_WORDS
+from rebalance_core.synthesis.quiz import (
+    hand_in,
+    parse_answers,
+    quiz_of,
+    read_tally,
+    tally_words,
+    write_quiz,
+)
 from rebalance_core.synthesis.synthetic_set import (
     list_synthetic,
     open_synthetic,
@@ -85,6 +95,8 @@ app.add_typer(datasets, name="datasets")
 app.add_typer(sets, name="sets")
 app.add_typer(synthetic, name="synthetic")
 app.add_typer(runs, name="runs")
+quiz = typer.Typer(no_args_is_help=True, help="Real or generated? Twenty images, and a tally.")
+app.add_typer(quiz, name="quiz")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Detach = Annotated[bool, typer.Option(help="Hand it to a process of its own and return at once.")]
@@ -560,6 +572,16 @@ def synthetic_grid(
     say({"picture": str(file), "classes": list(found.counts)}, as_json)
 
 
+@synthetic.command("export")
+def synthetic_export(
+    name: str,
+    target: Annotated[Path, typer.Argument(help="A new folder, or a new file that ends in .zip.")],
+    as_json: Json = False,
+) -> None:
+    """Copy a synthetic set with its provenance into a folder or a zip."""
+    say({"exported": str(export_synthetic(Workspace.here(), name, target))}, as_json)
+
+
 @synthetic.command("remove")
 def synthetic_remove(
     name: str, yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
@@ -627,6 +649,77 @@ def filter_synthetic(
     )  # fmt: skip
     check_filter(workspace, config)
     start("filter", config, f"filter {synthetic_name} to {name}", detach, as_json, seed)
+
+
+@app.command()
+def denoise(
+    run_id: str,
+    label: Annotated[str, typer.Argument(metavar="CLASS")],
+    count: Annotated[int, typer.Option(help="Images, side by side.")] = 8,
+    first: Annotated[int, typer.Option(help="Number of the first, by the seed.")] = 0,
+    frames: Annotated[int, typer.Option(help="Pictures on the way, at most.")] = 21,
+    sampler: Annotated[str | None, typer.Option(help="ddpm, ddim, dpm-solver++ or unipc")] = None,
+    steps: Annotated[int | None, typer.Option(help="Of the sampler.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Of conditional-ddpm.")] = None,
+    seed: Seed = 0,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Show how a diffusion model takes images out of noise; pictures in result/frames."""
+    from rebalance_core.synthesis.denoising import DenoiseConfig, check_denoise
+
+    workspace = Workspace.here()
+    config = DenoiseConfig.build(
+        run=run_id, label=label, count=count, first=first, frames=frames, sampler=sampler,
+        steps=steps, guidance=guidance, seed=seed,
+    )  # fmt: skip
+    check_denoise(workspace, config)
+    start("denoise", config, f"{label} out of noise", detach, as_json, seed)
+
+
+@quiz.command("make")
+def quiz_make(
+    name: Annotated[str, typer.Argument(metavar="SYNTHETIC")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Write twenty images, half real and half generated, as 01.png to 20.png."""
+    write_quiz(quiz_of(Workspace.here(), name, seed), folder)
+    say({"folder": str(folder.resolve()), "seed": seed}, as_json)
+
+
+@quiz.command("answer")
+def quiz_answer(
+    name: Annotated[str, typer.Argument(metavar="SYNTHETIC")],
+    answers: Annotated[str, typer.Argument(help="r for real, g for generated: r,g,g,…")],
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Count the right answers to the quiz of this seed, and keep them for the tally."""
+    workspace = Workspace.here()
+    asked, told = quiz_of(workspace, name, seed), parse_answers(answers)
+    right = hand_in(workspace, asked, told)
+    wrong = [f"{n:02d}.png is {QUIZ_WORDS[t]}" for n, (a, t)
+             in enumerate(zip(told, asked.truth, strict=True), 1) if a != t]  # fmt: skip
+    say({"right": right, "of": len(asked.truth), "wrong": wrong}, as_json)
+
+
+@quiz.command("tally")
+def quiz_tally(
+    name: Annotated[str, typer.Argument(metavar="SYNTHETIC")], as_json: Json = False
+) -> None:
+    """How often generated images were taken for real, over all who tried."""
+    workspace = Workspace.here()
+    open_synthetic(workspace, name)
+    found = read_tally(workspace, name)
+    if found is None:
+        raise UserError(f"Nobody has tried the quiz of {name} yet; `quiz make` writes one.")
+    told = {"attempts": found.attempts, "text": tally_words(name, found)}
+    for field in ("taken_for_real", "taken_for_generated"):
+        share = getattr(found, field)
+        told[field] = {"count": share.count, "total": share.total, "interval": share.interval}
+    say(told if as_json else {"tally": told["text"]}, as_json)
 
 
 @app.command()

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,6 +135,22 @@ def folder_aside(target: Path) -> Iterator[Path]:
             ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def zip_aside(folder: Path, target: Path, top: str) -> None:
+    """Pack `folder` as `top/…` into the zip `target`, whole or not at all, the same bytes for the
+    same files; stored, since images don't get smaller."""
+    sweep(target.parent)
+    aside = beside(target)
+    try:
+        with zipfile.ZipFile(aside, "x") as archive:
+            for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+                entry = zipfile.ZipInfo(f"{top}/{file.relative_to(folder).as_posix()}")
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, file.read_bytes())
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:

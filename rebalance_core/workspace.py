@@ -65,6 +65,15 @@ class Workspace:
         return self.synthetic / f".{run_id}"
 
     @property
+    def quizzes(self) -> Path:
+        return self.root / "quizzes"
+
+    @property
+    def exports(self) -> Path:
+        """What a browser was given to download."""
+        return self.root / "exports"
+
+    @property
     def uploads(self) -> Path:
         return self.root / "uploads"
 

@@ -2,9 +2,7 @@
 
 import csv
 import io
-import os
 import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +12,7 @@ from rebalance_core.comparison.arms import GENERATED, Arm
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.training_set import TrainingSet, open_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import beside, folder_aside, sweep, write_json
+from rebalance_core.files import beside, folder_aside, sweep, write_json, zip_aside
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic, synthetic_for
 from rebalance_core.workspace import Workspace
 
@@ -94,20 +92,14 @@ def write_rebalanced(
 
 def zip_rebalanced(workspace: Workspace, set_name: str, arm: str, **choice: Any) -> Path:
     """The same as a zip for the browser, in the workspace's exports; written once, kept."""
-    exports = workspace.root / "exports"
-    exports.mkdir(parents=True, exist_ok=True)
-    target = exports / f"{set_name}-{arm}.zip"
-    sweep(exports)
+    workspace.exports.mkdir(parents=True, exist_ok=True)
+    target = workspace.exports / f"{set_name}-{arm}.zip"
+    sweep(workspace.exports)
     folder = beside(target)
     folder.mkdir()
     try:
-        inner = folder / "rebalanced"
-        write_rebalanced(workspace, set_name, arm, inner, **choice)
-        packed = folder / target.name
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-            for file in sorted(p for p in inner.rglob("*") if p.is_file()):
-                archive.write(file, f"{target.stem}/{file.relative_to(inner)}")
-        os.replace(packed, target)
+        write_rebalanced(workspace, set_name, arm, folder / "rebalanced", **choice)
+        zip_aside(folder / "rebalanced", target, target.stem)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return target

@@ -47,6 +47,7 @@ from rebalance_core.pictures import cluster_rows, sample_rows
 from rebalance_core.poses.clustering import has_clustering, open_clustering
 from rebalance_core.runs.executor import view_run
 from rebalance_core.runs.run import find_run, read_metrics
+from rebalance_core.synthesis.quiz import read_tally, tally_words
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.workspace import Workspace
 
@@ -85,6 +86,7 @@ def write_report(workspace: Workspace, path: Path) -> None:
                     for r in results["results"]],
         poses=_poses(dataset),
         samples=[block for s in sets for block in _samples(dataset, s)],
+        quizzes=[tally_words(s.name, t) for s in sets if (t := read_tally(workspace, s.name))],
         training=[_training(workspace, s) for s in sets],
         curves=[(title, _plot(comparison_curves(lines, m))) for m, title in METRICS.items()],
         cells=cells,

@@ -82,6 +82,7 @@ KINDS = {
         forget="rebalance_core.synthesis.synthetic_set:forget_sample",
     ),
     "interpolate": Kind("rebalance_core.synthesis.morphing:morph_job", device=True),
+    "denoise": Kind("rebalance_core.synthesis.denoising:denoise_job", device=True),
     "timing": Kind("rebalance_core.comparison.timing:timing_job", device=True),
     "compare": Kind("rebalance_core.comparison.study:compare_job", device=True),
     "classify": Kind(

@@ -12,9 +12,9 @@ from rebalance_core.errors import UserError
 from rebalance_core.files import write_bytes
 from rebalance_core.generators.training import load_generator
 from rebalance_core.images import grid, png_bytes
-from rebalance_core.runs.executor import RunView, view_run
-from rebalance_core.runs.run import Cancelled, RunDirectory, find_run
-from rebalance_core.synthesis.sampling import check_classes
+from rebalance_core.runs.executor import RunView
+from rebalance_core.runs.run import Cancelled, RunDirectory
+from rebalance_core.synthesis.sampling import check_classes, finished_training
 from rebalance_core.workspace import Workspace
 
 CAN_MORPH = ("bagan-gp",)
@@ -32,9 +32,7 @@ class MorphConfig(Config):
 
 def check_morph(workspace: Workspace, config: MorphConfig) -> RunView:
     """The training run; raises UserError before any work for what cannot be done."""
-    source = view_run(find_run(workspace, config.run))
-    if source.kind != "train" or source.status != "done":
-        raise UserError(f"Run {source.id} is no finished training run.")
+    source = finished_training(workspace, config.run)
     if source.config["generator"] not in CAN_MORPH:
         raise UserError(
             f"Run {source.id} is a {source.config['generator']}; only {', '.join(CAN_MORPH)} "

@@ -1,6 +1,6 @@
 """The job that samples a trained generator into a synthetic set; goes on where it was killed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +51,28 @@ class SampleConfig(Config):
 def check_sample(workspace: Workspace, config: SampleConfig) -> RunView:
     """The training run to sample; raises UserError before any work for what cannot be done."""
     check_free(workspace, config.name)
-    source = view_run(find_run(workspace, config.run))
+    source = finished_training(workspace, config.run)
+    check_classes(source, config.classes)
+    check_options(source.config["generator"], config.options)
+    return source
+
+
+def finished_training(workspace: Workspace, run_id: str) -> RunView:
+    """The training run; raises UserError unless it is one, and done."""
+    source = view_run(find_run(workspace, run_id))
     if source.kind != "train" or source.status != "done":
         raise UserError(f"Run {source.id} is no finished training run; name one to sample from.")
-    check_classes(source, config.classes)
-    kind = source.config["generator"]
-    foreign = [option for option in config.options if option not in OPTIONS[kind]]
+    return source
+
+
+def check_options(kind: str, asked: Iterable[str]) -> None:
+    """Raises UserError for what a generator's sampler doesn't have."""
+    foreign = [option for option in asked if option not in OPTIONS[kind]]
     if foreign:
         raise UserError(
             f"A {kind} has no {' or '.join(foreign)} to set; it has "
             f"{', '.join(OPTIONS[kind]) or 'no such option'}."
         )
-    return source
 
 
 def check_classes(source: RunView, labels: Sequence[str]) -> None:

@@ -43,6 +43,7 @@ from rebalance_core.runs.executor import (
 )
 from rebalance_core.runs.run import create_run, numbered, read_metrics
 from rebalance_core.synthesis.bringing import BringConfig
+from rebalance_core.synthesis.denoising import DenoiseConfig
 from rebalance_core.synthesis.filtering import FilterConfig
 from rebalance_core.synthesis.morphing import MorphConfig
 from rebalance_core.synthesis.sampling import SampleConfig
@@ -186,6 +187,12 @@ def _cases() -> Iterator[tuple[str, Case]]:
         "interpolate", 5,
         lambda made, folder: MorphConfig(
             run=made["train bagan-gp"].id, start="glioma", end="notumor", frames=101
+        ),
+    )  # fmt: skip
+    yield "denoise", Case(
+        "denoise", 5,
+        lambda made, folder: DenoiseConfig(
+            run=made["train conditional-ddpm"].id, label="glioma", frames=101, steps=200
         ),
     )  # fmt: skip
     yield "score", Case(

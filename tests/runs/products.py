@@ -39,7 +39,7 @@ def product(workspace: Workspace, view: RunView) -> Any:
         return read_json(view.path / "result" / "scores.json")
     if view.kind == "classify":
         return view.result["predictions"]
-    if view.kind == "interpolate":
+    if view.kind in ("interpolate", "denoise"):
         return _digests(view.path / "result" / "frames", "*.png")
     if view.kind == "study":
         compared = workspace.runs / view.result["steps"]["compare"]
