@@ -9,6 +9,7 @@ from rebalance_core.datasets.training_set import load_part
 from rebalance_core.images import grid, resize_stack
 from rebalance_core.poses.clustering import PoseClustering
 from rebalance_core.synthesis.nearest import nearest_images
+from rebalance_core.synthesis.quality import copied
 from rebalance_core.synthesis.synthetic_set import SyntheticSet
 
 SHOWN_SIZE = 64  # px of an image in a grid
@@ -47,20 +48,35 @@ class SampleRows:
     generated: np.ndarray
     nearest: np.ndarray
     distances: np.ndarray  # root mean square difference to the nearest, gray levels
+    copies: np.ndarray  # bool: near-duplicates of an original of the class
 
 
 def sample_rows(dataset: Dataset, synthetic: SyntheticSet, label: str, count: int) -> SampleRows:
     """The first `count` by seed, never picked, beside the first training images of the class."""
-    size = int(synthetic.provenance["size"])
-    chosen = synthetic.training_set
-    part = load_part(dataset, chosen, "train", size)
-    real = part.images[part.labels == chosen.classes.index(label)]
+    real = _real(dataset, synthetic, label)
     generated = synthetic.images(label, count)
     rows, distances = nearest_images(generated, real)
-    originals, generated, nearest = (
-        resize_stack(a, max(SHOWN_SIZE, size)) for a in (real[:count], generated, real[rows])
-    )
-    return SampleRows(originals, generated, nearest, distances)
+    return SampleRows(
+        shown(real[:count]), shown(generated), shown(real[rows]), distances,
+        copied(generated, real),
+    )  # fmt: skip
+
+
+def originals(dataset: Dataset, synthetic: SyntheticSet, label: str, count: int) -> np.ndarray:
+    """The first training images of a class, as the generator of a set saw them."""
+    return shown(_real(dataset, synthetic, label)[:count])
+
+
+def shown(images: np.ndarray) -> np.ndarray:
+    """uint8 (n, H, W, C) at a size that can be looked at."""
+    return resize_stack(images, max(SHOWN_SIZE, images.shape[1]))
+
+
+def _real(dataset: Dataset, synthetic: SyntheticSet, label: str) -> np.ndarray:
+    chosen = synthetic.training_set
+    part = load_part(dataset, chosen, "train", int(synthetic.provenance["size"]))
+    found: np.ndarray = part.images[part.labels == chosen.classes.index(label)]
+    return found
 
 
 def sample_picture(dataset: Dataset, synthetic: SyntheticSet, count: int) -> np.ndarray:

@@ -48,8 +48,12 @@ class SyntheticSet:
 
     def images(self, label: str, count: int | None = None) -> np.ndarray:
         """The first `count` images of a class, in the order of the seed: uint8 (n, H, W, C)."""
+        return self.images_of(self.files(label)[:count])
+
+    def images_of(self, files: list[Path]) -> np.ndarray:
+        """Some of its files: uint8 (n, H, W, C)."""
         loaded: list[np.ndarray] = []
-        for file in self.files(label)[:count]:
+        for file in files:
             pixels = _pixels(file)
             if loaded and pixels.shape != loaded[0].shape:
                 raise UserError(

@@ -61,10 +61,10 @@ def test_a_folder_is_brought_watched_and_shown(
         time.sleep(0.2)
     app = samples()
     assert not app.error
-    assert (
-        f"brought from {theirs.parent}, believed to have seen only phantom; glioma 3. The first "
-        "by name, never picked."
-    ) in captions(app)
+    told = captions(app)
+    assert f"brought from {theirs.parent}, believed to have seen only phantom; glioma 3." in told
+    assert "The first 3 by name, never picked." in told
+    assert "None of them is a near-copy of a training image." in told
 
 
 def test_a_failed_bringing_says_why(workspace: Workspace, phantom: Dataset, tmp_path: Path) -> None:

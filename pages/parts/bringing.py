@@ -1,0 +1,47 @@
+"""Images that another program made, taken in as a synthetic set."""
+
+import streamlit as st
+
+from pages.parts.choose import remember
+from pages.parts.live import act, latest, watch
+from pages.parts.plain import plain
+from rebalance_core.datasets.dataset import list_datasets
+from rebalance_core.datasets.training_set import list_sets
+from rebalance_core.runs.executor import submit
+from rebalance_core.synthesis.bringing import prepare_bring
+from rebalance_core.workspace import Workspace
+
+
+def bring(workspace: Workspace) -> None:
+    """A folder of images that another program made, and the run that takes it in."""
+    sets = [*list_sets(workspace), *list_datasets(workspace)]
+    if sets:
+        with st.expander("Bring images made elsewhere", icon=":material/drive_folder_upload:"):
+            _choose_folder(workspace, sets)
+    newest = latest(workspace, "bring", lambda view: True)
+    if newest is not None and newest.status != "done":
+        st.markdown(f"**{plain(newest.name)}**")
+        watch(newest)
+
+
+def _choose_folder(workspace: Workspace, sets: list[str]) -> None:
+    folder = st.text_input(
+        "Folder on this machine", placeholder="…/generated",
+        help="With a folder a class, named as the training set's, and square images of one size "
+        "in each. They are copied; the folder stays as it is.",
+    )  # fmt: skip
+    left, right = st.columns(2)
+    name = left.text_input("Name", "brought", key="brought name")
+    set_name = right.selectbox(
+        "Made from training set", sets,
+        help="You say that whatever made them saw this training set and nothing else. All that "
+        "comes of them calls that believed.",
+    )  # fmt: skip
+    if st.button("Bring", disabled=not folder):
+
+        def start() -> None:
+            config = prepare_bring(workspace, name, folder.strip(), set_name)
+            submit(workspace, "bring", config.model_dump(mode="json"), name=f"bring {name}")
+            remember("synthetic", name)
+
+        act(start)

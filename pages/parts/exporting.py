@@ -1,0 +1,50 @@
+"""Take a synthetic set away, or remove it."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from pages.parts.live import act
+from pages.parts.plain import plain
+from rebalance_core.synthesis.exporting import export_synthetic, zip_synthetic
+from rebalance_core.synthesis.synthetic_set import SyntheticSet, remove_synthetic
+from rebalance_core.workspace import Workspace
+
+
+def export(workspace: Workspace, found: SyntheticSet) -> None:
+    st.caption(
+        "An image folder, a folder a class, with provenance.json: generator, training set, seed, "
+        "sampler, filters. Generated images are no patients; not for diagnosis."
+    )
+    key = f"zip {found.name} {found.provenance.get('created')}"
+    if st.button("Prepare the zip", key=f"prepare {key}"):
+
+        def prepare() -> None:
+            st.session_state[key] = zip_synthetic(workspace, found.name)
+
+        act(prepare)
+    ready: Path | None = st.session_state.get(key)
+    if ready is not None and ready.exists():
+        with ready.open("rb") as file:
+            st.download_button(
+                f"Download {ready.stat().st_size / 2**20:,.1f} MB", file, ready.name,
+                mime="application/zip", icon=":material/download:", key=f"download {key}",
+            )  # fmt: skip
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    target = left.text_input(
+        "Or a new folder on this machine", placeholder=f"…/{found.name}", key=f"folder {found.name}"
+    )
+    if right.button("Copy there", disabled=not target, key=f"copy {found.name}"):
+        done = f"copied {found.name}"
+
+        def copy() -> None:
+            path = export_synthetic(workspace, found.name, Path(target.strip()))
+            st.session_state[done] = str(path)
+
+        act(copy)
+    if told := st.session_state.pop(f"copied {found.name}", None):
+        st.success(f"Copied to {plain(told)}.")
+    with st.expander("Remove this synthetic set", icon=":material/delete:"):
+        sure = st.checkbox(f"Yes, remove {found.name} with all its images")
+        if st.button("Remove", disabled=not sure):
+            act(lambda: remove_synthetic(workspace, found.name))

@@ -1,0 +1,56 @@
+"""Look through all images of a class and throw single ones away, into a new set without them."""
+
+import streamlit as st
+
+from pages.parts.beside import picture_tile
+from pages.parts.filters import submit_filter
+from pages.parts.gallery import Group, gallery
+from pages.parts.live import act
+from pages.parts.plain import plain
+from rebalance_core.pictures import shown
+from rebalance_core.synthesis.filtering import FilterConfig
+from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
+from rebalance_core.workspace import Workspace
+
+PAGE = 48  # images at once
+THROWN = "✕ thrown away"
+
+
+def keep_or_throw(workspace: Workspace, found: SyntheticSet) -> None:
+    key = f"thrown {found.name}"
+    thrown: set[str] = st.session_state.setdefault(key, set())
+    labels = list(found.counts)
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    label = left.segmented_control("Class", labels, default=labels[0], key=f"{key} class")
+    label = label or labels[0]
+    files = found.files(label)
+    pages = max(1, -(-len(files) // PAGE))
+    page = right.number_input(f"Page of {pages:,}", 1, pages, 1, key=f"{key} page {label}")
+    some = files[(page - 1) * PAGE : page * PAGE]
+    names = [f"{label}/{file.name}" for file in some]
+    tiles = [
+        picture_tile(name, pixels, THROWN if name in thrown else f"{file.stem}", name)
+        for name, file, pixels in zip(names, some, shown(found.images_of(some)), strict=True)
+    ]
+    st.caption("Click an image to throw it away, once more to keep it.")
+    clicked = gallery([Group(tiles)], key=f"{key} tiles")
+    if clicked:
+        thrown ^= {clicked}
+        st.session_state[key] = thrown
+        st.rerun()
+    taken = list_synthetic(workspace)
+    free = next(n for k in range(1, 10_000) if (n := f"{found.name}-kept-{k}") not in taken)
+    left, middle, right = st.columns([3, 1, 1], vertical_alignment="bottom")
+    name = left.text_input("Name of the set without them", free, key=f"{key} name {free}")
+    if middle.button("Keep all again", disabled=not thrown, key=f"{key} all"):
+        st.session_state[key] = set()
+        st.rerun()
+    if right.button(
+        f"Make it without {len(thrown)}", type="primary", disabled=not thrown, key=f"{key} make"
+    ):
+        config = {"synthetic": found.name, "name": name, "without": tuple(sorted(thrown))}
+        act(lambda: submit_filter(workspace, FilterConfig.build(**config)))
+    st.caption(
+        f"{plain(found.name)} stays as it is. The new set's provenance says which images were "
+        "picked by hand."
+    )

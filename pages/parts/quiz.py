@@ -1,0 +1,92 @@
+"""Real or generated? Twenty images, one answer each, then the truth."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from pages.parts.beside import picture_tile
+from pages.parts.gallery import Group, gallery
+from pages.parts.live import act
+from pages.parts.plain import plain
+from rebalance_core.images import png_bytes
+from rebalance_core.synthesis.quiz import (
+    WORDS,
+    Kind,
+    Quiz,
+    hand_in,
+    make_quiz,
+    read_tally,
+    tally_words,
+)
+from rebalance_core.synthesis.synthetic_set import SyntheticSet
+from rebalance_core.workspace import Workspace
+
+COLUMNS = 5
+FOOLED: dict[Kind, str] = {
+    "g": "Generated, and taken for real",
+    "r": "Real, and taken for generated",
+}
+
+
+def quiz(workspace: Workspace, found: SyntheticSet) -> None:
+    key = f"quiz {found.name}"
+    tally = read_tally(workspace, found.name)
+    if tally is not None:
+        st.caption(plain(tally_words(found.name, tally)))
+    seed: int = st.session_state.setdefault(f"{key} seed", tally.attempts if tally else 0)
+    asked = make_quiz(workspace, found, seed)
+    answered: tuple[Kind, ...] | None = st.session_state.get(f"{key} answers {seed}")
+    if answered is not None:
+        _truth(asked, answered)
+        if st.button("Again, with other images", type="primary", key=f"{key} again"):
+            st.session_state[f"{key} seed"] = seed + 1
+            st.rerun()
+        return
+    st.markdown("Ten of these are training images, ten are generated. **Which are which?**")
+    answers = _ask(asked, key)
+    left = sum(answer is None for answer in answers)
+    if st.button(
+        "Hand in" if not left else f"Hand in ({left} to go)", type="primary", disabled=left > 0,
+        key=f"{key} hand in",
+    ):  # fmt: skip
+
+        def keep() -> None:
+            told = tuple(a for a in answers if a is not None)
+            hand_in(workspace, asked, told)
+            st.session_state[f"{key} answers {seed}"] = told
+
+        act(keep)
+
+
+def _ask(asked: Quiz, key: str) -> list[Kind | None]:
+    """A control beneath each image; an answer can be changed until all are handed in."""
+    answers: list[Kind | None] = []
+    kinds: list[Kind] = ["r", "g"]
+    for start in range(0, len(asked.images), COLUMNS):
+        for place, column in enumerate(st.columns(COLUMNS)):
+            k = start + place
+            column.image(png_bytes(asked.images[k]), width="stretch")
+            answers.append(
+                column.segmented_control(
+                    f"Image {k + 1}", kinds, format_func=lambda kind: WORDS[kind],
+                    key=f"{key} {asked.seed} {k}", label_visibility="collapsed", width="stretch",
+                )
+            )  # fmt: skip
+    return answers
+
+
+def _truth(asked: Quiz, answered: Sequence[Kind]) -> None:
+    pairs = list(zip(answered, asked.truth, strict=True))
+    right = sum(a == t for a, t in pairs)
+    st.markdown(f"### {right} of {len(pairs)} right")
+    st.caption("Guessing gives ten.")
+    for kind, title in FOOLED.items():
+        wrong = [k for k, (a, t) in enumerate(pairs) if a != t and t == kind]
+        if wrong:
+            tiles = [
+                picture_tile(f"image {k + 1}", asked.images[k], f"{asked.labels[k]}, {k + 1}")
+                for k in wrong
+            ]
+            gallery([Group(tiles, title)], key=f"wrong {asked.synthetic} {asked.seed} {kind}")
+    if right == len(pairs):
+        st.success("None of them fooled you.")

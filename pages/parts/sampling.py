@@ -1,0 +1,147 @@
+"""The form that samples a generator, and looks into how it does."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import streamlit as st
+
+from pages.parts.choose import choose, remember
+from pages.parts.live import act, latest, run_label, watch
+from rebalance_core.generators.configs import Sampler
+from rebalance_core.generators.training import DIFFUSION, makes
+from rebalance_core.runs.executor import RunView, submit
+from rebalance_core.synthesis.denoising import DenoiseConfig, check_denoise
+from rebalance_core.synthesis.morphing import CAN_MORPH, MorphConfig, check_morph, frames
+from rebalance_core.synthesis.sampling import OPTIONS, SampleConfig, check_sample
+from rebalance_core.synthesis.synthetic_set import list_synthetic
+from rebalance_core.workspace import Workspace
+
+
+def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
+    st.subheader("Sample")
+    named = {v.id: run_label(v) for v in trained}
+    run = choose("Generator", list(named), "run", shown=lambda i: named[i])
+    view = next(v for v in trained if v.id == run)
+    kind, set_name = view.config["generator"], view.config["set"]
+    columns = st.columns(4)
+    count = columns[0].number_input("Images a class", 1, 100_000, 100, 50)
+    seed = columns[1].number_input("Seed", 0, 10**6, 0)
+    asked: dict[str, Any] = _diffusion(kind, run)
+    if "truncation" in OPTIONS[kind]:
+        asked["truncation"] = columns[2].number_input(
+            "Truncation", 0.1, 10.0, None, 0.1, placeholder="none",
+            help="Latents beyond ±this are not drawn: fewer odd images, less variety.",
+        )  # fmt: skip
+    classes = makes(view)
+    labels = st.pills(
+        "Classes", classes, selection_mode="multi", key=f"classes {run}",
+        help="None chosen: every class that the generator makes.",
+    )  # fmt: skip
+    taken = list_synthetic(workspace)
+    free = next(
+        n for i in range(1, 10_000) if (n := f"{set_name}-{kind}" + f"-{i}" * (i > 1)) not in taken
+    )
+    name = st.text_input("Name of the synthetic set", free, key=f"name {free}")
+    if st.button("Generate", type="primary"):
+
+        def start() -> None:
+            config = SampleConfig.build(
+                run=run, name=name, count=count, seed=seed, **asked,
+                classes=tuple(c for c in classes if c in labels),
+            )  # fmt: skip
+            check_sample(workspace, config)
+            submit(workspace, "sample", config.model_dump(mode="json"), name=f"sample {name}")
+            remember("synthetic", name)
+
+        act(start)
+    if kind in CAN_MORPH and len(classes) > 1:
+        with st.expander("Between two classes", icon=":material/swap_horiz:"):
+            _morph(workspace, view, classes)
+    if kind in DIFFUSION:
+        with st.expander("Out of noise", icon=":material/blur_on:"):
+            _denoise(workspace, view, classes, asked)
+
+
+def _diffusion(kind: str, run: str) -> dict[str, Any]:
+    """What a diffusion model's sampler can be asked; empty fields are left to the generator."""
+    asked: dict[str, Any] = {}
+    fields = [option for option in ("sampler", "steps", "guidance") if option in OPTIONS[kind]]
+    for column, option in zip(st.columns(4), fields, strict=False):
+        key = f"{option} {run}"
+        if option == "sampler":
+            asked[option] = column.selectbox(
+                "Sampler", get_args(Sampler), None, placeholder="the generator's own", key=key,
+                help="ddpm draws noise at each of many steps; the others need some twenty.",
+            )  # fmt: skip
+        elif option == "steps":
+            asked[option] = column.number_input(
+                "Steps", 1, 1000, None, 5, placeholder="the generator's own", key=key
+            )
+        else:
+            asked[option] = column.number_input(
+                "Guidance", 0.0, 20.0, None, 0.5, placeholder="the generator's own", key=key,
+                help="1: as the class was learned. Above: nearer to what tells it from the others, "
+                "with less variety.",
+            )  # fmt: skip
+    return asked
+
+
+def _denoise(
+    workspace: Workspace, trained: RunView, labels: list[str], asked: dict[str, Any]
+) -> None:
+    """A row of images at every stage between noise and what is sampled."""
+    first, second, last = st.columns([2, 1, 1], vertical_alignment="bottom")
+    label = first.selectbox("Class", labels, key=f"noise class {trained.id}")
+    seed = second.number_input("Seed", 0, 10**6, 0, key=f"noise seed {trained.id}")
+    wanted = {"run": trained.id, "label": label, "seed": seed, **asked}
+
+    def go() -> None:
+        config = DenoiseConfig.build(**wanted)
+        check_denoise(workspace, config)
+        values = config.model_dump(mode="json")
+        submit(workspace, "denoise", values, name=f"{label} out of noise", seed=seed)
+
+    if last.button("Show", key=f"denoise {trained.id}"):
+        act(go)
+    made = latest(workspace, "denoise", lambda v: wanted.items() <= v.config.items())
+    if made is None:
+        st.caption("Choose a class and press Show to go through its sampling, step by step.")
+    elif made.status != "done":
+        watch(made)
+    else:
+        _slide(frames(made), "From noise to the image", made.id)
+
+
+def _slide(pictures: list[Path], words: str, key: str) -> None:
+    """One of the pictures, by a slider from the first to the last."""
+    share = st.slider(words, 0, 100, 0, 5, format="%d %%", key=key)
+    st.image(pictures[round(share / 100 * (len(pictures) - 1))].read_bytes(), width="stretch")
+
+
+def _morph(workspace: Workspace, trained: RunView, labels: list[str]) -> None:
+    """The same latents under one class's label, the other's, and all the way between."""
+    first, second, third, last = st.columns([2, 2, 1, 1], vertical_alignment="bottom")
+    start = first.selectbox("From", labels, key=f"from {trained.id}")
+    end = second.selectbox("To", labels, 1, key=f"to {trained.id}")
+    seed = third.number_input("Seed", 0, 10**6, 0, key=f"morph seed {trained.id}")
+    wanted = {"run": trained.id, "start": start, "end": end, "seed": seed}
+
+    def go() -> None:
+        config = MorphConfig.build(**wanted)
+        check_morph(workspace, config)
+        values = config.model_dump(mode="json")
+        submit(workspace, "interpolate", values, name=f"{start} to {end}", seed=seed)
+
+    if last.button("Show", disabled=start == end, key=f"morph {trained.id}"):
+        act(go)
+    fits = wanted.items()
+    made = latest(workspace, "interpolate", lambda v: fits <= v.config.items())
+    if made is None:
+        st.caption(
+            "The latent decides what an image looks like, the label which class it shows. Choose "
+            "two classes and press Show to move from one label to the other."
+        )
+    elif made.status != "done":
+        watch(made)
+    else:
+        _slide(frames(made), f"From {start} to {end}", made.id)
