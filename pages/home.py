@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.parts.frame import PAGES, link, show
-from pages.parts.live import act, progress_text
+from pages.parts.live import act, again, progress_text
 from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.source import ImportConfig
@@ -55,7 +55,10 @@ def draw(workspace: Workspace) -> None:
             elif name == following:
                 right.markdown("**:material/arrow_back: next**")
     st.subheader("What runs")
-    _running(workspace)
+    again(
+        any(v.live for v in views),
+        lambda: [v for v in list_runs(workspace) if v.live], bool, _running,
+    )  # fmt: skip
 
 
 def _start(workspace: Workspace, views: list[RunView]) -> None:
@@ -70,22 +73,11 @@ def _start(workspace: Workspace, views: list[RunView]) -> None:
             act(lambda: submit(workspace, "import", config.model_dump(), name="import phantom"))
 
 
-def _running(workspace: Workspace) -> None:
-    alive = any(v.live for v in list_runs(workspace))
-
-    @st.fragment(run_every=1.0 if alive else None)
-    def live() -> None:
-        now = [v for v in list_runs(workspace) if v.live]
-        for view in now:
-            st.progress(
-                view.progress["fraction"], text=f"{plain(view.name)}: {progress_text(view)}"
-            )
-        if not now:
-            st.markdown("Nothing runs. What ran is on the Runs page.")
-        if alive and not now:
-            st.rerun()
-
-    live()
+def _running(views: list[RunView]) -> None:
+    for view in views:
+        st.progress(view.progress["fraction"], text=f"{plain(view.name)}: {progress_text(view)}")
+    if not views:
+        st.markdown("Nothing runs. What ran is on the Runs page.")
 
 
 show(

@@ -10,8 +10,8 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.choose import choose
-from pages.parts.frame import guarded, link, show
-from pages.parts.live import POLL, act, duration, training, watch
+from pages.parts.frame import link, show
+from pages.parts.live import REDRAW, act, duration, follow, training, watch
 from pages.parts.plain import plain
 from rebalance_core.dependents import remove_run_with_dependents, run_dependents
 from rebalance_core.family import family, parents
@@ -94,7 +94,7 @@ def _row(
 def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
     """Only the open tab is drawn: what it needs is neither computed nor sent for the others."""
     tabs: dict[str, Callable[[], object]] = {
-        "Log": lambda: _log(view),
+        "Log": lambda: follow(view, _log, REDRAW),
         "Family": lambda: _family(workspace, views, view),
         "Config": lambda: st.json({**view.record, "directory": str(view.path)}),
         "Compare configs": lambda: _compare(views, view),
@@ -111,15 +111,10 @@ def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
 
 
 def _log(view: RunView) -> None:
-    @st.fragment(run_every=POLL if view.live else None)
-    @guarded
-    def tail() -> None:
-        lines = read_log(view.path)[0].splitlines()[-LOG_LINES:]
-        # st.code would fetch a highlighter of 1.5 MB for what has no language.
-        text = escape("\n".join(lines) or "The log is empty.")
-        st.html(f'<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{text}</pre>')
-
-    tail()
+    lines = read_log(view.path)[0].splitlines()[-LOG_LINES:]
+    # st.code would fetch a highlighter of 1.5 MB for what has no language.
+    text = escape("\n".join(lines) or "The log is empty.")
+    st.html(f'<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{text}</pre>')
 
 
 def _family(workspace: Workspace, views: list[RunView], view: RunView) -> None:

@@ -1,15 +1,17 @@
 """A run on the page: status, progress with time left, curves, previews, cancel, resume.
 
-Reads the run's directory every other second while it lives; the work is in another process.
+Reads the run's directory again and again while it lives; the work is in another process. What moves
+all the time is small and looked at often; what is heavy to draw, more rarely.
 """
 
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
+from pages.parts.frame import guarded
 from pages.parts.plain import plain
 from rebalance_core.errors import UserError
 from rebalance_core.figures import loss_curves, loss_groups
@@ -22,7 +24,11 @@ from rebalance_core.workspace import Workspace
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-POLL = 2.0  # seconds; a look costs some 10 ms (benchmarks/watching_cost.py)
+T = TypeVar("T")
+# Seconds between two looks. Each makes the server run a script and the browser go over the whole
+# page, whether anything is new or not: benchmarks/watching_cost.py measures both.
+POLL = 3.0  # status, progress
+REDRAW = 10.0  # curves, pictures, log
 PLOTS = 2  # side by side
 BADGES = {
     "queued": ("gray", ":material/hourglass_top:"),
@@ -45,21 +51,39 @@ def run_label(view: RunView) -> str:
     return f"{view.name}, {how} ({view.id})"
 
 
-def watch(view: RunView, draw: Callable[[RunView], None] | None = None) -> None:
-    """Show a run; while it lives, again and again. `draw` shows what is particular to it."""
+def again(
+    live: bool,
+    look: Callable[[], T],
+    lives: Callable[[T], bool],
+    draw: Callable[[T], None],
+    every: float = POLL,
+) -> None:
+    """Draw what `look` finds; if the page was drawn of something `live`, again every so many
+    seconds until it no longer `lives`. Regions stand beside each other, none inside another."""
 
-    @st.fragment(run_every=POLL if view.live else None)
-    def live() -> None:
-        now = view_run(view.path)
-        if view.live and not now.live:
-            # The whole page: what this run made can be used now. Before anything is drawn, so that
+    @st.fragment(run_every=every if live else None)
+    @guarded
+    def region() -> None:
+        now = look()
+        if live and not lives(now):
+            # The whole page: what a run made can be used now. Before anything is drawn, so that
             # nobody sees an end on a page that is about to be drawn anew.
             st.rerun()
-        _status(now)
-        if draw is not None:
-            draw(now)
+        draw(now)
 
-    live()
+    region()
+
+
+def follow(view: RunView, draw: Callable[[RunView], None], every: float) -> None:
+    """Draw of a run what changes while it lives."""
+    again(view.live, lambda: view_run(view.path), lambda now: now.live, draw, every)
+
+
+def watch(view: RunView, draw: Callable[[RunView], None] | None = None) -> None:
+    """Show a run while it lives and after; `draw` shows what is particular to it."""
+    follow(view, _status, POLL)
+    if draw is not None:
+        follow(view, draw, REDRAW)
 
 
 def _status(view: RunView) -> None:
