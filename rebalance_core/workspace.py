@@ -68,10 +68,18 @@ class Workspace:
     def quizzes(self) -> Path:
         return self.root / "quizzes"
 
+    def quiz_attempts(self, name: str) -> Path:
+        """A line for each attempt at telling the images of a synthetic set from real ones."""
+        return self.quizzes / f"{name}.jsonl"
+
     @property
     def exports(self) -> Path:
         """What a browser was given to download."""
         return self.root / "exports"
+
+    def exported_synthetic(self, name: str) -> Path:
+        """Apart from rebalanced sets, whose names can be the same: `<set>-<generator>`."""
+        return self.exports / "synthetic" / f"{name}.zip"
 
     @property
     def uploads(self) -> Path:

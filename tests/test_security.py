@@ -50,7 +50,7 @@ HOSTILE = [
     "![x](https://example.org/x.png)", "*", "../*", "[a-z]*",
 ]  # fmt: skip
 # What the person names is theirs to read and write: no place for these tests.
-NAMED_BY_PERSON = {"source", "folder", "file", "images", "again"}
+NAMED_BY_PERSON = {"file", "target", "source", "folder", "images", "again"}
 # What Typer raises over a command line that it cannot read; some versions bring their own click.
 USAGE = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -126,7 +126,9 @@ def valid(parameter: Any, workspace: Workspace) -> str:
     told = {
         "name": "fresh", "dataset": "pets", "set_name": "pets", "generator": "ddpm", "arm": "none",
         "pose": "axial", "new": "coronal", "text": "a note", "network": "vgg16",
-        "start_class": "cat", "end_class": "dog",
+        "start_class": "cat", "end_class": "dog", "label": "cat", "synthetic_name": "made",
+        "answers": "r,g", "file": str(workspace.root / "out.png"),
+        "target": str(workspace.root / "out"),
         "source": str(workspace.root / "nothing"), "folder": str(workspace.root / "out"),
         "images": str(workspace.root / "nothing.png"),
         "run_id": list_runs(workspace)[0].id, "other_id": list_runs(workspace)[0].id,

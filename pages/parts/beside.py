@@ -42,6 +42,7 @@ def beside_originals(workspace: Workspace, found: SyntheticSet) -> None:
             Group(nearest, "nearest original to each generated image"),
         ],
         key=f"pictures {found.name}",
+        columns=COUNTS[0],  # so that what belongs together stands one above the other
     )
     copies = int(rows.copies.sum())
     st.caption(
@@ -77,7 +78,7 @@ def side_by_side(workspace: Workspace, found: SyntheticSet) -> None:
         tiles = [picture_tile(f"{name} {k + 1}", p) for k, p in
                  enumerate(shown(one.images(label, count)))]  # fmt: skip
         groups.append(Group(tiles, f"{one.generator} ({name})"))
-    gallery(groups, key=f"rows {found.name}")
+    gallery(groups, key=f"rows {found.name}", columns=COUNTS[0])
     st.caption("The first by seed of each, never picked.")
 
 

@@ -41,6 +41,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     }
     const row = document.createElement('div')
     row.className = 'group'
+    if (data.columns) row.style.gridTemplateColumns = `repeat(${data.columns}, minmax(0, 1fr))`
     row.append(...group.tiles.map((tile) => {
       const button = document.createElement('button')
       button.className = 'tile'
@@ -84,13 +85,15 @@ class Group:
     title: str = ""
 
 
-def gallery(groups: list[Group], key: str) -> str | None:
-    """Draw the tiles; returns the id of the one just clicked, once."""
+def gallery(groups: list[Group], key: str, columns: int | None = None) -> str | None:
+    """Draw the tiles, `columns` in a row or as many as fit; returns the id of the one just
+    clicked, once."""
     data = {
+        "columns": columns,
         "groups": [
             {"title": g.title, "tiles": [{**vars(t), "hint": t.hint or t.id} for t in g.tiles]}
             for g in groups
-        ]
+        ],
     }
     result = _component()(data=data, key=key, on_clicked_change=lambda: None)
     clicked: str | None = result.clicked

@@ -10,7 +10,6 @@ from pages.parts.live import act
 from pages.parts.plain import plain
 from rebalance_core.images import png_bytes
 from rebalance_core.synthesis.quiz import (
-    WORDS,
     Kind,
     Quiz,
     hand_in,
@@ -21,7 +20,8 @@ from rebalance_core.synthesis.quiz import (
 from rebalance_core.synthesis.synthetic_set import SyntheticSet
 from rebalance_core.workspace import Workspace
 
-COLUMNS = 5
+COLUMNS = 4
+SHORT: dict[Kind, str] = {"r": "real", "g": "made"}  # fits beneath an image
 FOOLED: dict[Kind, str] = {
     "g": "Generated, and taken for real",
     "r": "Real, and taken for generated",
@@ -42,7 +42,10 @@ def quiz(workspace: Workspace, found: SyntheticSet) -> None:
             st.session_state[f"{key} seed"] = seed + 1
             st.rerun()
         return
-    st.markdown("Ten of these are training images, ten are generated. **Which are which?**")
+    st.markdown(
+        "Ten of these are real, from the training set; ten were made by the generator. "
+        "**Which are which?**"
+    )
     answers = _ask(asked, key)
     left = sum(answer is None for answer in answers)
     if st.button(
@@ -68,7 +71,7 @@ def _ask(asked: Quiz, key: str) -> list[Kind | None]:
             column.image(png_bytes(asked.images[k]), width="stretch")
             answers.append(
                 column.segmented_control(
-                    f"Image {k + 1}", kinds, format_func=lambda kind: WORDS[kind],
+                    f"Image {k + 1}", kinds, format_func=lambda kind: SHORT[kind],
                     key=f"{key} {asked.seed} {k}", label_visibility="collapsed", width="stretch",
                 )
             )  # fmt: skip

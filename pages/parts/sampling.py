@@ -70,16 +70,16 @@ def _diffusion(kind: str, run: str) -> dict[str, Any]:
         key = f"{option} {run}"
         if option == "sampler":
             asked[option] = column.selectbox(
-                "Sampler", get_args(Sampler), None, placeholder="the generator's own", key=key,
+                "Sampler", get_args(Sampler), None, placeholder="its own", key=key,
                 help="ddpm draws noise at each of many steps; the others need some twenty.",
             )  # fmt: skip
         elif option == "steps":
             asked[option] = column.number_input(
-                "Steps", 1, 1000, None, 5, placeholder="the generator's own", key=key
+                "Steps", 1, 1000, None, 5, placeholder="its own", key=key
             )
         else:
             asked[option] = column.number_input(
-                "Guidance", 0.0, 20.0, None, 0.5, placeholder="the generator's own", key=key,
+                "Guidance", 0.0, 20.0, None, 0.5, placeholder="its own", key=key,
                 help="1: as the class was learned. Above: nearer to what tells it from the others, "
                 "with less variety.",
             )  # fmt: skip

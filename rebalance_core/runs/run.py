@@ -515,7 +515,7 @@ _reading = threading.Lock()
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All whole lines of a run's metrics; a torn last line is left for the next look.
 
-    Only what was added since the last look is read: a page looks every second.
+    Only what was added since the last look is read: a page looks again and again.
     """
     with _reading:
         tail = _tails.pop(path, None) or _Tail()

@@ -30,7 +30,7 @@ def export_synthetic(workspace: Workspace, name: str, target: Path) -> Path:
 def zip_synthetic(workspace: Workspace, name: str) -> Path:
     """For the browser, in the workspace's exports."""
     found = open_synthetic(workspace, name)
-    workspace.exports.mkdir(parents=True, exist_ok=True)
-    target = workspace.exports / f"{name}.zip"
+    target = workspace.exported_synthetic(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
     zip_aside(found.path, target, name)
     return target

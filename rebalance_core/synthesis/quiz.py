@@ -76,17 +76,23 @@ def make_quiz(workspace: Workspace, found: SyntheticSet, seed: int) -> Quiz:
     labels = list(found.counts)
     for place, label in enumerate(labels):
         count = HALF // len(labels) + (place < HALF % len(labels))
-        there: dict[Kind, np.ndarray] = {
-            "r": real.images[real.labels == chosen.classes.index(label)],
-            "g": found.images(label),
-        }
-        for kind, pool in there.items():
-            if len(pool) < count:
+        rows = np.flatnonzero(real.labels == chosen.classes.index(label))
+        files = found.files(label)
+        there: dict[Kind, int] = {"r": len(rows), "g": len(files)}
+        for kind, most in there.items():
+            if most < count:
+                where = found.name if kind == "g" else f"training set {chosen.name}"
                 raise UserError(
-                    f"The quiz needs {count} {WORDS[kind]} images of {label}, and {found.name} has "
-                    f"{len(pool)}; make more."
+                    f"The quiz needs {count} {WORDS[kind]} images of {label}, and {where} has "
+                    f"{most}; make more."
                 )
-            images += list(pool[random.choice(len(pool), count, replace=False)])
+            drawn = random.choice(most, count, replace=False)
+            # Only what is asked is read: a set may hold thousands.
+            images += list(
+                real.images[rows[drawn]]
+                if kind == "r"
+                else found.images_of([files[k] for k in drawn])
+            )
             asked += [(kind, label)] * count
     order = random.permutation(len(images))
     # Through one way of scaling: neither the size nor the edges tell them apart.
@@ -119,22 +125,19 @@ def hand_in(workspace: Workspace, quiz: Quiz, answers: Sequence[Kind]) -> int:
         "time": round(time.time(), 3), "seed": quiz.seed, "answers": "".join(answers),
         "truth": "".join(quiz.truth),
     }  # fmt: skip
-    path = attempts_path(workspace, quiz.synthetic)
+    open_synthetic(workspace, quiz.synthetic)  # else the next set of its name would be told of it
+    path = workspace.quiz_attempts(quiz.synthetic)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(f"\n{json.dumps(line)}\n")  # a line that a kill tore before it stays alone
     return sum(a == t for a, t in zip(answers, quiz.truth, strict=True))
 
 
-def attempts_path(workspace: Workspace, name: str) -> Path:
-    return workspace.quizzes / f"{name}.jsonl"
-
-
 def read_tally(workspace: Workspace, name: str) -> Tally | None:
     """Over all attempts with a synthetic set; None without one."""
     pairs: list[tuple[str, str]] = []
     attempts = 0
-    path = attempts_path(workspace, name)
+    path = workspace.quiz_attempts(name)
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
             told = json.loads(line)

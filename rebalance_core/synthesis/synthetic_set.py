@@ -246,4 +246,5 @@ def forget_sample(workspace: Workspace, run_id: str, config: Mapping[str, Any]) 
 
 def remove_synthetic(workspace: Workspace, name: str) -> None:
     remove_folder(open_synthetic(workspace, name).path)
-    (workspace.quizzes / f"{name}.jsonl").unlink(missing_ok=True)
+    workspace.quiz_attempts(name).unlink(missing_ok=True)
+    workspace.exported_synthetic(name).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from rebalance_core.datasets.training_set import SetConfig, make_set, open_set
 from rebalance_core.errors import UserError
 from rebalance_core.files import read_json
 from rebalance_core.runs.run import Cancelled, RunDirectory, create_run, read_metrics
+from rebalance_core.synthesis.quiz import hand_in, quiz_of
 from rebalance_core.workspace import Workspace
 
 CLASSIFIER = {"size": 32, "epochs": 4, "lr": 0.01, "batch_size": 16}
@@ -44,8 +45,14 @@ def told(path: Path) -> list[dict[str, Any]]:
 
 
 def test_comparison_trains_every_cell_once_and_reports(ready: Workspace) -> None:
+    quiz = quiz_of(ready, "phantom-ddpm", 0)
+    hand_in(ready, quiz, ["r"] * 20)
     path = compare_run(ready)
     result = compare_job(ready, RunDirectory(path))
+    report = (path / "result" / "report.html").read_text()
+    assert "<h2>Real or generated?</h2>" in report
+    assert "phantom-ddpm: tried once; 100% (72% to 100%) of the generated images" in report
+    assert "phantom-bagan-gp: tried" not in report
     rows = {(r["arm"], r["schedule"]) for r in result["results"]}
     assert rows == {
         ("none", None), ("bagan-gp", "always"), ("bagan-gp", "until:2"),

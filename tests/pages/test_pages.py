@@ -1,9 +1,9 @@
 """Every page, empty first, then with work done."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from opening import opened
 from streamlit.testing.v1 import AppTest
 
 from rebalance_core.comparison.configs import CompareConfig
@@ -16,8 +16,6 @@ from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
-ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT = 60  # seconds a page may take to draw under a test's load
 EMPTY = {
     "home": "Nothing here yet",
     "data": "No dataset yet",
@@ -37,14 +35,6 @@ FULL = {
     "comparison": "With one seed nothing can be said beyond chance",
     "runs": ":material/check: done",
 }
-
-
-def opened(name: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=TIMEOUT).run()
-    if name != "home":
-        app.switch_page(f"pages/{name}.py").run()
-    assert not app.exception
-    return app
 
 
 def text_of(app: AppTest) -> str:

@@ -7,8 +7,10 @@ import pytest
 from commands import command
 from sets import synthetic_set
 
+from rebalance_core.comparison.rebalanced import zip_rebalanced
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.synthesis.exporting import export_synthetic, zip_synthetic
+from rebalance_core.synthesis.synthetic_set import remove_synthetic
 from rebalance_core.workspace import Workspace
 
 
@@ -36,6 +38,18 @@ def test_folder_and_zip_hold_the_set_with_its_provenance(
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("out")) == [
         "out", "out.zip",
     ]  # fmt: skip
+
+
+def test_a_rebalanced_set_of_the_same_name_leaves_the_zip_alone(
+    workspace: Workspace, name: str
+) -> None:
+    mine = zip_synthetic(workspace, name)
+    before = mine.read_bytes()
+    other = zip_rebalanced(workspace, "phantom", "ddpm")
+    assert other.name == mine.name
+    assert mine.read_bytes() == before != other.read_bytes()
+    remove_synthetic(workspace, name)
+    assert (mine.exists(), other.exists()) == (False, True)
 
 
 @pytest.mark.parametrize(

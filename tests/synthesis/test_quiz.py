@@ -17,14 +17,17 @@ from rebalance_core.errors import UserError
 from rebalance_core.images import resize_stack
 from rebalance_core.synthesis.quiz import (
     Share,
-    attempts_path,
     hand_in,
     parse_answers,
     quiz_of,
     read_tally,
     tally_words,
 )
-from rebalance_core.synthesis.synthetic_set import open_synthetic, remove_synthetic
+from rebalance_core.synthesis.synthetic_set import (
+    SyntheticSet,
+    open_synthetic,
+    remove_synthetic,
+)
 from rebalance_core.workspace import Workspace
 
 
@@ -77,7 +80,7 @@ def test_answers_are_counted_and_the_tally_is_over_all(workspace: Workspace, nam
     quiz = quiz_of(workspace, name, 0)
     assert hand_in(workspace, quiz, quiz.truth) == 20
     assert hand_in(workspace, quiz, ["r"] * 20) == 10
-    with attempts_path(workspace, name).open("a") as file:
+    with workspace.quiz_attempts(name).open("a") as file:
         file.write('{"answers": "rr')  # torn by a kill
     assert hand_in(workspace, quiz, ["r"] * 20) == 10
     found = read_tally(workspace, name)
@@ -90,7 +93,25 @@ def test_answers_are_counted_and_the_tally_is_over_all(workspace: Workspace, nam
         "real, 0% (0% to 11%) of the real ones for generated (95 % Wilson intervals)."
     )
     remove_synthetic(workspace, name)
-    assert not attempts_path(workspace, name).exists()
+    assert not workspace.quiz_attempts(name).exists()
+    with pytest.raises(UserError, match="There is no synthetic set"):
+        hand_in(workspace, quiz, quiz.truth)  # the page of somebody else was still open
+    assert not workspace.quiz_attempts(name).exists(), "the next set of its name starts at none"
+
+
+def test_only_the_images_asked_are_read(
+    workspace: Workspace, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    images_of = SyntheticSet.images_of
+
+    def spy(self: SyntheticSet, files: list[Path]) -> np.ndarray:
+        read.extend(files)
+        return images_of(self, files)
+
+    monkeypatch.setattr(SyntheticSet, "images_of", spy)
+    quiz_of(workspace, name, 3)
+    assert len(read) == len(set(read)) == 10
 
 
 def test_interval_is_wilsons() -> None:

@@ -1,0 +1,94 @@
+"""The Samples page as a person uses it: look, side by side, throw away, score, quiz, take away."""
+
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+from studio import LONG, Server, settled, until
+
+from rebalance_core.datasets.dataset import open_dataset
+from rebalance_core.datasets.training_set import load_part, open_set
+from rebalance_core.files import write_bytes
+from rebalance_core.images import png_bytes
+from rebalance_core.synthesis.quiz import make_quiz, read_tally
+from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
+from rebalance_core.workspace import Workspace
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from sets import synthetic_set
+
+
+def go_to(page: Page, tab: str) -> None:
+    page.get_by_role("tab", name=tab, exact=True).click()
+    settled(page)
+
+
+def test_look_throw_away_score_guess_and_take_away(
+    page: Page, server: Server, tiny: Workspace, tmp_path: Path
+) -> None:
+    name, other = (synthetic_set(tiny, kind, "p") for kind in ("ddpm", "bagan-gp"))
+    real = load_part(open_dataset(tiny, "p"), open_set(tiny, "p"), "train", 32)
+    write_bytes(
+        tiny.synthetic / name / "glioma" / "000002.png", png_bytes(real.images[real.labels == 0][0])
+    )
+    page.goto(f"{server.url}/samples?synthetic={name}")
+    # a copy is flagged beneath the image it copies
+    expect(page.get_by_text("1 of them are near-copies of a training image.")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^⚠ copy · 0\.0$"))).to_be_visible()
+    expect(page.get_by_role("button", name="generated 10")).to_be_visible()
+
+    go_to(page, "Side by side")
+    for title in ("original", f"ddpm ({name})", f"bagan-gp ({other})"):
+        expect(page.get_by_text(title, exact=True)).to_be_visible()
+
+    # throw one away, another by mistake, and make a set without the one
+    go_to(page, "Keep or throw away")
+    for image in ("000002", "000005", "000005"):
+        page.get_by_role("button", name=f"glioma/{image}.png").click()
+        settled(page)
+    expect(page.get_by_text("✕ thrown away")).to_have_count(1)
+    page.get_by_role("button", name="Make it without 1").click()
+    until(lambda: f"{name}-kept-1" in list_synthetic(tiny), lambda: list_synthetic(tiny))
+    kept = open_synthetic(tiny, f"{name}-kept-1")
+    assert [f.name for f in kept.files("glioma")] == [
+        f"{k:06d}.png" for k in range(10) if k != 2
+    ]  # fmt: skip
+
+    # what was taken out is shown
+    page.goto(f"{server.url}/samples?synthetic={kept.name}")
+    go_to(page, "Filters")
+    expect(page.get_by_text("thrown away by hand: glioma 1")).to_be_visible()
+    expect(page.get_by_role("button", name="glioma/000002.png")).to_be_visible()
+
+    go_to(page, "Quality")
+    page.get_by_role("button", name="Score", exact=True).click()
+    expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=LONG)
+    expect(
+        page.get_by_text("Features of a ResNet-18 trained on the real images of p")
+    ).to_be_visible()
+
+    # answer as an expert would who errs once
+    go_to(page, "Real or generated?")
+    truth = make_quiz(tiny, kept, 0).truth
+    words = {"r": "real", "g": "made"}
+    for k, kind in enumerate(truth):
+        told = words[kind] if k else words["g" if kind == "r" else "r"]
+        group = page.get_by_test_id("stButtonGroup").nth(k)
+        group.get_by_role("radio", name=told).click()
+    settled(page)
+    page.get_by_role("button", name="Hand in", exact=True).click()
+    expect(page.get_by_text("19 of 20 right")).to_be_visible()
+    tally = read_tally(tiny, kept.name)
+    assert tally is not None and tally.attempts == 1
+
+    go_to(page, "Take away")
+    page.get_by_role("button", name="Prepare the zip").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name=re.compile("^Download .* MB$")).click()
+    file = tmp_path / "taken.zip"
+    download.value.save_as(file)
+    with zipfile.ZipFile(file) as archive:
+        assert len(archive.namelist()) == 29 + 1
+        assert f"{kept.name}/provenance.json" in archive.namelist()
