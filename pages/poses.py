@@ -1,6 +1,5 @@
 """Cluster each class by pose; look at the clusters, judge and correct them; choose some."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from pages.parts.frame import link, show
 from pages.parts.gallery import Group, gallery, image_tile
 from pages.parts.live import act, latest, watch
 from pages.parts.sets import set_name
+from pages.parts.weights import get_weights
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.training_set import AS_IT_IS, SetConfig, list_sets, make_set, open_set
 from rebalance_core.figures import (
@@ -34,11 +34,11 @@ from rebalance_core.poses.clustering import (
     recluster,
     rename_pose,
 )
-from rebalance_core.poses.extractors import DOWNLOADS, EXTRACTORS, ExtractorName, NetworkName
+from rebalance_core.poses.extractors import EXTRACTORS, ExtractorName
 from rebalance_core.poses.features import resolve_extractor
 from rebalance_core.poses.kmeans import load_libraries, sample_rows
 from rebalance_core.poses.versions import can_undo, step_back
-from rebalance_core.poses.weights import WeightsConfig, has_weights
+from rebalance_core.poses.weights import has_weights
 from rebalance_core.runs.executor import RunView, submit
 from rebalance_core.workspace import Workspace
 
@@ -92,7 +92,7 @@ def _start(workspace: Workspace, dataset: Dataset, newest: RunView | None) -> No
     )
     missing = extractor != "hog" and not has_weights(workspace, extractor)
     if extractor != "hog" and missing:
-        _weights(workspace, extractor)
+        get_weights(workspace, extractor)
     elif not has_weights(workspace, "vgg16"):
         st.caption(
             "HOG is preset because VGG-16's weights are not on this machine; choose VGG-16 to "
@@ -121,28 +121,6 @@ def _submit(
     return submit(
         workspace, "poses", config.model_dump(mode="json"), name=f"poses of {dataset.name}"
     )
-
-
-def _weights(workspace: Workspace, network: NetworkName) -> None:
-    title, size = EXTRACTORS[network].title, DOWNLOADS[network].megabytes
-    getting = latest(workspace, "weights", lambda v: v.config["network"] == network)
-    busy = getting is not None and getting.live
-    with st.container(border=True):
-        st.markdown(f"**{title}'s pretrained weights are not on this machine.**")
-        left, right = st.columns(2, vertical_alignment="bottom")
-        file = right.text_input(
-            "… or name a local file of them", placeholder="/path/to/weights.pth", disabled=busy
-        )
-        config = WeightsConfig(network=network, file=file or None)
-        label = f"Use {Path(file).name}" if file else f"Fetch {title}'s weights ({size} MB)"
-        if left.button(label, icon=":material/download:", disabled=busy):
-            act(
-                lambda: submit(
-                    workspace, "weights", config.model_dump(mode="json"), name=f"weights of {title}"
-                )
-            )
-        if getting is not None and getting.status != "done":
-            watch(getting)
 
 
 def _elbow(dataset: Dataset, clustering: PoseClustering) -> None:

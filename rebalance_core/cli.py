@@ -423,7 +423,7 @@ def poses_undo(dataset: str, as_json: Json = False) -> None:
 
 @poses.command("weights")
 def poses_weights(
-    network: Annotated[str, typer.Argument(help="vgg16 or resnet18")] = "vgg16",
+    network: Annotated[str, typer.Argument(help="vgg16, resnet18 or inception")] = "vgg16",
     file: Annotated[
         Path | None, typer.Option(help="A local .pth or .safetensors, instead of a download.")
     ] = None,
@@ -600,7 +600,10 @@ def synthetic_remove(
 def score_synthetic(
     synthetic_name: Annotated[str, typer.Argument(metavar="SYNTHETIC")],
     features: Annotated[
-        str, typer.Option(help="Of: scorer (trained on the same set), resnet18 or vgg16 (ImageNet)")
+        str,
+        typer.Option(
+            help="Of: scorer (trained on the same set); resnet18, vgg16 or inception (ImageNet)"
+        ),
     ] = "scorer",
     epochs: Annotated[int, typer.Option(help="Of the scorer.")] = 20,
     seed: Seed = 0,
@@ -632,7 +635,7 @@ def filter_synthetic(
     copies: Annotated[bool, typer.Option("--copies", help="No near-copy of a real image.")] = False,
     twin: Annotated[bool, typer.Option("--twins", help="No near-copy of each other.")] = False,
     without: Annotated[
-        list[str] | None, typer.Option(help="class/000000.png, by hand (repeat)")
+        list[str] | None, typer.Option(help="class/000000.png,class/000003.png … by hand.")
     ] = None,
     epochs: Annotated[int, typer.Option(help="Of the scorer.")] = 20,
     seed: Seed = 0,
@@ -640,12 +643,12 @@ def filter_synthetic(
     as_json: Json = False,
 ) -> None:
     """Make synthetic set NAME of the images of SYNTHETIC that pass the filters named."""
-    from rebalance_core.synthesis.filtering import FilterConfig, check_filter
+    from rebalance_core.synthesis.filtering import FilterConfig, check_filter, named_images
 
     workspace = Workspace.here()
     config = FilterConfig.build(
         synthetic=synthetic_name, name=name, confidence=confidence, distance=distance,
-        copies=copies, twins=twin, without=tuple(without or ()), epochs=epochs, seed=seed,
+        copies=copies, twins=twin, without=named_images(without or ()), epochs=epochs, seed=seed,
     )  # fmt: skip
     check_filter(workspace, config)
     start("filter", config, f"filter {synthetic_name} to {name}", detach, as_json, seed)

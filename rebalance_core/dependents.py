@@ -55,6 +55,10 @@ def dependents(workspace: Workspace, dataset: str) -> Dependents:
         if open_synthetic(workspace, name).provenance["training_set"]["config"]["dataset"]
         == dataset
     )
+    runs += tuple(
+        v for v in views
+        if v.kind in ("score", "filter") and v.config.get("synthetic") in synthetic
+    )  # fmt: skip
     return Dependents(sets, runs, tuple(synthetic))
 
 

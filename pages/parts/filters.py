@@ -1,6 +1,8 @@
 """Filters that make a new synthetic set, and what they took out of it."""
 
 from base64 import b64encode
+from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -68,7 +70,7 @@ def _removed(workspace: Workspace, found: SyntheticSet) -> None:
     for step in found.provenance["filters"]:
         counts = ", ".join(f"{label} {len(n)}" for label, n in step["removed"].items())
         st.markdown(
-            f"Taken out of **{plain(step['from'])}**, {WORDS[step['name']]}: {plain(counts)}."
+            f"Taken out of **{plain(step['from']['name'])}**, {_asked(step)}: {plain(counts)}."
         )
     label = st.segmented_control(
         "Taken out, of class", list(found.counts), default=next(iter(found.counts)),
@@ -76,15 +78,28 @@ def _removed(workspace: Workspace, found: SyntheticSet) -> None:
     ) or next(iter(found.counts))  # fmt: skip
     removed = removed_images(workspace, found, label)
     tiles = [
-        Tile(image, f"data:image/png;base64,{b64encode(picture).decode()}", f"{image}: {why}")
-        for image, why, picture in removed[:SHOWN]
-        if picture is not None
+        Tile(each.image, _source(each.file), f"{each.image}\n{each.why}", each.image)
+        for each in removed[:SHOWN]
+        if each.file is not None
     ]
     if tiles:
         gallery([Group(tiles)], key=f"removed {found.name} {label}")
     if not removed:
         st.caption(f"Nothing of {plain(label)} was taken out.")
     elif not tiles:
-        st.caption("The set they were taken from is gone, and their pictures with it.")
-    elif len(removed) > SHOWN:
+        st.caption("The set they were taken from is gone, and their pictures with it:")
+        st.text(", ".join(each.image for each in removed[:SHOWN]))
+    if len(removed) > SHOWN:
         st.caption(f"The first {SHOWN} of {len(removed)}.")
+
+
+def _asked(step: dict[str, Any]) -> str:
+    """What a filter went by, in words."""
+    value = step["value"]
+    told = f" ({value:g})" if isinstance(value, float) else ""
+    return WORDS[step["name"]] + told
+
+
+def _source(file: Path) -> str:
+    """A generated image as the source of a tile."""
+    return f"data:image/png;base64,{b64encode(file.read_bytes()).decode()}"

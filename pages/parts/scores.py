@@ -7,22 +7,28 @@ import streamlit as st
 
 from pages.parts.live import act, watch
 from pages.parts.plain import plain
+from pages.parts.weights import get_weights
 from rebalance_core.figures import score_plot
+from rebalance_core.poses.weights import has_weights
 from rebalance_core.runs.executor import submit
 from rebalance_core.synthesis.scoring import (
     FIGURES,
+    SPLITS,
+    Features,
     ScoreConfig,
     check_score,
     read_scores,
+    score_table,
     scores_of,
 )
 from rebalance_core.synthesis.synthetic_set import SyntheticSet
 from rebalance_core.workspace import Workspace
 
-FEATURES = {
+FEATURES: dict[Features, str] = {
     "scorer": "a ResNet-18 trained on the same real images",
     "resnet18": "ResNet-18 with ImageNet's weights",
     "vgg16": "VGG-16 with ImageNet's weights",
+    "inception": "Inception v3 with ImageNet's weights (FID)",
 }
 
 
@@ -32,6 +38,9 @@ def scores(workspace: Workspace, found: SyntheticSet) -> None:
         "Features of", list(FEATURES), format_func=FEATURES.__getitem__, key=f"of {found.name}",
         help="What distances are measured in. The first is trained now, once, if it wasn't yet.",
     )  # fmt: skip
+    missing = features != "scorer" and not has_weights(workspace, features)
+    if features != "scorer" and missing:
+        get_weights(workspace, features)
 
     def start() -> None:
         config = ScoreConfig(synthetic=found.name, features=features)
@@ -39,8 +48,9 @@ def scores(workspace: Workspace, found: SyntheticSet) -> None:
         values = config.model_dump(mode="json")
         submit(workspace, "score", values, name=f"score {found.name}")
 
-    view = scores_of(workspace, found.name)
-    if right.button("Score", key=f"score {found.name}", disabled=view is not None and view.live):
+    view = scores_of(workspace, found)
+    busy = view is not None and view.live
+    if right.button("Score", key=f"score {found.name}", disabled=busy or missing):
         act(start)
     if view is None:
         st.info(
@@ -54,26 +64,30 @@ def scores(workspace: Workspace, found: SyntheticSet) -> None:
 
 
 def _show(told: dict[str, Any], run: str) -> None:
+    in_what = " (no FID, which has Inception's)"
+    if told["components"]:
+        in_what = f", in {told['components']} principal components{in_what}"
+    if told["titles"]["frechet"] == "FID":
+        in_what = ", torchvision's weights"
     st.caption(
-        f"Features of {plain(told['network'])}; Fréchet distance in {told['components']} principal "
-        "components (no FID: that has Inception's features). Every figure beside its floor: two "
-        "halves of the real images against each other, of as many images."
+        f"{told['titles']['frechet']} in the features of {plain(told['network'])}{in_what}. Every "
+        "figure stands beside that of real images against real ones: two halves of the real images "
+        "of the class, as many on each side. Copies: real images with a near-copy among the other "
+        "real ones. Class: real validation images, which that network has not seen."
     )
     names = [n for n in FIGURES if any(n in c["figures"] for c in told["classes"].values())]
     name = st.segmented_control(
-        "Figure", names, format_func=lambda n: FIGURES[n][0], default=names[0], key=f"figure {run}"
-    )
+        "Figure", names, format_func=told["titles"].__getitem__, default=names[0],
+        key=f"figure {run}",
+    )  # fmt: skip
     name = name or names[0]
     st.plotly_chart(score_plot(told, name), key=f"plot {name} {run}")
     st.caption("More is better." if FIGURES[name][1] else "Less is better, down to the floor.")
-    rows = [
-        {
-            "class": label, "images": c["images"], "compared": c["compared"],
-            **{f"{FIGURES[n][0]}": c["figures"].get(n, {}).get("generated") for n in names},
-        }
-        for label, c in told["classes"].items()
-    ]  # fmt: skip
-    st.dataframe(pd.DataFrame(rows), hide_index=True)
+    st.dataframe(pd.DataFrame(score_table(told)), hide_index=True)
+    st.caption(
+        "“Compared”: images on each side of a distance, precision, recall, density and coverage, "
+        f"drawn {SPLITS} times; copies and class are told of all images."
+    )
     for label in told["classes"].values():
         for warning in label["warnings"]:
             st.warning(plain(warning))

@@ -151,9 +151,11 @@ def _mean(values: list[Any]) -> float | None:
 
 
 def generator_seconds(workspace: Workspace, provenance: Mapping[str, Any]) -> float | None:
-    """Seconds that training the generator and sampling it took; None if a run of these is gone."""
+    """Seconds that training the generator, sampling it and filtering took; None if a run of these
+    is gone."""
     total = 0.0
-    for run_id in (provenance.get("run"), provenance.get("sample_run")):
+    runs = ("run", "sample_run")
+    for run_id in (*map(provenance.get, runs), *provenance.get("earlier_runs", ())):
         if not run_id:
             return None
         try:

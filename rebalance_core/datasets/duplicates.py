@@ -117,6 +117,32 @@ def near_pairs(
     return candidates[kept].astype(np.int32), apart[kept]
 
 
+def nearest_differences(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Thumbnails uint8 (m, 64, 64) and (n, 64, 64) → float (m,): the difference of each of `some`
+    to the one of `others` that it is nearest to; infinity where none is near.
+
+    Candidates are sought among `others` alone, so that look-alikes in `some` crowd none out.
+    """
+    least = np.full(len(some), np.inf)
+    points = signatures(others)
+    for start in range(0, len(some) if len(others) else 0, _BLOCK):
+        block = some[start : start + _BLOCK]
+        # Of unit vectors; a picture of one even tone has the signature 0, which is near nothing.
+        alike = signatures(block) @ points.T
+        columns = np.argsort(-alike, axis=1, kind="stable")[:, :NEIGHBOURS]
+        near = np.take_along_axis(alike, columns, axis=1) >= 1 - RADIUS**2 / 2
+        rows, places = np.nonzero(near)
+        if not len(rows):
+            continue
+        known, second = np.unique(columns[rows, places], return_inverse=True)
+        together = Registered(np.concatenate([block, others[known]]))
+        for first in range(0, len(rows), _BLOCK):
+            chosen = slice(first, first + _BLOCK)
+            apart = together.differences(rows[chosen], len(block) + second[chosen])
+            np.minimum.at(least, start + rows[chosen], apart)
+    return least
+
+
 def _candidates(points: np.ndarray) -> np.ndarray:
     """Pairs (m, 2), the lower row first, within RADIUS of each other: the nearest NEIGHBOURS of
     each image, in the index's order, in which look-alikes stand close together."""

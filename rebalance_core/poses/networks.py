@@ -1,4 +1,4 @@
-"""VGG-16 and ResNet-18 as feature extractors (paper, section 3.1: without the last two layers)."""
+"""VGG-16, ResNet-18 and Inception v3 without what classifies (VGG-16: paper, section 3.1)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +18,19 @@ def empty_network(name: NetworkName) -> nn.Module:
     """The whole torchvision network with its 1,000 outputs, without memory for its weights."""
     from torchvision import models
 
+    build: dict[NetworkName, Callable[[], nn.Module]] = {
+        "vgg16": models.vgg16,
+        "resnet18": models.resnet18,
+        # It wants [-1, 1], and then turns ImageNet's normalisation, which it is given, into that.
+        "inception": lambda: models.inception_v3(init_weights=False, transform_input=True),
+    }
     with torch.device("meta"):
-        network: nn.Module = models.vgg16() if name == "vgg16" else models.resnet18()
-    return network
+        return build[name]()
 
 
 def headless(network: nn.Module, name: NetworkName) -> nn.Module:
     """Cut off what classifies: VGG-16 gives 4,096 values after ReLU (`classifier[:-2]`),
-    ResNet-18 the 512 of its average pool."""
+    ResNet-18 the 512 and Inception v3 the 2,048 of their average pool."""
     if name == "vgg16":
         network.classifier = network.classifier[:-2]  # type: ignore[index]
     else:
@@ -55,7 +60,7 @@ def network_input(images: np.ndarray) -> Tensor:
 def load_extractor(
     name: NetworkName, weights: Path, precision: str
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A function uint8 (n, 224, 224, C) → float32 (n, width), in batches on the best device.
+    """A function uint8 (n, size, size, C) → float32 (n, width), in batches on the best device.
 
     `weights` is a safetensors file as `weights.py` keeps it; `precision` is fp32 or bf16.
     """

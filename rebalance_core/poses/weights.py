@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rebalance_core.config import Config
 from rebalance_core.errors import UserError
 from rebalance_core.files import beside, is_no_room
-from rebalance_core.poses.extractors import DOWNLOADS, EXTRACTORS, NetworkName
+from rebalance_core.poses.extractors import DOWNLOADS, NETWORKS, NetworkName
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
 from rebalance_core.workspace import Workspace
 
@@ -47,7 +47,7 @@ def weights_facts(workspace: Workspace, network: NetworkName) -> dict[str, str]:
     if not path.exists():
         size = DOWNLOADS[network].megabytes
         raise UserError(
-            f"{EXTRACTORS[network].title} needs pretrained weights, which are not here yet; fetch "
+            f"{NETWORKS[network].title} needs pretrained weights, which are not here yet; fetch "
             f"them ({size} MB) with `poses weights {network}`, or name a file with --file."
         )
     try:
@@ -88,7 +88,7 @@ def read_weights(network: NetworkName, file: Path) -> "dict[str, Tensor]":
 
     from rebalance_core.poses.networks import empty_network
 
-    title = EXTRACTORS[network].title
+    title = NETWORKS[network].title
     mend = f"give torchvision's own {title} weights, or fetch them with `poses weights {network}`"
     if not file.is_file():
         raise UserError(f"There is no file {file}; {mend}.")

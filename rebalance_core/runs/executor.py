@@ -37,15 +37,18 @@ Job = Callable[[Workspace, RunDirectory], Mapping[str, Any]]
 @dataclass(frozen=True)
 class Kind:
     """What executes a kind of run (imported in the worker only); whether it needs the device,
-    which may depend on its config: then for which values of `extractor`; what removes the things
-    it keeps outside its directory while unfinished."""
+    which may depend on its config: then for which values of `extractor`, or with which fields set;
+    what removes the things it keeps outside its directory while unfinished."""
 
     function: str
     device: bool
     device_for: tuple[str, ...] = ()
+    device_with: tuple[str, ...] = ()
     forget: str | None = None
 
     def needs_device(self, config: Mapping[str, Any]) -> bool:
+        if any(config.get(field) is not None for field in self.device_with):
+            return True
         return self.device or config.get("extractor") in self.device_for
 
     def job(self) -> Job:
@@ -78,7 +81,8 @@ KINDS = {
     "bring": Kind("rebalance_core.synthesis.bringing:bring_job", device=False),
     "score": Kind("rebalance_core.synthesis.scoring:score_job", device=True),
     "filter": Kind(
-        "rebalance_core.synthesis.filtering:filter_job", device=True,
+        "rebalance_core.synthesis.filtering:filter_job", device=False,
+        device_with=("confidence", "distance"),
         forget="rebalance_core.synthesis.synthetic_set:forget_sample",
     ),
     "interpolate": Kind("rebalance_core.synthesis.morphing:morph_job", device=True),

@@ -1,5 +1,6 @@
 """What kills leave behind: files half-written, folders half-filled, uploads nobody waits for."""
 
+import re
 import shutil
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.files import read_json, sweep
 from rebalance_core.workspace import Workspace, list_names
 
+UNFINISHED = re.compile(r"\.\d{8}-\d{6}-\d{3}-(sample|filter)-\w+")  # hidden, by its run's id
 UPLOAD_AGE = 3600.0  # seconds after which an upload that no import names counts as left behind
 
 
@@ -20,7 +22,7 @@ def sweep_after(workspace: Workspace, run: Path) -> None:
     inside = [run, *(p for p in run.rglob("*") if p.is_dir())]
     for name in list_names(workspace.datasets):
         dataset = workspace.datasets / name
-        inside += [dataset, dataset / "arrays", dataset / "pose-versions"]
+        inside += [dataset, dataset / "arrays", dataset / "pose-versions", dataset / "scorers"]
     unfinished = workspace.unfinished_samples(run.name)
     inside += [p for p in unfinished.glob("*") if p.is_dir()]
     for folder in (*shared, *inside):
@@ -35,8 +37,9 @@ def sweep_all(workspace: Workspace) -> None:
         else:
             shutil.rmtree(run, ignore_errors=True)  # a lock outlived its run
     _sweep_uploads(workspace)
-    for samples in workspace.synthetic.glob(".*-sample-*"):
-        if not (workspace.runs / samples.name.removeprefix(".")).exists():
+    for samples in workspace.synthetic.glob(".*-*"):
+        made_aside = UNFINISHED.fullmatch(samples.name)
+        if made_aside and not (workspace.runs / samples.name.removeprefix(".")).exists():
             shutil.rmtree(samples, ignore_errors=True)
 
 

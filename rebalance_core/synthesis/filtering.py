@@ -1,7 +1,10 @@
 """The job that makes a synthetic set of the images of another that pass filters. The other one
 stays as it is: what was taken out can be seen there, and nothing is lost."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +12,9 @@ from pydantic import Field
 
 from rebalance_core.config import Config, Seed
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.datasets.training_set import Images, TrainingSet, load_part
+from rebalance_core.datasets.training_set import load_part
 from rebalance_core.errors import UserError
-from rebalance_core.files import write_bytes
+from rebalance_core.files import digest, write_bytes
 from rebalance_core.runs.run import Cancelled, RunDirectory
 from rebalance_core.synthesis.nearest import squared_distances
 from rebalance_core.synthesis.quality import copied, twins
@@ -27,6 +30,7 @@ from rebalance_core.synthesis.synthetic_set import (
 from rebalance_core.workspace import Workspace
 
 BY_HAND = "by hand"
+_BETWEEN = re.compile(r"(?<=\.png)\s*,")
 WORDS = {  # filter → why an image was taken out
     BY_HAND: "thrown away by hand",
     "copies": "near-copy of a training image",
@@ -54,12 +58,18 @@ class FilterConfig(Config):
 
     @property
     def values(self) -> dict[str, Any]:
-        """{filter: what is asked of it}, in the order in which they are told."""
+        """{filter: what is asked of it}, in the order in which they are applied."""
         asked = {
-            BY_HAND: list(self.without), "copies": self.copies, "twins": self.twins,
-            "confidence": self.confidence, "distance": self.distance,
+            BY_HAND: list(self.without), "copies": self.copies, "confidence": self.confidence,
+            "distance": self.distance, "twins": self.twins,
         }  # fmt: skip
         return {name: value for name, value in asked.items() if value}
+
+
+def named_images(texts: Iterable[str]) -> tuple[str, ...]:
+    """`["glioma/000003.png,glioma/000007.png", …]` → each image once; a class may hold commas."""
+    parts = (part.strip() for text in texts for part in _BETWEEN.split(text))
+    return tuple(dict.fromkeys(part for part in parts if part))
 
 
 def check_filter(workspace: Workspace, config: FilterConfig) -> SyntheticSet:
@@ -68,7 +78,7 @@ def check_filter(workspace: Workspace, config: FilterConfig) -> SyntheticSet:
     found = open_synthetic(workspace, config.synthetic)
     if not config.values:
         raise UserError("No filter is named; choose confidence, distance, copies, twins or images.")
-    there = {f"{label}/{file.name}" for label in found.counts for file in found.files(label)}
+    there = {_image(file) for label in found.counts for file in found.files(label)}
     unknown = [image for image in config.without if image not in there]
     if unknown:
         raise UserError(
@@ -86,8 +96,7 @@ def filter_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     removed = find_removed(workspace, config, found, run)
     out = {name for by_class in removed.values() for names in by_class.values() for name in names}
     kept = {
-        label: [f for f in found.files(label) if f"{label}/{f.name}" not in out]
-        for label in found.counts
+        label: [f for f in found.files(label) if _image(f) not in out] for label in found.counts
     }
     empty = [label for label, files in kept.items() if not files]
     if empty:
@@ -97,14 +106,22 @@ def filter_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     # Files keep their names: image k stays the image of seed and k.
     aside = workspace.unfinished_samples(run.id)
     for label, files in kept.items():
-        for file in files:
-            if not (aside / label / file.name).exists():
-                write_bytes(aside / label / file.name, file.read_bytes())
+        _fill(aside / label, files)
         if run.should_stop():
             raise Cancelled
     run.progress(1.0, "written")
     finish_set(workspace, config.name, run.id, _provenance(config, found, removed, kept))
     return {"synthetic": config.name, "kept": {label: len(f) for label, f in kept.items()}}
+
+
+def _fill(folder: Path, files: Iterable[Path]) -> None:
+    """Copy the files that are not there yet; what is there came before a kill."""
+    wanted = {file.name: file for file in files}
+    there = {file.name: file for file in folder.glob("*.png")}
+    for name in there.keys() - wanted.keys():  # a GPU may decide otherwise the second time
+        there[name].unlink()
+    for name in sorted(wanted.keys() - there.keys()):
+        write_bytes(folder / name, wanted[name].read_bytes())
 
 
 def _provenance(
@@ -119,13 +136,15 @@ def _provenance(
             "name": name,
             "value": config.values[name],
             "training_set": None if name in (BY_HAND, "twins") else chosen,
-            "from": found.name,
+            "from": {"name": found.name, "provenance": digest(found.provenance)},
             "removed": removed[name],
         }
         for name in config.values
     ]
+    earlier = [*found.provenance.get("earlier_runs", []), found.provenance.get("sample_run")]
     return {
         **found.provenance,
+        "earlier_runs": [run for run in earlier if run],  # that its images went through
         "counts": {label: len(files) for label, files in kept.items()},
         "filters": [*found.provenance["filters"], *filters],
     }
@@ -135,54 +154,72 @@ def find_removed(
     workspace: Workspace, config: FilterConfig, found: SyntheticSet, run: RunDirectory
 ) -> dict[str, dict[str, list[str]]]:
     """{filter: {class: images it takes out}}, each image by the first filter that does."""
-    chosen = found.training_set
-    dataset = open_dataset(workspace, chosen.config.dataset)
-    real = load_part(dataset, chosen, "train", int(found.provenance["size"]))
-    judge: Judge | None = None
-    if config.confidence or config.distance:
-        judge = kept_scorer(dataset, chosen, real, config.epochs, config.seed, run)
-    removed: dict[str, dict[str, list[str]]] = {name: {} for name in config.values}
+    tests = _tests(workspace, config, found, run)
+    removed: dict[str, dict[str, list[str]]] = {name: {} for name in tests}
     for number, label in enumerate(found.counts):
         run.progress(TRAINING + (1 - TRAINING) * number / len(found.counts), f"filtering {label}")
         if run.should_stop():
             raise Cancelled
-        names = [f"{label}/{file.name}" for file in found.files(label)]
-        still = np.ones(len(names), bool)
-        for name, bad in _bad(config, found.images(label), label, names, real, chosen, judge):
-            removed[name][label] = [n for n, out in zip(names, bad & still, strict=True) if out]
-            still &= ~bad
+        left = found.files(label)
+        for name, bad in tests.items():
+            # Of those that are left alone: the twin of an image that is gone has none any more.
+            goes = dict(zip(left, bad(label, left), strict=True)) if left else {}
+            removed[name][label] = [_image(file) for file in left if goes[file]]
+            left = [file for file in left if not goes[file]]
     return removed
 
 
-Judge = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # images → probabilities, features
+def _image(file: Path) -> str:
+    """class/000000.png"""
+    return f"{file.parent.name}/{file.name}"
 
 
-def _bad(
-    config: FilterConfig,
-    made: np.ndarray,
-    label: str,
-    names: list[str],
-    real: Images,
-    chosen: TrainingSet,
-    judge: Judge | None,
-) -> list[tuple[str, np.ndarray]]:
-    """Each filter that is asked for, and which of a class's images (n,) it takes out."""
-    number = chosen.classes.index(label)
-    out: list[tuple[str, np.ndarray]] = []
+Test = Callable[[str, list[Path]], np.ndarray]  # a class and files of it → which go, bool (n,)
+
+
+def _tests(
+    workspace: Workspace, config: FilterConfig, found: SyntheticSet, run: RunDirectory
+) -> dict[str, Test]:
+    """The filters that are asked for, in their order, each made ready once for all classes."""
+    by_hand = set(config.without)
+    tests: dict[str, Test] = {}
     if config.without:
-        out.append((BY_HAND, np.isin(names, config.without)))
-    if config.copies:
-        out.append(("copies", copied(made, real.images)))
+        tests[BY_HAND] = lambda label, files: np.array([_image(f) in by_hand for f in files])
+    if config.copies or config.confidence or config.distance:
+        tests |= _tests_by_real(workspace, config, found, run)
     if config.twins:
-        out.append(("twins", twins(made)))
-    if judge is not None:
-        probabilities, features = judge(made)
-        if config.confidence:
-            out.append(("confidence", probabilities[:, number] < config.confidence))
-        if config.distance:
-            mine = judge(real.images[real.labels == number])[1]
-            out.append(("distance", too_far(features, mine, config.distance)))
-    return out
+        tests["twins"] = lambda label, files: twins(found.images_of(files))
+    return tests
+
+
+def _tests_by_real(
+    workspace: Workspace, config: FilterConfig, found: SyntheticSet, run: RunDirectory
+) -> dict[str, Test]:
+    """Those that look at the training set's real images."""
+    chosen = found.training_set
+    dataset = open_dataset(workspace, chosen.config.dataset)
+    real = load_part(dataset, chosen, "train", int(found.provenance["size"]))
+    tests: dict[str, Test] = {}
+    if config.copies:
+        tests["copies"] = lambda label, files: copied(found.images_of(files), real.images)
+    if not (config.confidence or config.distance):
+        return tests
+    judge = kept_scorer(dataset, chosen, real, config.epochs, config.seed, run)
+    if (least := config.confidence) is not None:
+
+        def unsure(label: str, files: list[Path]) -> np.ndarray:
+            sure = judge(found.images_of(files))[0][:, chosen.classes.index(label)]
+            return np.asarray(sure < least)
+
+        tests["confidence"] = unsure
+    if (quantile := config.distance) is not None:
+
+        def far(label: str, files: list[Path]) -> np.ndarray:
+            mine = real.images[real.labels == chosen.classes.index(label)]
+            return too_far(judge(found.images_of(files))[1], judge(mine)[1], quantile)
+
+        tests["distance"] = far
+    return tests
 
 
 def too_far(features: np.ndarray, real: np.ndarray, quantile: float) -> np.ndarray:
@@ -198,17 +235,30 @@ def too_far(features: np.ndarray, real: np.ndarray, quantile: float) -> np.ndarr
     return far
 
 
-def removed_images(
-    workspace: Workspace, found: SyntheticSet, label: str
-) -> list[tuple[str, str, bytes | None]]:
-    """What filters took out of a class: (class/file, why, the picture as long as the set that it
-    was taken from is there)."""
+@dataclass(frozen=True)
+class Removed:
+    """An image that a filter took out, and its file as long as the set it came from is there."""
+
+    image: str  # class/000000.png
+    why: str
+    file: Path | None
+
+
+def removed_images(workspace: Workspace, found: SyntheticSet, label: str) -> list[Removed]:
+    """What filters took out of a class. Their pictures are those of the set that was filtered: no
+    second copy is kept, so that they go when that set is removed."""
     told = []
-    there = list_synthetic(workspace)
     for step in found.provenance["filters"]:
-        source = open_synthetic(workspace, step["from"]) if step["from"] in there else None
+        source = _source(workspace, step["from"])
+        files = {} if source is None else {_image(file): file for file in source.files(label)}
         for image in step["removed"].get(label, []):
-            file = None if source is None else source.path / label / image.rpartition("/")[2]
-            picture = file.read_bytes() if file is not None and file.is_file() else None
-            told.append((image, WORDS[step["name"]], picture))
+            told.append(Removed(image, WORDS[step["name"]], files.get(image)))
     return told
+
+
+def _source(workspace: Workspace, told: Mapping[str, str]) -> SyntheticSet | None:
+    """The set that was filtered; None if it is gone, also where another has its name now."""
+    if told["name"] not in list_synthetic(workspace):
+        return None
+    source = open_synthetic(workspace, told["name"])
+    return source if digest(source.provenance) == told["provenance"] else None

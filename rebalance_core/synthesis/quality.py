@@ -6,7 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, near_pairs
+from rebalance_core.datasets.duplicates import (
+    DEFAULT_DIFFERENCE,
+    near_pairs,
+    nearest_differences,
+)
 from rebalance_core.datasets.inspecting import THUMBNAIL
 from rebalance_core.images import resize_stack
 
@@ -30,9 +34,14 @@ def frechet_distance(
 
 def frechet_of(some: np.ndarray, others: np.ndarray) -> float:
     """The same of the Gaussians fitted to features (n, d) and (m, d), at least two of each."""
+    both = np.concatenate([some, others]).astype(np.float64)
+    if len(both) < both.shape[1]:
+        # Turned into the few dimensions that they span, which changes no distance.
+        turned, scales, _ = np.linalg.svd(both - both.mean(axis=0), full_matrices=False)
+        both = turned * scales
     first, second = (
         (f.mean(axis=0), np.atleast_2d(np.cov(f, rowvar=False)))
-        for f in (some.astype(np.float64), others.astype(np.float64))
+        for f in (both[: len(some)], both[len(some) :])
     )
     return frechet_distance(*first, *second)
 
@@ -106,25 +115,40 @@ def copied(
 ) -> np.ndarray:
     """Which generated images (m, H, W, C) are near-duplicates of a real one (n, H, W, C), by the
     measure of the Data page: bool (m,)."""
-    pairs, apart = _near(np.concatenate([generated, real]))
-    first = len(generated)
-    crossing = (pairs[:, 0] < first) & (pairs[:, 1] >= first) & (apart <= difference)
-    found = np.zeros(first, bool)
-    found[pairs[crossing, 0]] = True
+    found: np.ndarray = nearest_differences(_gray(generated), _gray(real)) <= difference
+    return found
+
+
+def doubled(images: np.ndarray, difference: float = DEFAULT_DIFFERENCE) -> np.ndarray:
+    """Which images (n, H, W, C) are near-duplicates of another of them: bool (n,)."""
+    found = np.zeros(len(images), bool)
+    found[_near(images, difference).ravel()] = True
     return found
 
 
 def twins(images: np.ndarray, difference: float = DEFAULT_DIFFERENCE) -> np.ndarray:
     """Which images (n, H, W, C) are near-duplicates of one before them that is none itself, by the
     measure of the Data page: bool (n,)."""
-    pairs, apart = _near(images)
     found = np.zeros(len(images), bool)
-    for first, second in sorted(map(tuple, pairs[apart <= difference])):
-        found[second] |= not found[first]
-    return found
+    while True:
+        # Again until there are none: among many look-alikes, one look finds some pairs only.
+        left = np.flatnonzero(~found)
+        pairs = left[_near(images[left], difference)]
+        for first, second in sorted(map(tuple, pairs)):
+            found[second] |= not found[first]
+        if not len(pairs):
+            return found
 
 
-def _near(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of rows (m, 2), the lower first, and their differences (m,)."""
-    gray = resize_stack(images, THUMBNAIL).mean(axis=-1).round().astype(np.uint8)
-    return near_pairs(lambda rows: gray[rows], len(gray))
+def _near(images: np.ndarray, difference: float) -> np.ndarray:
+    """Pairs of rows (m, 2), the lower first, that differ by at most `difference`."""
+    gray = _gray(images)
+    pairs, apart = near_pairs(lambda rows: gray[rows], len(gray))
+    near: np.ndarray = pairs[apart <= difference]
+    return near
+
+
+def _gray(images: np.ndarray) -> np.ndarray:
+    """uint8 (n, H, W, C) → thumbnails, uint8 (n, 64, 64)."""
+    gray: np.ndarray = resize_stack(images, THUMBNAIL).mean(axis=-1).round().astype(np.uint8)
+    return gray

@@ -1,8 +1,8 @@
 """The job that measures a synthetic set beside the real images that its generator learned from."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,13 +13,14 @@ from rebalance_core.datasets.training_set import Images, TrainingSet, load_part
 from rebalance_core.errors import UserError
 from rebalance_core.files import digest, folder_aside, read_json, write_json
 from rebalance_core.images import resize_stack
-from rebalance_core.poses.extractors import EXTRACTORS
+from rebalance_core.poses.extractors import NETWORKS
 from rebalance_core.poses.weights import has_weights, weights_path
 from rebalance_core.runs.executor import RunView, list_runs
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
 from rebalance_core.synthesis.quality import (
     NEIGHBOURS,
     copied,
+    doubled,
     frechet_of,
     kernel_distance,
     neighbourhoods,
@@ -28,16 +29,14 @@ from rebalance_core.synthesis.quality import (
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.workspace import Workspace
 
-if TYPE_CHECKING:
-    from rebalance_core.synthesis.scorer import Scorer
-
-COMPONENTS = 32  # in which the Fréchet distance is taken
+COMPONENTS = 32  # in which the Fréchet distance is taken, but for that of Inception's features
+READ = (32, 512)  # px, least and most, at which a scorer reads images
 SPLITS = 10  # random halves of the real images, averaged over
 FEW = 50  # images a side, below which a figure says little
 TRAINING = 0.7  # share of the progress bar, where a scorer is trained
 FIGURES = {  # in words, and whether more is better
     "frechet": ("Fréchet distance", False),
-    "kernel": ("kernel distance × 1000", False),
+    "kernel": ("kernel distance (KID) × 1000", False),
     "precision": ("precision", True),
     "recall": ("recall", True),
     "density": ("density", True),
@@ -47,10 +46,17 @@ FIGURES = {  # in words, and whether more is better
 }
 
 
+Features = Literal["scorer", "resnet18", "vgg16", "inception"]
+Figure = dict[str, float | None]  # generated, real, and the spread of either over random draws
+# Images uint8 (n, H, W, C) → probabilities (n, K), features (n, d)
+Judge = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
 class ScoreConfig(Config):
     synthetic: str
-    features: Literal["scorer", "resnet18", "vgg16"] = "scorer"  # of a ResNet-18 trained on the
-    # real images of the same training set, or of a network with ImageNet's weights
+    # of a ResNet-18 trained on the real images of the same training set, or of a network with
+    # ImageNet's weights; with Inception's, the Fréchet distance is the FID
+    features: Features = "scorer"
     epochs: int = Field(default=20, ge=1, le=1000)  # of that ResNet-18
     seed: Seed = 0  # of it, and of the halves
 
@@ -60,8 +66,8 @@ def check_score(workspace: Workspace, config: ScoreConfig) -> SyntheticSet:
     found = open_synthetic(workspace, config.synthetic)
     if config.features != "scorer" and not has_weights(workspace, config.features):
         raise UserError(
-            f"There are no weights of {config.features} at hand; get them with `poses weights`, or "
-            "score with the features of the scorer."
+            f"There are no weights of {config.features} at hand; get them with `poses weights "
+            f"{config.features}`, or score with the features of the scorer."
         )
     return found
 
@@ -80,44 +86,65 @@ def score(
     """Figures of each class beside those of real images against real ones."""
     chosen = found.training_set
     dataset = open_dataset(workspace, chosen.config.dataset)
+    found.check_images(dataset.channels)
     size = int(found.provenance["size"])
     parts = {p: load_part(dataset, chosen, p, size) for p in ("train", "validation")}
     scorer = kept_scorer(dataset, chosen, parts["train"], config.epochs, config.seed, run)
-    features = _features(workspace, config, scorer)
+    run.progress(TRAINING, "looking for copies among the real images")
+    by = Yardstick(
+        **parts, doubled=doubled(parts["train"].images), scorer=scorer,
+        features=_features(workspace, config, scorer), components=components_of(config),
+        seed=config.seed,
+    )  # fmt: skip
     classes: dict[str, Any] = {}
     for number, label in enumerate(found.counts):
         run.progress(TRAINING + (1 - TRAINING) * number / len(found.counts), f"measuring {label}")
         if run.should_stop():
             raise Cancelled
-        classes[label] = _of_class(found, label, parts, features, scorer, config.seed)
+        classes[label] = _of_class(found, label, by)
     run.progress(1.0, "measured")
     return {
         "synthetic": found.name,
+        "provenance": digest(found.provenance),
         "training_set": chosen.name,
         "network": network_words(config, chosen),
-        "components": COMPONENTS,
+        "components": components_of(config),
+        "titles": titles(config),
         "scorer": {"epochs": config.epochs, "seed": config.seed},
         "classes": classes,
     }
 
 
 def network_words(config: ScoreConfig, chosen: TrainingSet) -> str:
-    """Whose features; none of them Inception's, so that no distance is a FID."""
+    """Whose features."""
     if config.features == "scorer":
         return f"a ResNet-18 trained on the real images of {chosen.name}"
-    return f"{EXTRACTORS[config.features].title} with ImageNet's weights"
+    return f"{NETWORKS[config.features].title} with ImageNet's weights"
+
+
+def components_of(config: ScoreConfig) -> int | None:
+    """In how many principal components the Fréchet distance is taken; None: in all dimensions."""
+    return None if config.features == "inception" else COMPONENTS
+
+
+def titles(config: ScoreConfig) -> dict[str, str]:
+    """{figure: in words}; only what Inception's features give may be called FID."""
+    told = {name: words for name, (words, _) in FIGURES.items()}
+    return told | ({"frechet": "FID"} if config.features == "inception" else {})
 
 
 def kept_scorer(
     dataset: Dataset, chosen: TrainingSet, real: Images, epochs: int, seed: int, run: Run
-) -> "Scorer":
+) -> Judge:
     """The ResNet-18 of a training set's real images, trained once and kept with the dataset."""
     from rebalance_core.comparison.classify import load_classifier
     from rebalance_core.comparison.configs import ClassifierConfig
     from rebalance_core.device import open_device
     from rebalance_core.synthesis.scorer import Scorer, train_scorer
 
-    size = real.images.shape[1]
+    # What the scorer reads; images of another size would be too few or too many pixels for it.
+    size = int(np.clip(real.images.shape[1], *READ))
+    real = replace(real, images=resize_stack(real.images, size))
     settings = ClassifierConfig(size=size, epochs=epochs, lr=0.01, cosine=True)
     about = {
         "fingerprint": chosen.fingerprint, "train": chosen.train, "classes": chosen.classes,
@@ -139,15 +166,31 @@ def kept_scorer(
         trained = train_scorer(
             settings, real, chosen.classes, seed, kept=kept, after_epoch=after_epoch
         )
-        with folder_aside(folder) as aside:
-            trained.model.save_pretrained(aside)
-            write_json(aside / "scorer.json", about)
-    model = load_classifier(folder).to(open_device(settings.precision).device)
-    return Scorer(model)
+        try:
+            with folder_aside(folder) as aside:
+                trained.model.save_pretrained(aside)
+                write_json(aside / "scorer.json", about)
+        except UserError:
+            if not folder.exists():
+                raise  # else another run has trained the same meanwhile
+    try:
+        model = load_classifier(folder)
+        whole = model.classes == list(chosen.classes) and digest(
+            read_json(folder / "scorer.json")
+        ) == digest(about)
+    except UserError as error:
+        raise UserError(f"{error} Remove that folder; the scorer is then trained anew.") from error
+    if not whole:
+        raise UserError(
+            f"{folder} holds the scorer of something else; remove that folder, and it is trained "
+            "anew."
+        )
+    scorer = Scorer(model.to(open_device(settings.precision).device))
+    return lambda images: scorer(resize_stack(images, size))
 
 
 def _features(
-    workspace: Workspace, config: ScoreConfig, scorer: "Scorer"
+    workspace: Workspace, config: ScoreConfig, scorer: Judge
 ) -> Callable[[np.ndarray], np.ndarray]:
     """uint8 (n, H, W, C) → (n, d)."""
     if config.features == "scorer":
@@ -157,49 +200,60 @@ def _features(
     extract = load_extractor(
         config.features, weights_path(workspace, config.features), resolved_precision("auto")
     )
-    size = EXTRACTORS[config.features].size
+    size = NETWORKS[config.features].size
     return lambda images: extract(resize_stack(images, size))
 
 
-def _of_class(
-    found: SyntheticSet,
-    label: str,
-    parts: Mapping[str, Images],
-    features: Callable[[np.ndarray], np.ndarray],
-    scorer: "Scorer",
-    seed: int,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Yardstick:
+    """What the images of every class are measured by."""
+
+    train: Images
+    validation: Images
+    doubled: np.ndarray  # which training images are near-duplicates of another, bool (n,)
+    scorer: Judge
+    features: Callable[[np.ndarray], np.ndarray]
+    components: int | None  # of the Fréchet distance; None: all dimensions
+    seed: int
+
+
+def _of_class(found: SyntheticSet, label: str, by: Yardstick) -> dict[str, Any]:
     """{figure: {"generated": …, "real": …}} and what to beware of."""
     number = found.training_set.classes.index(label)
     made = found.images(label)
-    real, unseen = (p.images[p.labels == number] for p in (parts["train"], parts["validation"]))
-    half = min(len(real) // 2, len(made))
-    known = _share(scorer(unseen)[0].argmax(1) == number) if len(unseen) else None
-    figures: dict[str, dict[str, float | None]] = {
+    real, unseen = (p.images[p.labels == number] for p in (by.train, by.validation))
+    half, dimensions = min(len(real) // 2, len(made)), 0
+    figures: dict[str, Figure] = {
         "memorised": {
-            "generated": _share(copied(made, parts["train"].images)),
-            "real": _share(copied(real[::2], real[1::2])),
+            "generated": _share(copied(made, by.train.images)),
+            "real": _share(by.doubled[by.train.labels == number]),  # of another training image
         },
         "as_asked": {
-            "generated": _share(scorer(made)[0].argmax(1) == number),
-            "real": known,  # of validation images, which it hasn't seen
+            "generated": _right(by.scorer, made, number),
+            "real": _right(by.scorer, unseen, number),  # validation images, which it hasn't seen
         },
     }
     if half > NEIGHBOURS:
-        figures |= beside(features(real), features(made), half, seed)
+        real_features, made_features = by.features(real), by.features(made)
+        dimensions = by.components or real_features.shape[1]
+        figures |= beside(real_features, made_features, half, by.seed, by.components)
     return {
         "images": len(made), "real": len(real), "compared": half,
         "figures": {name: figures[name] for name in FIGURES if name in figures},
-        "warnings": _warnings(label, half),
+        "warnings": _warnings(label, half, dimensions),
     }  # fmt: skip
 
 
 def beside(
-    real: np.ndarray, made: np.ndarray, half: int, seed: int
-) -> dict[str, dict[str, float | None]]:
+    real: np.ndarray, made: np.ndarray, half: int, seed: int, components: int | None = COMPONENTS
+) -> dict[str, Figure]:
     """Figures of `half` generated features beside `half` real ones, and of two halves of the real
-    ones beside each other; means over SPLITS random draws. (n, d) and (m, d) features."""
-    project = principal_components(real, COMPONENTS)
+    ones beside each other; means over SPLITS random draws, and their standard deviations.
+
+    (n, d) and (m, d) features; the Fréchet distance is taken in the leading `components` of the
+    real ones, or in all d dimensions.
+    """
+    project = principal_components(real, components) if components else np.asarray
     shares: dict[str, list[tuple[float, float]]] = {}
     for split in range(SPLITS):
         random = np.random.default_rng([seed, split])
@@ -208,10 +262,13 @@ def beside(
         both = [_measure(base, against, project) for against in (made[some], others)]
         for name in both[0]:
             shares.setdefault(name, []).append((both[0][name], both[1][name]))
-    means = {name: np.mean(pairs, axis=0) for name, pairs in shares.items()}
+    sides = ("generated", "real", "generated_spread", "real_spread")
+    told = {
+        name: (*np.mean(pairs, axis=0), *np.std(pairs, axis=0)) for name, pairs in shares.items()
+    }
     return {
-        name: {"generated": round(float(m[0]), 4), "real": round(float(m[1]), 4)}
-        for name, m in means.items()
+        name: {side: round(float(v), 4) for side, v in zip(sides, values, strict=True)}
+        for name, values in told.items()
     }
 
 
@@ -229,31 +286,59 @@ def _measure(
     }
 
 
-def _share(which: np.ndarray) -> float:
-    return round(float(which.mean()), 4)
+def _right(scorer: Judge, images: np.ndarray, number: int) -> float | None:
+    """The share of images that the scorer takes for class `number`; None for no images."""
+    return _share(scorer(images)[0].argmax(axis=1) == number) if len(images) else None
 
 
-def _warnings(label: str, half: int) -> list[str]:
+def _share(which: np.ndarray) -> float | None:
+    return round(float(which.mean()), 4) if len(which) else None
+
+
+def _warnings(label: str, half: int, dimensions: int) -> list[str]:
+    """One sentence where few images make figures weak; `dimensions`: of the Fréchet distance."""
     if half <= NEIGHBOURS:
         return [
             f"{label}: too few images to halve ({half} a side); only copies and the class are told."
         ]
+    fewer = f"fewer than the {dimensions} dimensions of the Fréchet distance"
     if half < FEW:
+        told = f", {fewer}," if half < dimensions else ""
         return [
-            f"{label}: {half} images a side say little; differences to real against real of the "
-            "size of that figure itself mean nothing."
+            f"{label}: {half} images a side{told} say little; differences to real against real of "
+            "the size of that figure itself mean nothing."
+        ]
+    if half < dimensions:
+        return [
+            f"{label}: {half} images a side are {fewer}, which is then too large; read it beside "
+            "real against real alone, not beside that of other papers."
         ]
     return []
 
 
-def scores_of(workspace: Workspace, name: str) -> RunView | None:
-    """The newest run that scored a synthetic set and was not given up."""
-    fits = partial(_scores, name)
-    return next((v for v in list_runs(workspace, "score") if fits(v)), None)
+def scores_of(workspace: Workspace, found: SyntheticSet) -> RunView | None:
+    """The newest run that scored this synthetic set, whatever became of it; not one that scored
+    another of its name, which is gone."""
+    for view in list_runs(workspace, "score"):
+        if view.config.get("synthetic") == found.name:
+            if view.status != "done":
+                return view
+            if read_scores(view).get("provenance") == digest(found.provenance):
+                return view
+    return None
 
 
-def _scores(name: str, view: RunView) -> bool:
-    return bool(view.config.get("synthetic") == name)
+def score_table(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row a class: every figure of the generated images, and beside it that of real ones."""
+    rows = []
+    for label, found in told["classes"].items():
+        row = {"class": label, "images": found["images"], "real images": found["real"],
+               "compared": found["compared"]}  # fmt: skip
+        for name, words in told["titles"].items():
+            figure = found["figures"].get(name, {})
+            row |= {words: figure.get("generated"), f"{words}, real": figure.get("real")}
+        rows.append(row)
+    return rows
 
 
 def read_scores(view: RunView) -> dict[str, Any]:

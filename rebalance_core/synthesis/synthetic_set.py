@@ -86,14 +86,17 @@ class SyntheticSet:
         seen = self.training_set.name
         if self.provenance.get("run") is None:
             source = self.provenance.get("source")
-            return f"brought from {source}, believed to have seen only {seen}"
-        return f"{self.generator} trained on {seen} (run {self.provenance['run']})"
+            told = f"brought from {source}, believed to have seen only {seen}"
+        else:
+            told = f"{self.generator} trained on {seen} (run {self.provenance['run']})"
+        steps = self.provenance.get("filters", [])
+        return told + (f", filtered: {', '.join(step['name'] for step in steps)}" if steps else "")
 
     @property
     def about(self) -> dict[str, Any]:
         """What the command line tells; raises UserError where the provenance was spoilt."""
         try:
-            told = ("source", "seed", "sampler", "size", "counts", "filters")
+            told = ("source", "seed", "sampler", "size", "counts")
             return {
                 "synthetic": self.name,
                 "generator": self.generator,
@@ -102,6 +105,7 @@ class SyntheticSet:
                 "believed": bool(self.provenance.get("believed", False)),
                 "generator_run": self.provenance.get("run"),
                 **{name: self.provenance.get(name) for name in told},
+                "filters": [_about_filter(step) for step in self.provenance.get("filters", [])],
                 "path": str(self.path),
             }
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -123,7 +127,12 @@ class SyntheticSet:
                 f"Synthetic set {self.name} has images of {', '.join(strangers)}, which training "
                 f"set {chosen.name} doesn't know; its classes are {', '.join(chosen.classes)}."
             )
-        for who, seen in self.saw().items():
+        for who, seen in self.saw():
+            if seen.fingerprint != chosen.fingerprint:
+                raise UserError(
+                    f"The {who} of {self.name} saw dataset {seen.config.dataset}, not that of "
+                    f"{chosen.name}; filter with one that saw nothing else."
+                )
             outside = set(seen.train) - set(chosen.train)
             if outside:
                 raise UserError(
@@ -131,13 +140,24 @@ class SyntheticSet:
                     f"{chosen.name}; train one on {chosen.name}, or compare on {seen.name}."
                 )
 
-    def saw(self) -> dict[str, TrainingSet]:
+    def saw(self) -> list[tuple[str, TrainingSet]]:
         """Who took part in making it, and the training set each saw."""
         filters = [f for f in self.provenance.get("filters", []) if f.get("training_set")]
-        return {
-            "generator": self.training_set,
-            **{f"filter {f['name']}": TrainingSet.from_json(f["training_set"]) for f in filters},
-        }
+        return [
+            ("generator", self.training_set),
+            *((f"filter {f['name']}", TrainingSet.from_json(f["training_set"])) for f in filters),
+        ]
+
+
+def _about_filter(step: Mapping[str, Any]) -> dict[str, Any]:
+    """What a filter did, without the lists of all images that it saw and took out."""
+    return {
+        "name": step["name"],
+        "value": len(step["value"]) if isinstance(step["value"], list) else step["value"],
+        "from": step["from"]["name"],
+        "set": step["training_set"] and step["training_set"]["name"],
+        "removed": {label: len(images) for label, images in step["removed"].items()},
+    }
 
 
 def _pixels(file: Path) -> np.ndarray:

@@ -1,0 +1,33 @@
+"""Pretrained weights that are not on this machine: fetched on a click, or from a named file."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from pages.parts.live import act, latest, watch
+from rebalance_core.poses.extractors import DOWNLOADS, NETWORKS, NetworkName
+from rebalance_core.poses.weights import WeightsConfig
+from rebalance_core.runs.executor import submit
+from rebalance_core.workspace import Workspace
+
+
+def get_weights(workspace: Workspace, network: NetworkName) -> None:
+    title, size = NETWORKS[network].title, DOWNLOADS[network].megabytes
+    getting = latest(workspace, "weights", lambda v: v.config["network"] == network)
+    busy = getting is not None and getting.live
+    with st.container(border=True):
+        st.markdown(f"**{title}'s pretrained weights are not on this machine.**")
+        left, right = st.columns(2, vertical_alignment="bottom")
+        file = right.text_input(
+            "… or name a local file of them", placeholder="/path/to/weights.pth", disabled=busy
+        )
+        config = WeightsConfig(network=network, file=file or None)
+        label = f"Use {Path(file).name}" if file else f"Fetch {title}'s weights ({size} MB)"
+        if left.button(label, icon=":material/download:", disabled=busy):
+            act(
+                lambda: submit(
+                    workspace, "weights", config.model_dump(mode="json"), name=f"weights of {title}"
+                )
+            )
+        if getting is not None and getting.status != "done":
+            watch(getting)
