@@ -124,8 +124,10 @@ def nearest_differences(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     Candidates are sought among `others` alone, so that look-alikes in `some` crowd none out.
     """
     least = np.full(len(some), np.inf)
+    if not len(others):
+        return least
     points = signatures(others)
-    for start in range(0, len(some) if len(others) else 0, _BLOCK):
+    for start in range(0, len(some), _BLOCK):
         block = some[start : start + _BLOCK]
         # Of unit vectors; a picture of one even tone has the signature 0, which is near nothing.
         alike = signatures(block) @ points.T

@@ -240,7 +240,7 @@ def _of_class(found: SyntheticSet, label: str, by: Yardstick) -> dict[str, Any]:
     return {
         "images": len(made), "real": len(real), "compared": half,
         "figures": {name: figures[name] for name in FIGURES if name in figures},
-        "warnings": _warnings(label, half, dimensions),
+        "warnings": few_images(label, half, dimensions),
     }  # fmt: skip
 
 
@@ -295,7 +295,7 @@ def _share(which: np.ndarray) -> float | None:
     return round(float(which.mean()), 4) if len(which) else None
 
 
-def _warnings(label: str, half: int, dimensions: int) -> list[str]:
+def few_images(label: str, half: int, dimensions: int) -> list[str]:
     """One sentence where few images make figures weak; `dimensions`: of the Fréchet distance."""
     if half <= NEIGHBOURS:
         return [

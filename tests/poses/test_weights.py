@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from torchvision import models, transforms
 from rebalance_core.errors import UserError
 from rebalance_core.files import sweep
 from rebalance_core.poses import weights as module
-from rebalance_core.poses.extractors import DOWNLOADS, EXTRACTORS, Download, NetworkName
+from rebalance_core.poses.extractors import DOWNLOADS, NETWORKS, Download, NetworkName
 from rebalance_core.poses.networks import load_extractor
 from rebalance_core.poses.weights import (
     WeightsConfig,
@@ -39,7 +40,11 @@ def seeded(name: NetworkName) -> nn.Module:
     """The plain torchvision network with random weights that let signals through."""
     torch.manual_seed(0)
     with torch.device("meta"):
-        network = models.vgg16() if name == "vgg16" else models.resnet18()
+        network = {
+            "vgg16": models.vgg16, "resnet18": models.resnet18,
+            # as torchvision builds it for its weights
+            "inception": partial(models.inception_v3, init_weights=False, transform_input=True),
+        }[name]()  # fmt: skip
     state = {}
     for key, tensor in network.state_dict().items():
         if not tensor.is_floating_point():
@@ -54,8 +59,9 @@ def seeded(name: NetworkName) -> nn.Module:
     return network.eval()
 
 
-def images(count: int, channels: int) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (count, 224, 224, channels), dtype=np.uint8)
+def images(count: int, channels: int, size: int = 224) -> np.ndarray:
+    shape = (count, size, size, channels)
+    return np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
 
 
 def plain_forward(network: nn.Module, name: NetworkName, stack: np.ndarray) -> np.ndarray:
@@ -74,7 +80,7 @@ def plain_forward(network: nn.Module, name: NetworkName, stack: np.ndarray) -> n
         return np.concatenate([network(prepare(i)[None]).numpy() for i in stack])
 
 
-@pytest.mark.parametrize(("name", "channels"), [("vgg16", 1), ("resnet18", 3)])
+@pytest.mark.parametrize(("name", "channels"), [("vgg16", 1), ("resnet18", 3), ("inception", 1)])
 def test_features_are_those_of_the_plain_torchvision_network(
     name: NetworkName, channels: int, workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -85,10 +91,10 @@ def test_features_are_those_of_the_plain_torchvision_network(
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert weights_facts(workspace, name) == {"source": str(file), "sha256": digest}
 
-    stack = images(3, channels)
+    stack = images(3, channels, NETWORKS[name].size)
     expected = plain_forward(network, name, stack)
     found = load_extractor(name, weights_path(workspace, name), "fp32")(stack)
-    assert found.shape == expected.shape == (3, EXTRACTORS[name].width)
+    assert found.shape == expected.shape == (3, NETWORKS[name].width)
     assert expected.std() > 0.5, "as large as those of a trained network"
     assert np.abs(expected[0] - expected[1]).mean() > 0.05, "images are told apart"
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
@@ -309,9 +315,12 @@ def test_an_address_that_does_not_answer_is_one_sentence(
         get_weights(workspace, FETCH, MemoryRun())
 
 
-@pytest.mark.parametrize("name", ["vgg16", "resnet18"])
+@pytest.mark.parametrize("name", DOWNLOADS)
 def test_the_download_is_torchvisions_own(name: NetworkName) -> None:
-    theirs = models.VGG16_Weights if name == "vgg16" else models.ResNet18_Weights
+    theirs = {
+        "vgg16": models.VGG16_Weights, "resnet18": models.ResNet18_Weights,
+        "inception": models.Inception_V3_Weights,
+    }[name]  # fmt: skip
     offered = DOWNLOADS[name]
     assert offered.url == theirs.IMAGENET1K_V1.url
     assert offered.url.endswith(f"-{offered.sha256}.pth")

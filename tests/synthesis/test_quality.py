@@ -11,6 +11,7 @@ from rebalance_core.datasets.training_set import Images
 from rebalance_core.synthesis.quality import (
     Neighbourhoods,
     copied,
+    doubled,
     frechet_distance,
     frechet_of,
     kernel_distance,
@@ -130,3 +131,33 @@ def test_twins_are_the_later_of_near_copies() -> None:
     images[3] = images[1]
     images[5] = images[1]
     assert twins(images).tolist() == [False, False, False, True, False, True]
+
+
+def test_frechet_distance_is_the_same_in_more_dimensions_than_there_are_images() -> None:
+    random = np.random.default_rng(0)
+    some, others = random.normal(size=(2, 20, 3))
+    turn = np.linalg.qr(random.normal(size=(100, 3)))[0].T  # (3, 100), orthonormal rows
+    expected = frechet_of(some, others + 1)
+    assert frechet_of(some @ turn, (others + 1) @ turn) == pytest.approx(expected)
+
+
+def test_all_copies_of_a_collapsed_generator_are_found() -> None:
+    """Hundreds of look-alikes must not crowd out the training image that they are copies of."""
+    real = draw_phantoms(np.zeros(12, int), np.arange(12) % 3, size=64, seed=0)[..., None]
+    noise = np.random.default_rng(0).integers(-6, 7, (300, 64, 64, 1))
+    made = np.clip(real[:1].astype(int) + noise, 0, 255).astype(np.uint8)
+    assert copied(made, real).all()
+    assert np.flatnonzero(~twins(made)).tolist() == [0], "the first is kept, and no other"
+
+
+def test_copies_among_nothing_are_none() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 1), dtype=np.uint8)
+    assert copied(images, images[:0]).tolist() == [False] * 3
+    assert copied(images[:0], images).tolist() == []
+    assert twins(images[:1]).tolist() == doubled(images[:1]).tolist() == [False]
+
+
+def test_doubled_are_both_of_near_copies() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 1), dtype=np.uint8)
+    images[4] = images[1]
+    assert doubled(images).tolist() == [False, True, False, False, True]

@@ -2,31 +2,47 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from commands import command
 from sets import synthetic_set
 
+from rebalance_core.comparison.configs import ClassifierConfig
+from rebalance_core.comparison.rebalanced import rebalanced_files
+from rebalance_core.comparison.study import added_images
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.datasets.training_set import SetConfig, load_part, make_set, open_set
+from rebalance_core.datasets.training_set import Images, SetConfig, load_part, make_set, open_set
+from rebalance_core.dependents import dependents
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, write_bytes, write_json
+from rebalance_core.files import digest, read_json, write_bytes, write_json
 from rebalance_core.images import png_bytes
-from rebalance_core.runs.executor import RunView, view_run
-from rebalance_core.runs.run import Cancelled, RunDirectory, create_run, read_metrics
+from rebalance_core.pictures import sample_rows
+from rebalance_core.runs.executor import KINDS, RunView, view_run
+from rebalance_core.runs.leftovers import sweep_all
+from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, read_metrics
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis import scoring
 from rebalance_core.synthesis.filtering import (
     FilterConfig,
     check_filter,
+    named_images,
     removed_images,
     too_far,
 )
-from rebalance_core.synthesis.scoring import ScoreConfig, beside, read_scores
-from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
+from rebalance_core.synthesis.scoring import (
+    Features,
+    ScoreConfig,
+    beside,
+    few_images,
+    kept_scorer,
+    read_scores,
+    scores_of,
+    titles,
+)
+from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic, remove_synthetic
 from rebalance_core.workspace import Workspace
 
 SHORT = {"epochs": 2}
@@ -169,13 +185,20 @@ def test_filters_take_out_exactly_what_they_say_and_the_source_stays(
     }
     assert {p: p.read_bytes() for p in before} == before, "the source stays as it is"
     removed = removed_images(workspace, made, "glioma")
-    assert [(image, why) for image, why, _ in removed] == [
+    assert [(each.image, each.why) for each in removed] == [
         ("glioma/000000.png", "thrown away by hand"),
         ("glioma/000003.png", "thrown away by hand"),
         ("glioma/000006.png", "near-copy of a generated image before it"),
         ("glioma/000007.png", "near-copy of a generated image before it"),
     ]
-    assert removed[0][2] == before[workspace.synthetic / generated / "glioma/000000.png"]
+    assert removed[0].file == workspace.synthetic / generated / "glioma/000000.png"
+    about = made.about["filters"]
+    assert [(f["name"], f["value"], f["from"], f["set"]) for f in about] == [
+        ("by hand", 2, generated, None), ("copies", True, generated, "phantom"),
+        ("twins", True, generated, None),
+    ]  # fmt: skip
+    assert about[0]["removed"] == {"glioma": 2, "meningioma": 0, "pituitary": 0}
+    assert made.origin.endswith(", filtered: by hand, copies, twins")
 
 
 def test_filter_by_the_scorer_names_what_it_saw_and_a_comparison_checks_it(
@@ -271,3 +294,174 @@ def test_a_killed_filter_goes_on(workspace: Workspace, generated: str, tmp_path:
     assert open_synthetic(workspace, "clean").counts["glioma"] == 8
     execute(workspace, RunDirectory(path))  # killed after the rename
     assert view_run(path).result["synthetic"] == "clean"
+
+
+def without(workspace: Workspace, source: str, name: str, *images: str, **more: Any) -> None:
+    thrown = tuple(f"glioma/{image}.png" for image in images)
+    config = FilterConfig(synthetic=source, name=name, without=thrown, **more)
+    do(workspace, "filter", config)
+
+
+def test_the_twin_of_an_image_that_is_gone_stays(workspace: Workspace, generated: str) -> None:
+    without(workspace, generated, "clean", "000005", twins=True)
+    left = [f.stem[-1] for f in open_synthetic(workspace, "clean").files("glioma")]
+    assert left == ["0", "1", "2", "3", "4", "6", "8", "9"], "7 is 6's twin, and 6 nobody's"
+
+
+def test_pictures_of_what_was_removed_go_with_their_set_and_are_never_anothers(
+    workspace: Workspace, generated: str
+) -> None:
+    without(workspace, generated, "clean", "000001")
+    made = open_synthetic(workspace, "clean")
+    assert removed_images(workspace, made, "glioma")[0].file is not None
+    assert removed_images(workspace, made, "pituitary") == []
+    remove_synthetic(workspace, generated)
+    gone = removed_images(workspace, made, "glioma")
+    assert [(each.image, each.file) for each in gone] == [("glioma/000001.png", None)]
+    assert synthetic_set(workspace, "ddpm", "phantom", count=3) == generated  # another of its name
+    assert removed_images(workspace, made, "glioma") == gone
+
+
+def test_a_set_with_gaps_is_read_as_any_other(workspace: Workspace, generated: str) -> None:
+    """Filtered twice: what reads synthetic sets goes by the files that are there."""
+    without(workspace, generated, "once", "000000")
+    without(workspace, "once", "twice", "000004")
+    made = open_synthetic(workspace, "twice")
+    dataset, chosen = open_dataset(workspace, "phantom"), open_set(workspace, "phantom")
+    made.check_images(dataset.channels)
+    first = [f.name for f in made.files("glioma")[:4]]
+    assert first == ["000001.png", "000002.png", "000003.png", "000005.png"]
+    real = load_part(dataset, chosen, "train", 32)
+    added = added_images(made, {"glioma": 4}, chosen.classes, real)
+    assert np.array_equal(added.images, made.images_of(made.files("glioma")[:4]))
+    lines = rebalanced_files(dataset, chosen, made, {"glioma": 4})
+    names = [name for name, _, line in lines if line["kind"] != "real"]
+    assert names == [f"glioma/ddpm_{name}" for name in first]
+    assert len(sample_rows(dataset, made, "glioma", 4).generated) == 4
+    told = [(each.image, each.file) for each in removed_images(workspace, made, "glioma")]
+    assert told == [
+        ("glioma/000000.png", workspace.synthetic / generated / "glioma/000000.png"),
+        ("glioma/000004.png", workspace.synthetic / "once" / "glioma/000004.png"),
+    ]
+    once = open_synthetic(workspace, "once").provenance
+    assert made.provenance["earlier_runs"] == ["none", once["sample_run"]]
+
+
+def test_every_filter_that_saw_too_much_is_found_also_a_second_of_its_name(
+    workspace: Workspace, generated: str
+) -> None:
+    few = make_set(workspace, "few", SetConfig(dataset="phantom", skew="notumor=20"))
+    path = workspace.synthetic / generated / "provenance.json"
+    step = {"name": "copies", "value": True, "removed": {}, "from": {"name": "x", "provenance": ""}}
+    whole = open_set(workspace, "phantom").to_json()
+    steps = [{**step, "training_set": seen} for seen in (whole, few.to_json())]
+    write_json(path, {**read_json(path), "training_set": few.to_json(), "filters": steps})
+    with pytest.raises(UserError, match="The filter copies of phantom-ddpm saw 28 images outside"):
+        open_synthetic(workspace, generated).check_fits(few)
+    write_json(path, {**read_json(path), "filters": steps[1:]})
+    open_synthetic(workspace, generated).check_fits(few)
+    other = {**few.to_json(), "fingerprint": "another"}
+    write_json(path, {**read_json(path), "filters": [{**step, "training_set": other}]})
+    with pytest.raises(UserError, match="The filter copies of phantom-ddpm saw dataset phantom, "):
+        open_synthetic(workspace, generated).check_fits(few)
+
+
+def test_scores_are_of_this_set_not_of_another_of_its_name(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    found = open_synthetic(workspace, synthetic_set(workspace, "ddpm", "phantom", count=2))
+    config = ScoreConfig(synthetic=found.name).model_dump(mode="json")
+    path = create_run(workspace, "score", config, name="score")
+    assert scores_of(workspace, found) is not None, "one that waits is its"
+    write_json(path / "result" / "scores.json", {"provenance": digest(found.provenance)})
+    RunDirectory(path).end("done")
+    view = scores_of(workspace, found)
+    assert view is not None and view.id == path.name
+    remove_synthetic(workspace, found.name)
+    again = open_synthetic(workspace, synthetic_set(workspace, "ddpm", "phantom", count=3))
+    assert scores_of(workspace, again) is None
+
+
+def test_images_by_hand_are_named_with_commas_or_one_by_one() -> None:
+    assert named_images(["a/1.png,a/2.png", " b/3.png , a/1.png"]) == (
+        "a/1.png", "a/2.png", "b/3.png",
+    )  # fmt: skip
+    assert named_images(["one, two/1.png,one, two/2.png"]) == ("one, two/1.png", "one, two/2.png")
+    assert named_images([]) == named_images([""]) == ()
+
+
+def test_only_inceptions_distance_is_called_fid() -> None:
+    every: tuple[Features, ...] = get_args(Features)
+    told = {f: titles(ScoreConfig(synthetic="x", features=f))["frechet"] for f in every}
+    assert told.pop("inception") == "FID"
+    assert set(told.values()) == {"Fréchet distance"}
+
+
+@pytest.mark.parametrize(
+    ("half", "dimensions", "sentence"),
+    [
+        (5, 0, "too few images to halve"),
+        (20, 32, "20 images a side, fewer than the 32 dimensions of the Fréchet distance, say"),
+        (40, 32, "40 images a side say little"),
+        (60, 2048, "60 images a side are fewer than the 2048 dimensions of the Fréchet distance"),
+        (60, 32, None),
+    ],
+)
+def test_a_class_of_few_images_is_warned_of_in_one_sentence(
+    half: int, dimensions: int, sentence: str | None
+) -> None:
+    told = few_images("glioma", half, dimensions)
+    assert len(told) == (sentence is not None)
+    for line in told:
+        assert line.startswith("glioma: ") and str(sentence) in line
+        assert line.count(". ") == 0
+
+
+def test_a_filter_waits_for_the_device_only_where_the_scorer_judges() -> None:
+    needs = KINDS["filter"].needs_device
+    hand = FilterConfig(synthetic="a", name="b", twins=True, without=("x/0.png",)).model_dump()
+    assert not needs(hand)
+    assert needs({**hand, "confidence": 0.8})
+    assert needs({**hand, "distance": 0.9})
+
+
+def test_runs_on_a_synthetic_set_depend_on_its_dataset(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    name = synthetic_set(workspace, "ddpm", "phantom", count=2)
+    for kind in ("score", "filter"):
+        create_run(workspace, kind, {"synthetic": name, "name": "clean"}, name=kind)
+    create_run(workspace, "score", {"synthetic": "of another dataset"}, name="score")
+    kinds = sorted(view.kind for view in dependents(workspace, "phantom").runs)
+    assert kinds == ["filter", "score"]
+
+
+def test_what_a_filter_left_unfinished_goes_with_its_run(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    path = create_run(workspace, "filter", {}, name="f")
+    gone = f"{path.name}0"
+    for run in (path.name, gone):
+        write_bytes(workspace.unfinished_samples(run) / "glioma" / "000000.png", b"x")
+    write_bytes(workspace.synthetic / ".by somebody-filter-1" / "x", b"x")
+    sweep_all(workspace)
+    left = {p.name for p in workspace.synthetic.iterdir()}
+    assert left == {f".{path.name}", ".by somebody-filter-1"}
+
+
+@pytest.mark.parametrize(("side", "read"), [(8, 32), (600, 512)])
+def test_a_scorer_reads_images_of_any_size_at_one_it_can(
+    side: int, read: int, workspace: Workspace, phantom: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sets that somebody brought have 4 to 1,024 px; a classifier's config takes 16 to 512."""
+    asked: list[Any] = []
+
+    def stop(config: ClassifierConfig, real: Images, *rest: Any, **more: Any) -> None:
+        asked.extend((config.size, real.images.shape))
+        raise Cancelled
+
+    monkeypatch.setattr("rebalance_core.synthesis.scorer.train_scorer", stop)
+    real = Images(np.zeros((2, side, side, 1), np.uint8), np.zeros(2, int), ("a", "b"))
+    with pytest.raises(Cancelled):
+        kept_scorer(phantom, open_set(workspace, "phantom"), real, 1, 0, MemoryRun())
+    assert asked == [read, (2, read, read, 1)]
