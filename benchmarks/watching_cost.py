@@ -3,9 +3,9 @@
 Three browser sessions look at a training on the Runs page. Ours: the trainer's CPU seconds a step
 while they look. Theirs: the same without anybody looking. Five pairs of windows in turn, each
 from one logged line to another, the first of a pair by turns. The training is made long enough by
-a short one before it; some six minutes in all. The browsers run on
-the same cores, so their drawing counts too. Guards: the ratio at most 1.02; the server takes at
-most 1 % of a core for each session; what they look at moves.
+a short one before it; some six minutes in all. The browsers run on the same cores, so their
+drawing counts too. Guards: the ratio at most 1.02; the server takes at most 1 % of a core for each
+session; what they look at moves.
 """
 
 import json

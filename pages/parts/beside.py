@@ -1,11 +1,12 @@
 """Generated images beside originals: of one set with the nearest to each, or of several sets."""
 
 from base64 import b64encode
+from collections.abc import Mapping
 
 import numpy as np
 import streamlit as st
 
-from pages.parts.gallery import Group, Tile, gallery
+from pages.parts.gallery import Group, Mark, Tile, gallery
 from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.images import png_bytes
@@ -14,12 +15,14 @@ from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic,
 from rebalance_core.workspace import Workspace
 
 COUNTS = (10, 20, 50)
+ACROSS = 10  # so that what belongs together stands one above the other
+ORIGINAL, GENERATED, NEAREST = "original", "generated", "nearest to"
 
 
-def picture_tile(name: str, pixels: np.ndarray, caption: str = "", hint: str = "") -> Tile:
+def picture_tile(name: str, pixels: np.ndarray, caption: str = "", mark: Mark = "") -> Tile:
     """A tile of uint8 (H, W, C)."""
     source = f"data:image/png;base64,{b64encode(png_bytes(pixels)).decode()}"
-    return Tile(name, source, caption, hint or name)
+    return Tile(name, source, caption, name, mark)
 
 
 def beside_originals(workspace: Workspace, found: SyntheticSet) -> None:
@@ -27,33 +30,63 @@ def beside_originals(workspace: Workspace, found: SyntheticSet) -> None:
     created = float(found.provenance.get("created") or 0)
     rows = _rows(str(found.path), created, label, count, workspace, found)
     order = "name" if found.provenance.get("run") is None else "seed"
-    generated, nearest = [], []
-    for k, pixels in enumerate(rows.generated):
-        copy = bool(rows.copies[k])
-        told = f"{rows.distances[k]:.1f}"
-        generated.append(picture_tile(f"generated {k + 1}", pixels))
-        caption = f"⚠ copy · {told}" if copy else told
-        nearest.append(picture_tile(f"nearest to {k + 1}", rows.nearest[k], caption, caption))
-    top = [picture_tile(f"original {k + 1}", p) for k, p in enumerate(rows.originals)]
-    gallery(
-        [
-            Group(top, "original"),
-            Group(generated, "generated"),
-            Group(nearest, "nearest original to each generated image"),
-        ],
-        key=f"pictures {found.name}",
-        columns=COUNTS[0],  # so that what belongs together stands one above the other
-    )
+    clicked = gallery(_groups(rows), key=f"pictures {found.name}", columns=ACROSS)
     copies = int(rows.copies.sum())
     st.caption(
-        f"The first {len(generated)} by {order}, never picked. Beneath each nearest original: its "
-        "distance, root mean square in gray levels (0 to 255). "
+        f"The first {len(rows.generated)} by {order}, never picked. Beneath each nearest original: "
+        "its distance, root mean square in gray levels (0 to 255). Click an image to enlarge it. "
         + (
             f"{copies} of them are near-copies of a training image."
             if copies
             else "None of them is a near-copy of a training image."
         )
     )
+    if clicked:
+        _open(rows, clicked)
+
+
+def _groups(rows: SampleRows) -> list[Group]:
+    """Originals on top; below, each generated image above the original nearest to it."""
+    groups = [Group(_numbered(ORIGINAL, rows.originals), "original")]
+    generated = _numbered(GENERATED, rows.generated)
+    nearest = [
+        picture_tile(
+            f"{NEAREST} {k + 1}", pixels,
+            f"{rows.distances[k]:.1f}" + "\n⚠ copy" * bool(rows.copies[k]),
+            "warn" if rows.copies[k] else "",
+        )
+        for k, pixels in enumerate(rows.nearest)
+    ]  # fmt: skip
+    for start in range(0, len(generated), ACROSS):
+        band = slice(start, start + ACROSS)
+        groups.append(Group(generated[band], "" if start else "generated"))
+        title = "" if start else "nearest original to each generated image"
+        groups.append(Group(nearest[band], title))
+    return groups
+
+
+def _numbered(name: str, images: np.ndarray) -> list[Tile]:
+    return [picture_tile(f"{name} {k + 1}", pixels) for k, pixels in enumerate(images)]
+
+
+def _open(rows: SampleRows, clicked: str) -> None:
+    """An original, or a generated image beside the original nearest to it."""
+    name, _, number = clicked.rpartition(" ")
+    k = int(number) - 1
+    if name == ORIGINAL:
+        _enlarge({clicked: rows.originals[k]})
+        return
+    pair = {f"{GENERATED} {number}": rows.generated[k], f"{NEAREST} {number}": rows.nearest[k]}
+    told = f"Distance {rows.distances[k]:.1f} gray levels."
+    _enlarge(pair, f"{told} A near-copy of this training image." if rows.copies[k] else told)
+
+
+@st.dialog("Image", width="large")
+def _enlarge(pictures: Mapping[str, np.ndarray], told: str = "") -> None:
+    """One or two pictures side by side, {name: uint8 (H, W, C)}."""
+    for column, (name, pixels) in zip(st.columns(2), pictures.items(), strict=False):
+        column.image(png_bytes(pixels), plain(name), width="stretch")
+    st.markdown(told)
 
 
 def side_by_side(workspace: Workspace, found: SyntheticSet) -> None:
@@ -72,14 +105,20 @@ def side_by_side(workspace: Workspace, found: SyntheticSet) -> None:
         )
     chosen = st.multiselect("Beside", others, others[:2], key=f"others {found.name}")
     top = originals(open_dataset(workspace, dataset), found, label, count)
-    groups = [Group([picture_tile(f"original {k + 1}", p) for k, p in enumerate(top)], "original")]
+    rows = {(ORIGINAL, "original"): top}
     for name in (found.name, *chosen):
         one = open_synthetic(workspace, name)
-        tiles = [picture_tile(f"{name} {k + 1}", p) for k, p in
-                 enumerate(shown(one.images(label, count)))]  # fmt: skip
-        groups.append(Group(tiles, f"{one.generator} ({name})"))
-    gallery(groups, key=f"rows {found.name}", columns=COUNTS[0])
-    st.caption("The first by seed of each, never picked.")
+        rows[name, f"{one.generator} ({name})"] = shown(one.images(label, count))
+    pictures = {
+        f"{name} {k}": pixels
+        for (name, _), images in rows.items()
+        for k, pixels in enumerate(images, 1)
+    }
+    groups = [Group(_numbered(name, images), title) for (name, title), images in rows.items()]
+    clicked = gallery(groups, key=f"rows {found.name}", columns=ACROSS)
+    st.caption("The first by seed of each, never picked. Click an image to enlarge it.")
+    if clicked:
+        _enlarge({clicked: pictures[clicked]})
 
 
 def _choose(found: SyntheticSet, key: str) -> tuple[str, int]:

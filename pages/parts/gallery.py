@@ -3,7 +3,7 @@
 import base64
 import io
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 from PIL import Image
@@ -11,6 +11,7 @@ from PIL import Image
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.images import open_image
 
+Mark = Literal["", "warn", "out"]  # as it is, framed, faint
 TILE = 128  # px, of the picture in a tile; shown smaller on plain screens
 
 HTML = '<div class="gallery"></div>'
@@ -19,13 +20,16 @@ CSS = """
 .group { display: grid; grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)); gap: 0.4rem; }
 .title { color: var(--st-text-color); font: 0.85rem var(--st-font); margin: 0 0 0.25rem; }
 .tile { padding: 3px; border: 1px solid transparent; border-radius: 6px;
-  background: none; cursor: zoom-in; text-align: left; }
+  background: none; text-align: left; }
 .tile:hover, .tile:focus-visible { border-color: var(--st-primary-color);
   background: var(--st-secondary-background-color); outline: none; }
 .tile img { width: 100%; aspect-ratio: 1; object-fit: contain; background: #000; display: block;
   border-radius: 3px; }
 .tile span { display: block; color: var(--st-text-color); font: 0.72rem var(--st-font);
   overflow: hidden; text-overflow: ellipsis; white-space: nowrap; padding-top: 2px; }
+.tile.warn img { outline: 3px solid var(--st-orange-color); outline-offset: -3px; }
+.tile.warn span { font-weight: 700; }
+.tile.out img { opacity: 0.3; }
 """
 # Text only ever enters through textContent and properties: file names are hostile.
 JS = """
@@ -44,8 +48,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (data.columns) row.style.gridTemplateColumns = `repeat(${data.columns}, minmax(0, 1fr))`
     row.append(...group.tiles.map((tile) => {
       const button = document.createElement('button')
-      button.className = 'tile'
+      button.className = `tile ${tile.mark}`
       button.type = 'button'
+      button.style.cursor = data.cursor
       button.title = tile.hint
       button.setAttribute('aria-label', tile.hint)
       const image = document.createElement('img')
@@ -75,6 +80,7 @@ class Tile:
     source: str  # data URL, from `data_url`
     caption: str = ""  # lines beneath it
     hint: str = ""
+    mark: Mark = ""
 
 
 @dataclass(frozen=True)
@@ -85,11 +91,14 @@ class Group:
     title: str = ""
 
 
-def gallery(groups: list[Group], key: str, columns: int | None = None) -> str | None:
+def gallery(
+    groups: list[Group], key: str, columns: int | None = None, cursor: str = "zoom-in"
+) -> str | None:
     """Draw the tiles, `columns` in a row or as many as fit; returns the id of the one just
-    clicked, once."""
+    clicked, once. `cursor` (CSS) says what a click does."""
     data = {
         "columns": columns,
+        "cursor": cursor,
         "groups": [
             {"title": g.title, "tiles": [{**vars(t), "hint": t.hint or t.id} for t in g.tiles]}
             for g in groups

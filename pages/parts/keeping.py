@@ -17,7 +17,8 @@ THROWN = "✕ thrown away"
 
 
 def keep_or_throw(workspace: Workspace, found: SyntheticSet) -> None:
-    key = f"thrown {found.name}"
+    # Not of another set that had this name.
+    key = f"thrown {found.name} {found.provenance.get('created')}"
     thrown: set[str] = st.session_state.setdefault(key, set())
     labels = list(found.counts)
     left, right = st.columns([4, 1], vertical_alignment="bottom")
@@ -29,25 +30,29 @@ def keep_or_throw(workspace: Workspace, found: SyntheticSet) -> None:
     some = files[(page - 1) * PAGE : page * PAGE]
     names = [f"{label}/{file.name}" for file in some]
     tiles = [
-        picture_tile(name, pixels, THROWN if name in thrown else f"{file.stem}", name)
+        picture_tile(name, pixels, THROWN, "out")
+        if name in thrown
+        else picture_tile(name, pixels, file.stem)
         for name, file, pixels in zip(names, some, shown(found.images_of(some)), strict=True)
     ]
     st.caption("Click an image to throw it away, once more to keep it.")
-    clicked = gallery([Group(tiles)], key=f"{key} tiles")
+    clicked = gallery([Group(tiles)], key=f"{key} tiles", cursor="pointer")
     if clicked:
         thrown ^= {clicked}
         st.session_state[key] = thrown
         st.rerun()
     taken = list_synthetic(workspace)
     free = next(n for k in range(1, 10_000) if (n := f"{found.name}-kept-{k}") not in taken)
-    left, middle, right = st.columns([3, 1, 1], vertical_alignment="bottom")
-    name = left.text_input("Name of the set without them", free, key=f"{key} name {free}")
-    if middle.button("Keep all again", disabled=not thrown, key=f"{key} all"):
+    name = st.text_input("Name of the set without them", free, key=f"{key} name {free}")
+    with st.container(horizontal=True):
+        make = st.button(
+            f"Make it without {len(thrown)}", type="primary", disabled=not thrown, key=f"{key} make"
+        )
+        keep = st.button("Keep all again", disabled=not thrown, key=f"{key} all")
+    if keep:
         st.session_state[key] = set()
         st.rerun()
-    if right.button(
-        f"Make it without {len(thrown)}", type="primary", disabled=not thrown, key=f"{key} make"
-    ):
+    if make:
         config = {"synthetic": found.name, "name": name, "without": tuple(sorted(thrown))}
         act(lambda: submit_filter(workspace, FilterConfig.build(**config)))
     st.caption(

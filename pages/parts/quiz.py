@@ -8,6 +8,7 @@ from pages.parts.beside import picture_tile
 from pages.parts.gallery import Group, gallery
 from pages.parts.live import act
 from pages.parts.plain import plain
+from rebalance_core.errors import UserError
 from rebalance_core.images import png_bytes
 from rebalance_core.synthesis.quiz import (
     Kind,
@@ -29,12 +30,17 @@ FOOLED: dict[Kind, str] = {
 
 
 def quiz(workspace: Workspace, found: SyntheticSet) -> None:
-    key = f"quiz {found.name}"
+    created = float(found.provenance.get("created") or 0)
+    key = f"quiz {found.name} {created}"  # not of a set of that name before
     tally = read_tally(workspace, found.name)
     if tally is not None:
         st.caption(plain(tally_words(found.name, tally)))
     seed: int = st.session_state.setdefault(f"{key} seed", tally.attempts if tally else 0)
-    asked = make_quiz(workspace, found, seed)
+    try:
+        asked = _asked(str(found.path), created, seed, workspace, found)
+    except UserError as error:
+        st.info(plain(str(error)))
+        return
     answered: tuple[Kind, ...] | None = st.session_state.get(f"{key} answers {seed}")
     if answered is not None:
         _truth(asked, answered)
@@ -59,6 +65,14 @@ def quiz(workspace: Workspace, found: SyntheticSet) -> None:
             st.session_state[f"{key} answers {seed}"] = told
 
         act(keep)
+
+
+@st.cache_data(max_entries=20, show_spinner="Choosing images …")
+def _asked(
+    path: str, created: float, seed: int, _workspace: Workspace, _found: SyntheticSet
+) -> Quiz:
+    """Once, not at every answer."""
+    return make_quiz(_workspace, _found, seed)
 
 
 def _ask(asked: Quiz, key: str) -> list[Kind | None]:
@@ -90,6 +104,9 @@ def _truth(asked: Quiz, answered: Sequence[Kind]) -> None:
                 picture_tile(f"image {k + 1}", asked.images[k], f"{asked.labels[k]}, {k + 1}")
                 for k in wrong
             ]
-            gallery([Group(tiles, title)], key=f"wrong {asked.synthetic} {asked.seed} {kind}")
+            gallery(
+                [Group(tiles, title)], key=f"wrong {asked.synthetic} {asked.seed} {kind}",
+                columns=COLUMNS, cursor="default",
+            )  # fmt: skip
     if right == len(pairs):
         st.success("None of them fooled you.")

@@ -36,8 +36,17 @@ def test_look_throw_away_score_guess_and_take_away(
     page.goto(f"{server.url}/samples?synthetic={name}")
     # a copy is flagged beneath the image it copies
     expect(page.get_by_text("1 of them are near-copies of a training image.")).to_be_visible()
-    expect(page.get_by_text(re.compile(r"^⚠ copy · 0\.0$"))).to_be_visible()
-    expect(page.get_by_role("button", name="generated 10")).to_be_visible()
+    flagged = page.get_by_role("button", name="nearest to 3")
+    expect(flagged.get_by_text("0.0", exact=True)).to_be_visible()
+    expect(flagged.get_by_text("⚠ copy")).to_be_visible()
+    expect(page.get_by_text("⚠ copy")).to_have_count(1)
+    # a click shows it large, beside the one that it copies
+    page.get_by_role("button", name="generated 3").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("img")).to_have_count(2)
+    expect(dialog.get_by_text("A near-copy of this training image.")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
 
     go_to(page, "Side by side")
     for title in ("original", f"ddpm ({name})", f"bagan-gp ({other})"):
