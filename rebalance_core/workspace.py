@@ -77,9 +77,13 @@ class Workspace:
         """What a browser was given to download."""
         return self.root / "exports"
 
-    def exported_synthetic(self, name: str) -> Path:
+    @property
+    def synthetic_exports(self) -> Path:
         """Apart from rebalanced sets, whose names can be the same: `<set>-<generator>`."""
-        return self.exports / "synthetic" / f"{name}.zip"
+        return self.exports / "synthetic"
+
+    def exported_synthetic(self, name: str) -> Path:
+        return self.synthetic_exports / f"{name}.zip"
 
     @property
     def uploads(self) -> Path:

@@ -17,7 +17,8 @@ TILE = 128  # px, of the picture in a tile; shown smaller on plain screens
 HTML = '<div class="gallery"></div>'
 CSS = """
 .gallery { display: flex; flex-direction: column; gap: 0.75rem; }
-.group { display: grid; grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)); gap: 0.4rem; }
+.group { display: grid; grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)); gap: 0.4rem;
+  align-items: start; }
 .title { color: var(--st-text-color); font: 0.85rem var(--st-font); margin: 0 0 0.25rem; }
 .tile { padding: 3px; border: 1px solid transparent; border-radius: 6px;
   background: none; text-align: left; }

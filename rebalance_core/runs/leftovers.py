@@ -17,7 +17,7 @@ def sweep_after(workspace: Workspace, run: Path) -> None:
     """After a process is gone: what it was writing in its run and wherever jobs write."""
     shared = [
         workspace.datasets, workspace.sets, workspace.runs, workspace.synthetic,
-        workspace.root / "exports", workspace.root / "weights",
+        workspace.exports, workspace.synthetic_exports, workspace.root / "weights",
     ]  # fmt: skip
     inside = [run, *(p for p in run.rglob("*") if p.is_dir())]
     for name in list_names(workspace.datasets):

@@ -81,10 +81,14 @@ def make_quiz(workspace: Workspace, found: SyntheticSet, seed: int) -> Quiz:
         there: dict[Kind, int] = {"r": len(rows), "g": len(files)}
         for kind, most in there.items():
             if most < count:
-                where = found.name if kind == "g" else f"training set {chosen.name}"
+                where, mend = (
+                    (found.name, "sample more")
+                    if kind == "g"
+                    else (f"training set {chosen.name}", "take a synthetic set of more classes")
+                )
                 raise UserError(
                     f"The quiz needs {count} {WORDS[kind]} images of {label}, and {where} has "
-                    f"{most}; make more."
+                    f"{most}; {mend}."
                 )
             drawn = random.choice(most, count, replace=False)
             # Only what is asked is read: a set may hold thousands.

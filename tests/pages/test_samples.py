@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
+from pages.parts.beside import _groups
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.images import png_bytes
+from rebalance_core.pictures import SampleRows
 from rebalance_core.runs.executor import list_runs
 from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
@@ -65,6 +67,27 @@ def test_a_folder_is_brought_watched_and_shown(
     assert f"brought from {theirs.parent}, believed to have seen only phantom; glioma 3." in told
     assert "The first 3 by name, never picked." in told
     assert "None of them is a near-copy of a training image." in told
+    app.session_state["views"] = "Real or generated?"
+    app.run()
+    assert not app.error and not app.exception
+    assert app.info[-1].value == (
+        "The quiz needs 10 real images of glioma, and training set phantom has 9; take a synthetic "
+        "set of more classes."
+    )
+
+
+def test_each_nearest_original_stands_beneath_its_own_image() -> None:
+    images = np.arange(25, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 8, 8, 1), np.uint8)
+    copies = np.arange(25) == 12
+    rows = SampleRows(images[:4], images, images, np.arange(25.0), copies)
+    groups = _groups(rows)
+    assert [len(g.tiles) for g in groups] == [4, 10, 10, 10, 10, 5, 5]
+    for above, below in zip(groups[1::2], groups[2::2], strict=True):
+        numbers = [[t.id.split()[-1] for t in group.tiles] for group in (above, below)]
+        assert numbers[0] == numbers[1]
+    nearest = [tile for group in groups[2::2] for tile in group.tiles]
+    assert [t.caption for t in nearest[11:14]] == ["11.0", "12.0\n⚠ copy", "13.0"]
+    assert [t.id for t in nearest if t.mark == "warn"] == ["nearest to 13"]
 
 
 def test_a_failed_bringing_says_why(workspace: Workspace, phantom: Dataset, tmp_path: Path) -> None:

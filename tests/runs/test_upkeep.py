@@ -97,7 +97,8 @@ def test_what_kills_left_behind_is_swept_wherever_it_is(workspace: Workspace) ->
         home / "datasets" / "folder", home / "datasets" / "pets" / "folder",
         home / "datasets" / "pets" / "arrays" / "folder",
         home / "datasets" / "pets" / "pose-versions" / "folder",
-        home / "sets" / "x.json", home / "exports" / "folder", home / "weights" / "x",
+        home / "sets" / "x.json", home / "exports" / "folder",
+        home / "exports" / "synthetic" / "x.zip", home / "weights" / "x",
         home / "synthetic" / f".{view.id}" / "cat" / "000001.png", home / "runs" / "folder",
     ]  # fmt: skip
     subprocess.run([sys.executable, "-c", LEAVE, *map(str, places)], cwd=ROOT, check=True)
