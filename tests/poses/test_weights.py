@@ -91,11 +91,12 @@ def test_features_are_those_of_the_plain_torchvision_network(
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert weights_facts(workspace, name) == {"source": str(file), "sha256": digest}
 
-    stack = images(3, channels, NETWORKS[name].size)
+    brightness = np.array([1.0, 0.5, 0.1])[:, None, None, None]  # Inception averages noise away
+    stack = (images(3, channels, NETWORKS[name].size) * brightness).astype(np.uint8)
     expected = plain_forward(network, name, stack)
     found = load_extractor(name, weights_path(workspace, name), "fp32")(stack)
     assert found.shape == expected.shape == (3, NETWORKS[name].width)
-    assert expected.std() > 0.5, "as large as those of a trained network"
+    assert expected.std() > 0.4, "as large as those of a trained network"
     assert np.abs(expected[0] - expected[1]).mean() > 0.05, "images are told apart"
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
