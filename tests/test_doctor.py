@@ -24,7 +24,7 @@ def test_what_is_told_at_once_needs_no_mending_and_leaves_nothing(workspace: Wor
     facts = look(workspace)
     assert (facts["problems"], facts["checkpoint_seconds"]) == ([], 30.0)
     assert facts["python"] == sys.version.split()[0]
-    assert facts["weights"] == {"vgg16": False, "resnet18": False}
+    assert facts["weights"] == {"vgg16": False, "resnet18": False, "inception": False}
     assert not workspace.root.exists()
 
 
@@ -36,7 +36,7 @@ def test_weights_and_a_wrong_setting_are_told(
     weights.touch()
     monkeypatch.setenv(CHECKPOINT_VARIABLE, "often")
     facts = look(workspace)
-    assert facts["weights"] == {"vgg16": True, "resnet18": False}
+    assert facts["weights"] == {"vgg16": True, "resnet18": False, "inception": False}
     (problem,) = facts["problems"]
     assert problem.startswith(f"{CHECKPOINT_VARIABLE}='often' is no number of seconds")
     told = {setting: here for setting, here, _ in meanings(facts)}

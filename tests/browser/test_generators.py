@@ -77,7 +77,7 @@ def test_train_cancel_resume_load_sample_and_morph(
     for label in ("glioma", "pituitary"):
         pills.get_by_text(label, exact=True).click()
         settled(page)
-    page.get_by_role("button", name="Generate").click()
+    page.get_by_role("button", name="Generate", exact=True).click()
     expect(page.get_by_text("bagan-gp trained on p").first).to_be_visible(timeout=LONG)
     found = open_synthetic(tiny, "p-bagan-gp")
     assert found.counts == {"glioma": 12, "pituitary": 12}
