@@ -45,21 +45,28 @@ def trained(workspace: Workspace, kind: str, preset: str, changes: dict[str, Any
     if "phantom" not in list_datasets(workspace):
         import_dataset(workspace, ImportConfig(name="phantom", source="phantom"), MemoryRun())
     config = TrainConfig.make(kind, "phantom", preset, **changes).model_dump(mode="json")
-    same = [v for v in list_runs(workspace, "train") if v.config == config]
+    same = [v for v in list_runs(workspace, "train") if _learned(v.config) == _learned(config)]
     path = same[0].path if same else create_run(workspace, "train", config, name=f"{kind} phantom")
     if view_run(path).status != "done":
         execute(workspace, RunDirectory(path))
     return load_generator(view_run(path))
 
 
+def _learned(config: dict[str, Any]) -> dict[str, Any]:
+    """What training went by: guidance is of samples alone."""
+    return {**config, "training": {k: v for k, v in config["training"].items() if k != "guidance"}}
+
+
 def of_class(part: Images, number: int) -> np.ndarray:
     return part.images[part.labels == number]
 
 
-def generated_like(generator: Generator, real: Images, classes: tuple[str, ...]) -> Images:
+def generated_like(
+    generator: Generator, real: Images, classes: tuple[str, ...], **asked: Any
+) -> Images:
     """As many generated images of each class as `real` holds."""
     made = [
-        np.concatenate(list(generator.sample(c, int((real.labels == n).sum()), SEED)))
+        np.concatenate(list(generator.sample(c, int((real.labels == n).sum()), SEED, **asked)))
         for n, c in enumerate(classes)
     ]
     labels = np.repeat(np.arange(len(classes)), [len(m) for m in made])
@@ -100,7 +107,9 @@ def main(kind: str, folder: Path, preset: str, changes: dict[str, Any]) -> int:
     }
     real, classes = parts["train"], chosen.classes
     config = ClassifierConfig(size=generator.size, epochs=EPOCHS, lr=0.01, cosine=True)
-    made = generated_like(generator, real, classes)
+    training = TrainConfig.make(kind, "phantom", preset, **changes).training.model_dump()
+    asked = {"guidance": training["guidance"]} if "guidance" in training else {}
+    made = generated_like(generator, real, classes, **asked)
     scorer = train_scorer(config, real, classes, SEED)
     told = {c: by_class(scorer, made, real, parts["test"], n) for n, c in enumerate(classes)}
     f1 = {
@@ -123,7 +132,7 @@ def main(kind: str, folder: Path, preset: str, changes: dict[str, Any]) -> int:
         "guards": {k: round(v, 4) for k, v in guards.items()},
         "classes": {c: {k: round(v, 3) for k, v in t.items()} for c, t in told.items()},
         "counts": chosen.counts,
-        "seed": SEED,
+        "seed": SEED, **asked,
     }))  # fmt: skip
     good = guards["as_asked"] >= AS_ASKED and guards["coverage"] >= COVERAGE
     taught = f1["generated"] >= TARGETS[kind] * f1["real"]

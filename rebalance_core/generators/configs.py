@@ -139,7 +139,7 @@ class ConditionalDdpmConfig(DiffusionConfig):
         "small": {
             **LEARNED_SINCE, "size": 64, "unshuffle": 2, "widths": (32, 96, 128), "layers": 1,
             "attention": (2,), "steps": 5500, "warmup_steps": 200, "batch_size": 16, "lr": 0.001,
-            "guidance": 1.5,
+            "guidance": 2.0,
         },
         "paper": {},
         "strong": {

@@ -63,7 +63,7 @@ def test_the_whole_way(page: Page, server: Server, tmp_path: Path) -> None:
         fill(page, "Images a class", "60")
         page.get_by_role("button", name="Generate", exact=True).click()
         expect(page.get_by_text(f"{kind} trained on phantom").first).to_be_visible(timeout=LONG)
-    expect(page.get_by_text("nearest original", exact=True).first).to_be_visible()
+    expect(page.get_by_text("nearest original to each generated image")).to_be_visible()
 
     # compare
     visit(page, "Comparison")
