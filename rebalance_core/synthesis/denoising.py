@@ -7,12 +7,11 @@ from pydantic import Field
 
 from rebalance_core.config import Config, Seed
 from rebalance_core.errors import UserError
-from rebalance_core.files import write_bytes
 from rebalance_core.generators.configs import Sampler
 from rebalance_core.generators.training import DIFFUSION, load_generator
-from rebalance_core.images import grid, png_bytes
 from rebalance_core.runs.executor import RunView
-from rebalance_core.runs.run import Cancelled, RunDirectory
+from rebalance_core.runs.run import RunDirectory
+from rebalance_core.synthesis.morphing import write_frames
 from rebalance_core.synthesis.sampling import check_classes, check_options, finished_training
 from rebalance_core.workspace import Workspace
 
@@ -59,11 +58,7 @@ def denoise_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         config.label, config.count, config.seed, frames=config.frames, first=config.first,
         **config.options,
     )  # fmt: skip
-    number = 0
-    for number, images in enumerate(frames, 1):
-        picture = png_bytes(grid(images, config.count))
-        write_bytes(run.result / "frames" / f"{number - 1:03d}.png", picture)
-        run.progress(number / config.frames, f"{config.label}, picture {number}")
-        if run.should_stop():
-            raise Cancelled
-    return {"frames": number}
+    made = write_frames(
+        run, frames, config.frames, lambda number: f"{config.label}, picture {number}"
+    )
+    return {"frames": made}

@@ -1,10 +1,11 @@
 """The job that shows what lies between two classes: the same latents, the label's embedding moved
 from one class to the other. It shows what the embedding learned."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from rebalance_core.config import Config, Seed
@@ -56,13 +57,23 @@ def morph_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     frames = generator.between(
         config.start, config.end, shares, config.count, config.seed, config.truncation
     )
-    for number, images in enumerate(frames):
-        picture = png_bytes(grid(images, config.count))
-        write_bytes(run.result / "frames" / f"{number:03d}.png", picture)
-        run.progress((number + 1) / config.frames, f"{config.start} to {config.end}")
+    told = f"{config.start} to {config.end}"
+    return {"frames": write_frames(run, frames, config.frames, lambda number: told)}
+
+
+def write_frames(
+    run: RunDirectory, rows: Iterable[np.ndarray], most: int, stage: Callable[[int], str]
+) -> int:
+    """A picture for each row of images, uint8 (n, H, W, C), of which there are `most` at most;
+    how many there were. `stage` says what the n-th is."""
+    number = 0
+    for number, images in enumerate(rows, 1):
+        picture = png_bytes(grid(images, len(images)))
+        write_bytes(run.result / "frames" / f"{number - 1:03d}.png", picture)
+        run.progress(number / most, stage(number))
         if run.should_stop():
             raise Cancelled
-    return {"frames": config.frames}
+    return number
 
 
 def frames(view: RunView) -> list[Path]:
