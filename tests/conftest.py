@@ -1,5 +1,7 @@
 """What every test stands on: a workspace of its own, small data, real processes."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,15 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
+
+
+@pytest.fixture(autouse=True)
+def own_main() -> Iterator[None]:
+    """Streamlit's page test leaves its script as `__main__`, which every process that is spawned
+    after it would run."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from models.bagan_gp import LATENT, BaganGP
 from rebalance_core.device import generator, to_uint8
 from rebalance_core.errors import UserError
 from rebalance_core.generators.bagan_training import BaganTrainer
-from rebalance_core.generators.base import SAMPLE_BATCH, Generator, TrainingData
+from rebalance_core.generators.base import Generator, TrainingData
 from rebalance_core.generators.configs import BaganConfig
 from rebalance_core.runs.run import Run
 
@@ -55,8 +55,8 @@ class BaganGenerator(Generator):
         if truncation is not None and not 0 < truncation <= 10:
             raise UserError(f"truncation={truncation} makes no sense; choose 0.1 to 3.")
         number = self.model.classes.index(label)
-        for start in range(first, first + count, SAMPLE_BATCH):
-            n = min(SAMPLE_BATCH, first + count - start)
+        for start in range(first, first + count, self.batch):
+            n = min(self.batch, first + count - start)
             latent = draw_latents(number, seed, start, n, truncation)
             yield self._decode(latent, self._embedded(label).expand(n, -1))
 

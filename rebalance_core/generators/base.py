@@ -68,6 +68,11 @@ class Generator(ABC):
     size: int
     channels: int
 
+    @property
+    def batch(self) -> int:
+        """How many images are made at once."""
+        return SAMPLE_BATCH
+
     @classmethod
     @abstractmethod
     def fit(cls, config: Any, data: TrainingData, run: Run) -> Self:
@@ -77,17 +82,20 @@ class Generator(ABC):
     def batches(
         self, label: str, count: int, seed: int, first: int, **sampler: Any
     ) -> Iterator[np.ndarray]:
-        """uint8 (≤ SAMPLE_BATCH, H, W, C) until `count`; image k depends on (seed, label,
-        first + k) and the sampler alone, whatever the batches."""
+        """uint8 (≤ `batch`, H, W, C) until `count`; image k depends on (seed, label, first + k)
+        and the sampler alone, whatever the batches (but for rounding, a gray level at most)."""
 
     def sample(
         self, label: str, count: int, seed: int, *, first: int = 0, **sampler: Any
     ) -> Iterator[np.ndarray]:
-        """Like `batches`; raises UserError for a class it doesn't know or a senseless count."""
+        """Like `batches`; raises UserError for a class it doesn't know or a senseless count.
+        Going on at `first` gives the very bytes: a batch begun before it is made again whole."""
         self.check_class(label)
         if not 1 <= count <= 1_000_000:
             raise UserError(f"count={count} images make no sense; choose 1 to 1,000,000.")
-        return self.batches(label, count, seed, first, **sampler)
+        again = first % self.batch
+        made = self.batches(label, again + count, seed, first - again, **sampler)
+        return _without(made, again)
 
     def check_class(self, label: str) -> None:
         """Raises UserError for a class that this generator cannot make."""
@@ -108,6 +116,14 @@ class Generator(ABC):
     @abstractmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote; raises UserError for anything else."""
+
+
+def _without(batches: Iterator[np.ndarray], first: int) -> Iterator[np.ndarray]:
+    """The batches without their `first` images; none of them empty."""
+    for images in batches:
+        if len(images) > first:
+            yield images[first:]
+        first = max(0, first - len(images))
 
 
 def check_folder(folder: Path, file: str) -> None:

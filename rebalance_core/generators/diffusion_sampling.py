@@ -34,12 +34,16 @@ class DiffusionGenerator(Generator):
         """The network on `device` as a function of noisy images and timesteps, for images `rows`
         of a class; `asked` are options beyond sampler and steps."""
 
+    @property
+    def batch(self) -> int:
+        return max(1, min(SAMPLE_BATCH, COMFORTABLE // self.size**2))
+
     def batches(
         self, label: str, count: int, seed: int, first: int, **sampler: Any
     ) -> Iterator[np.ndarray]:
         """`sampler` (default: the config's), `steps`, and what else `options` names."""
         name, steps, asked = self._asked(sampler)
-        start, batch = first, max(1, min(SAMPLE_BATCH, COMFORTABLE // self.size**2))
+        start, batch = first, self.batch
         while start < first + count:
             rows = range(start, min(start + batch, first + count))
             try:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from rebalance_core.comparison.configs import ClassifierConfig
 from rebalance_core.errors import UserError
 from rebalance_core.files import read_json, write_json
-from rebalance_core.generators.base import SAMPLE_BATCH, Generator, TrainingData
+from rebalance_core.generators.base import Generator, TrainingData
 from rebalance_core.generators.configs import SmoteConfig
 from rebalance_core.images import grid
 from rebalance_core.runs.run import Run
@@ -105,8 +105,8 @@ class SmoteGenerator(Generator):
         if sampler:
             raise UserError(f"SMOTE has no {' or '.join(sampler)} to set.")
         number = self.classes.index(label)
-        for start in range(first, first + count, SAMPLE_BATCH):
-            stop = min(start + SAMPLE_BATCH, first + count)
+        for start in range(first, first + count, self.batch):
+            stop = min(start + self.batch, first + count)
             yield np.stack([self.found[label].made(seed, number, k) for k in range(start, stop)])
 
     def save(self, folder: Path) -> None:

@@ -35,7 +35,7 @@ def test_the_whole_way(page: Page, server: Server, tmp_path: Path) -> None:
 
     # train BAGAN-GP: the curve moves, and a reload finds the run still going
     visit(page, "Generators")
-    fill(page, "autoencoder steps", "150")
+    fill(page, "autoencoder steps", "400")
     fill(page, "steps", "25")
     fill(page, "batch size", "16")
     page.get_by_role("button", name="Train", exact=True).click()

@@ -67,7 +67,7 @@ def test_generator_keeps_its_contract(
     assert not np.array_equal(first, images(made, label, 3, seed=1))
     assert not np.array_equal(first[0], first[1])
     # image k is the same wherever sampling begins
-    assert np.abs(images(made, label, 1, first=2).astype(int) - first[2:].astype(int)).max() <= 1
+    assert np.array_equal(images(made, label, 1, first=2), first[2:])
     # what is saved comes back
     folder = tmp_path / "made"
     folder.mkdir()
