@@ -1,9 +1,10 @@
 """Claim: the paper's U-Net trains at least 2.3 times as fast as in the usual loop, equally well.
 
 Phantoms of 64 px, batch 16, the paper's U-Net, noise and learning rate with its warm-up. Ours: one
-step of our loop. Theirs: a step as diffusers' examples write it: fp32, contiguous, a DataLoader,
-AdamW. From the same weights, on the same images, noise and timesteps, in turn: five pairs after
-one that doesn't count. Guard: each step's losses differ by at most 2 %.
+step of our loop, in a process with a worker's environment. Theirs: a step as diffusers' examples
+write it (fp32, contiguous, a DataLoader, AdamW), in a process as it comes. From the same weights,
+on the same images, noise and timesteps, in turn, while the other process sleeps: five pairs after
+five that don't count (memory is fresh then). Guard: each step's losses differ by at most 2 %.
 
 Then, for orientation, the U-Net of `conditional-ddpm small` beside the paper's, both by our loop,
 predicting the noise: images a second, and the validation loss after the same time for each.
@@ -11,10 +12,13 @@ Some six minutes on two cores.
 """
 
 import json
+import os
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +38,9 @@ from rebalance_core.generators.diffusion_training import (
     update,
     validation_loss,
 )
+from rebalance_core.runs.executor import WORKER_ENVIRONMENT
 
-PAIRS, STEPS = 5, 1000  # STEPS: what the learning rate falls over
+PAIRS, UNCOUNTED, STEPS = 5, 5, 1000  # STEPS: what the learning rate falls over
 CLOSE = 0.02  # losses of the two
 EQUAL = 60.0  # seconds that each U-Net trains for
 HELD_OUT = 64
@@ -70,7 +75,7 @@ class Ours:
 
     def __init__(self, model: nn.Module, images: Tensor, warmup: int) -> None:
         self.accelerator = open_device("auto")
-        self.model = model.to(self.accelerator.device).to(memory_format=torch.channels_last)
+        self.model = model.to(self.accelerator.device).to(memory_format=torch.channels_last).eval()
         self.images, self.warmup, self.done = images, warmup, 0
         self.optimizer = open_adam(self.model, PAPER.lr, self.accelerator)
         self.predict = predict_of(self.model)
@@ -90,7 +95,6 @@ class Ours:
         return update(PAPER, self.accelerator, self.model, self.optimizer, loss).item()
 
     def validation(self, held_out: Tensor) -> float:
-        self.model.eval()
         with torch.no_grad(), self.accelerator.autocast():
             return validation_loss(PAPER, self.predict, held_out.to(self.accelerator.device))
 
@@ -118,12 +122,6 @@ class Theirs:
         return loss.item()
 
 
-def timed(step: Callable[[], float]) -> tuple[float, float]:
-    began = time.perf_counter()
-    loss = step()
-    return time.perf_counter() - began, loss
-
-
 def drawn(images: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
     random = generator(0, step)
     rows = torch.randint(len(images), (PAPER.batch_size,), generator=random)
@@ -131,46 +129,91 @@ def drawn(images: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
     return rows, noise, draw_timesteps(len(rows), random)
 
 
-def race(images: Tensor) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """Seconds and losses of the pairs: (ours, theirs)."""
-    ours, theirs = Ours(paper_unet(), images, PAPER.warmup_steps), Theirs(paper_unet())
-    times, losses = [], []
-    for number in range(PAIRS + 1):
-        rows, noise, timesteps = drawn(images, number)
+def answer(side: str) -> None:
+    """Do the steps whose numbers come in, one a line; say seconds and loss of each."""
+    images = phantoms()[HELD_OUT:]
+    ours = Ours(paper_unet(), images, PAPER.warmup_steps) if side == "ours" else None
+    theirs = Theirs(paper_unet()) if side == "theirs" else None
+    for line in sys.stdin:
+        rows, noise, timesteps = drawn(images, int(line))
         loader = DataLoader(TensorDataset(images[rows].contiguous()), PAPER.batch_size)
-        a, b = (
-            timed(lambda r=rows, n=noise, t=timesteps: ours.step(r, n, t)),
-            timed(lambda d=loader, n=noise, t=timesteps: theirs.step(next(iter(d))[0], n, t)),
-        )
-        if number:
-            times.append((a[0], b[0]))
-        losses.append((a[1], b[1]))
-        print(f"step {number}: {a[0]:.2f} and {b[0]:.2f} s, losses {a[1]:.4f} and {b[1]:.4f}",
-              file=sys.stderr, flush=True)  # fmt: skip
+        began = time.perf_counter()
+        if ours is not None:
+            loss = ours.step(rows, noise, timesteps)
+        if theirs is not None:
+            loss = theirs.step(next(iter(loader))[0], noise, timesteps)
+        print(time.perf_counter() - began, loss, flush=True)
+
+
+@contextmanager
+def process(what: str) -> Iterator["subprocess.Popen[str]"]:
+    """This file again, with what it is asked for; theirs without a worker's environment."""
+    plain = {k: v for k, v in os.environ.items() if k not in WORKER_ENVIRONMENT}
+    child = subprocess.Popen(
+        [sys.executable, __file__, what], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=plain if what == "theirs" else {**plain, **WORKER_ENVIRONMENT},
+    )  # fmt: skip
+    with child:
+        yield child
+
+
+def race() -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """Seconds and losses of the pairs: (ours, theirs)."""
+    times, losses = [], []
+    with process("ours") as ours, process("theirs") as theirs:
+        for number in range(UNCOUNTED + PAIRS):
+            a, b = timed(ours, number), timed(theirs, number)
+            if number >= UNCOUNTED:
+                times.append((a[0], b[0]))
+            losses.append((a[1], b[1]))
+            print(f"step {number}: {a[0]:.2f} and {b[0]:.2f} s, losses {a[1]:.4f} and {b[1]:.4f}",
+                  file=sys.stderr, flush=True)  # fmt: skip
     return times, losses
 
 
-def for_a_time(model: nn.Module, images: Tensor, held_out: Tensor) -> dict[str, float]:
+def timed(side: "subprocess.Popen[str]", number: int) -> tuple[float, float]:
+    """Seconds and loss of a step."""
+    assert side.stdin is not None and side.stdout is not None
+    print(number, file=side.stdin, flush=True)
+    seconds, loss = side.stdout.readline().split()
+    return float(seconds), float(loss)
+
+
+def for_a_time(which: str) -> dict[str, float]:
     """Images a second and the validation loss after EQUAL seconds, by our loop."""
-    ours, began, step = Ours(model, images, warmup=10), time.perf_counter(), 0
+    made = phantoms()
+    model = small_unet() if which == "small" else paper_unet()
+    ours, began, step = Ours(model, made[HELD_OUT:], warmup=10), time.perf_counter(), 0
     while (spent := time.perf_counter() - began) < EQUAL:
-        ours.step(*drawn(images, step))
+        ours.step(*drawn(made[HELD_OUT:], step))
         step += 1
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "images_a_second": round(step * PAPER.batch_size / spent, 2),
-        "validation_loss": round(ours.validation(held_out), 4),
+        "validation_loss": round(ours.validation(made[:HELD_OUT]), 4),
     }
 
 
+def phantoms() -> Tensor:
+    return to_unit(make_phantom(600, size=PAPER.size).images[..., None])
+
+
+def asked(what: str) -> dict[str, float]:
+    with process(what) as child:
+        told: dict[str, float] = json.loads(child.communicate()[0])
+        return told
+
+
 def main() -> int:
-    made = make_phantom(600, size=PAPER.size)
-    images = to_unit(made.images[..., None])
-    held_out, images = images[:HELD_OUT], images[HELD_OUT:]
-    times, losses = race(images)
+    if sys.argv[1:] in (["ours"], ["theirs"]):
+        answer(sys.argv[1])
+        return 0
+    if sys.argv[1:] in (["small"], ["paper"]):
+        print(json.dumps(for_a_time(sys.argv[1])))
+        return 0
+    times, losses = race()
     apart = max(abs(o - t) / t for o, t in losses)
-    small = for_a_time(small_unet(), images, held_out)
-    paper = for_a_time(paper_unet(), images, held_out)
+    small, paper = asked("small"), asked("paper")
     print(json.dumps({
         "claim": "a training step of the paper's U-Net, 64 px, batch 16",
         "ours": round(statistics.median(o for o, _ in times), 2),

@@ -31,10 +31,13 @@ SAMPLERS: dict[str, tuple[Any, dict[str, Any]]] = {
 CBDM_COMMIT = 0.25  # γ of arXiv 2305.00562, section 4.1
 
 
+_schedule = cache(noise_schedule)  # each batch asks for one
+
+
 @cache
 def signal_to_noise(schedule: str) -> Tensor:
     """ᾱ / (1 - ᾱ) of each timestep: (1000,)."""
-    kept: Tensor = noise_schedule("epsilon", schedule).alphas_cumprod
+    kept: Tensor = _schedule("epsilon", schedule).alphas_cumprod
     return kept / (1 - kept)
 
 
@@ -51,7 +54,7 @@ def target(
 ) -> tuple[Tensor, Tensor]:
     """The noisy images and what is to be predicted of them: the noise (Ho et al. 2020, eq. 14) or
     the velocity √ᾱ ε - √(1-ᾱ) x (Salimans and Ho 2022, arXiv 2202.00512); all (n, C, H, W)."""
-    scheduler = noise_schedule(prediction, schedule)
+    scheduler = _schedule(prediction, schedule)
     noisy = scheduler.add_noise(clean, noise, timesteps)
     velocity = prediction == "v_prediction"
     return noisy, scheduler.get_velocity(clean, noise, timesteps) if velocity else noise
@@ -118,7 +121,7 @@ def denoising(
     """The images after each step, from `noise` (n, C, H, W) to about [-1, 1]; image k depends on
     its noise and its own random generator alone."""
     kind, options = SAMPLERS[sampler]
-    scheduler = kind.from_config(noise_schedule(prediction, schedule).config, **options)
+    scheduler = kind.from_config(_schedule(prediction, schedule).config, **options)
     scheduler.set_timesteps(steps)
     # Only the ancestral sampler draws noise on its way: each image from its own generator.
     extra = {"generator": randoms} if sampler == "ddpm" else {}

@@ -63,7 +63,9 @@ def train_model(
     """
     # model, optimizer, average
     accelerator = open_device(config.precision)
-    model.to(accelerator.device).to(memory_format=torch.channels_last).train()
+    # In eval mode: no layer here behaves otherwise in training (no dropout, no batch norm), but
+    # diffusers' blocks would then copy their input into another order of memory.
+    model.to(accelerator.device).to(memory_format=torch.channels_last).eval()
     optimizer = open_adam(model, config.lr, accelerator)
     average = EMAModel(model.parameters(), config.ema) if config.ema else None
     if kept:
@@ -96,7 +98,6 @@ def train_model(
             }, score)  # fmt: skip
     if average is not None:
         average.copy_to(model.parameters())
-    model.eval()
 
 
 def open_adam(model: nn.Module, lr: float, accelerator: Accelerator) -> torch.optim.Adam:
@@ -152,16 +153,14 @@ def validation_loss(config: DiffusionConfig, predict: Predict, held_out: Tensor)
 
 @contextmanager
 def averaged(model: nn.Module, average: EMAModel | None) -> Iterator[None]:
-    """Within, the model has the averaged weights and is in eval mode; no gradients."""
+    """Within, the model has the averaged weights; no gradients."""
     if average is not None:
         average.store(model.parameters())
         average.copy_to(model.parameters())
-    model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train()
         if average is not None:
             average.restore(model.parameters())
 
