@@ -14,6 +14,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from rebalance_core.device import generator
 from rebalance_core.generators.base import TrainingData
 from rebalance_core.generators.configs import DdpmConfig
 from rebalance_core.generators.ddpm import DdpmGenerator
+from rebalance_core.processes import map_ahead
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.synthesis.quality import frechet_of, principal_components
 from rebalance_core.synthesis.scorer import train_scorer
@@ -51,16 +54,24 @@ def part(of: Images, rows: np.ndarray) -> Images:
 
 
 def their_images(folder: Path, count: int) -> np.ndarray:
-    """uint8 (count, H, W, 1) from the pipeline's own 1,000 steps."""
-    pipeline = open_pipeline(folder)
+    """uint8 (count, H, W, 1) from the pipeline's own 1,000 steps; a process a core."""
     made = []
-    for start in range(0, count, BATCH):
-        n = min(BATCH, count - start)
-        random = [generator(1, k) for k in range(start, start + n)]
-        images = pipeline(n, random, num_inference_steps=STEPS, output_type="np").images
-        made.append((images * 255).round().astype(np.uint8))
-        print(f"{start + n} of {count} images of {STEPS} steps", file=sys.stderr, flush=True)
+    for rows, images in map_ahead(partial(their_batch, folder), batches(count)):
+        made.append(images)
+        print(f"{rows.stop} of {count} images of {STEPS} steps", file=sys.stderr, flush=True)
     return np.concatenate(made)
+
+
+def batches(count: int) -> Iterator[range]:
+    return (range(start, min(start + BATCH, count)) for start in range(0, count, BATCH))
+
+
+def their_batch(folder: Path, rows: range) -> np.ndarray:
+    torch.set_num_threads(1)
+    random = [generator(1, k) for k in rows]
+    pipeline = open_pipeline(folder)
+    images = pipeline(len(rows), random, num_inference_steps=STEPS, output_type="np").images
+    return (images * 255).round().astype(np.uint8)
 
 
 def open_pipeline(folder: Path) -> DDPMPipeline:

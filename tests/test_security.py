@@ -235,7 +235,7 @@ def test_a_page_given_hostile_text_refuses_it_or_takes_it_as_mere_text(
         text = hostile.replace("{canary}", str(canary))
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
         app.switch_page(f"pages/{page}.py")
-        app.session_state["details"] = "Name and note"  # of the tabs, the one with fields
+        app.session_state["details"] = "Name and note"  # of the parts, the one with fields
         app.run()
         for label in [b.label for b in app.button if not b.disabled]:
             filled = [f for f in (*app.text_input, *app.text_area) if not f.disabled]

@@ -4,6 +4,7 @@ Reads the run's directory again and again while it lives; the work is in another
 all the time is small and looked at often; what is heavy to draw, more rarely.
 """
 
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # Seconds between two looks. Each makes the server run a script and the browser go over the whole
-# page, whether anything is new or not: benchmarks/watching_cost.py measures both.
+# page, whether anything is new or not: benchmarks/watching_cost.py measures both. In a run of more
+# than SHORT seconds, of which one look shows little new, they are up to RARER times as far apart.
 POLL = 3.0  # status, progress
 REDRAW = 10.0  # curves, pictures, log
+SHORT, RARER = 300.0, 3.0
 PLOTS = 2  # side by side
 BADGES = {
     "queued": ("gray", ":material/hourglass_top:"),
@@ -75,8 +78,24 @@ def again(
 
 
 def follow(view: RunView, draw: Callable[[RunView], None], every: float) -> None:
-    """Draw of a run what changes while it lives."""
-    again(view.live, lambda: view_run(view.path), lambda now: now.live, draw, every)
+    """Draw of a run what changes while it lives, `every` so many seconds at most."""
+    times = rarer(view)
+    again(
+        view.live,
+        lambda: view_run(view.path),
+        # where the run turns out to be much longer or shorter, the page begins anew
+        lambda now: now.live and 0.5 < rarer(now) / times < 2,
+        draw,
+        every * times,
+    )
+
+
+def rarer(view: RunView) -> float:
+    """How many times as far apart looks are for the time a run takes in all, as far as is known."""
+    left, started = view.progress["seconds_left"], view.state.get("started")
+    if left is None or started is None:
+        return 1.0
+    return float(min(RARER, max(1.0, (time.time() - started + left) / SHORT)))
 
 
 def watch(view: RunView, draw: Callable[[RunView], None] | None = None) -> None:

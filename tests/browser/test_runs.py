@@ -37,6 +37,11 @@ def numbers(path: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in m.items() if k != "time"} for m in lines]
 
 
+def details(page: Page, part: str) -> None:
+    page.get_by_test_id("stButtonGroup").get_by_text(part, exact=True).click()
+    settled(page)
+
+
 def set_state(path: Path, **state: Any) -> None:
     write_json(path / "state.json", {**read_json(path / "state.json"), **state})
 
@@ -109,15 +114,15 @@ def test_the_runs_page(page: Page, server: Server, ran: dict[str, Path]) -> None
     # what came of what, and how two configs differ
     page.goto(f"{server.url}/runs?run={ran['second'].name}")
     settled(page)
-    page.get_by_role("tab", name="Family").click()
+    details(page, "Family")
     graph = page.get_by_test_id("stGraphVizChart")
     for text in ("import", "pets", "sample"):
         expect(graph.get_by_text(text, exact=True).first).to_be_visible()
-    page.get_by_role("tab", name="Compare configs").click()
+    details(page, "Compare configs")
     expect(page.get_by_test_id("stDataFrame").nth(1)).to_be_visible()
 
     # another name, a note
-    page.get_by_role("tab", name="Name and note").click()
+    details(page, "Name and note")
     page.get_by_label("Name", exact=True).fill("the better one")
     page.get_by_label("Note", exact=True).fill("lr was right")
     page.get_by_role("button", name="Keep").click()
@@ -140,7 +145,7 @@ def test_the_runs_page(page: Page, server: Server, ran: dict[str, Path]) -> None
     # removed, with what came of it
     page.goto(f"{server.url}/runs?run={ran['second'].name}")
     settled(page)
-    page.get_by_role("tab", name="Remove").click()
+    details(page, "Remove")
     expect(page.get_by_text("cannot be continued: 1 run")).to_be_visible()
     for label in ("Remove that as well", "Yes, remove this run"):
         page.get_by_text(label, exact=True).click()

@@ -1,5 +1,6 @@
 """Regions that follow a run: how often each looks, and what is drawn when the run ends."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def running(workspace: Workspace) -> Path:
     """A training that this process does, with two lines logged."""
     path = create_run(workspace, "train", CONFIG, name="a training")
     run = RunDirectory(path)
-    run.write_state("running", **own_process())
+    run.write_state("running", **own_process(), started=time.time())
     for step in (1, 2):
         run.log(step, loss=0.5)
     return path
@@ -58,6 +59,39 @@ def test_progress_is_looked_at_more_often_than_what_is_heavy(
     # home first; then the state, the curves, the log
     assert intervals == [live.POLL, live.POLL, live.REDRAW, live.REDRAW]
     assert any(m.value == "Last step **2**" for m in app.markdown)
+
+
+def test_a_long_run_is_looked_at_more_rarely(running: Path, intervals: list[float | None]) -> None:
+    def takes(seconds: float) -> None:
+        state = read_json(running / "state.json")
+        told = {"fraction": 0.5, "stage": "", "seconds_left": seconds / 2}
+        started = time.time() - seconds / 2
+        write_json(running / "state.json", {**state, "started": started, "progress": told})
+
+    for seconds, times in ((200, 1), (600, 2), (36_000, 3)):
+        takes(seconds)
+        app = opened("runs")
+        expected = [times * live.POLL, times * live.REDRAW, times * live.REDRAW]
+        assert intervals[1:] == pytest.approx(expected, rel=0.01) and not app.exception
+        intervals.clear()
+
+
+def test_a_run_that_turns_out_much_longer_begins_the_page_anew(
+    running: Path, intervals: list[float | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page was drawn before the time left was known."""
+    app = opened("runs")
+    intervals.clear()
+    known = {"fraction": 0.1, "stage": "", "seconds_left": 7200}
+
+    def look(path: Path) -> RunView:
+        write_json(path / "state.json", {**read_json(path / "state.json"), "progress": known})
+        return view_run(path)
+
+    monkeypatch.setattr(live, "view_run", look)
+    app.run()
+    assert not app.exception
+    assert intervals == [live.POLL, 3 * live.POLL, 3 * live.REDRAW, 3 * live.REDRAW]
 
 
 def test_what_has_ended_is_looked_at_once(running: Path, intervals: list[float | None]) -> None:

@@ -99,7 +99,7 @@ def test_page_shows_the_work_done(name: str, at_work: Workspace) -> None:
     assert not app.error
 
 
-TABS = {
+PARTS = {
     "Family": "What this run (thick frame) came from",
     "Config": '"directory"',
     "Compare configs": "Field",
@@ -110,18 +110,20 @@ TABS = {
 }
 
 
-@pytest.mark.parametrize("tab", TABS)
-def test_runs_page_draws_the_tab_that_is_open_and_no_other(tab: str, at_work: Workspace) -> None:
+@pytest.mark.parametrize("part", PARTS)
+def test_runs_page_draws_the_part_that_is_chosen_and_no_other(
+    part: str, at_work: Workspace
+) -> None:
     app = opened("runs")
-    key, value = ("disk", True) if tab == "disk" else ("details", tab)
+    key, value = ("disk", True) if part == "disk" else ("details", part)
     app.session_state[key] = value
     app.run()
     assert not app.exception and not app.error
     drawn = [*text_of(app).splitlines(), *(j.value for j in app.json)]
     drawn += [t.help or "" for t in app.text_area]
     drawn += [column for table in app.dataframe for column in table.value.columns]
-    found = {name for name, text in TABS.items() if any(text in line for line in drawn)}
-    assert found == {tab}
+    found = {name for name, text in PARTS.items() if any(text in line for line in drawn)}
+    assert found == {part}
 
 
 def test_training_set_is_saved_with_its_skew(at_work: Workspace) -> None:
