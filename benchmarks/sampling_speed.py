@@ -6,7 +6,7 @@ fp32 with its 1,000 steps, of which 20 are timed and scaled up. Batches of 64 in
 after one that doesn't count. Guard: over 1,000 images each, the Fréchet distance to the real images
 is at most 1.05 times theirs (median of a bootstrap over images), in the leading 32 principal
 components of the features of a ResNet-18 trained on real phantoms of all classes.
-Some twenty minutes on two cores, nearly all of them for the 1,000 × 1,000 steps.
+Some twenty-five minutes on two cores, nearly all of them for the 1,000 × 1,000 steps.
 """
 
 import json
