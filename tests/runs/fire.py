@@ -202,7 +202,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "filter", Case(
         "filter", 5,
         lambda made, folder: FilterConfig(
-            synthetic="bagan-gp images", name="filtered", distance=100.0, twins=True, epochs=4,
+            synthetic="bagan-gp images", name="filtered", confidence=1e-6, twins=True, epochs=4,
             seed=1, without=tuple(f"glioma/{k:06d}.png" for k in range(3)),
         ),
     )  # fmt: skip
