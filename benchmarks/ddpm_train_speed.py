@@ -34,6 +34,7 @@ from rebalance_core.generators.configs import ConditionalDdpmConfig, DdpmConfig
 from rebalance_core.generators.diffusion import Predict, draw_timesteps
 from rebalance_core.generators.diffusion_training import (
     denoising_loss,
+    make_ready,
     open_adam,
     update,
     validation_loss,
@@ -75,8 +76,8 @@ class Ours:
 
     def __init__(self, model: nn.Module, images: Tensor, warmup: int) -> None:
         self.accelerator = open_device("auto")
-        self.model = model.to(self.accelerator.device).to(memory_format=torch.channels_last).eval()
-        self.images, self.warmup, self.done = images, warmup, 0
+        make_ready(model, self.accelerator)
+        self.model, self.images, self.warmup, self.done = model, images, warmup, 0
         self.optimizer = open_adam(self.model, PAPER.lr, self.accelerator)
         self.predict = predict_of(self.model)
 

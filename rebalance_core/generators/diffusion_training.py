@@ -63,9 +63,7 @@ def train_model(
     """
     # model, optimizer, average
     accelerator = open_device(config.precision)
-    # In eval mode: no layer here behaves otherwise in training (no dropout, no batch norm), but
-    # diffusers' blocks would then copy their input into another order of memory.
-    model.to(accelerator.device).to(memory_format=torch.channels_last).eval()
+    make_ready(model, accelerator)
     optimizer = open_adam(model, config.lr, accelerator)
     average = EMAModel(model.parameters(), config.ema) if config.ema else None
     if kept:
@@ -98,6 +96,13 @@ def train_model(
             }, score)  # fmt: skip
     if average is not None:
         average.copy_to(model.parameters())
+
+
+def make_ready(model: nn.Module, accelerator: Accelerator) -> None:
+    """On the device, as a training step is fastest: channels last, and in eval mode. No layer here
+    behaves otherwise in training (no dropout, no batch norm), but diffusers' blocks would then copy
+    their input into another order of memory."""
+    model.to(accelerator.device).to(memory_format=torch.channels_last).eval()
 
 
 def open_adam(model: nn.Module, lr: float, accelerator: Accelerator) -> torch.optim.Adam:
