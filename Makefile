@@ -26,8 +26,11 @@ $(VENV)/.done: requirements.txt requirements-dicom.txt requirements-dev.txt
 app: setup
 	$(BIN)/python -m streamlit run app.py --server.port=$(PORT)
 
+# A thread and a process a core, where nothing is drawn; then a browser, its server and a worker.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/browser \
+		--numprocesses logical --maxprocesses 4
+	$(BIN)/python -m pytest tests/browser
 
 # The long one: kills at random moments, seeded and bounded; servers need a browser to be killed under.
 chaos: setup

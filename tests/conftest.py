@@ -41,6 +41,8 @@ SLOW = (
     "test_killed_import",
     "test_chaos",
     "test_bagan_killed",
+    "test_grid_killed",
+    "test_whole_path",
     "test_pages",
     "test_study",
     "test_phantom_band",

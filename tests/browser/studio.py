@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 from playwright.sync_api import Error as PlaywrightError
 
 from rebalance_core.doctor import find_chromium
+from rebalance_core.runs.executor import view_run
+from rebalance_core.runs.run import read_metrics
 from rebalance_core.workspace import HOME_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,6 +135,19 @@ def watch_step_grow(page: Page) -> None:
     )
 
 
+@contextmanager
+def held_at(run: Path, moment: Callable[[list[dict[str, Any]]], object]) -> Iterator[None]:
+    """Stop a run's process once its metrics are so far, so that it does not end while something on
+    the page is waited for; afterwards it goes on."""
+    until(lambda: moment(read_metrics(run)), lambda: read_metrics(run)[-1:])
+    process = psutil.Process(view_run(run).state["pid"])
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
 def fill(page: Page, label: str, value: str) -> None:
     field = page.get_by_label(label, exact=True)
     field.fill(value)
@@ -147,6 +163,6 @@ def status(page: Page, word: str) -> None:
 
 
 __all__ = [
-    "PlaywrightError", "Server", "fill", "last_step", "open_browser", "settled", "start_server",
-    "status", "unfold", "until", "visit", "watch_step_grow",
+    "PlaywrightError", "Server", "fill", "held_at", "last_step", "open_browser", "settled",
+    "start_server", "status", "unfold", "until", "visit", "watch_step_grow",
 ]  # fmt: skip

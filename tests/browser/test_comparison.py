@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
-from studio import LONG, Server, fill, last_step, settled, status, watch_step_grow
+from studio import LONG, Server, fill, held_at, last_step, settled, status, until
 
 from rebalance_core.datasets.dataset import open_dataset
+from rebalance_core.runs.executor import list_runs
 from rebalance_core.workspace import Workspace
 
 
@@ -36,15 +37,20 @@ def test_a_grid_from_its_start_to_its_report(
     )
     page.get_by_role("button", name="Compare", exact=True).click()
 
-    # two arms' curves grow
-    expect(page.get_by_text(re.compile(r"^Last step \d+$")).first).to_be_visible(timeout=LONG)
-    watch_step_grow(page)
-    legend = page.locator(".js-plotly-plot .legendtext")
-    expect(legend.filter(has_text="oversample")).to_be_visible(timeout=LONG)
-    expect(legend.filter(has_text=re.compile("^none$"))).to_be_visible()
-
-    # cancel and resume: what was finished stays
-    page.get_by_role("button", name="Cancel").click()
+    # two arms' curves grow; cancelling keeps what was finished
+    shown = page.get_by_text(re.compile(r"^Last step \d+$")).first
+    until(lambda: list_runs(tiny, "compare"), lambda: "no comparison has begun")
+    run = list_runs(tiny, "compare")[0].path
+    with held_at(run, lambda lines: len(lines) > 1):
+        expect(shown).to_be_visible(timeout=LONG)
+        begun = last_step(page)
+    with held_at(run, lambda lines: lines[-1].get("arm") == "oversample"):
+        until(lambda: last_step(page) > begun, lambda: shown.inner_text())
+        legend = page.locator(".js-plotly-plot .legendtext")
+        expect(legend.filter(has_text="oversample")).to_be_visible(timeout=LONG)
+        expect(legend.filter(has_text=re.compile("^none$"))).to_be_visible()
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_text("stopping, keeping a checkpoint")).to_be_visible()
     status(page, "cancelled")
     stopped = last_step(page)
     assert 8 < stopped < 48
