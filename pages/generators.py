@@ -13,7 +13,7 @@ from rebalance_core.config import PRESETS
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.generators.configs import CONFIGS, CONTINUABLE, BaganConfig
-from rebalance_core.generators.estimate import estimate
+from rebalance_core.generators.estimate import Trained, estimate
 from rebalance_core.generators.training import RECORD, TrainConfig, continued, from_folder, run_set
 from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.runs.run import last_checkpoint
@@ -100,16 +100,16 @@ def _train(workspace: Workspace, chosen: TrainingSet) -> None:
             "a classifier first, with its epochs and lr. It is the yardstick: images that cost "
             "nothing. What it keeps are the training images themselves."
         )
-    else:
-        _estimate(workspace, chosen, BaganConfig.from_preset(preset, **changes))
+    config = CONFIGS[kind].from_preset(preset, **changes)
+    if isinstance(config, Trained):
+        _estimate(workspace, chosen, config)
     if st.button("Train", type="primary"):
         act(lambda: _submit(workspace, TrainConfig.make(kind, chosen.name, preset, **changes)))
 
 
-def _estimate(workspace: Workspace, chosen: TrainingSet, config: BaganConfig) -> None:
+def _estimate(workspace: Workspace, chosen: TrainingSet, config: Trained) -> None:
     channels = open_dataset(workspace, chosen.config.dataset).channels
-    earlier = list_runs(workspace, "train")
-    found = estimate(config, channels, len(chosen.classes), len(chosen.train), earlier)
+    found = estimate(config, chosen, channels, list_runs(workspace, "train"))
     free = shutil.disk_usage(workspace.ground).free
     told = (
         f"about {duration(found.seconds)} on this machine"
@@ -118,7 +118,7 @@ def _estimate(workspace: Workspace, chosen: TrainingSet, config: BaganConfig) ->
     )
     st.caption(
         f"Time: {told}. Disk: {found.disk / 2**20:,.0f} MB of {free / 2**30:,.0f} GB free, most of "
-        "it the checkpoints that more epochs can start from."
+        "it checkpoints."
     )
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -455,10 +456,14 @@ def train(
     folder: Annotated[
         Path | None, typer.Option("--from", help="Take the trained generator in this folder.")
     ] = None,
+    only_estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say how long and how large; train nothing.")
+    ] = False,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Train a generator on a training set, go on with one, or take a trained one."""
+    from rebalance_core.generators.estimate import Trained, estimate
     from rebalance_core.generators.training import TrainConfig, continued, from_folder
 
     workspace = Workspace.here()
@@ -481,6 +486,13 @@ def train(
         config = TrainConfig.make(generator, set_name, preset, **{"seed": seed, **changes})
     if (config.generator, config.set) != (generator, set_name):
         raise UserError(f"That is a {config.generator} on {config.set}; name these two.")
+    if only_estimate:
+        if go_on is not None or folder is not None or not isinstance(config.training, Trained):
+            raise UserError("--estimate is of a training from its start, and of no SMOTE.")
+        channels = open_dataset(workspace, chosen.config.dataset).channels
+        found = estimate(config.training, chosen, channels, list_runs(workspace, "train"))
+        say(asdict(found), as_json)
+        return
     name = f"{generator} on {set_name}"
     seed = config.training.model_dump()["seed"]
     parents = [config.continues] if config.continues else None

@@ -119,6 +119,16 @@ def test_a_person_reads_lines(home: Path) -> None:
     assert done.stdout == f"digits: {json.dumps(DIGITS)}\n"
 
 
+def test_a_training_says_how_long_it_takes_before_it_starts(home: Path) -> None:
+    quick = told(home, "train", "ddpm", "digits", "--estimate")
+    assert quick["seconds"] > 0
+    longer = told(home, "train", "ddpm", "digits", "--set", "steps=1000", "--estimate")
+    assert 2 * quick["seconds"] < longer["seconds"] < 10 * quick["seconds"]
+    assert longer["disk"] == quick["disk"]
+    assert "of no SMOTE" in refused(home, "train", "smote", "digits", "--estimate")
+    assert "train" not in {run["kind"] for run in told(home, "runs", "list")["runs"]}
+
+
 def test_export_writes_the_originals(home: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
     value = told(home, "datasets", "export", "digits", "out", cwd=tmp_path)

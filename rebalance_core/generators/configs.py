@@ -14,6 +14,11 @@ MENDED: Mapping[str, Any] = {
 # What made rare classes better on the phantom (docs/results/bagan-gp.md).
 STRONGER: Mapping[str, Any] = {"balanced": True, "discriminator_start": "encoder", "ema": 0.99}
 
+# How a diffusion model is looked at while it is trained.
+LOOKS = 20  # validations and previews
+VALIDATION_LEVELS = 4  # fixed noise levels a validation image is measured at
+VALIDATION_IMAGES = 16  # of a class
+PREVIEW_SAMPLER, PREVIEW_STEPS, PREVIEWS = "dpm-solver++", 15, 8  # PREVIEWS: in a row
 
 Sampler = Literal["ddpm", "ddim", "dpm-solver++", "unipc"]
 

@@ -18,12 +18,15 @@ from rebalance_core.device import (
 from rebalance_core.errors import UserError
 from rebalance_core.files import read_json, write_json
 from rebalance_core.generators.base import TrainingData
-from rebalance_core.generators.configs import DdpmConfig, DiffusionConfig
+from rebalance_core.generators.configs import (
+    PREVIEWS,
+    VALIDATION_IMAGES,
+    DdpmConfig,
+    DiffusionConfig,
+)
 from rebalance_core.generators.diffusion import Predict, draw_timesteps
 from rebalance_core.generators.diffusion_sampling import DiffusionGenerator, show_samples
 from rebalance_core.generators.diffusion_training import (
-    PREVIEWS,
-    VALIDATION_IMAGES,
     Place,
     denoising_loss,
     train_model,

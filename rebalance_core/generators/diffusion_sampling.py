@@ -13,9 +13,13 @@ from models.unet import TIMESTEPS
 from rebalance_core.device import generator, open_device, to_uint8
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import SAMPLE_BATCH, Generator, check_folder
-from rebalance_core.generators.configs import DiffusionConfig
+from rebalance_core.generators.configs import (
+    PREVIEW_SAMPLER,
+    PREVIEW_STEPS,
+    PREVIEWS,
+    DiffusionConfig,
+)
 from rebalance_core.generators.diffusion import SAMPLERS, Predict, denoising
-from rebalance_core.generators.diffusion_training import PREVIEW_SAMPLER, PREVIEW_STEPS, PREVIEWS
 from rebalance_core.images import grid
 from rebalance_core.runs.run import Run
 

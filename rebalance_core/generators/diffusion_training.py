@@ -15,15 +15,11 @@ from torch import Tensor, nn
 from models.unet import TIMESTEPS
 from rebalance_core.device import generator, open_device, warmup_cosine
 from rebalance_core.errors import UserError
-from rebalance_core.generators.configs import DiffusionConfig
+from rebalance_core.generators.configs import LOOKS, VALIDATION_LEVELS, DiffusionConfig
 from rebalance_core.generators.diffusion import Predict, target, weighted_error
 from rebalance_core.runs.run import Run, Score
 
-LOOKS = 20  # validations and previews in a model's training
 LOGGED = 300  # lines of training loss
-VALIDATION_LEVELS = 4  # fixed noise levels a validation image is measured at
-VALIDATION_IMAGES = 16  # of a class
-PREVIEW_SAMPLER, PREVIEW_STEPS, PREVIEWS = "dpm-solver++", 15, 8  # PREVIEWS: in a row
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Counts the floating-point operations of a step; the speed is that of the last fi
 the same generator on this machine, else a guess from one matrix product on the CPU.
 """
 
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -12,12 +13,32 @@ from itertools import pairwise
 
 import numpy as np
 
-from rebalance_core.generators.configs import BaganConfig
-from rebalance_core.generators.work import bagan_parameters, step_work
+from rebalance_core.datasets.training_set import TrainingSet
+from rebalance_core.generators.configs import (
+    CONFIGS,
+    LOOKS,
+    PREVIEW_STEPS,
+    PREVIEWS,
+    VALIDATION_IMAGES,
+    VALIDATION_LEVELS,
+    BaganConfig,
+    ConditionalDdpmConfig,
+    DdpmConfig,
+    DiffusionConfig,
+)
+from rebalance_core.generators.work import (
+    bagan_parameters,
+    diffusion_work,
+    step_work,
+    unet_count,
+)
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.run import KEPT, read_metrics
 
-OF_A_MATRIX_PRODUCT = 1.1  # the speed of BAGAN-GP's steps beside NumPy's fp32 product, two cores
+Trained = BaganConfig | DdpmConfig | ConditionalDdpmConfig
+# The speed of a generator's steps beside NumPy's fp32 product, on two cores.
+OF_A_MATRIX_PRODUCT = {BaganConfig: 1.1, DdpmConfig: 0.5, ConditionalDdpmConfig: 0.5}
+_OF_A_STEP = re.compile(r"discriminator_loss$|loss( |$)")  # the names a step's loss is logged under
 
 
 @dataclass(frozen=True)
@@ -25,32 +46,69 @@ class Estimate:
     """`seconds` is None where nothing is known of the machine's speed (a GPU's first training)."""
 
     seconds: float | None
-    disk: int  # bytes: the generator, and the checkpoints that more epochs could start from
+    disk: int  # bytes: the generator, and the checkpoints
 
 
 def estimate(
-    config: BaganConfig, channels: int, classes: int, images: int, earlier: list[RunView]
+    config: Trained, chosen: TrainingSet, channels: int, earlier: list[RunView]
 ) -> Estimate:
     """`earlier`: training runs of this workspace, the newest first."""
-    parts = bagan_parameters(config.size, channels, classes)
-    made, all_of_it = parts["decoder"] + parts["embedding"], sum(parts.values())
-    # a checkpoint: the weights, Adam's two moments of three optimizers, the average
-    checkpoint = all_of_it + 2 * (all_of_it + made) + (made if config.ema else 0)
-    numbers = all_of_it + KEPT * checkpoint
-    speed = next((s for v in earlier if (s := measured_speed(v, channels))), None) or guess()
-    per_epoch = -(-images // config.batch_size)
-    first = config.autoencoder_steps or config.autoencoder_epochs * per_epoch
-    second = config.steps or config.epochs * per_epoch
-    autoencoder, adversarial = step_work(config, channels)
-    work = first * autoencoder + second * adversarial
+    work, numbers = _cost(config, chosen, channels)
+    speeds = (measured_speed(view, type(config), channels) for view in earlier)
+    speed = next((s for s in speeds if s), None) or _guess(config)
     return Estimate(None if speed is None else work / speed, 4 * numbers)
 
 
-def measured_speed(view: RunView, channels: int) -> float | None:
-    """Operations a second of a finished training of BAGAN-GP, from the times it logged."""
-    if view.kind != "train" or view.status != "done" or view.config["generator"] != "bagan-gp":
+def _cost(config: Trained, chosen: TrainingSet, channels: int) -> tuple[float, int]:
+    """(floating-point operations, numbers that it leaves on disk) of a whole training."""
+    if isinstance(config, BaganConfig):
+        return _bagan_cost(config, chosen, channels)
+    if isinstance(config, DdpmConfig):
+        trained = config.classes or tuple(chosen.minority)
+        models = [chosen.counts.get(label, 0) for label in trained]
+        return _diffusion_cost(config, models, PREVIEWS, VALIDATION_IMAGES, channels)
+    classes = len(chosen.classes)
+    previews = PREVIEWS * classes * (1 if config.guidance == 1 else 2)
+    return _diffusion_cost(
+        config, [len(chosen.train)], previews, VALIDATION_IMAGES * classes, channels
+    )
+
+
+def _bagan_cost(config: BaganConfig, chosen: TrainingSet, channels: int) -> tuple[float, int]:
+    parts = bagan_parameters(config.size, channels, len(chosen.classes))
+    made, all_of_it = parts["decoder"] + parts["embedding"], sum(parts.values())
+    # a checkpoint: the weights, Adam's two moments of three optimizers, the average
+    checkpoint = all_of_it + 2 * (all_of_it + made) + (made if config.ema else 0)
+    per_epoch = -(-len(chosen.train) // config.batch_size)
+    first = config.autoencoder_steps or config.autoencoder_epochs * per_epoch
+    second = config.steps or config.epochs * per_epoch
+    autoencoder, adversarial = step_work(config, channels)
+    return first * autoencoder + second * adversarial, all_of_it + KEPT * checkpoint
+
+
+def _diffusion_cost(
+    config: DiffusionConfig, models: list[int], previews: int, held_out: int, channels: int
+) -> tuple[float, int]:
+    """`models`: the images of each model; `previews` and `held_out`: images that pass through it at
+    every step of a preview's sampler, and at every level of a validation."""
+    unet, batch = unet_count(config, channels), config.batch_size * config.accumulation
+    look = 2.0 * unet.products * (previews * PREVIEW_STEPS + held_out * VALIDATION_LEVELS)
+    work = 0.0
+    for images in models:
+        steps = config.steps or config.epochs * max(1, -(-images // batch))
+        work += steps * diffusion_work(config, channels) + min(steps, LOOKS) * look
+    # a checkpoint: the weights, Adam's two moments, the average, the models finished before
+    kept = 2 + len(models) + (1 if config.ema else 0)
+    return work, unet.parameters * (len(models) + (KEPT + 1) * kept)  # the best may be older
+
+
+def measured_speed(view: RunView, kind: type[Trained], channels: int) -> float | None:
+    """Operations a second of a finished training of that kind, from the times it logged."""
+    if view.kind != "train" or view.status != "done" or view.config.get("folder"):
         return None
-    lines = [m for m in read_metrics(view.path) if "discriminator_loss" in m]
+    if CONFIGS[view.config["generator"]] is not kind:
+        return None
+    lines = [m for m in read_metrics(view.path) if any(map(_OF_A_STEP.match, m))]
     paces = [
         (b["time"] - a["time"]) / (b["step"] - a["step"])
         for a, b in pairwise(lines)
@@ -58,18 +116,27 @@ def measured_speed(view: RunView, channels: int) -> float | None:
     ]
     if len(paces) < 3:
         return None
-    config = BaganConfig.build(**view.config["training"])
-    return step_work(config, channels)[1] / float(np.median(paces))
+    config = kind.build(**view.config["training"])
+    work = (
+        step_work(config, channels)[1]
+        if isinstance(config, BaganConfig)
+        else diffusion_work(config, channels)
+    )
+    return work / float(np.median(paces))
+
+
+def _guess(config: Trained) -> float | None:
+    """Operations a second; None with a GPU, of which a product on the CPU says nothing."""
+    if shutil.which("nvidia-smi"):
+        return None
+    return OF_A_MATRIX_PRODUCT[type(config)] * _product_speed()
 
 
 @cache
-def guess() -> float | None:
-    """Operations a second from one matrix product; None with a GPU, of which it says nothing."""
-    if shutil.which("nvidia-smi"):
-        return None
+def _product_speed() -> float:
     side = 1024
     matrix = np.ones((side, side), np.float32)
     matrix @ matrix  # threads start
     began = time.perf_counter()
     matrix @ matrix
-    return OF_A_MATRIX_PRODUCT * 2 * side**3 / (time.perf_counter() - began)
+    return 2 * side**3 / (time.perf_counter() - began)

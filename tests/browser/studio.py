@@ -18,9 +18,9 @@ from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 from playwright.sync_api import Error as PlaywrightError
 
 from rebalance_core.doctor import find_chromium
-from rebalance_core.runs.executor import view_run
+from rebalance_core.runs.executor import list_runs, view_run
 from rebalance_core.runs.run import read_metrics
-from rebalance_core.workspace import HOME_VARIABLE
+from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -135,11 +135,17 @@ def watch_step_grow(page: Page) -> None:
     )
 
 
+def begun(workspace: Workspace, kind: str) -> Path:
+    """The newest run of a kind, as soon as there is one."""
+    until(lambda: list_runs(workspace, kind), lambda: f"no {kind} has begun")
+    return list_runs(workspace, kind)[0].path
+
+
 @contextmanager
-def held_at(run: Path, moment: Callable[[list[dict[str, Any]]], object]) -> Iterator[None]:
-    """Stop a run's process once its metrics are so far, so that it does not end while something on
-    the page is waited for; afterwards it goes on."""
-    until(lambda: moment(read_metrics(run)), lambda: read_metrics(run)[-1:])
+def held_at(run: Path, moment: Callable[[dict[str, Any]], object]) -> Iterator[None]:
+    """Stop a run's process once its last line of metrics is so far, so that it does not end while
+    something on the page is waited for; afterwards it goes on."""
+    until(lambda: any(map(moment, read_metrics(run)[-1:])), lambda: read_metrics(run)[-1:])
     process = psutil.Process(view_run(run).state["pid"])
     process.suspend()
     try:
@@ -163,6 +169,6 @@ def status(page: Page, word: str) -> None:
 
 
 __all__ = [
-    "PlaywrightError", "Server", "fill", "held_at", "last_step", "open_browser", "settled",
+    "PlaywrightError", "Server", "begun", "fill", "held_at", "last_step", "open_browser", "settled",
     "start_server", "status", "unfold", "until", "visit", "watch_step_grow",
 ]  # fmt: skip

@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
-from studio import LONG, Server, fill, held_at, last_step, settled, status, until
+from studio import LONG, Server, begun, fill, held_at, last_step, settled, status, until
 
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.runs.executor import list_runs
 from rebalance_core.workspace import Workspace
 
 
@@ -39,13 +38,12 @@ def test_a_grid_from_its_start_to_its_report(
 
     # two arms' curves grow; cancelling keeps what was finished
     shown = page.get_by_text(re.compile(r"^Last step \d+$")).first
-    until(lambda: list_runs(tiny, "compare"), lambda: "no comparison has begun")
-    run = list_runs(tiny, "compare")[0].path
-    with held_at(run, lambda lines: len(lines) > 1):
+    run = begun(tiny, "compare")
+    with held_at(run, lambda line: line["step"] > 0):
         expect(shown).to_be_visible(timeout=LONG)
-        begun = last_step(page)
-    with held_at(run, lambda lines: lines[-1].get("arm") == "oversample"):
-        until(lambda: last_step(page) > begun, lambda: shown.inner_text())
+        early = last_step(page)
+    with held_at(run, lambda line: line.get("arm") == "oversample"):
+        until(lambda: last_step(page) > early, shown.inner_text)
         legend = page.locator(".js-plotly-plot .legendtext")
         expect(legend.filter(has_text="oversample")).to_be_visible(timeout=LONG)
         expect(legend.filter(has_text=re.compile("^none$"))).to_be_visible()

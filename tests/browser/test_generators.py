@@ -5,7 +5,19 @@ import shutil
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
-from studio import LONG, Server, fill, last_step, settled, status, unfold, visit, watch_step_grow
+from studio import (
+    LONG,
+    Server,
+    begun,
+    fill,
+    held_at,
+    last_step,
+    settled,
+    status,
+    unfold,
+    until,
+    visit,
+)
 
 from rebalance_core.runs.executor import list_runs
 from rebalance_core.synthesis.synthetic_set import open_synthetic
@@ -28,20 +40,25 @@ def test_train_cancel_resume_load_sample_and_morph(
     fill(page, "batch size", "16")
     page.get_by_role("button", name="Train", exact=True).click()
 
-    # the curves and the pictures move
-    expect(page.get_by_text(re.compile(r"^Last step \d+$")).first).to_be_visible(timeout=LONG)
-    watch_step_grow(page)
-    expect(page.get_by_text(re.compile("^samples, step")).first).to_be_visible(timeout=LONG)
-    before = str(picture(page, "samples, step").get_attribute("src"))
-    expect(page.get_by_text(re.compile("^reconstructions, step 30")).first).to_be_visible()
+    # the curves and the pictures move; cancelling keeps what was learned
+    last = page.get_by_text(re.compile(r"^Last step \d+$")).first
     shown = picture(page, "samples, step")
-    expect(shown).not_to_have_attribute("src", before, timeout=LONG)
-
-    # cancel and resume: it goes on from where it was
-    page.get_by_role("button", name="Cancel").click()
+    run = begun(tiny, "train")
+    with held_at(run, lambda line: line["step"] >= 60):
+        expect(last).to_be_visible(timeout=LONG)
+        early = last_step(page)
+        expect(shown).to_be_visible(timeout=LONG)
+        before = str(shown.get_attribute("src"))
+        expect(page.get_by_text(re.compile("^reconstructions, step 30")).first).to_be_visible()
+    with held_at(run, lambda line: line["step"] >= 120):
+        until(lambda: last_step(page) > early, last.inner_text)
+        expect(shown).not_to_have_attribute("src", before, timeout=LONG)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_text("stopping, keeping a checkpoint")).to_be_visible()
     status(page, "cancelled")
     stopped = last_step(page)
     assert 30 < stopped < 230
+    # resuming goes on from where it was
     page.get_by_role("button", name="Resume").click()
     status(page, "done")
     expect(page.get_by_text("Last step 230", exact=True)).to_be_visible()

@@ -6,7 +6,21 @@ import zipfile
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
-from studio import LONG, Server, fill, settled, status, visit, watch_step_grow
+from studio import (
+    LONG,
+    Server,
+    begun,
+    fill,
+    held_at,
+    last_step,
+    settled,
+    status,
+    until,
+    visit,
+    watch_step_grow,
+)
+
+from rebalance_core.workspace import Workspace
 
 
 def pick(page: Page, label: str, option: str) -> None:
@@ -16,7 +30,7 @@ def pick(page: Page, label: str, option: str) -> None:
     settled(page)
 
 
-def test_the_whole_way(page: Page, server: Server, tmp_path: Path) -> None:
+def test_the_whole_way(page: Page, server: Server, home: Path, tmp_path: Path) -> None:
     page.goto(server.url)
     expect(page.get_by_text("Nothing here yet.")).to_be_visible()
 
@@ -35,21 +49,26 @@ def test_the_whole_way(page: Page, server: Server, tmp_path: Path) -> None:
 
     # train BAGAN-GP: the curve moves, and a reload finds the run still going
     visit(page, "Generators")
-    fill(page, "autoencoder steps", "400")
+    fill(page, "autoencoder steps", "60")
     fill(page, "steps", "25")
     fill(page, "batch size", "16")
     page.get_by_role("button", name="Train", exact=True).click()
-    expect(page.get_by_text(re.compile(r"^Last step \d+$")).first).to_be_visible(timeout=LONG)
-    watch_step_grow(page)
-    page.reload()
-    status(page, "running")
-    watch_step_grow(page)
+    run = begun(Workspace(home), "train")
+    with held_at(run, lambda line: line["step"] >= 10):
+        expect(page.get_by_text(re.compile(r"^Last step \d+$")).first).to_be_visible(timeout=LONG)
+        early = last_step(page)
+    with held_at(run, lambda line: line["step"] >= 40):
+        until(lambda: last_step(page) > early, lambda: last_step(page))
+        page.reload()
+        status(page, "running")
     status(page, "done")
+    expect(page.get_by_text("Last step 85", exact=True)).to_be_visible()
 
     # train DDPM
     page.get_by_text("DDPM, one per minority class").click()
     expect(page.get_by_label("autoencoder steps", exact=True)).to_have_count(0)
     expect(page.get_by_text("Trains one model each for")).to_be_visible()
+    expect(page.get_by_text("Time: about")).to_be_visible()
     settled(page)
     fill(page, "steps", "6")
     page.get_by_role("button", name="Train", exact=True).click()

@@ -3,6 +3,8 @@
 import json
 import pickle
 import shutil
+import statistics
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from models.bagan_gp import BaganGP
+from models.unet import seeded_conditional_unet, seeded_unet
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
@@ -23,7 +26,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.files import read_json
 from rebalance_core.generators.bagan_training import BaganTrainer
 from rebalance_core.generators.base import load_training_data
-from rebalance_core.generators.configs import BaganConfig
+from rebalance_core.generators.configs import CONFIGS, BaganConfig
 from rebalance_core.generators.estimate import estimate
 from rebalance_core.generators.training import (
     RECORD,
@@ -33,7 +36,12 @@ from rebalance_core.generators.training import (
     load_generator,
     run_set,
 )
-from rebalance_core.generators.work import bagan_parameters, step_work
+from rebalance_core.generators.work import (
+    bagan_parameters,
+    diffusion_work,
+    step_work,
+    unet_count,
+)
 from rebalance_core.images import grid
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, read_metrics
@@ -375,15 +383,68 @@ def test_estimate_counts_the_operations_of_a_step(workspace: Workspace, phantom:
     assert sum(step_work(config, 1)) == pytest.approx(counter.total, rel=0.03)
 
 
+@pytest.mark.parametrize("kind", ["ddpm", "conditional-ddpm"])
+@pytest.mark.parametrize("preset", ["quick", "small", "paper", "strong"])
+def test_estimate_knows_the_unets(kind: str, preset: str) -> None:
+    config = CONFIGS[kind].from_preset(preset)
+    form = (config.widths, config.layers, config.attention)
+    with torch.device("meta"):
+        if kind == "ddpm":
+            model = seeded_unet(config.size, 3, *form, 0)
+            asked: tuple[torch.Tensor, ...] = ()
+        else:
+            options = {"unshuffle": config.unshuffle, "classes": 4, "poses": 0}
+            whole = seeded_conditional_unet(config.size, 3, *form, 0, **options)
+            model, asked = whole.unet, (torch.zeros(1, whole.conditions.label.embedding_dim),)
+        pixels = torch.zeros(1, model.config.in_channels, *[model.config.sample_size] * 2)
+        with torch.no_grad(), Counting() as counter:
+            model(pixels, torch.tensor([5]), *asked)
+    count = unet_count(config, 3)
+    assert count.parameters == sum(p.numel() for p in model.parameters())
+    assert 2 * count.products == pytest.approx(counter.total, rel=0.03)
+    images = config.batch_size * config.accumulation
+    assert diffusion_work(config, 3) == 6 * images * count.products
+
+
 def test_estimate_of_disk_is_what_a_run_leaves(workspace: Workspace, trained: RunView) -> None:
-    config = BaganConfig.build(**trained.config["training"])
-    found = estimate(config, 1, 4, 90, [])
+    config, chosen = BaganConfig.build(**trained.config["training"]), run_set(trained)
+    found = estimate(config, chosen, 1, [])
     kept = [*trained.path.rglob("*.pt"), *trained.path.rglob("model.safetensors")]
     assert found.disk == pytest.approx(sum(p.stat().st_size for p in kept), rel=0.03)
     assert found.seconds is not None
-    twice = estimate(config.model_copy(update={"steps": 4}), 1, 4, 90, [])
+    twice = estimate(config.model_copy(update={"steps": 4}), chosen, 1, [])
     assert twice.seconds is not None
     assert found.seconds < twice.seconds < 2 * found.seconds
+
+
+@pytest.mark.parametrize(("kind", "models"), [("ddpm", 2), ("conditional-ddpm", 1)])
+def test_estimate_goes_by_the_last_training_of_its_kind(
+    workspace: Workspace, phantom: Dataset, kind: str, models: int
+) -> None:
+    tiny: dict[str, Any] = {"size": 16, "widths": (32,), "attention": (), "batch_size": 4}
+    classes = {"classes": ("glioma", "pituitary")} if kind == "ddpm" else {}
+    config = TrainConfig.make(kind, "phantom", "quick", steps=8, **tiny, **classes)
+    view = do(workspace, "train", config)
+    chosen = run_set(view)
+    lines = [m for m in read_metrics(view.path) if any(k.startswith("loss") for k in m)]
+    paces = [b["time"] - a["time"] for a, b in pairwise(lines)]
+    found = estimate(config.training, chosen, 1, list_runs(workspace, "train"))
+    # a step as long as those were, and the looks, which take longer than a few small steps
+    assert found.seconds is not None
+    assert found.seconds > models * 8 * statistics.median(paces)
+    more = config.training.model_copy(update={"steps": 1008})
+    longer = estimate(more, chosen, 1, list_runs(workspace, "train"))
+    twenty = config.training.model_copy(update={"steps": 1000})
+    shorter = estimate(twenty, chosen, 1, list_runs(workspace, "train"))
+    assert longer.seconds is not None and shorter.seconds is not None
+    taken = models * 8 * statistics.median(paces)
+    assert longer.seconds - shorter.seconds == pytest.approx(taken, rel=1e-6)
+    # a checkpoint holds the finished models too; the best may be one of the last
+    kept = [*view.path.rglob("*.pt"), *view.path.rglob("diffusion_pytorch_model.safetensors")]
+    assert 0.6 * found.disk < sum(p.stat().st_size for p in kept) < 1.05 * found.disk
+    # another kind's speed says nothing
+    other = BaganConfig.from_preset("quick")
+    assert estimate(other, chosen, 1, [view]) == estimate(other, chosen, 1, [])
 
 
 @pytest.mark.parametrize("kind", ["ddpm", "conditional-ddpm"])
