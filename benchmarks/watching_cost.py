@@ -5,7 +5,7 @@ browsers are elsewhere, as they are when the training is on a server: three conn
 what a browser asks, at the times that the page sets, and take what comes. Theirs: the same without
 anybody looking. Reported beside it: three browsers on these very cores, whose drawing the trainer
 pays too. Rounds of three windows, each from one logged line to another, in an order that goes
-round; the training is made long enough by a short one before it; some fifteen minutes in all.
+round; the training is made long enough by a short one before it; some twenty minutes in all.
 Single windows scatter by a tenth, so it is the medians that are compared, with a 95 % bootstrap
 interval over the rounds.
 Guards: the ratio at most 1.02; the server takes at most 1 % of a core for each session, wherever
@@ -44,10 +44,10 @@ from rebalance_core.runs.executor import RunView, cancel, submit, view_run
 from rebalance_core.runs.run import MemoryRun, read_metrics
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
-ROUNDS, SESSIONS = 15, 3
-WINDOW = 10.0  # seconds at least
+ROUNDS, SESSIONS = 8, 3
+WINDOW = 32.0  # seconds at least: each part of the page is drawn within
 SETTLED = 8.0  # seconds from the first look to the window: a page that opens is no watching
-TRAINING = 1500.0  # seconds that the training would take: all windows, and half as much again
+TRAINING = 1800.0  # seconds that the training would take: all windows, and half as much again
 TRIED = 100  # steps of the short one
 PATIENCE = 120.0  # seconds for a line, or for something that was seen
 MOST_SERVER, MOST_TRAINER = 0.01, 1.02  # of a core for each session; times the CPU seconds a step
