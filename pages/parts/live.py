@@ -136,10 +136,12 @@ def progress_text(view: RunView) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `3 min`, `1 h 20 min`."""
+    """`42 s`, `3 min`, `1 h 20 min`, `2 days`."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
+    if minutes >= 48 * 60:
+        return f"{minutes / 60 / 24:.0f} days"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 

@@ -61,6 +61,15 @@ def test_progress_is_looked_at_more_often_than_what_is_heavy(
     assert any(m.value == "Last step **2**" for m in app.markdown)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(42, "42 s"), (59.4, "59 s"), (180, "3 min"), (4800, "1 h 20 min"), (7200, "2 h 0 min"),
+     (172_769, "47 h 59 min"), (172_800, "2 days"), (800_000, "9 days")],
+)  # fmt: skip
+def test_a_duration_is_told_in_its_units(seconds: float, told: str) -> None:
+    assert live.duration(seconds) == told
+
+
 def test_a_long_run_is_looked_at_more_rarely(running: Path, intervals: list[float | None]) -> None:
     def takes(seconds: float) -> None:
         state = read_json(running / "state.json")
