@@ -49,7 +49,7 @@ WINDOW = 32.0  # seconds at least: each part of the page is drawn within
 SETTLED = 8.0  # seconds from the first look to the window: a page that opens is no watching
 TRAINING = 1800.0  # seconds that the training would take: all windows, and half as much again
 TRIED = 100  # steps of the short one
-PATIENCE = 120.0  # seconds for a line, or for something that was seen
+PATIENCE = 120.0  # seconds for a line, or for a session to leave
 MOST_SERVER, MOST_TRAINER = 0.01, 1.02  # of a core for each session; times the CPU seconds a step
 
 Told = Callable[[], object]  # what the sessions see now

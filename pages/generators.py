@@ -6,14 +6,13 @@ import streamlit as st
 
 from pages.parts.choose import choose, remember
 from pages.parts.config_form import config_form
-from pages.parts.frame import link, show
+from pages.parts.frame import guarded, link, show
 from pages.parts.live import act, duration, run_label, training, watch
 from pages.parts.sets import choose_set
 from rebalance_core.config import PRESETS
-from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.generators.configs import CONFIGS, CONTINUABLE, BaganConfig
-from rebalance_core.generators.estimate import Trained, estimate
+from rebalance_core.generators.estimate import Trained, estimate_here
 from rebalance_core.generators.training import RECORD, TrainConfig, continued, from_folder, run_set
 from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.runs.run import last_checkpoint
@@ -71,6 +70,7 @@ def draw(workspace: Workspace) -> None:
         link("samples", "On to Samples")
 
 
+@guarded
 def _train(workspace: Workspace, chosen: TrainingSet) -> None:
     left, right = st.columns(2)
     kind = left.radio("Generator", list(TITLES), format_func=TITLES.__getitem__)
@@ -108,8 +108,7 @@ def _train(workspace: Workspace, chosen: TrainingSet) -> None:
 
 
 def _estimate(workspace: Workspace, chosen: TrainingSet, config: Trained) -> None:
-    channels = open_dataset(workspace, chosen.config.dataset).channels
-    found = estimate(config, chosen, channels, list_runs(workspace, "train"))
+    found = estimate_here(workspace, config, chosen)
     free = shutil.disk_usage(workspace.ground).free
     told = (
         f"about {duration(found.seconds)} on this machine"

@@ -463,7 +463,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a generator on a training set, go on with one, or take a trained one."""
-    from rebalance_core.generators.estimate import Trained, estimate
+    from rebalance_core.generators.estimate import Trained, estimate_here
     from rebalance_core.generators.training import TrainConfig, continued, from_folder
 
     workspace = Workspace.here()
@@ -489,9 +489,7 @@ def train(
     if only_estimate:
         if go_on is not None or folder is not None or not isinstance(config.training, Trained):
             raise UserError("--estimate is of a training from its start, and of no SMOTE.")
-        channels = open_dataset(workspace, chosen.config.dataset).channels
-        found = estimate(config.training, chosen, channels, list_runs(workspace, "train"))
-        say(asdict(found), as_json)
+        say(asdict(estimate_here(workspace, config.training, chosen)), as_json)
         return
     name = f"{generator} on {set_name}"
     seed = config.training.model_dump()["seed"]

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.generators.configs import (
     CONFIGS,
@@ -32,8 +33,9 @@ from rebalance_core.generators.work import (
     step_work,
     unet_count,
 )
-from rebalance_core.runs.executor import RunView
+from rebalance_core.runs.executor import RunView, list_runs
 from rebalance_core.runs.run import KEPT, read_metrics
+from rebalance_core.workspace import Workspace
 
 Trained = BaganConfig | DdpmConfig | ConditionalDdpmConfig
 # The speed of a generator's steps beside NumPy's fp32 product, on two cores, at `quick` and `small`
@@ -48,6 +50,12 @@ class Estimate:
 
     seconds: float | None
     disk: int  # bytes: the generator, and the checkpoints
+
+
+def estimate_here(workspace: Workspace, config: Trained, chosen: TrainingSet) -> Estimate:
+    """By the trainings of this workspace."""
+    channels = open_dataset(workspace, chosen.config.dataset).channels
+    return estimate(config, chosen, channels, list_runs(workspace, "train"))
 
 
 def estimate(
@@ -94,10 +102,9 @@ def _diffusion_cost(
     every step of a preview's sampler, and at every level of a validation."""
     unet, batch = unet_count(config, channels), config.batch_size * config.accumulation
     look = 2.0 * unet.products * (previews * PREVIEW_STEPS + held_out * VALIDATION_LEVELS)
-    work = 0.0
-    for images in models:
-        steps = config.steps or config.epochs * max(1, -(-images // batch))
-        work += steps * diffusion_work(config, channels) + min(steps, LOOKS) * look
+    lengths = [config.steps or config.epochs * max(1, -(-images // batch)) for images in models]
+    step = diffusion_work(config, channels)
+    work = sum(steps * step + min(steps, LOOKS) * look for steps in lengths)
     # a checkpoint: the weights, Adam's two moments, the average, the models finished before
     kept = 2 + len(models) + (1 if config.ema else 0)
     return work, unet.parameters * (len(models) + (KEPT + 1) * kept)  # the best may be older

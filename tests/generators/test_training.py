@@ -434,8 +434,8 @@ def test_estimate_goes_by_the_last_training_of_its_kind(
     assert found.seconds > models * 8 * statistics.median(paces)
     more = config.training.model_copy(update={"steps": 1008})
     longer = estimate(more, chosen, 1, list_runs(workspace, "train"))
-    twenty = config.training.model_copy(update={"steps": 1000})
-    shorter = estimate(twenty, chosen, 1, list_runs(workspace, "train"))
+    fewer = config.training.model_copy(update={"steps": 1000})
+    shorter = estimate(fewer, chosen, 1, list_runs(workspace, "train"))
     assert longer.seconds is not None and shorter.seconds is not None
     taken = models * 8 * statistics.median(paces)
     assert longer.seconds - shorter.seconds == pytest.approx(taken, rel=1e-6)

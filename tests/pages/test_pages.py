@@ -152,3 +152,16 @@ def test_a_limit_that_cannot_be_is_refused_and_the_page_goes_on(at_work: Workspa
     assert not app.exception
     assert "limit=1 does not fit SetConfig" in app.error[0].value
     assert any(e.label == "Remove this dataset" for e in app.expander)
+
+
+def test_a_size_that_does_not_fit_the_unet_is_refused_and_the_page_goes_on(
+    at_work: Workspace,
+) -> None:
+    app = opened("generators")
+    next(r for r in app.radio if r.label == "Generator").set_value("conditional-ddpm").run()
+    next(r for r in app.radio if r.label == "Preset").set_value("strong").run()
+    next(n for n in app.number_input if n.label == "size").set_value(72).run()
+    assert not app.exception
+    assert "size must be a multiple of 16 px" in app.error[0].value
+    assert not [b for b in app.button if b.label == "Train"]
+    assert any(s.value == "Trained on this set" for s in app.subheader)
