@@ -20,7 +20,8 @@ from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.comparison.study import cell_states, live_curves
 from rebalance_core.comparison.timing import estimate, timing_of
 from rebalance_core.config import PRESETS as CONFIG_PRESETS
-from rebalance_core.datasets.training_set import TrainingSet
+from rebalance_core.datasets.dataset import open_dataset
+from rebalance_core.datasets.training_set import TrainingSet, absence_notes
 from rebalance_core.errors import UserError
 from rebalance_core.figures import (
     METRICS,
@@ -151,6 +152,9 @@ def _plan(
     workspace: Workspace, chosen: TrainingSet, config: CompareConfig, cells: list[Cell]
 ) -> None:
     """What will be trained: how many cells, which images, in which epochs, how long."""
+    dataset = open_dataset(workspace, chosen.config.dataset)
+    for note in absence_notes(dataset, chosen):
+        st.warning(plain(note))
     plans = {cell.amount: cell.plan for cell in cells if cell.amount is not None}
     seconds = estimate(workspace, config, cells)
     told = f"**{len(cells)} classifiers** of {config.classifier.epochs} epochs at "

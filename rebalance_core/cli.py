@@ -25,6 +25,7 @@ from rebalance_core.datasets.source import BUILT_IN, KAGGLE, ImportConfig
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
     SetConfig,
+    absence_notes,
     list_sets,
     make_set,
     open_set,
@@ -293,14 +294,16 @@ def sets_make(
     as_json: Json = False,
 ) -> None:
     """Cut a training set from DATASET and save it."""
+    workspace = Workspace.here()
     config = SetConfig.build(
         dataset=dataset, split=split, difference=difference, skew=skew, poses=tuple(poses or ()),
         limit=limit, validation=validation, fit=fit, seed=seed,
     )  # fmt: skip
-    made = make_set(Workspace.here(), name, config)
+    made = make_set(workspace, name, config)
+    notes = absence_notes(open_dataset(workspace, dataset), made)
     parts = {p: len(getattr(made, p)) for p in ("train", "validation", "test")}
     about = {"set": name, "split": split, "counts": made.counts, "ratio": made.ratio, **parts}
-    say({**about, "dropped": made.dropped}, as_json)
+    say({**about, "dropped": made.dropped, "notes": notes}, as_json)
 
 
 @sets.command("redraw")
@@ -535,7 +538,7 @@ def synthetic_add(
 ) -> None:
     """Bring images made elsewhere, <class>/*.png in FOLDER, as synthetic set NAME.
 
-    That their maker saw nothing outside training set SET is your word; it is noted as believed.
+    That their generator was trained on training set SET alone is your word; it is unverified.
     """
     workspace = Workspace.here()
     config = prepare_bring(workspace, name, folder, set_name)
@@ -842,7 +845,9 @@ def _estimated(workspace: Workspace, config: CompareConfig, cells: list[Any]) ->
         timing = timing_of(workspace, config).model_dump(mode="json")
         to_its_end(submit(workspace, "timing", timing, name="time a few steps"))
         seconds = estimate(workspace, config, cells)
-    return {"classifiers": len(cells), "seconds": round(seconds or 0.0, 1)}
+    chosen = open_set(workspace, config.set)
+    notes = absence_notes(open_dataset(workspace, chosen.config.dataset), chosen)
+    return {"classifiers": len(cells), "seconds": round(seconds or 0.0, 1), "notes": notes}
 
 
 @app.command()

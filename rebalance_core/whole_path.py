@@ -17,6 +17,7 @@ from rebalance_core.datasets.training_set import (
     AS_IT_IS,
     SetConfig,
     TrainingSet,
+    check_validation,
     list_sets,
     make_set,
     open_set,
@@ -67,9 +68,11 @@ def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     kinds = [k for k in dict.fromkeys(a.images for a in compare.parsed) if k in GENERATED]
     drawn = config.seeds if redraw else (None,)
     steps.total += len(kinds) * len(drawn) * (WEIGHTS["train"] + WEIGHTS["sample"])
+    sets = {s: chosen if s is None else save_set_of_seed(workspace, chosen.name, s) for s in drawn}
+    for own in sets.values():  # before hours of training
+        check_validation(dataset, own)
     synthetic = {}
-    for seed in drawn:
-        own = chosen if seed is None else save_set_of_seed(workspace, chosen.name, seed)
+    for seed, own in sets.items():
         for kind in kinds:
             name = _images(workspace, steps, config.preset, compare, own, str(kind), seed)
             synthetic[of_seed(str(kind), seed)] = name

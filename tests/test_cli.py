@@ -162,7 +162,7 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
     made = told(new, "sets", "make", "skewed", "pets", "--skew", "step:17", "--seed", 5)
     assert made == {
         "set": "skewed", "split": "official", "counts": {"cat": 34, "dog": 2}, "ratio": 17.0,
-        "train": 36, "validation": 9, "test": 6, "dropped": {},
+        "train": 36, "validation": 9, "test": 6, "dropped": {}, "notes": [],
     }  # fmt: skip
     shown = told(new, "sets", "show", "skewed")
     assert shown["config"] == {

@@ -8,12 +8,14 @@ import streamlit as st
 from pages.parts.frame import link
 from pages.parts.health import difference_chosen
 from pages.parts.live import act
+from pages.parts.plain import plain
 from pages.parts.sets import set_name
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
     SetConfig,
     TrainingSet,
+    absence_notes,
     list_sets,
     make_set,
     open_set,
@@ -70,6 +72,8 @@ def cut_training_set(workspace: Workspace, dataset: Dataset) -> None:
         if made.dropped:
             told = ", ".join(f"{n:,} of {part}" for part, n in made.dropped.items())
             st.caption(f"The split leaves out, as copies or for a shared patient: {told}.")
+        for note in absence_notes(dataset, made):
+            st.warning(plain(note))
         _save(workspace, config)
     _saved(workspace, dataset)
 

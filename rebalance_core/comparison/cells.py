@@ -13,6 +13,8 @@ from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.training_set import (
     TrainingSet,
+    absent_classes,
+    check_validation,
     list_sets,
     make_set,
     open_set,
@@ -32,10 +34,18 @@ from rebalance_core.workspace import Workspace
 
 @dataclass(frozen=True)
 class Ground:
-    """What the cells of one seed stand on: the training set, and {images of an arm: set}."""
+    """What the cells of one seed are trained and tested on."""
 
     chosen: TrainingSet
-    sets: dict[str, SyntheticSet]
+    sets: dict[str, SyntheticSet]  # {images of an arm: synthetic set}
+    absent: tuple[str, ...] = ()  # classes without a test image: not in any average
+
+
+def make_ground(workspace: Workspace, chosen: TrainingSet, sets: dict[str, SyntheticSet]) -> Ground:
+    """Raises UserError if validation lacks a class."""
+    dataset = open_dataset(workspace, chosen.config.dataset)
+    check_validation(dataset, chosen)
+    return Ground(chosen, sets, tuple(absent_classes(dataset, chosen, "test")))
 
 
 @dataclass(frozen=True)
@@ -89,9 +99,12 @@ def find_grounds(workspace: Workspace, config: CompareConfig) -> dict[int, Groun
     """{seed: what its cells stand on}, every synthetic set checked against its training set."""
     if config.redraw:
         chosen = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
-        return {s: Ground(c, find_sets(workspace, config, c, s)) for s, c in chosen.items()}
+        return {
+            s: make_ground(workspace, c, find_sets(workspace, config, c, s))
+            for s, c in chosen.items()
+        }
     base = open_set(workspace, config.set)
-    ground = Ground(base, find_sets(workspace, config, base))
+    ground = make_ground(workspace, base, find_sets(workspace, config, base))
     return dict.fromkeys(config.seeds, ground)
 
 
@@ -201,7 +214,9 @@ def _cells_of_seed(
             f"Training set {chosen.name} holds no image of {', '.join(empty)}; a classifier cannot "
             "learn it. Make the set anew with `sets make`."
         )
-    shared = [_without_name(chosen), _hashed(config.classifier, weights), __version__]
+    shared: list[Any] = [_without_name(chosen), _hashed(config.classifier, weights), __version__]
+    if ground.absent:  # cells of before averaged over these too
+        shared.append({"absent": ground.absent})
     cells = []
     for arm in config.parsed:
         if arm.images is None:

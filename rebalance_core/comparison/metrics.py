@@ -1,41 +1,51 @@
-"""What a classifier's probabilities are worth, by torchmetrics."""
+"""Metrics of a classifier's probabilities, by scikit-learn and torchmetrics."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_auroc,
-    multiclass_calibration_error,
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-)
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 BINS = 15  # of the calibration error, Guo et al. 2017 (arXiv 1706.04599)
 
 
 def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Float (n, K) and int (n,) → everything that is told of a part of the data; 0 to 1.
+    """Metrics, from 0 to 1, of probabilities float (n, K) for labels int (n,), n > 0.
 
-    AUROC is the mean over classes, one against the rest; the calibration error the expected one.
+    Averages over classes are over those that `labels` holds, whatever is predicted, so that they
+    are the same average for every classifier; precision and recall of the others are None. AUROC
+    is the mean of one class against the rest (None for a single class), the calibration error the
+    expected one. A class that is never predicted has precision 0.
     """
-    p = torch.as_tensor(probabilities, dtype=torch.float32)
-    y = torch.as_tensor(labels)
-    k = p.shape[1]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class that is not in this part
-        return {
-            "accuracy": float(multiclass_accuracy(p, y, k, average="micro")),
-            "balanced_accuracy": float(multiclass_recall(p, y, k, average="macro")),
-            "macro_f1": float(multiclass_f1_score(p, y, k, average="macro")),
-            "auroc": float(multiclass_auroc(p, y, k, average="macro")),
-            "calibration_error": float(multiclass_calibration_error(p, y, k, n_bins=BINS)),
-            "precision": multiclass_precision(p, y, k, average="none").tolist(),
-            "recall": multiclass_recall(p, y, k, average="none").tolist(),
-            "confusion": multiclass_confusion_matrix(p, y, k).tolist(),
-            "predictions": p.argmax(dim=1).tolist(),
-        }
+    classes = np.arange(probabilities.shape[1])
+    predictions = probabilities.argmax(axis=1)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predictions, labels=classes, zero_division=0
+    )
+    present = support > 0
+    return {
+        "accuracy": float((predictions == labels).mean()),
+        "balanced_accuracy": float(recall[present].mean()),
+        "macro_f1": float(f1[present].mean()),
+        "auroc": _mean_auroc(probabilities, labels, classes[present]),
+        "calibration_error": float(
+            multiclass_calibration_error(
+                torch.as_tensor(probabilities, dtype=torch.float32),
+                torch.as_tensor(labels),
+                len(classes),
+                n_bins=BINS,
+            )
+        ),
+        "precision": [float(v) if p else None for v, p in zip(precision, present, strict=True)],
+        "recall": [float(v) if p else None for v, p in zip(recall, present, strict=True)],
+        "confusion": confusion_matrix(labels, predictions, labels=classes).tolist(),
+        "predictions": predictions.tolist(),
+    }
+
+
+def _mean_auroc(probabilities: np.ndarray, labels: np.ndarray, present: np.ndarray) -> float | None:
+    """Mean over the classes that are present of AUROC against the rest; None for a single one."""
+    if len(present) < 2:
+        return None
+    return float(np.mean([roc_auc_score(labels == c, probabilities[:, c]) for c in present]))

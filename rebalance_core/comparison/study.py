@@ -12,6 +12,7 @@ from rebalance_core.comparison.cells import (
     Ground,
     find_finished,
     find_grounds,
+    make_ground,
     of_seed,
     pretrained,
     resolve_cells,
@@ -292,7 +293,7 @@ def _ground(
     sets = {}
     for images in {arm.images for arm in config.parsed if arm.images}:
         sets[images] = open_synthetic(workspace, names[of_seed(images, seed)])
-    return Ground(chosen, sets)
+    return make_ground(workspace, chosen, sets)
 
 
 def live_curves(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
