@@ -127,8 +127,8 @@ def _load(workspace: Workspace, chosen: TrainingSet) -> None:
         placeholder="…/runs/<id>/result/generator",
         help="With config.json and model.safetensors (BAGAN-GP), config.json and "
         "images.safetensors (SMOTE), ddpm.json, or conditional-ddpm.json. If it holds "
-        f"{RECORD}, that says what it was trained on; otherwise you say that it was trained on "
-        f"{chosen.name} and saw nothing else.",
+        f"{RECORD}, that says what it was trained on; otherwise it is assumed to have been trained "
+        f"on {chosen.name} alone, and marked as unverified.",
     )
     if st.button("Load", disabled=not told):
         act(lambda: _submit(workspace, from_folder(workspace, told.strip(), chosen.name)))
@@ -147,7 +147,7 @@ def _trained_on(view: RunView) -> None:
     if view.config.get("folder"):
         told += f". Taken from {view.config['folder']}"
         if view.config.get("believed"):
-            told += ", which does not say what it was trained on: that it was this set is believed"
+            told += ", which does not record what it was trained on: the training set is unverified"
     else:
         told += f"; seed {view.config['training']['seed']}, code {view.record['code']}"
     if view.config.get("continues"):

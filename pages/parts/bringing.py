@@ -34,8 +34,8 @@ def _choose_folder(workspace: Workspace, sets: list[str]) -> None:
     name = left.text_input("Name", "brought", key="brought name")
     set_name = right.selectbox(
         "Made from training set", sets,
-        help="You say that whatever made them saw this training set and nothing else. All that "
-        "comes of them calls that believed.",
+        help="You are responsible for their generator having been trained on this set alone. The "
+        "images, and comparisons that use them, are marked as unverified.",
     )  # fmt: skip
     if st.button("Bring", disabled=not folder):
 

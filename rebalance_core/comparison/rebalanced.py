@@ -124,10 +124,11 @@ def _about(
         "provenance": None
         if found is None
         else {k: v for k, v in found.provenance.items() if k != "training_set"},
+        "unverified": found is not None and found.unverified,
         "real": chosen.counts,
         "added": plan,
         "counts": {c: chosen.counts[c] + plan.get(c, 0) for c in chosen.classes},
-        "note": "Research software, not for diagnosis. Generated images are no patients.",
+        "note": "Research software, not for diagnosis. Generated images do not show real patients.",
     }
 
 

@@ -103,6 +103,7 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         "run": source.id,
         "training_set": run_set(source).to_json(),
         "training": None if source.config.get("believed") else source.config["training"],
+        "believed": bool(source.config.get("believed")),  # what the generator was trained on
         "seed": config.seed,
         "sampler": config.options,
         "size": generator.size,

@@ -81,14 +81,22 @@ class SyntheticSet:
                 )
 
     @property
+    def unverified(self) -> bool:
+        """Whether what the generator was trained on is somebody's word: brought images, or a
+        generator from a folder without a record."""
+        return bool(self.provenance.get("believed")) or self.provenance.get("training") is None
+
+    @property
     def origin(self) -> str:
         """Where the images came from, in words."""
         seen = self.training_set.name
         if self.provenance.get("run") is None:
             source = self.provenance.get("source")
-            told = f"brought from {source}, believed to have seen only {seen}"
+            told = f"brought from {source}; that it was trained on {seen} alone is unverified"
         else:
             told = f"{self.generator} trained on {seen} (run {self.provenance['run']})"
+            if self.unverified:
+                told += ", which is unverified"
         steps = self.provenance.get("filters", [])
         return told + (f", filtered: {', '.join(step['name'] for step in steps)}" if steps else "")
 
@@ -102,7 +110,7 @@ class SyntheticSet:
                 "generator": self.generator,
                 "set": self.training_set.name,
                 "dataset": self.training_set.config.dataset,
-                "believed": bool(self.provenance.get("believed", False)),
+                "believed": self.unverified,
                 "generator_run": self.provenance.get("run"),
                 **{name: self.provenance.get(name) for name in told},
                 "filters": [_about_filter(step) for step in self.provenance.get("filters", [])],

@@ -48,7 +48,7 @@ from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_r
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.morphing import MorphConfig, check_morph, frames
 from rebalance_core.synthesis.sampling import SampleConfig, check_sample
-from rebalance_core.synthesis.synthetic_set import open_synthetic
+from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.workspace import Workspace
 
 TINY: dict[str, Any] = {
@@ -185,7 +185,15 @@ def test_a_folder_without_a_record_is_believed_for_the_set_that_is_named(
     again = from_folder(workspace, str(taken.path / "result" / "generator"), "phantom")
     assert again.believed
     do(workspace, "sample", SampleConfig(run=taken.id, name="s", count=1))
-    assert open_synthetic(workspace, "s").provenance["training"] is None
+    made = open_synthetic(workspace, "s")
+    assert (made.provenance["training"], made.provenance["believed"]) == (None, True)
+    assert made.unverified
+    assert made.origin == f"bagan-gp trained on phantom (run {taken.id}), which is unverified"
+    # sets of before say it by their missing config alone; those of a trained generator do not
+    old = {k: v for k, v in made.provenance.items() if k != "believed"}
+    assert SyntheticSet(made.path, old).unverified
+    do(workspace, "sample", SampleConfig(run=trained.id, name="own", count=1))
+    assert not open_synthetic(workspace, "own").unverified
 
 
 def _spoil(folder: Path, how: str) -> None:

@@ -95,7 +95,9 @@ def test_every_image_is_copied_by_class_in_the_order_of_names(
         "counts": {"glioma": 3, "notumor": 1, "pituitary": 2}, "filters": [],
     }  # fmt: skip
     made.check_fits(open_set(workspace, "phantom"))
-    assert made.origin == f"brought from {folder}, believed to have seen only phantom"
+    assert made.origin == (
+        f"brought from {folder}; that it was trained on phantom alone is unverified"
+    )
     assert run.fraction == 1.0
 
 
