@@ -212,24 +212,34 @@ def comparison_curves(lines: list[dict[str, Any]], metric: str) -> go.Figure:
     return figure
 
 
-def gain_intervals(rows: list[dict[str, Any]]) -> go.Figure:
-    """Difference to baseline of each row with its interval and the seeds' own differences."""
-    shown = [row for row in rows if row["gain"] is not None][::-1]
-    figure = _figure(110 + 34 * len(shown), "points of macro-F1 above baseline", "")
-    for row in shown:
+def gain_intervals(contrasts: dict[str, dict[str, Any]], other: str) -> go.Figure:
+    """{arm: its contrast with `other`} → mean difference with interval and each seed's difference.
+
+    A difference that cannot be tested has no interval and an open marker.
+    """
+    shown = list(contrasts.items())[::-1]
+    figure = _figure(110 + 34 * len(shown), f"points of macro-F1 above {other}", "")
+    for name, contrast in shown:
         figure.add_scatter(
-            x=row["gains"], y=[row["name"]] * len(row["gains"]), mode="markers", opacity=0.45,
+            x=contrast["gains"], y=[name] * len(contrast["gains"]), mode="markers", opacity=0.45,
             marker={"size": 9, "symbol": "line-ns", "line": {"width": 2, "color": "#7F7F7F"}},
             showlegend=False,
-            hovertemplate="%{x:+.2f}<extra>a seed</extra>",
+            hovertemplate="%{x:+.2f}<extra>one seed</extra>",
         )  # fmt: skip
-        low, high = row["gain_interval"] or (row["gain"], row["gain"])
+        gain, bounds = contrast["gain"], contrast["interval"]
+        style: dict[str, Any] = {"marker": {"size": 10, "color": COLOURS[0]}}
+        if bounds is None:
+            style["marker"] |= {"symbol": "circle-open", "line": {"width": 2}}
+            hover = "%{x:+.2f}, cannot be tested<extra>mean</extra>"
+        else:
+            style["error_x"] = {
+                "type": "data", "symmetric": False, "array": [bounds[1] - gain],
+                "arrayminus": [gain - bounds[0]], "thickness": 2,
+            }  # fmt: skip
+            hover = f"%{{x:+.2f}} ({bounds[0]:+.2f} to {bounds[1]:+.2f})<extra>mean</extra>"
         figure.add_scatter(
-            x=[row["gain"]], y=[row["name"]], mode="markers", showlegend=False,
-            error_x={"type": "data", "symmetric": False, "array": [high - row["gain"]],
-                     "arrayminus": [row["gain"] - low], "thickness": 2},
-            marker={"size": 10, "color": COLOURS[0]}, name=row["name"],
-            hovertemplate="%{x:+.2f}<extra>mean</extra>",
+            x=[gain], y=[name], mode="markers", showlegend=False, name=name, hovertemplate=hover,
+            **style,
         )  # fmt: skip
     figure.add_vline(x=0, line_color="gray", line_dash="dash")
     figure.update_yaxes(automargin=True, showgrid=False)

@@ -13,34 +13,41 @@ from pages.parts.gallery import Group, Tile, enlarge, gallery, image_tile
 from pages.parts.live import act, latest, watch
 from pages.parts.plain import plain
 from rebalance_core.comparison.classify import ClassifyConfig
-from rebalance_core.comparison.disagreements import Disagreement, cells_of, disagreements
-from rebalance_core.comparison.results import table
+from rebalance_core.comparison.contrasts import (
+    baseline_contrasts,
+    outcome,
+    reference_contrasts,
+)
+from rebalance_core.comparison.disagreements import (
+    Disagreement,
+    cells_of,
+    disagreements,
+    sets_of,
+)
+from rebalance_core.comparison.results import is_p, read_results, table
 from rebalance_core.comparison.study import CELL, winner
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.figures import confusion_plot, gain_intervals, gain_per_minute
 from rebalance_core.files import read_json
 from rebalance_core.runs.executor import RunView, submit
 from rebalance_core.workspace import Workspace
 
 SHOWN = 20  # pictures of a kind
-DECIMALS = {"p, corrected": "%.3f", "Minutes": "%.1f", "Seeds": "%d"}
+DECIMALS = {"Minutes": "%.1f", "Seeds": "%d"}
 
 
 def show_results(workspace: Workspace, view: RunView) -> None:
     """Everything a comparison that ended has to tell; nothing where no cell was finished."""
-    path = view.path / "result" / "results.json"
-    if not path.exists():
+    results = read_results(workspace, view.path)
+    if results is None:
         return
-    results = read_json(path)
     rows = results["results"]
     st.subheader("Answer")
-    st.success(plain(results["answer"]))
+    (st.success if results["proven_gain"] else st.info)(plain(results["answer"]))
     if results["preset"] == "quick":
         st.caption("A demonstration at 32 px with few images and epochs, not a finding.")
     compared = any(row["gain"] is not None for row in rows)
-    if compared:
-        st.plotly_chart(gain_intervals(rows), key=f"gains {view.id}")
+    _contrasts(view, rows)
     _downloads(view, results)
     st.subheader("Table")
     _table(rows)
@@ -59,10 +66,35 @@ def show_results(workspace: Workspace, view: RunView) -> None:
         _classifier(workspace, view)
 
 
+def _contrasts(view: RunView, rows: list[dict[str, Any]]) -> None:
+    """Generated arms to the reference, then every arm to the baseline."""
+    if to_reference := reference_contrasts(rows):
+        name = next(row["name"] for row in rows if row["is_reference"])
+        st.markdown(plain(f"Every generated arm to {name}, the reference"))
+        st.plotly_chart(gain_intervals(to_reference, name), key=f"reference {view.id}")
+        outcomes = [f"{arm}: {outcome(contrast)}" for arm, contrast in to_reference.items()]
+        st.caption(
+            plain(
+                f"{'; '.join(outcomes)}. The reference is the arm without a generator that is best "
+                "on validation; it is never chosen on the test split."
+            )
+        )
+    if to_baseline := baseline_contrasts(rows):
+        st.markdown("Every arm to the baseline")
+        st.plotly_chart(gain_intervals(to_baseline, "baseline"), key=f"gains {view.id}")
+        st.caption(
+            "95 % intervals, corrected like p for all comparisons here; small strokes are the "
+            "seeds. An open circle cannot be tested: fewer than three seeds, or the same "
+            "difference at every seed."
+        )
+
+
 def _table(rows: list[dict[str, Any]]) -> None:
     told = pd.DataFrame(table(rows))
     formats = {
-        name: st.column_config.NumberColumn(name, format=DECIMALS.get(name, "%.2f"))
+        name: st.column_config.NumberColumn(
+            name, format="%.3f" if is_p(name) else DECIMALS.get(name, "%.2f")
+        )
         for name in told.columns
         if name != "Arm"
     }
@@ -71,12 +103,14 @@ def _table(rows: list[dict[str, Any]]) -> None:
     })  # fmt: skip
     st.caption(
         "Percent on the test split at the epoch that validation chose, mean over seeds; click a "
-        "heading to sort. Difference: points of macro-F1 to baseline, paired by seed, with a 95 % "
-        "bootstrap interval; p of a paired t-test, corrected for the number of arms (Holm). Swing: "
-        "mean change of validation accuracy from epoch to epoch. Minutes: of a seed, with the "
-        "generator's training and sampling. From “Best epoch” on: the paper's kind of figure, the "
-        "best epoch's accuracy on the very split that is reported, and what the paper reports for "
-        "its own data."
+        "heading to sort. To baseline, to reference: points of macro-F1, paired by seed. Interval "
+        "and p are of one paired t-test, both corrected for all comparisons of this table "
+        "(Bonferroni); they cover the seeds, not other test images. All arms were trained for as "
+        "many epochs, which are more updates where an arm shows more images. Swing: mean change of "
+        "validation accuracy from epoch to epoch. Minutes: of one seed, with the generator's "
+        "training and sampling. From “Best epoch” on: the paper's kind of figure, the best "
+        "epoch's accuracy on the very split that is reported, and what the paper reports for its "
+        "own data."
     )
 
 
@@ -116,9 +150,9 @@ def _disagreements(workspace: Workspace, view: RunView, rows: list[dict[str, Any
     left, right = st.columns(2)
     first = left.selectbox("Right", names, 1, key=f"right {view.id}")
     second = right.selectbox("Wrong", names, 0, key=f"wrong {view.id}")
-    chosen = TrainingSet.from_json(read_json(view.path / "set.json"))
-    dataset = open_dataset(workspace, chosen.config.dataset)
-    found = disagreements(cells_of(view.path), chosen, dataset, first, second)
+    sets = sets_of(view.path)
+    dataset = open_dataset(workspace, next(iter(sets.values())).config.dataset)
+    found, tested = disagreements(cells_of(view.path), sets, dataset, first, second)
     if not found:
         st.info("These two agree on every test image; choose others.")
         return
@@ -127,14 +161,15 @@ def _disagreements(workspace: Workspace, view: RunView, rows: list[dict[str, Any
     groups = [
         Group(
             [_tile(dataset, d) for d in some[:SHOWN]],
-            f"Right with {right}, wrong with {wrong}: {len(some)} of {len(chosen.test)}",
+            f"Right with {right}, wrong with {wrong}: {len(some)} of {tested}",
         )
         for right, wrong, some in ((first, second, gained), (second, first, lost))
     ]
     clicked = gallery(groups, key=f"differ {view.id}")
     st.caption(
-        f"Beneath each image its class, and the share of the seeds at which {plain(first)} / "
-        f"{plain(second)} got it right; the widest apart come first. Click one to enlarge it."
+        f"Beneath each image its class, and the share of the seeds that tested it at which "
+        f"{plain(first)} / {plain(second)} got it right; the widest apart come first. Click one to "
+        "enlarge it."
     )
     if clicked:
         enlarge(dataset, clicked)

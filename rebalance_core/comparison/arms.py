@@ -23,6 +23,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "logit-adjusted": {"loss": "logit-adjusted"},
 }
 GENERATED = tuple(CONFIGS)  # arms that add a generator's images
+REMEDY_GENERATORS = ("smote",)  # they learn nothing: an arm with their images is a remedy
 MEANINGS = {
     BASELINE: "the real images as they are",
     "augment": "flips, small rotations, shifts and scalings, other brightness and contrast",

@@ -1,6 +1,6 @@
 """The test images that one arm gets right and another wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from rebalance_core.files import read_json
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Share of the seeds, 0 to 1, at which each of two arms got a test image right."""
+    """Share of the seeds that tested an image, 0 to 1, at which each of two arms got it right."""
 
     image: str
     label: str
     first: float
     second: float
+    seeds: int  # that both arms have and whose test split holds the image
 
 
 def cells_of(run: Path) -> list[dict[str, Any]]:
@@ -31,36 +32,63 @@ def cells_of(run: Path) -> list[dict[str, Any]]:
     return [read_json(path) for path in paths if path.exists()]
 
 
+def sets_of(run: Path) -> dict[int, TrainingSet]:
+    """{seed: its training set} of a comparison, as it was when the run began."""
+    seeds = read_json(run / "run.json")["config"]["seeds"]
+    paths = {seed: run / f"set-{seed}.json" for seed in seeds}
+    single = run / "set.json"
+    return {
+        seed: TrainingSet.from_json(read_json(path if path.exists() else single))
+        for seed, path in paths.items()
+    }
+
+
 def disagreements(
     cells: Sequence[dict[str, Any]],
-    chosen: TrainingSet,
+    sets: Mapping[int, TrainingSet],
     dataset: Dataset,
     first: str,
     second: str,
-) -> list[Disagreement]:
-    """Test images on which two arms (by `variant_name`) differ, over the seeds that both have;
-    those that only `first` gets right come first."""
-    right = {}
-    truth = np.array([chosen.classes.index(c) for c in _labels(dataset, chosen.test)])
-    for name in (first, second):
-        right[name] = {
-            c["seed"]: np.array(c["best"]["test"]["predictions"]) == truth
-            for c in cells
-            if variant_name(c) == name
-        }
+) -> tuple[list[Disagreement], int]:
+    """Test images on which two arms (by `variant_name`) differ over the seeds that both have, and
+    how many images these seeds tested; those that only `first` gets right come first.
+
+    Each seed's predictions are compared with the labels of its own test images.
+    """
+    right = {name: _right_images(cells, sets, dataset, name) for name in (first, second)}
     seeds = sorted(right[first].keys() & right[second].keys())
-    if not seeds:
-        return []
-    shares = {name: np.mean([right[name][s] for s in seeds], axis=0) for name in right}
-    apart = shares[first] - shares[second]
-    order = [int(k) for k in np.argsort(-apart, kind="stable") if apart[k]]
-    labels = _labels(dataset, chosen.test)
-    return [
-        Disagreement(chosen.test[k], labels[k], float(shares[first][k]), float(shares[second][k]))
-        for k in order
-    ]
-
-
-def _labels(dataset: Dataset, images: Sequence[str]) -> list[str]:
+    pairs: dict[str, list[tuple[bool, bool]]] = {}
+    for seed in seeds:
+        for image, got in right[first][seed].items():
+            pairs.setdefault(image, []).append((got, right[second][seed][image]))
     labels = dataset.catalogue["class"].to_numpy()
-    return [str(labels[dataset.rows[i]]) for i in images]
+    found = []
+    for image, results in pairs.items():
+        shares = np.mean(results, axis=0)
+        if shares[0] != shares[1]:
+            label = str(labels[dataset.rows[image]])
+            found.append(
+                Disagreement(image, label, float(shares[0]), float(shares[1]), len(results))
+            )
+    return sorted(found, key=lambda d: d.second - d.first), len(pairs)
+
+
+def _right_images(
+    cells: Sequence[dict[str, Any]],
+    sets: Mapping[int, TrainingSet],
+    dataset: Dataset,
+    name: str,
+) -> dict[int, dict[str, bool]]:
+    """{seed: {test image: whether the arm got it right}}"""
+    labels = dataset.catalogue["class"].to_numpy()
+    right = {}
+    for cell in cells:
+        if variant_name(cell) != name:
+            continue
+        chosen = sets[cell["seed"]]
+        predicted = cell["best"]["test"]["predictions"]
+        right[int(cell["seed"])] = {
+            image: chosen.classes[answer] == labels[dataset.rows[image]]
+            for image, answer in zip(chosen.test, predicted, strict=True)
+        }
+    return right

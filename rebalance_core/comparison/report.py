@@ -16,8 +16,14 @@ from jinja2 import Environment, FileSystemLoader
 from plotly.offline import get_plotlyjs
 
 from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.contrasts import (
+    Row,
+    baseline_contrasts,
+    outcome,
+    reference_contrasts,
+)
 from rebalance_core.comparison.disagreements import cells_of
-from rebalance_core.comparison.results import in_words, table
+from rebalance_core.comparison.results import absent_in, in_words, table
 from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.health import duplicate_facts
@@ -79,7 +85,10 @@ def write_report(workspace: Workspace, path: Path) -> None:
         dataset=dataset,
         health=_health(dataset),
         bars=_bars(dataset, chosen, results),
-        gains=_plot(gain_intervals(results["results"])),
+        gains=_plot(gain_intervals(baseline_contrasts(results["results"]), "baseline")),
+        reference=_reference(results["results"]),
+        absent=absent_in(results["sets"]),
+        unverified=[s.origin for s in sets if s.unverified],
         prices=_plot(gain_per_minute(results["results"])),
         strips=_plot(schedule_strips(strips_of(CompareConfig.build(**results["config"])))),
         confusions=[(r["name"], _plot(confusion_plot(r, results["classes"])))
@@ -189,8 +198,23 @@ def _picture(image: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()
 
 
-def _percents(values: list[float]) -> list[str]:
-    return [f"{100 * value:.1f}" for value in values]
+def _percents(values: list[float | None]) -> list[str]:
+    """Percent as text; a dash for a class without test images."""
+    return ["–" if value is None else f"{100 * value:.1f}" for value in values]
+
+
+def _reference(rows: list[Row]) -> dict[str, Any] | None:
+    """Every generated arm beside the reference: plot and outcome; None where that is the baseline
+    or nothing was generated."""
+    contrasts = reference_contrasts(rows)
+    if not contrasts:
+        return None
+    name = next(row["name"] for row in rows if row["is_reference"])
+    return {
+        "name": name,
+        "plot": _plot(gain_intervals(contrasts, name)),
+        "outcomes": {arm: outcome(contrast) for arm, contrast in contrasts.items()},
+    }
 
 
 def _health(dataset: Dataset) -> list[tuple[str, Any]]:
@@ -201,6 +225,8 @@ def _health(dataset: Dataset) -> list[tuple[str, Any]]:
 
 
 def _bars(dataset: Dataset, chosen: TrainingSet, results: dict[str, Any]) -> list[tuple[str, str]]:
+    """Plots of the images of each class; with redraw, of the first seed's training set."""
+    drawn = f" of seed {results['seeds'][0]}" if results["redraw"] else ""
     plots = [
         ("The dataset as it was imported", _plot(class_bars(dataset.counts()))),
     ]
@@ -208,11 +234,11 @@ def _bars(dataset: Dataset, chosen: TrainingSet, results: dict[str, Any]) -> lis
     for amount, plan in plans.items():
         filled = {c: plan.get(c, 0) for c in chosen.classes}
         plots.append((
-            f"The training set, and what an amount of {amount} adds to it",
+            f"The training set{drawn}, and what an amount of {amount} adds to it",
             _plot(class_bars({"real": chosen.counts, "synthetic": filled}, stacked=True)),
         ))  # fmt: skip
     if not plans:
-        plots.append(("The training set", _plot(class_bars({"real": chosen.counts}))))
+        plots.append((f"The training set{drawn}", _plot(class_bars({"real": chosen.counts}))))
     return plots
 
 
@@ -253,6 +279,7 @@ def _training(workspace: Workspace, synthetic: SyntheticSet) -> dict[str, Any]:
     about = {
         "generator": synthetic.generator,
         "name": synthetic.name,
+        "origin": synthetic.origin,
         "config": synthetic.provenance["training"],
         "plots": [],
         "seconds": None,

@@ -1,30 +1,33 @@
 """From finished cells to the table and the answer in words."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rebalance_core.comparison.arms import BASELINE, variant_name
+from rebalance_core.comparison.answer import answer, p_words
+from rebalance_core.comparison.arms import REMEDY_GENERATORS, Arm, variant_name
 from rebalance_core.comparison.cells import Ground
 from rebalance_core.comparison.configs import MEASURES, PAPER_ACCURACY, CompareConfig
+from rebalance_core.comparison.contrasts import Row, add_contrasts, proven_gain
+from rebalance_core.comparison.disagreements import cells_of
 from rebalance_core.comparison.schedules import Schedule
-from rebalance_core.comparison.statistics import (
-    bootstrap_interval,
-    holm,
-    interval,
-    paired_p,
-    swing,
-)
+from rebalance_core.comparison.statistics import interval, swing
+from rebalance_core.datasets.dataset import Dataset, open_dataset
+from rebalance_core.datasets.training_set import Part, TrainingSet, absent_classes, part_counts
 from rebalance_core.errors import UserError
+from rebalance_core.files import read_json
 from rebalance_core.runs.executor import view_run
 from rebalance_core.runs.run import code_version, find_run
+from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.workspace import Workspace
 
 PAPER_EPOCHS = (20, 30)  # the paper's text speaks of both
-SIGNIFICANT = 0.05  # Holm-corrected p below which an arm is said to differ
+STATISTICS = 2  # version of what follows from the cells; results of another are computed anew
 VERSIONS = (
     "torch", "torchvision", "diffusers", "accelerate", "torchmetrics", "imbalanced-learn",
     "scikit-learn", "scipy", "numpy",
@@ -39,17 +42,21 @@ def summarise(
     *,
     failed: int = 0,
 ) -> dict[str, Any]:
-    """{results: a row an arm, amount and schedule, answer: a sentence true of the rows, …}.
+    """The content of `results.json`: a row per arm, amount and schedule, and the answer.
 
-    Test figures are of the epoch that validation chose; differences to baseline are paired by
-    seed, in points of macro-F1 (0 to 100).
+    Test figures are those of the epoch that validation chose; differences are paired by seed, in
+    points of macro-F1 (0 to 100). `sets` has one entry per seed with redraw, else a single one.
     """
     chosen = grounds[config.seeds[0]].chosen
-    rows = rows_of(cells)
-    spent: dict[str, float | None] = {}
-    for seed in config.seeds if config.redraw else config.seeds[:1]:
-        for found in grounds[seed].sets.values():
-            spent[found.name] = generator_seconds(workspace, found.provenance)
+    dataset = open_dataset(workspace, chosen.config.dataset)
+    drawn = config.seeds if config.redraw else config.seeds[:1]
+    sets = [set_facts(dataset, grounds[seed].chosen, seed) for seed in drawn]
+    spent = {
+        found.name: generator_seconds(workspace, found.provenance)
+        for seed in drawn
+        for found in grounds[seed].sets.values()
+    }
+    rows = rows_of(cells, origins_of(workspace, cells))
     for row in rows:
         made = [spent.get(name) for name in row["synthetic_sets"]]
         row["generator_seconds"] = _mean(made) if made else 0.0
@@ -62,29 +69,90 @@ def summarise(
         "skew": chosen.config.skew,
         "classes": list(chosen.classes),
         "counts": chosen.counts,
+        "sets": sets,
         "preset": config.preset,
         "seeds": list(config.seeds),
         "redraw": config.redraw,
         "failed": failed,
         "config": config.model_dump(mode="json"),
-        "results": rows,
-        "answer": answer(rows, redraw=config.redraw, failed=failed),
+        **findings(rows, redraw=config.redraw, failed=failed, absent=absent_in(sets)),
         "code": code_version(),
         "machine": f"{platform.platform()}, {platform.processor() or platform.machine()}",
         "versions": {name: version(name) for name in VERSIONS},
     }
 
 
-def rows_of(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row an arm, amount and schedule, in the order in which they come."""
+def findings(
+    rows: list[Row], *, redraw: bool, failed: int, absent: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What follows from the rows: they themselves, the answer, whether it is a proven gain."""
+    return {
+        "results": rows,
+        "answer": answer(rows, redraw=redraw, failed=failed, absent=absent),
+        "proven_gain": proven_gain(rows),
+        "statistics": STATISTICS,
+    }
+
+
+def set_facts(dataset: Dataset, chosen: TrainingSet, seed: int) -> dict[str, Any]:
+    """Sizes of the training set of one seed, by part and class."""
+    parts: tuple[Part, ...] = ("train", "validation", "test")
+    return {
+        "seed": seed,
+        "name": chosen.name,
+        **{part: part_counts(dataset, chosen, part) for part in parts},
+        "absent": absent_classes(dataset, chosen, "test"),
+    }
+
+
+def absent_in(sets: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Classes without a test image at any seed."""
+    return list(dict.fromkeys(label for facts in sets for label in facts["absent"]))
+
+
+def origins_of(
+    workspace: Workspace, cells: Iterable[Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """{synthetic set: its generator, and whether what that was trained on is unverified}, of those
+    that are still there."""
+    origins = {}
+    for name in dict.fromkeys(cell["synthetic"] for cell in cells if cell["synthetic"]):
+        with suppress(UserError):
+            found = open_synthetic(workspace, name)
+            origins[name] = {"generator": found.generator, "unverified": found.unverified}
+    return origins
+
+
+def read_results(workspace: Workspace, run: Path) -> dict[str, Any] | None:
+    """The results of a comparison; None before any cell is finished.
+
+    Rows and answer that another version wrote are computed anew from the cells, since its
+    statistics may have been wrong.
+    """
+    path = run / "result" / "results.json"
+    if not path.exists():
+        return None
+    results: dict[str, Any] = read_json(path)
+    if results.get("statistics") == STATISTICS:
+        return results
+    cells = cells_of(run)
+    rows = rows_of(cells, origins_of(workspace, cells))
+    spent = {row["name"]: row.get("generator_seconds") for row in results["results"]}
+    for row in rows:
+        row["generator_seconds"] = spent.get(row["name"])
+    return results | findings(rows, redraw=results["redraw"], failed=results["failed"])
+
+
+def rows_of(
+    cells: list[dict[str, Any]], origins: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Row]:
+    """One row per arm, amount and schedule, in the order in which they come; `origins` are those
+    of the synthetic sets."""
     groups: dict[tuple[str, str | None, str], list[dict[str, Any]]] = {}
     for cell in cells:
         groups.setdefault((cell["arm"], cell["amount"], cell["schedule"]), []).append(cell)
-    baseline = {c["seed"]: c["best"]["test"]["macro_f1"] for c in cells if c["arm"] == BASELINE}
-    rows = [_row(group, baseline) for group in groups.values()]
-    tested = [row for row in rows if row["p"] is not None]
-    for row, corrected in zip(tested, holm([r["p"] for r in tested]), strict=True):
-        row["p_corrected"] = corrected
+    rows = [_row(group, origins or {}) for group in groups.values()]
+    add_contrasts(rows)
     return rows
 
 
@@ -95,15 +163,13 @@ def paper_figure(curve: list[dict[str, Any]], epochs: int) -> float | None:
     return float(max(e["test_accuracy"] for e in curve[:epochs]))
 
 
-def _row(group: list[dict[str, Any]], baseline: dict[int, float]) -> dict[str, Any]:
+def _row(group: list[dict[str, Any]], origins: Mapping[str, Mapping[str, Any]]) -> Row:
     first = group[0]
     tests = [c["best"]["test"] for c in group]
     scores = [t["macro_f1"] for t in tests]
-    gains = [
-        100 * (c["best"]["test"]["macro_f1"] - baseline[c["seed"]])
-        for c in group
-        if first["arm"] != BASELINE and c["seed"] in baseline
-    ]
+    validation = [c["best"]["validation_macro_f1"] for c in group]
+    names = list(dict.fromkeys(c["synthetic"] for c in group if c["synthetic"]))
+    generators = {_generator(name, first["arm"], origins) for name in names}
     figures = {
         f"best_test_accuracy_{n}_epochs": _mean([paper_figure(c["curve"], n) for c in group])
         for n in PAPER_EPOCHS
@@ -117,21 +183,19 @@ def _row(group: list[dict[str, Any]], baseline: dict[int, float]) -> dict[str, A
         "seeds": [c["seed"] for c in group],
         "added": first["plan"],
         "synthetic": first["synthetic"],
-        "synthetic_sets": list(dict.fromkeys(c["synthetic"] for c in group if c["synthetic"])),
+        "synthetic_sets": names,
+        "free": generators <= set(REMEDY_GENERATORS),
+        "unverified": any(origins.get(name, {}).get("unverified", False) for name in names),
         "epoch": [c["best"]["epoch"] for c in group],
         **{name: _mean([t[name] for t in tests]) for name in MEASURES},
         "scores": scores,
+        "validation_macro_f1": _mean(validation),
+        "validation_scores": validation,
         "macro_f1_std": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         "macro_f1_interval": interval(scores),
-        "precision": np.mean([t["precision"] for t in tests], axis=0).tolist(),
-        "recall": np.mean([t["recall"] for t in tests], axis=0).tolist(),
+        "precision": _means_by_class([t["precision"] for t in tests]),
+        "recall": _means_by_class([t["recall"] for t in tests]),
         "confusion": np.sum([t["confusion"] for t in tests], axis=0).tolist(),
-        "gains": gains,
-        "gain": _mean(gains),
-        "gain_interval": bootstrap_interval(gains),
-        "gain_t_interval": interval(gains),
-        "p": paired_p(gains),
-        "p_corrected": None,
         "validation_swing": _mean(swings),
         "best_test_accuracy": float(
             np.mean([max(e["test_accuracy"] for e in c["curve"]) for c in group])
@@ -140,6 +204,17 @@ def _row(group: list[dict[str, Any]], baseline: dict[int, float]) -> dict[str, A
         "paper_accuracy": PAPER_ACCURACY.get((first["arm"], _kind(first["schedule"]))),
         "seconds": float(np.mean([c["seconds"] for c in group])),
     }  # fmt: skip
+
+
+def _generator(synthetic: str, arm: str, origins: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The generator of a synthetic set; of one that is gone, the word in the arm's name."""
+    return origins[synthetic]["generator"] if synthetic in origins else Arm.parse(arm).images
+
+
+def _means_by_class(values: list[list[float | None]]) -> list[float | None]:
+    """Mean over seeds for each class, of the seeds whose test split has the class."""
+    columns = ([v for v in column if v is not None] for column in zip(*values, strict=True))
+    return [float(np.mean(column)) if column else None for column in columns]
 
 
 def _kind(schedule: str) -> str:
@@ -168,71 +243,6 @@ def generator_seconds(workspace: Workspace, provenance: Mapping[str, Any]) -> fl
     return total
 
 
-def answer(rows: list[dict[str, Any]], *, redraw: bool, failed: int = 0) -> str:
-    """One sentence on the gains over baseline, and what they can and cannot say.
-
-    An arm is said to differ where its Holm-corrected p is below 0.05.
-    """
-    arms = [r for r in rows if r["gain"] is not None]
-    missing = f" {failed} classifiers failed and are missing here." if failed else ""
-    if not arms:
-        return "Nothing was compared with the baseline." + missing
-    best = max(arms, key=lambda r: abs(r["gain"]))
-    largest = f"the largest difference in macro-F1 is {best['gain']:+.1f} points, for {_of(best)}"
-    if max(len(r["gains"]) for r in arms) < 2:
-        return (
-            f"With one seed nothing can be said beyond chance: {largest}, its interval unknown; "
-            "compare over more seeds." + missing
-        )
-    drawn = "each with its own skew" if redraw else "skew fixed"
-    if any(r["synthetic"] for r in arms):
-        drawn = "generator redrawn each time" if redraw else "skew and generator fixed"
-    told = f"{max(len(r['gains']) for r in arms)} seeds, {drawn}"
-    clear = [r for r in arms if r["p_corrected"] is not None and r["p_corrected"] < SIGNIFICANT]
-    if not clear:
-        return (
-            f"No arm differs from baseline beyond chance ({told}; {largest}, "
-            f"95 %: {_span(best)}, p {_p(best['p_corrected'], '= ')} corrected for {len(arms)} "
-            f"{_arms(arms)}).{missing}"
-        )
-    parts = [
-        f"{_of(r)} {'raises' if r['gain'] > 0 else 'lowers'} macro-F1 by {abs(r['gain']):.1f} "
-        f"points (95 %: {_span(r, r['gain'] < 0)}, p {_p(r['p_corrected'], '= ')})"
-        for r in sorted(clear, key=lambda r: -r["gain"])
-    ]
-    others = len(arms) - len(clear)
-    rest = ""
-    if others:
-        rest = f"; the other {others} arm{'s show' if others > 1 else ' shows'} no difference"
-    return f"{'; '.join(parts)}{rest} ({told}; p corrected for {len(arms)} {_arms(arms)}).{missing}"
-
-
-def _arms(arms: list[Any]) -> str:
-    return "arm" if len(arms) == 1 else "arms"
-
-
-def _of(row: Mapping[str, Any]) -> str:
-    """`ddpm at 0.5, until epoch 10`."""
-    if row["amount"] is None:
-        return str(row["arm"])
-    when = Schedule.parse(row["schedule"]).words
-    return f"{row['arm']} at {row['amount']}" + ("" if when == "always" else f", {when}")
-
-
-def _span(row: Mapping[str, Any], turned: bool = False) -> str:
-    if row["gain_interval"] is None:
-        return "unknown"
-    low, high = row["gain_interval"]
-    low, high = (-high, -low) if turned else (low, high)
-    return f"{low:.1f} to {high:.1f}"
-
-
-def _p(value: float | None, equals: str = "") -> str:
-    if value is None:
-        return "unknown"
-    return "< 0.001" if value < 0.001 else f"{equals}{value:.3f}"
-
-
 def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows as a person reads them: percent, points, seconds as numbers; a column in which no
     row says anything is left out."""
@@ -242,30 +252,47 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for page and report: percent; points for the difference; None where unknown."""
+    """A row for page and report: percent; points for the differences; None where unknown."""
     spent = row.get("generator_seconds")
     minutes = None if spent is None else (row["seconds"] + spent) / 60
     low, high = row["gain_interval"] or (None, None)
+    reference = row["reference"] or {"gain": None, "interval": None, "p_corrected": None}
+    reference_low, reference_high = reference["interval"] or (None, None)
     return {
-        "Arm": row["name"],
+        "Arm": row["name"] + (" (reference)" if row["is_reference"] else ""),
         "Macro-F1": _percent(row["macro_f1"]),
         "± SD": _percent(row["macro_f1_std"]),
-        "Difference": row["gain"],
+        "To baseline": row["gain"],
         "95 % from": low,
         "95 % to": high,
         "p, corrected": row["p_corrected"],
+        "To reference": reference["gain"],
+        "Reference: 95 % from": reference_low,
+        "Reference: 95 % to": reference_high,
+        "Reference: p, corrected": reference["p_corrected"],
+        "Validation macro-F1": _percent(row["validation_macro_f1"]),
         "Accuracy": _percent(row["accuracy"]),
         "Balanced accuracy": _percent(row["balanced_accuracy"]),
         "AUROC": _percent(row["auroc"]),
         "Calibration error": _percent(row["calibration_error"]),
         "Swing": _percent(row["validation_swing"]),
         "Minutes": minutes,
-        "Best epoch": _percent(row["best_test_accuracy"]),
+        "Best epoch (chosen on test)": _percent(row["best_test_accuracy"]),
         "… of 20": _percent(row["best_test_accuracy_20_epochs"]),
         "… of 30": _percent(row["best_test_accuracy_30_epochs"]),
         "The paper's": row["paper_accuracy"],
         "Seeds": len(row["seeds"]),
     }
+
+
+def is_p(column: str) -> bool:
+    """Whether a column of the table holds p-values."""
+    return column.endswith("p, corrected")
+
+
+def is_points(column: str) -> bool:
+    """Whether a column of the table holds differences in points."""
+    return column.startswith("To ") or "95 %" in column
 
 
 def _percent(value: float | None) -> float | None:
@@ -278,8 +305,8 @@ def in_words(name: str, value: Any) -> str:
         return "–"
     if isinstance(value, str | int):
         return str(value)
-    if name == "p, corrected":
-        return _p(value)
-    if name in ("Difference", "95 % from", "95 % to"):
+    if is_p(name):
+        return p_words(value)
+    if is_points(name):
         return f"{value:+.2f}"
     return f"{value:.1f}" if name == "Minutes" else f"{value:.2f}"

@@ -1,64 +1,62 @@
-"""What can be said over seeds: intervals, paired tests, and their correction for several arms."""
+"""Statistics over seeds: intervals, paired tests and their correction for several contrasts."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 LEVEL = 0.95
-RESAMPLES = 9_999
+SIGNIFICANT = 1 - LEVEL  # corrected p below which a difference counts as shown
+FEWEST_SEEDS = 3  # below, nothing is tested
+SPREAD = 1e-9  # standard deviations up to this, in points, are rounding errors of equal values
 Interval = tuple[float, float]
 
 
-def interval(values: Sequence[float]) -> Interval | None:
-    """95 % t-interval of the mean; None (unknown) for fewer than two values."""
+@dataclass(frozen=True)
+class PairedTest:
+    """A two-sided paired t-test and the interval that belongs to it.
+
+    `p_corrected` is Bonferroni's, and `interval` has the level that Bonferroni leaves to each
+    contrast, so that it excludes zero exactly where `p_corrected` is below `SIGNIFICANT`.
+    """
+
+    p: float
+    p_corrected: float
+    interval: Interval
+
+
+def interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """t-interval of the mean; None (unknown) for fewer than two values."""
     if len(values) < 2:
         return None
     from scipy.stats import t
 
-    quantile = t.ppf((1 + LEVEL) / 2, len(values) - 1)
+    quantile = t.ppf((1 + level) / 2, len(values) - 1)
     half = float(quantile * np.std(values, ddof=1) / np.sqrt(len(values)))
     mean = float(np.mean(values))
     return mean - half, mean + half
 
 
-def bootstrap_interval(values: Sequence[float]) -> Interval | None:
-    """95 % bootstrap interval of the mean (percentiles of resampled means, a fixed seed).
+def testable(differences: Sequence[float]) -> bool:
+    """Whether a t-test is defined: at least `FEWEST_SEEDS` differences that are not all equal."""
+    return len(differences) >= FEWEST_SEEDS and float(np.std(differences, ddof=1)) > SPREAD
 
-    None for fewer than two values. Of few values it is narrower than it should be: read it beside
-    the test, which is not.
+
+def paired_test(differences: Sequence[float], contrasts: int = 1) -> PairedTest | None:
+    """Test that the mean of `differences` (points, one per seed) is zero, as one of `contrasts`.
+
+    None where no test is defined (`testable`).
     """
-    if len(values) < 2:
+    if not testable(differences):
         return None
-    from scipy.stats import bootstrap
-
-    found = bootstrap(
-        (np.asarray(values, float),), np.mean, confidence_level=LEVEL, method="percentile",
-        n_resamples=RESAMPLES, rng=np.random.default_rng(0),
-    ).confidence_interval  # fmt: skip
-    return float(found.low), float(found.high)
-
-
-def paired_p(differences: Sequence[float]) -> float | None:
-    """Two-sided p of a paired t-test that the mean difference is zero; None for fewer than two."""
-    if len(differences) < 2:
-        return None
-    if np.ptp(differences) == 0:
-        return 1.0 if differences[0] == 0 else 0.0
     from scipy.stats import ttest_1samp
 
-    return float(ttest_1samp(differences, 0.0).pvalue)
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm 1979): each is compared with its own level."""
-    corrected = [0.0] * len(ps)
-    largest = 0.0
-    for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
-        corrected[index] = largest
-    return corrected
+    p = float(ttest_1samp(differences, 0.0).pvalue)
+    bounds = interval(differences, 1 - SIGNIFICANT / contrasts)
+    assert bounds is not None  # there are at least FEWEST_SEEDS values
+    return PairedTest(p, min(1.0, contrasts * p), bounds)
 
 
 def swing(values: Sequence[float]) -> float | None:
-    """Mean absolute change from one epoch to the next: how unstable a curve is; None for one."""
+    """Mean absolute change from one epoch to the next; None for a single epoch."""
     return None if len(values) < 2 else float(np.abs(np.diff(values)).mean())

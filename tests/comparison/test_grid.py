@@ -22,7 +22,7 @@ from rebalance_core.comparison.classify import (
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.comparison.disagreements import cells_of, disagreements
 from rebalance_core.comparison.report import from_report
-from rebalance_core.comparison.results import SIGNIFICANT
+from rebalance_core.comparison.statistics import SIGNIFICANT
 from rebalance_core.comparison.study import cell_states, compare_job, live_curves
 from rebalance_core.comparison.timing import (
     START,
@@ -123,7 +123,10 @@ def test_each_seed_draws_its_own_skew_and_takes_images_that_saw_only_that(
     by_seed = {c["seed"]: c["synthetic"] for c in cells_of(run) if c["arm"] == "ddpm"}
     assert by_seed == dict(enumerate(names))
     results = read_json(run / "result" / "results.json")
-    assert "generator redrawn each time" in results["answer"]
+    assert results["answer"].startswith(
+        "With 2 seeds (generator redrawn each time) nothing can be "
+    )
+    assert [facts["seed"] for facts in results["sets"]] == [0, 1]
     seen = read_json(run / "set-1.json")["train"]
     assert sorted(seen) == sorted(drawn.train)
     # a set of that name which is another
@@ -154,7 +157,8 @@ def test_the_answer_is_true_of_the_numbers_of_a_real_study(
             word = "raises" if row["gain"] > 0 else "lowers"
             assert f"{row['arm']} {word} macro-F1 by {abs(row['gain']):.1f}" in results["answer"]
     else:
-        assert results["answer"].startswith("No arm differs from baseline beyond chance (3 seeds")
+        assert results["answer"].startswith("Against the baseline, ")
+        assert "with 3 seeds" in results["answer"] or "cannot be tested" in results["answer"]
 
 
 def test_a_study_runs_again_from_its_report(workspace: Workspace, phantom: Dataset) -> None:
@@ -208,12 +212,14 @@ def test_pictures_that_two_arms_tell_apart(workspace: Workspace, phantom: Datase
 
     cells = [cell("none", 0, {0, 1}), cell("none", 1, {0, 2}), cell("focal", 0, {0, 2, 3}),
              cell("focal", 1, {0, 3}), cell("focal", 2, set())]  # fmt: skip
-    found = disagreements(cells, chosen, phantom, "focal", "none")
+    sets = dict.fromkeys(range(3), chosen)
+    found, tested = disagreements(cells, sets, phantom, "focal", "none")
+    assert tested == len(chosen.test)
     assert [(d.image, d.first, d.second) for d in found] == [
         (chosen.test[3], 1.0, 0.0), (chosen.test[1], 0.0, 0.5),
     ]  # fmt: skip
     assert found[0].label == labels[phantom.rows[chosen.test[3]]]
-    assert disagreements(cells, chosen, phantom, "focal", "augment") == []
+    assert disagreements(cells, sets, phantom, "focal", "augment") == ([], 0)
 
 
 @pytest.fixture

@@ -2,23 +2,29 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy.stats import t, ttest_rel
 
+from rebalance_core.comparison.answer import answer
 from rebalance_core.comparison.arms import Arm
+from rebalance_core.comparison.contrasts import outcome, proven_gain, reference_of
 from rebalance_core.comparison.results import (
-    answer,
     in_words,
     paper_figure,
     rows_of,
     table,
     table_row,
 )
-from rebalance_core.comparison.statistics import bootstrap_interval
 
 
 def cell(
-    arm: str, seed: int, macro_f1: float, schedule: str = "always", epochs: int = 2
+    arm: str,
+    seed: int,
+    macro_f1: float,
+    schedule: str = "always",
+    epochs: int = 2,
+    validation: float = 0.5,
 ) -> dict[str, Any]:
     """A finished cell whose test accuracy is 0.5 in the first epoch and 0.6 from then on."""
     adds = Arm.parse(arm).images is not None
@@ -30,7 +36,7 @@ def cell(
     return {
         "arm": arm, "amount": "1.0" if adds else None, "schedule": schedule, "seed": seed,
         "plan": {"dog": 90} if adds else {}, "synthetic": f"pets-{arm}" if adds else None,
-        "best": {"epoch": 1 + seed, "validation_macro_f1": 0.5, "test": test},
+        "best": {"epoch": 1 + seed, "validation_macro_f1": validation, "test": test},
         "curve": [
             {"test_accuracy": 0.6 if e else 0.5, "validation_accuracy": 0.5 + 0.1 * (e % 2)}
             for e in range(epochs)
@@ -39,13 +45,15 @@ def cell(
     }  # fmt: skip
 
 
-def cells(scores: dict[str, list[float]], epochs: int = 2) -> list[dict[str, Any]]:
-    """`arm` or `arm schedule` → a macro-F1 a seed."""
+def cells(
+    scores: dict[str, list[float]], epochs: int = 2, validation: dict[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """`arm` or `arm schedule` → one macro-F1 per seed on test, and one for all on validation."""
     made = []
     for name, values in scores.items():
         arm, _, schedule = name.partition(" ")
         made += [
-            cell(arm, seed, value, schedule or "always", epochs)
+            cell(arm, seed, value, schedule or "always", epochs, (validation or {}).get(arm, 0.5))
             for seed, value in enumerate(values)
         ]
     return made
@@ -55,16 +63,24 @@ def rows(scores: dict[str, list[float]], epochs: int = 2) -> dict[str, dict[str,
     return {row["arm"]: row for row in rows_of(cells(scores, epochs))}
 
 
-def answered(scores: dict[str, list[float]], **options: Any) -> str:
-    return answer(rows_of(cells(scores)), **{"redraw": False, **options})
+NO_RIVAL = (
+    "No arm without a generator was compared but the baseline: that generated images beat what "
+    "costs nothing cannot be said; add at least oversample and augment+oversample."
+)
+
+
+def answered(
+    scores: dict[str, list[float]], validation: dict[str, float] | None = None, **options: Any
+) -> str:
+    found = rows_of(cells(scores, validation=validation))
+    return answer(found, **{"redraw": False, **options})
 
 
 def test_gains_are_paired_by_seed_in_points() -> None:
     row = rows({"none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76]})["ddpm"]
     assert row["gains"] == pytest.approx([1.0, 2.0, 6.0])
     assert row["gain"] == pytest.approx(3.0)
-    assert row["gain_t_interval"] == pytest.approx((-3.5724, 9.5724), abs=1e-4)
-    assert row["gain_interval"] == pytest.approx(bootstrap_interval([1.0, 2.0, 6.0]))
+    assert row["gain_interval"] == pytest.approx((-3.5724, 9.5724), abs=1e-4)
     assert row["p"] == pytest.approx(ttest_rel([0.51, 0.62, 0.76], [0.5, 0.6, 0.7]).pvalue)
     assert row["p_corrected"] == row["p"]
     assert row["macro_f1"] == pytest.approx(0.63)
@@ -81,12 +97,19 @@ def test_the_baseline_has_no_difference_and_no_schedule() -> None:
     assert row["name"] == "none"
 
 
-def test_p_values_are_corrected_for_the_number_of_arms() -> None:
+def test_p_and_interval_are_corrected_for_all_comparisons() -> None:
     told = rows({
         "none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76], "focal": [0.55, 0.66, 0.75],
     })  # fmt: skip
-    assert told["focal"]["p_corrected"] == pytest.approx(2 * told["focal"]["p"])
-    assert told["ddpm"]["p_corrected"] == pytest.approx(told["ddpm"]["p"])
+    for arm in ("focal", "ddpm"):
+        row = told[arm]
+        assert row["contrasts"] == 2
+        assert row["p_corrected"] == pytest.approx(2 * row["p"])
+        gains = row["gains"]
+        expected = t.interval(
+            0.975, 2, loc=sum(gains) / 3, scale=float(np.std(gains, ddof=1)) / 3**0.5
+        )
+        assert row["gain_interval"] == pytest.approx(expected)
 
 
 def test_seeds_are_paired_whatever_their_order() -> None:
@@ -115,7 +138,7 @@ def test_a_row_holds_the_means_of_its_cells() -> None:
 def test_one_seed_has_no_interval() -> None:
     row = rows({"none": [0.5], "ddpm": [0.52]})["ddpm"]
     assert row["gain"] == pytest.approx(2.0)
-    unknown = ("gain_interval", "gain_t_interval", "macro_f1_interval", "macro_f1_std", "p")
+    unknown = ("gain_interval", "p_corrected", "macro_f1_interval", "macro_f1_std", "p")
     assert [row[name] for name in unknown] == [None] * 5
 
 
@@ -126,50 +149,174 @@ def test_one_seed_has_no_interval() -> None:
         ({"ddpm": [0.5, 0.6]}, "Nothing was compared with the baseline."),
         (
             {"none": [0.5], "bagan-gp": [0.49], "ddpm until:10": [0.52]},
-            "With one seed nothing can be said beyond chance: the largest difference in macro-F1 "
-            "is +2.0 points, for ddpm at 1.0, until epoch 10, its interval unknown; compare over "
-            "more seeds.",
+            "With 1 seed (skew and generator fixed) nothing can be tested: the largest difference "
+            "in macro-F1 to the baseline is +2.0 points, for ddpm at 1.0, until epoch 10. Compare "
+            "over at least 3 seeds, better ten.",
+        ),
+        (
+            {"none": [0.50, 0.60], "focal": [0.52, 0.62]},
+            "With 2 seeds (skew fixed) nothing can be tested: the largest difference in macro-F1 "
+            "to the baseline is +2.0 points, for focal. Compare over at least 3 seeds, better ten.",
         ),
         (
             {"none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76]},
-            "No arm differs from baseline beyond chance (3 seeds, skew and generator fixed; the "
-            "largest difference in macro-F1 is +3.0 points, for ddpm at 1.0, 95 %: 1.0 to 6.0, "
-            "p = 0.188 corrected for 1 arm).",
+            f"{NO_RIVAL} Against the baseline, nothing can be said about ddpm at 1.0 with 3 seeds "
+            "(the difference in macro-F1 is +3.0 points, 95 %: -3.6 to 9.6, p = 0.188). (3 seeds, "
+            "skew and generator fixed; intervals and p corrected for 1 comparison.)",
         ),
         (
-            {"none": [0.50, 0.60, 0.70], "ddpm": [0.555, 0.655, 0.753], "focal": [0.5, 0.61, 0.7]},
-            "ddpm at 1.0 raises macro-F1 by 5.4 points (95 %: 5.3 to 5.5, p < 0.001); the other 1 "
-            "arm shows no difference (3 seeds, skew and generator fixed; p corrected for 2 arms).",
+            {"none": [0.50, 0.60, 0.70], "focal": [0.51, 0.62, 0.76], "augment": [0.5, 0.61, 0.7]},
+            "Against the baseline, nothing can be said about any arm with 3 seeds (the largest "
+            "difference in macro-F1 is +3.0 points, for focal, 95 %: -6.5 to 12.5, p = 0.377). "
+            "(3 seeds, skew fixed; intervals and p corrected for 2 comparisons.)",
         ),
         (
             {
                 "none": [0.5, 0.6, 0.7],
                 "focal": [0.4, 0.501, 0.6],
+                "augment": [0.5, 0.61, 0.7],
+                "undersample": [0.51, 0.6, 0.7],
                 "oversample": [0.52, 0.62, 0.721],
+                "class-weights": [0.53, 0.63, 0.73],
             },
-            "oversample raises macro-F1 by 2.0 points (95 %: 2.0 to 2.1, p < 0.001); focal lowers "
-            "macro-F1 by 10.0 points (95 %: 9.9 to 10.0, p < 0.001) (3 seeds, skew fixed; p "
-            "corrected for 2 arms).",
+            "Against the baseline, oversample raises macro-F1 by 2.0 points (95 %: 1.7 to 2.4, "
+            "p = 0.001); focal lowers macro-F1 by 10.0 points (95 %: 9.6 to 10.3, p < 0.001); "
+            "nothing can be said about the others with 3 seeds (the largest difference in macro-F1 "
+            "is +0.3 points, for augment, 95 %: -3.0 to 3.6, p = 1.000); class-weights cannot be "
+            "tested (the same difference, +3.0 points, at every seed). (3 seeds, skew fixed; "
+            "intervals and p corrected for 5 comparisons.)",
         ),
     ],
-    ids=["baseline alone", "no baseline", "one seed", "no difference", "one clear", "both ways"],
-)
+    ids=[
+        "baseline alone", "no baseline", "one seed", "two seeds", "one unclear", "all unclear",
+        "shown both ways, unclear and untestable",
+    ],
+)  # fmt: skip
 def test_the_answer_is_true_of_the_rows(scores: dict[str, list[float]], told: str) -> None:
     assert answered(scores) == told
 
 
-def test_the_answer_says_what_each_seed_drew_and_what_failed() -> None:
+RIVALS = {
+    "none": [0.50, 0.60, 0.70],
+    "oversample": [0.54, 0.64, 0.739],
+    "bagan-gp": [0.555, 0.655, 0.753],
+    "ddpm": [0.515, 0.615, 0.713],
+}
+REFERENCE = "Against oversample (of the arms without a generator the best on validation), "
+
+
+def test_generated_arms_stand_beside_the_free_arm_that_is_best_on_validation() -> None:
+    told = answered(RIVALS, {"oversample": 0.6})
+    assert told == (
+        f"{REFERENCE}bagan-gp at 1.0 wins by 1.5 points (95 %: 1.1 to 1.8, p = 0.003); ddpm at 1.0 "
+        "loses by 2.5 points (95 %: 2.2 to 2.9, p < 0.001). Against the baseline, bagan-gp at 1.0 "
+        "raises macro-F1 by 5.4 points (95 %: 4.8 to 6.1, p < 0.001); oversample raises macro-F1 "
+        "by 4.0 points (95 %: 3.6 to 4.3, p < 0.001); ddpm at 1.0 raises macro-F1 by 1.4 points "
+        "(95 %: 0.8 to 2.1, p = 0.011). (3 seeds, skew and generator fixed; intervals and p "
+        "corrected for 5 comparisons.)"
+    )
+    found = {r["arm"]: r for r in rows_of(cells(RIVALS, validation={"oversample": 0.6}))}
+    assert {arm: row["is_reference"] for arm, row in found.items()} == {
+        "none": False, "oversample": True, "bagan-gp": False, "ddpm": False,
+    }  # fmt: skip
+    assert found["oversample"]["reference"] is None
+    reference = found["bagan-gp"]["reference"]
+    assert reference["gains"] == pytest.approx([1.5, 1.5, 1.4])
+    assert reference["p_corrected"] == pytest.approx(5 * reference["p"])
+    assert outcome(reference) == "wins"
+    assert outcome(found["ddpm"]["reference"]) == "loses"
+
+
+def test_the_reference_is_chosen_on_validation_never_on_test() -> None:
+    """On test, augment would be the hardest rival; on validation it is undersample."""
+    scores = {
+        "none": [0.5, 0.6, 0.7], "augment": [0.8, 0.8, 0.8], "undersample": [0.4, 0.5, 0.6],
+        "ddpm": [0.45, 0.55, 0.66],
+    }  # fmt: skip
+    told = answered(scores, {"undersample": 0.7, "augment": 0.6, "ddpm": 0.9})
+    assert told.startswith("Against undersample (of the arms without a generator")
+
+
+def test_smote_is_a_remedy_and_a_synthetic_set_is_what_its_generator_is() -> None:
+    made = cells({"none": [0.5] * 3, "smote": [0.6] * 3, "own": [0.7] * 3, "blend": [0.6] * 3})
+    origins = {
+        "pets-smote": {"generator": "smote", "unverified": False},
+        "pets-own": {"generator": "folder", "unverified": True},
+        "pets-blend": {"generator": "smote", "unverified": False},
+    }
+    found = {row["arm"]: row for row in rows_of(made, origins)}
+    free = {arm: row["free"] for arm, row in found.items()}
+    assert free == {"none": True, "smote": True, "own": False, "blend": True}
+    assert [arm for arm, row in found.items() if row["unverified"]] == ["own"]
+    told = answer(list(found.values()), redraw=False)
+    assert told.endswith(
+        "Unverified: the images of own, 1.0, always are of unknown origin; that their generator "
+        "was trained on this training set alone is somebody's word."
+    )
+
+
+def test_a_reference_needs_as_many_seeds_as_the_others() -> None:
+    """The remedy that finished one seed, the easy one, is no candidate."""
+    made = cells({"none": [0.5, 0.6, 0.7], "focal": [0.9], "ddpm": [0.5, 0.6, 0.71]},
+                 validation={"focal": 0.9})  # fmt: skip
+    reference = reference_of(rows_of(made))
+    assert reference is not None
+    assert reference["arm"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("scores", "validation", "green"),
+    [
+        ({"none": [0.5, 0.6, 0.7], "focal": [0.54, 0.64, 0.739]}, {}, True),
+        ({"none": [0.5, 0.6, 0.7], "focal": [0.46, 0.56, 0.659]}, {}, False),  # a proven loss
+        ({"none": [0.5, 0.6, 0.7], "focal": [0.51, 0.62, 0.76]}, {}, False),  # unclear
+        ({"none": [0.5, 0.6], "focal": [0.9, 0.98]}, {}, False),  # two seeds
+        ({"none": [0.5, 0.6, 0.7], "focal": [0.6, 0.7, 0.8]}, {}, False),  # no variance
+        (RIVALS, {"oversample": 0.6}, True),
+        ({k: v for k, v in RIVALS.items() if k != "bagan-gp"}, {"oversample": 0.6}, False),
+        ({k: v for k, v in RIVALS.items() if k != "oversample"}, {}, False),  # no rival
+        (RIVALS, {"none": 0.6}, True),  # the reference is the baseline
+    ],
+)
+def test_only_a_proven_gain_is_green(
+    scores: dict[str, list[float]], validation: dict[str, float], green: bool
+) -> None:
+    assert proven_gain(rows_of(cells(scores, validation=validation))) is green
+
+
+def test_without_a_baseline_generated_arms_still_meet_the_reference() -> None:
+    scores = {arm: values for arm, values in RIVALS.items() if arm != "none"}
+    told = answered(scores)
+    assert told.startswith(f"{REFERENCE}bagan-gp at 1.0 wins by 1.5 points (95 %: 1.3 to 1.7,")
+    assert "Nothing was compared with the baseline." in told
+
+
+def test_the_answer_says_what_each_seed_drew_and_what_is_missing() -> None:
     scores = {"none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76]}
-    assert "(3 seeds, generator redrawn each time; " in answered(scores, redraw=True)
+    assert (
+        "(3 seeds, generator redrawn each time; intervals and p corrected for 1 comparison; draws "
+        "from one dataset overlap, so the intervals are somewhat too narrow.)"
+    ) in answered(scores, redraw=True)
     scores["focal"] = scores.pop("ddpm")
     assert "(3 seeds, each with its own skew; " in answered(scores, redraw=True)
     assert answered(scores, failed=2).endswith("2 classifiers failed and are missing here.")
+    assert answered(scores, absent=["cat", "dog"]).endswith(
+        "The test split has no image of cat, dog: averages are over the other classes, for all "
+        "arms."
+    )
+
+
+def test_arms_with_failed_seeds_are_counted_by_what_they_have() -> None:
+    told = answered({"none": [0.5, 0.6, 0.7, 0.6], "focal": [0.51, 0.62, 0.76], "augment": [0.6]})
+    assert "nothing can be said about focal with 3 seeds (" in told
+    assert "augment cannot be tested (1 seed in common)" in told
+    assert "(1 to 3 seeds, skew fixed; " in told
 
 
 def test_with_one_seed_the_largest_difference_may_be_a_loss() -> None:
     """-9 points is a larger difference than -1 point."""
     told = answered({"none": [0.5], "bagan-gp": [0.49], "ddpm": [0.41]})
-    assert "the largest difference in macro-F1 is -9.0 points, for ddpm at 1.0" in told
+    assert "difference in macro-F1 to the baseline is -9.0 points, for ddpm at 1.0" in told
 
 
 def test_the_papers_own_figure_is_the_best_of_so_many_epochs() -> None:
@@ -206,17 +353,22 @@ def test_a_table_row_reads_in_percent_and_points() -> None:
         "Arm": "ddpm, 1.0, until epoch 10",
         "Macro-F1": "63.00",
         "± SD": "12.53",
-        "Difference": "+3.00",
-        "95 % from": "+1.00",
-        "95 % to": "+6.00",
+        "To baseline": "+3.00",
+        "95 % from": "-3.57",
+        "95 % to": "+9.57",
         "p, corrected": "0.188",
+        "To reference": "–",
+        "Reference: 95 % from": "–",
+        "Reference: 95 % to": "–",
+        "Reference: p, corrected": "–",
+        "Validation macro-F1": "50.00",
         "Accuracy": "60.00",
         "Balanced accuracy": "50.00",
         "AUROC": "75.00",
         "Calibration error": "12.50",
         "Swing": "10.00",
         "Minutes": "10.0",
-        "Best epoch": "60.00",
+        "Best epoch (chosen on test)": "60.00",
         "… of 20": "60.00",
         "… of 30": "–",
         "The paper's": "85.42",
@@ -228,5 +380,5 @@ def test_columns_that_say_nothing_are_left_out() -> None:
     told = table(rows_of(cells({"none": [0.5], "focal": [0.6]})))
     assert not {"95 % from", "… of 20", "The paper's", "Minutes"} & set(told[1]) - {"The paper's"}
     assert told[0]["The paper's"] == 88.875
-    assert told[1]["Difference"] == pytest.approx(10.0)
-    assert in_words("Difference", told[0]["Difference"]) == "–"
+    assert told[1]["To baseline"] == pytest.approx(10.0)
+    assert in_words("To baseline", told[0]["To baseline"]) == "–"

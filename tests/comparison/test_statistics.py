@@ -5,10 +5,9 @@ import pytest
 from scipy import stats
 
 from rebalance_core.comparison.statistics import (
-    bootstrap_interval,
-    holm,
+    SIGNIFICANT,
     interval,
-    paired_p,
+    paired_test,
     swing,
 )
 
@@ -25,36 +24,56 @@ def test_an_interval_is_the_t_interval_of_the_mean() -> None:
     expected = stats.t.interval(0.95, 2, loc=mean, scale=error)
     assert interval(values) == pytest.approx(expected, abs=1e-12)
     assert interval(values) == pytest.approx((-3.5724, 9.5724), abs=1e-4)
+    wider = stats.t.interval(0.99, 2, loc=mean, scale=error)
+    assert interval(values, 0.99) == pytest.approx(wider, abs=1e-12)
     assert interval([5.0, 5.0]) == (5.0, 5.0)
 
 
-def test_the_bootstrap_is_scipys() -> None:
-    expected = stats.bootstrap(
-        (np.array(GAINS),), np.mean, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    assert bootstrap_interval(GAINS) == (expected.low, expected.high)
-    assert bootstrap_interval([1.0]) is None
-    assert bootstrap_interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
-    low, high = bootstrap_interval([0.0, 4.0])  # means 0, 2 and 4, a quarter, a half, a quarter
-    assert (low, high) == (0.0, 4.0)
-
-
 def test_the_paired_test_is_scipys() -> None:
-    assert paired_p(GAINS) == pytest.approx(stats.ttest_rel(DDPM, NONE).pvalue, rel=1e-9)
-    assert paired_p([1.0]) is None
-    assert paired_p([0.0, 0.0]) == 1.0
-    assert paired_p([2.0, 2.0]) == 0.0
+    test = paired_test(GAINS)
+    assert test is not None
+    assert test.p == pytest.approx(stats.ttest_rel(DDPM, NONE).pvalue, rel=1e-9)
+    assert test.p_corrected == test.p
+    expected = stats.ttest_rel(DDPM, NONE).confidence_interval(0.95)
+    assert test.interval == pytest.approx((100 * expected.low, 100 * expected.high))
 
 
-def test_holms_correction_by_hand() -> None:
-    # 0.01 · 4, then the larger of that and 0.02 · 3, of these and 0.03 · 2, and 0.5
-    assert holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
-    assert holm([0.4]) == [0.4]
-    assert holm([0.6, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
-    many = [0.001, 0.2, 0.04, 0.012]
-    # scipy has no Holm; its bound is Bonferroni's, which Holm never exceeds.
-    assert all(h <= min(1, 4 * p) for h, p in zip(holm(many), many, strict=True))
+def test_interval_and_p_are_corrected_alike() -> None:
+    test = paired_test(GAINS, 8)
+    assert test is not None
+    assert test.p_corrected == pytest.approx(8 * stats.ttest_rel(DDPM, NONE).pvalue, rel=1e-9)
+    expected = stats.ttest_rel(DDPM, NONE).confidence_interval(1 - 0.05 / 8)
+    assert test.interval == pytest.approx((100 * expected.low, 100 * expected.high))
+    assert paired_test([-1.0, 0.0, 2.0], 4).p_corrected == 1.0  # never above
+
+
+def test_the_interval_excludes_zero_just_where_p_is_below_the_level() -> None:
+    random = np.random.default_rng(0)
+    shown = 0
+    for _ in range(500):
+        number = int(random.integers(3, 12))
+        gains = random.normal(random.choice([0.0, 1.0, 3.0]), 1.0, number)
+        test = paired_test(gains, int(random.integers(1, 10)))
+        assert test is not None
+        excluded = test.interval[0] > 0 or test.interval[1] < 0
+        assert excluded == (test.p_corrected < SIGNIFICANT)
+        shown += excluded
+    assert 100 < shown < 400  # both cases were tried
+
+
+@pytest.mark.parametrize(
+    "gains",
+    [
+        [],
+        [2.0],
+        [2.0, 3.0],  # two seeds
+        [2.0, 2.0, 2.0],
+        [0.0, 0.0, 0.0, 0.0],
+        [100 * (0.52 - 0.5), 100 * (0.62 - 0.6), 100 * (0.72 - 0.7)],  # equal but for rounding
+    ],
+)
+def test_nothing_is_tested_below_three_seeds_or_without_variance(gains: list[float]) -> None:
+    assert paired_test(gains) is None
 
 
 def test_swing_is_the_mean_change() -> None:

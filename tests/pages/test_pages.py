@@ -32,7 +32,7 @@ FULL = {
     "poses": "in every class",
     "generators": "Last step",
     "samples": "never picked",
-    "comparison": "With one seed nothing can be said beyond chance",
+    "comparison": "With 1 seed (skew and generator fixed) nothing can be tested",
     "runs": ":material/check: done",
 }
 

@@ -1,0 +1,297 @@
+"""Parts that lack a class, and seeds that each draw their own test images."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import command
+from sets import synthetic_set
+from streamlit.testing.v1 import AppTest
+from test_study import CLASSIFIER
+
+from rebalance_core.comparison.cells import find_grounds, resolve_cells
+from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.disagreements import cells_of, disagreements, sets_of
+from rebalance_core.comparison.results import read_results
+from rebalance_core.comparison.study import compare_job
+from rebalance_core.datasets.dataset import Dataset, open_dataset
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.datasets.training_set import open_set
+from rebalance_core.errors import UserError
+from rebalance_core.files import read_json, write_json
+from rebalance_core.images import png_bytes
+from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run
+from rebalance_core.whole_path import StudyConfig, study_job
+from rebalance_core.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = {**CLASSIFIER, "network": "nets:tiny", "epochs": 2}
+
+
+def picture(random: np.random.Generator, level: int) -> bytes:
+    pixels = random.integers(0, 80, (16, 16)) + level
+    return png_bytes(pixels.astype(np.uint8))
+
+
+def folder_of(path: Path, counts: dict[str, int]) -> Path:
+    """{part/class: images} as files; a class has a brightness of its own."""
+    random = np.random.default_rng(0)
+    levels = {label: 50 * k for k, label in enumerate(sorted({n.split("/")[1] for n in counts}))}
+    for name, count in counts.items():
+        (path / name).mkdir(parents=True)
+        for k in range(count):
+            image = picture(random, levels[name.split("/")[1]])
+            (path / name / f"{name.replace('/', '-')}-{k}.png").write_bytes(image)
+    return path
+
+
+def imported(workspace: Workspace, source: Path, name: str) -> Dataset:
+    return import_dataset(workspace, ImportConfig(name=name, source=str(source)), MemoryRun())
+
+
+@pytest.fixture
+def no_bird_tests(workspace: Workspace, tmp_path: Path) -> Dataset:
+    """A dataset whose Testing folder lacks a class."""
+    counts = {"Training/ant": 30, "Training/bird": 10, "Training/cat": 10,
+              "Testing/ant": 8, "Testing/cat": 6}  # fmt: skip
+    return imported(workspace, folder_of(tmp_path / "pets", counts), "pets")
+
+
+@pytest.fixture
+def no_bird_validation(workspace: Workspace, tmp_path: Path) -> Dataset:
+    counts = {"train/ant": 30, "train/bird": 10, "val/ant": 8, "test/ant": 8, "test/bird": 4}
+    return imported(workspace, folder_of(tmp_path / "pets", counts), "pets")
+
+
+def config_of(**changes: Any) -> CompareConfig:
+    values = {"set": "pets", "arms": ("none", "oversample"), "amounts": "5",
+              "schedules": ("always",), "classifier": TINY, **changes}  # fmt: skip
+    return CompareConfig.from_preset("quick", **values)
+
+
+def compared(workspace: Workspace, **changes: Any) -> Path:
+    dumped = config_of(**changes).model_dump(mode="json")
+    path = create_run(workspace, "compare", dumped, name="compare on pets")
+    compare_job(workspace, RunDirectory(path))
+    write_json(path / "state.json", {**read_json(path / "state.json"), "status": "done"})
+    return path
+
+
+def page_of(run: Path, set_name: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    app.query_params["set"], app.query_params["run"] = set_name, run.name
+    app.switch_page("pages/comparison.py").run()
+    assert not app.exception
+    return app
+
+
+NO_TEST = (
+    "No test image of bird: every average over classes on the test split is over the other "
+    "classes, the same for all arms."
+)
+
+
+def test_a_class_without_test_images_is_in_no_average_and_is_named(
+    workspace: Workspace, no_bird_tests: Dataset
+) -> None:
+    made = command(workspace.root, "sets", "make", "own", "pets", "--json")
+    assert json.loads(made.stdout)["notes"] == [NO_TEST]
+    run = compared(workspace, seeds=(0, 1, 2))
+    for cell in cells_of(run):
+        test = cell["best"]["test"]
+        confusion = np.array(test["confusion"])
+        assert confusion.sum(axis=1).tolist() == [8, 0, 6]
+        recall = np.diag(confusion)[[0, 2]] / [8, 6]
+        assert test["balanced_accuracy"] == pytest.approx(recall.mean())
+        assert test["recall"] == [pytest.approx(recall[0]), None, pytest.approx(recall[1])]
+        predicted = confusion.sum(axis=0)[[0, 2]]
+        f1 = 2 * np.diag(confusion)[[0, 2]] / np.add(predicted, [8, 6])
+        assert test["macro_f1"] == pytest.approx(f1.mean())
+    results = read_json(run / "result" / "results.json")
+    assert results["answer"].endswith(
+        "The test split has no image of bird: averages are over the other classes, for all arms."
+    )
+    assert results["sets"] == [{
+        "seed": 0, "name": "pets", "train": {"ant": 26, "bird": 8, "cat": 8},
+        "validation": {"ant": 4, "bird": 2, "cat": 2}, "test": {"ant": 8, "bird": 0, "cat": 6},
+        "absent": ["bird"],
+    }]  # fmt: skip
+    report = (run / "result" / "report.html").read_text()
+    assert "<b>The test split has no image of bird.</b>" in report
+    app = page_of(run, "pets")
+    assert NO_TEST in [w.value for w in app.warning]
+    assert [s.value for s in app.success] == []
+    assert any("has no image of bird" in i.value for i in app.info)
+
+
+def test_cells_measured_over_an_absent_class_are_not_taken_again(
+    workspace: Workspace, no_bird_tests: Dataset, phantom: Dataset
+) -> None:
+    """Cells of before averaged over all classes; where none is absent, keys are as before."""
+
+    def keys(set_name: str) -> tuple[str, str]:
+        config = config_of(set=set_name, arms=("none",))
+        grounds = find_grounds(workspace, config)
+        before = {seed: replace(ground, absent=()) for seed, ground in grounds.items()}
+        (now,), (then,) = (resolve_cells(config, found, None) for found in (grounds, before))
+        return now.key, then.key
+
+    now, then = keys("phantom")
+    assert now == then
+    now, then = keys("pets")
+    assert now != then
+
+
+def test_a_comparison_without_a_class_in_validation_is_refused(
+    workspace: Workspace, no_bird_validation: Dataset
+) -> None:
+    told = (
+        "Training set pets has no validation image of bird, and a comparison chooses each "
+        "classifier's epoch on validation; make a set with a larger validation fraction or another "
+        "split, or add images of that class."
+    )
+    done = command(workspace.root, "compare", "pets", "--arms", "none")
+    assert (done.returncode, done.stderr.strip()) == (2, told)
+    assert list(workspace.runs.glob("*")) == []
+    made = json.loads(command(workspace.root, "sets", "make", "own", "pets", "--json").stdout)
+    assert made["notes"] == [
+        "No validation image of bird: epochs are chosen on validation, so a comparison needs some "
+        "of every class and is refused."
+    ]
+    with pytest.raises(UserError) as error:  # a run that somebody made otherwise
+        compared(workspace)
+    assert str(error.value) == told
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    app.query_params["set"] = "pets"
+    app.switch_page("pages/comparison.py").run()
+    assert told in [e.value for e in app.error]
+    assert "Compare" not in [b.label for b in app.button]
+
+
+def test_a_whole_study_is_refused_before_its_generators_are_trained(
+    workspace: Workspace, no_bird_validation: Dataset
+) -> None:
+    config = StudyConfig.build(dataset="pets", preset="quick", skew="as it is")
+    path = create_run(workspace, "study", config.model_dump(mode="json"), name="study")
+    with pytest.raises(UserError, match="has no validation image of bird"):
+        study_job(workspace, RunDirectory(path))
+    kinds = [read_json(p / "run.json")["kind"] for p in workspace.runs.iterdir()]
+    assert "train" not in kinds
+
+
+@pytest.fixture
+def patients(workspace: Workspace, tmp_path: Path) -> Dataset:
+    """Without a test split, of patients with many images: each seed tests another number."""
+    random = np.random.default_rng(0)
+    lines = ["path,label,group"]
+    for label, level in (("ant", 0), ("bird", 90)):
+        for patient, images in enumerate((5, 6, 8, 9, 11, 13)):
+            for k in range(images):
+                name = f"{label}-{patient}-{k}.png"
+                (tmp_path / name).write_bytes(picture(random, level))
+                lines.append(f"{name},{label},{label}{patient}")
+    (tmp_path / "pets.csv").write_text("\n".join(lines))
+    return imported(workspace, tmp_path / "pets.csv", "pets")
+
+
+def test_each_seed_is_compared_with_its_own_test_images(
+    workspace: Workspace, patients: Dataset
+) -> None:
+    run = compared(workspace, seeds=(0, 1, 2), redraw=True)
+    sets = sets_of(run)
+    sizes = {seed: len(chosen.test) for seed, chosen in sets.items()}
+    assert len(set(sizes.values())) > 1
+    assert [len(set(s.test)) for s in sets.values()] == list(sizes.values())
+    assert len({frozenset(s.test) for s in sets.values()}) > 1
+    labels = patients.catalogue["class"].to_numpy()
+    right: dict[str, dict[str, list[bool]]] = {"none": {}, "oversample": {}}
+    for cell in cells_of(run):
+        for image, answer in zip(
+            sets[cell["seed"]].test, cell["best"]["test"]["predictions"], strict=True
+        ):
+            truth = labels[patients.rows[image]]
+            right[cell["arm"]].setdefault(image, []).append(patients.classes[answer] == truth)
+    expected = {
+        image: (float(np.mean(right["oversample"][image])), float(np.mean(got)), len(got))
+        for image, got in right["none"].items()
+        if np.mean(right["oversample"][image]) != np.mean(got)
+    }
+    found, tested = disagreements(cells_of(run), sets, patients, "oversample", "none")
+    assert {d.image: (d.first, d.second, d.seeds) for d in found} == expected
+    assert tested == len({image for s in sets.values() for image in s.test})
+    page_of(run, "pets")
+    results = read_json(run / "result" / "results.json")
+    assert [sum(facts["test"].values()) for facts in results["sets"]] == list(sizes.values())
+    report = (run / "result" / "report.html").read_text()
+    assert "The training set of seed 0" in report
+
+
+def test_shares_are_of_the_seeds_that_tested_an_image(
+    workspace: Workspace, patients: Dataset
+) -> None:
+    """By hand: image b is tested at both seeds, a and c at one each."""
+    base = open_set(workspace, "pets")
+    a, b, c = patients.catalogue["image"].tolist()[:3]
+    sets = {0: replace(base, test=(a, b)), 1: replace(base, test=(b, c))}
+    truth = [base.classes.index(patients.catalogue["class"].tolist()[k]) for k in range(3)]
+    wrong = [1 - t for t in truth]
+
+    def cell(arm: str, seed: int, predictions: list[int]) -> dict[str, Any]:
+        best = {"test": {"predictions": predictions}}
+        return {"arm": arm, "amount": None, "schedule": "always", "seed": seed, "best": best}
+
+    cells = [
+        cell("none", 0, [wrong[0], wrong[1]]), cell("focal", 0, [truth[0], truth[1]]),
+        cell("none", 1, [truth[1], truth[2]]), cell("focal", 1, [truth[1], wrong[2]]),
+    ]  # fmt: skip
+    found, tested = disagreements(cells, sets, patients, "focal", "none")
+    assert tested == 3
+    assert [(d.image, d.first, d.second, d.seeds) for d in found] == [
+        (a, 1.0, 0.0, 1), (b, 1.0, 0.5, 2), (c, 0.0, 1.0, 1),
+    ]  # fmt: skip
+
+
+def test_results_of_another_version_are_computed_anew(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    """Their bootstrap intervals were too narrow, and their sentence said more than they showed."""
+    run = compared(workspace, set="phantom", seeds=(0, 1, 2))
+    expected = read_json(run / "result" / "results.json")
+    old = {k: v for k, v in expected.items() if k not in ("statistics", "proven_gain", "sets")}
+    old["answer"] = "oversample raises macro-F1 by 12.2 points (95 %: 11.7 to 12.7, p = 0.027)"
+    old["results"] = [
+        {k: v for k, v in row.items() if k not in ("reference", "free", "validation_scores")}
+        | {"gain_interval": [11.7, 12.7]}
+        for row in expected["results"]
+    ]
+    write_json(run / "result" / "results.json", old)
+    found = read_results(workspace, run)
+    assert found is not None
+    assert json.loads(json.dumps(found["results"])) == expected["results"]
+    assert [found[k] for k in ("answer", "proven_gain")] == [
+        expected[k] for k in ("answer", "proven_gain")
+    ]
+    app = page_of(run, "phantom")
+    assert "11.7" not in " ".join(e.value for e in [*app.success, *app.info])
+
+
+def test_images_of_unknown_origin_are_marked_in_answer_and_report(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    name = synthetic_set(workspace, "ddpm", "phantom")
+    path = workspace.synthetic / name / "provenance.json"
+    write_json(path, {**read_json(path), "training": None})  # its generator has no record
+    run = compared(workspace, set="phantom", arms=("none", "ddpm"))
+    results = read_json(run / "result" / "results.json")
+    assert results["answer"].endswith(
+        "Unverified: the images of ddpm, 5, always are of unknown origin; that their generator was "
+        "trained on this training set alone is somebody's word."
+    )
+    report = (run / "result" / "report.html").read_text()
+    assert "ddpm trained on phantom (run none), which is unverified" in report
+    assert "<b>Of unknown origin</b>" in report
+    assert open_dataset(workspace, "phantom").name == "phantom"
