@@ -32,12 +32,12 @@ def beside_originals(workspace: Workspace, found: SyntheticSet) -> None:
     order = "name" if found.provenance.get("run") is None else "seed"
     clicked = gallery(_groups(rows), key=f"pictures {found.name}", columns=ACROSS)
     copies = int(rows.copies.sum())
-    kind = "near-copies" if copies > 1 else "a near-copy"
-    told = f"{copies} of them {'are' if copies > 1 else 'is'}" if copies else "None of them is"
+    many = "near-copies" if copies > 1 else "a near-copy"
+    flagged = f"{copies or 'None'} flagged as {many}"
     st.caption(
         f"The first {len(rows.generated)} by {order}, never picked. Beneath each nearest original: "
         "its distance, root mean square in gray levels (0 to 255). Click an image to enlarge it. "
-        f"{told} {kind} of a training image."
+        f"{flagged} of a training image; mirrored, flipped and turned copies are not found."
     )
     if clicked:
         _open(rows, clicked)

@@ -14,7 +14,7 @@ from rebalance_core.workspace import Workspace
 def export(workspace: Workspace, found: SyntheticSet) -> None:
     st.caption(
         "An image folder, a folder a class, with provenance.json: generator, training set, seed, "
-        "sampler, filters. Generated images are no patients; not for diagnosis."
+        "sampler, filters. Generated images do not show real patients; not for diagnosis."
     )
     key = f"zip {found.name} {found.provenance.get('created')}"
     if st.button("Prepare the zip", key=f"prepare {key}"):

@@ -21,6 +21,7 @@ from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
 from rebalance_core.workspace import Workspace
 
 SHOWN = 60  # removed images of a class
+MISSED = "Mirrored, flipped and turned copies are not found."
 
 
 def filters(workspace: Workspace, found: SyntheticSet) -> None:
@@ -28,7 +29,7 @@ def filters(workspace: Workspace, found: SyntheticSet) -> None:
         _removed(workspace, found)
     st.caption(
         f"Filters make a new set of the images of {plain(found.name)} that pass; this one stays as "
-        "it is. They see the training set's real images and nothing else."
+        "it is. They use the training set's real images alone."
     )
     columns = st.columns(4, vertical_alignment="bottom")
     confidence = columns[0].number_input(
@@ -40,8 +41,10 @@ def filters(workspace: Workspace, found: SyntheticSet) -> None:
         help="No image farther from its nearest real one than this share of the real images are "
         "from theirs, in that network's features.",
     )  # fmt: skip
-    copies = columns[2].checkbox("No copies of training images", key=f"copies {found.name}")
-    twins = columns[3].checkbox("No copies of each other", key=f"twins {found.name}")
+    copies = columns[2].checkbox(
+        "No copies of training images", help=MISSED, key=f"copies {found.name}"
+    )
+    twins = columns[3].checkbox("No copies of each other", help=MISSED, key=f"twins {found.name}")
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     taken = list_synthetic(workspace)
     free = next(n for k in range(1, 10_000) if (n := f"{found.name}-filtered-{k}") not in taken)

@@ -52,7 +52,10 @@ def health(dataset: Dataset) -> None:
     for finding in found:
         _row(finding)
     if not any(finding.groups for finding in found):
-        st.success("No copies, no near-duplicates, no contradicting labels.")
+        st.success(
+            "No copies, near-duplicates or contradicting labels were found. Mirrored, flipped and "
+            "turned copies are not looked for yet."
+        )
     opened = st.session_state.get("finding")
     for finding in found:
         if finding.name == opened and finding.groups:

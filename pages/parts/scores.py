@@ -28,7 +28,7 @@ FEATURES: dict[Features, str] = {
     "scorer": "a ResNet-18 trained on the same real images",
     "resnet18": "ResNet-18 with ImageNet's weights",
     "vgg16": "VGG-16 with ImageNet's weights",
-    "inception": "Inception v3 with ImageNet's weights (FID)",
+    "inception": "Inception v3 with ImageNet's weights",
 }
 
 
@@ -64,16 +64,16 @@ def scores(workspace: Workspace, found: SyntheticSet) -> None:
 
 
 def _show(told: dict[str, Any], run: str) -> None:
-    in_what = " (no FID, which has Inception's)"
+    in_what = ", torchvision's weights"
     if told["components"]:
-        in_what = f", in {told['components']} principal components{in_what}"
-    if told["titles"]["frechet"] == "FID":
-        in_what = ", torchvision's weights"
+        in_what = f", in {told['components']} principal components"
     st.caption(
-        f"{told['titles']['frechet']} in the features of {plain(told['network'])}{in_what}. Every "
-        "figure stands beside that of real images against real ones: two halves of the real images "
-        "of the class, as many on each side. Copies: real images with a near-copy among the other "
-        "real ones. Class: real validation images, which that network has not seen."
+        "Fréchet distance (not the FID of the literature) in the features of "
+        f"{plain(told['network'])}{in_what}. Every figure stands beside that of real images "
+        "against real ones: two halves of the real images of the class, as many on each side. "
+        "Copies: real images with a near-copy among the other real ones; mirrored, flipped and "
+        "turned copies are not found. Class: real validation images, which that network was not "
+        "trained on."
     )
     names = [n for n in FIGURES if any(n in c["figures"] for c in told["classes"].values())]
     name = st.segmented_control(

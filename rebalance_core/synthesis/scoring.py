@@ -55,7 +55,7 @@ Judge = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 class ScoreConfig(Config):
     synthetic: str
     # of a ResNet-18 trained on the real images of the same training set, or of a network with
-    # ImageNet's weights; with Inception's, the Fréchet distance is the FID
+    # ImageNet's weights
     features: Features = "scorer"
     epochs: int = Field(default=20, ge=1, le=1000)  # of that ResNet-18
     seed: Seed = 0  # of it, and of the halves
@@ -128,9 +128,11 @@ def components_of(config: ScoreConfig) -> int | None:
 
 
 def titles(config: ScoreConfig) -> dict[str, str]:
-    """{figure: in words}; only what Inception's features give may be called FID."""
-    told = {name: words for name, (words, _) in FIGURES.items()}
-    return told | ({"frechet": "FID"} if config.features == "inception" else {})
+    """{figure: its title}; none is the FID, which has other weights, resizing and numbers of images
+    (arXiv 2104.11222)."""
+    named = {name: words for name, (words, _) in FIGURES.items()}
+    inception = {"frechet": "Fréchet distance (Inception, torchvision)"}
+    return named | (inception if config.features == "inception" else {})
 
 
 def kept_scorer(

@@ -35,7 +35,7 @@ def test_look_throw_away_score_guess_and_take_away(
     )
     page.goto(f"{server.url}/samples?synthetic={name}")
     # a copy is flagged beneath the image it copies
-    expect(page.get_by_text("1 of them is a near-copy of a training image.")).to_be_visible()
+    expect(page.get_by_text("1 flagged as a near-copy of a training image")).to_be_visible()
     flagged = page.get_by_role("button", name="nearest to 3")
     expect(flagged.get_by_text("0.0", exact=True)).to_be_visible()
     expect(flagged.get_by_text("⚠ copy")).to_be_visible()

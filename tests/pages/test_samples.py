@@ -64,9 +64,13 @@ def test_a_folder_is_brought_watched_and_shown(
     app = samples()
     assert not app.error
     told = captions(app)
-    assert f"brought from {theirs.parent}, believed to have seen only phantom; glioma 3." in told
+    origin = f"brought from {theirs.parent}; that it was trained on phantom alone is unverified"
+    assert f"{origin}; glioma 3." in told
     assert "The first 3 by name, never picked." in told
-    assert "None of them is a near-copy of a training image." in told
+    assert (
+        "None flagged as a near-copy of a training image; mirrored, flipped and turned copies are "
+        "not found."
+    ) in told
     app.session_state["views"] = "Real or generated?"
     app.run()
     assert not app.error and not app.exception

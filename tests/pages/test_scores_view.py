@@ -65,7 +65,10 @@ def test_scores_are_empty_first_then_shown_beside_their_floor(
     scored(workspace, name)
     app = view("scores", name)
     told = words(app)
-    assert "Fréchet distance in the features of a ResNet-18 trained on phantom, in 32" in told
+    assert (
+        "(not the FID of the literature) in the features of a ResNet-18 trained on phantom, in 32 "
+        in told
+    )
     assert "glioma: too few." in told
     (table,) = (t.value for t in app.dataframe)
     assert table.loc[0, ["Fréchet distance", "Fréchet distance, real"]].tolist() == [3.0, 1.0]

@@ -390,10 +390,10 @@ def test_images_by_hand_are_named_with_commas_or_one_by_one() -> None:
     assert named_images([]) == named_images([""]) == ()
 
 
-def test_only_inceptions_distance_is_called_fid() -> None:
+def test_no_distance_is_called_fid() -> None:
     every: tuple[Features, ...] = get_args(Features)
     told = {f: titles(ScoreConfig(synthetic="x", features=f))["frechet"] for f in every}
-    assert told.pop("inception") == "FID"
+    assert told.pop("inception") == "Fréchet distance (Inception, torchvision)"
     assert set(told.values()) == {"Fréchet distance"}
 
 

@@ -1,0 +1,93 @@
+"""Claim: split `clean` does not remove mirrored copies, since the duplicate measure misses them.
+
+Counts test images of split `clean` with a near-duplicate in training or validation: as they are
+(ours, what `clean` removes) and mirrored, flipped or turned by half (theirs, what it leaves). The
+dataset is one of the workspace, `python benchmarks/mirrored_copies.py mri`; without a name, the
+phantom of this run, with 20 test images that are mirrored training images.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from rebalance_core.datasets.dataset import Dataset, open_dataset
+from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, nearest_differences
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.inspecting import thumbnail
+from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.datasets.training_set import SetConfig, resolve_set
+from rebalance_core.images import open_image, png_bytes
+from rebalance_core.runs.run import MemoryRun
+from rebalance_core.workspace import Workspace
+
+PLANTED = 20
+SYMMETRIES = {
+    "as is": lambda images: images,
+    "mirrored": lambda images: images[:, :, ::-1],
+    "flipped": lambda images: images[:, ::-1],
+    "half turn": lambda images: images[:, ::-1, ::-1],
+}
+
+
+def planted(workspace: Workspace, folder: Path) -> Dataset:
+    """A phantom whose test split holds mirrored training images."""
+    phantom = import_dataset(workspace, ImportConfig(name="phantom", source="phantom"), MemoryRun())
+    seen = dict.fromkeys(phantom.classes, 0)
+    for row in phantom.catalogue.to_dict("records"):
+        part = "Testing" if row["split"] == "test" else "Training"
+        target = folder / part / str(row["class"]) / Path(str(row["image"])).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        data = phantom.original(str(row["image"]))
+        target.write_bytes(data)
+        if part == "Training" and seen[row["class"]] < PLANTED // len(seen):
+            seen[row["class"]] += 1
+            mirrored = np.asarray(open_image(data))[:, ::-1]
+            copy = folder / "Testing" / str(row["class"]) / f"mirrored-{target.name}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(png_bytes(np.ascontiguousarray(mirrored)))
+    return import_dataset(workspace, ImportConfig(name="planted", source=str(folder)), MemoryRun())
+
+
+def thumbnails(dataset: Dataset, images: tuple[str, ...]) -> np.ndarray:
+    """uint8 (n, 64, 64)"""
+    return np.stack([thumbnail(open_image(dataset.original(image))) for image in images])
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        if sys.argv[1:]:
+            workspace = Workspace.here()
+            dataset = open_dataset(workspace, sys.argv[1])
+        else:
+            workspace = Workspace(Path(folder) / "home")
+            dataset = planted(workspace, Path(folder) / "planted")
+        chosen = resolve_set(workspace, "clean", SetConfig(dataset=dataset.name, split="clean"))
+        others = thumbnails(dataset, chosen.train + chosen.validation)
+        tests = thumbnails(dataset, chosen.test)
+    near = {
+        name: nearest_differences(np.ascontiguousarray(turn(tests)), others) <= DEFAULT_DIFFERENCE
+        for name, turn in SYMMETRIES.items()
+    }
+    copies = np.any([found for name, found in near.items() if name != "as is"], axis=0)
+    print(json.dumps({
+        "claim": f"test images of split clean of {dataset.name} with a near-duplicate in training "
+        "or validation: as they are, and mirrored, flipped or turned by half",
+        "ours": int(near["as is"].sum()),
+        "theirs": int(copies.sum()),
+        "unit": "images",
+        "ratio": round(float(copies.mean()), 3),  # of all test images
+        "target": None,
+        "guards": {
+            **{name: int(found.sum()) for name, found in near.items()},
+            "test": len(chosen.test), "train": len(chosen.train),
+            "validation": len(chosen.validation), "difference": DEFAULT_DIFFERENCE,
+        },
+    }))  # fmt: skip
+    return 0 if sys.argv[1:] or copies.sum() >= PLANTED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
