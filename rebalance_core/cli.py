@@ -65,6 +65,7 @@ from rebalance_core.runs.executor import (
     view_run,
 )
 from rebalance_core.runs.run import read_metrics
+from rebalance_core.runs.trust import check_named, named_network, own_network
 from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
 from rebalance_core.synthesis.bringing import prepare_bring
 from rebalance_core.synthesis.exporting import export_synthetic
@@ -142,12 +143,12 @@ def say(value: Mapping[str, Any], as_json: bool) -> None:
 def start(
     kind: str, config: Config, name: str, detach: bool, as_json: bool, seed: int = 0,
     result: Callable[[RunView], Mapping[str, Any]] = lambda view: view.result,
-    parents: list[str] | None = None,
+    parents: list[str] | None = None, network: str | None = None,
 ) -> None:  # fmt: skip
     """Submit a run; follow it to its end, or leave it."""
     workspace = Workspace.here()
     values = config.model_dump(mode="json")
-    view = submit(workspace, kind, values, name=name, seed=seed, parents=parents)
+    view = submit(workspace, kind, values, name=name, seed=seed, parents=parents, network=network)
     if detach:
         say({"run": view.id, "status": view.status}, as_json)
         return
@@ -807,6 +808,8 @@ def compare(
     workspace = Workspace.here()
     if again is not None:
         config = from_report(workspace, again)
+        typed = named_network(change)
+        check_named(config.model_dump(), typed, f"Report {again.name}", "run this command again")
     elif set_name is None:
         raise UserError("Name the training set to compare on, or a report with --from.")
     else:
@@ -819,11 +822,12 @@ def compare(
             preset, set=set_name, seeds=tuple(seeds.split(",")), redraw=redraw,
             synthetic=_named_sets(synthetic or []), **values,
         )  # fmt: skip
+    network = own_network(config.model_dump())  # the person has typed it
     cells = check_compare(workspace, config)
     if only_estimate:
-        say(_estimated(workspace, config, cells), as_json)
+        say(_estimated(workspace, config, cells, network), as_json)
         return
-    start("compare", config, f"compare on {config.set}", detach, as_json)
+    start("compare", config, f"compare on {config.set}", detach, as_json, network=network)
 
 
 def _named_sets(pairs: list[str]) -> dict[str, str]:
@@ -836,14 +840,16 @@ def _named_sets(pairs: list[str]) -> dict[str, str]:
     return named
 
 
-def _estimated(workspace: Workspace, config: CompareConfig, cells: list[Any]) -> dict[str, Any]:
+def _estimated(
+    workspace: Workspace, config: CompareConfig, cells: list[Any], network: str | None
+) -> dict[str, Any]:
     """Number of classifiers and seconds, from a few steps timed now unless they were before."""
     from rebalance_core.comparison.timing import estimate, timing_of
 
     seconds = estimate(workspace, config, cells)
     if seconds is None:
         timing = timing_of(workspace, config).model_dump(mode="json")
-        to_its_end(submit(workspace, "timing", timing, name="time a few steps"))
+        to_its_end(submit(workspace, "timing", timing, name="time a few steps", network=network))
         seconds = estimate(workspace, config, cells)
     chosen = open_set(workspace, config.set)
     notes = absence_notes(open_dataset(workspace, chosen.config.dataset), chosen)
@@ -996,9 +1002,17 @@ def runs_cancel(run_id: str, as_json: Json = False) -> None:
 
 
 @runs.command("resume")
-def runs_resume(run_id: str, detach: Detach = False, as_json: Json = False) -> None:
+def runs_resume(
+    run_id: str,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="network=module:function, for a run with code of your own"),
+    ] = None,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
     """Continue a run from its last checkpoint."""
-    view = resume(Workspace.here(), run_id)
+    view = resume(Workspace.here(), run_id, named_network(change))
     say(_told(view if detach else follow(view)), as_json)
 
 

@@ -20,6 +20,7 @@ from rebalance_core.runs.leftovers import sweep_after
 from rebalance_core.runs.locks import is_worked_on, states_lock
 from rebalance_core.runs.memory import death_reason, ended_by_system, is_short
 from rebalance_core.runs.run import LIVE, RESERVE, RunDirectory, Status, create_run, find_run
+from rebalance_core.runs.trust import check_named
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 CANCEL_GRACE = 30.0  # seconds a run has to checkpoint before it is terminated, then killed
@@ -32,6 +33,7 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_":
 WORKER_ENVIRONMENT = {**SPIN, **KEEP_MEMORY}
 START_GRACE = 20.0  # seconds a queued run may have no process yet
 SILENCE = 60.0  # seconds without a heartbeat after which a run of another machine counts as gone
+RESUME_COMMAND = "resume the run on the command line (`runs resume {}`)"
 MAX_NAME, MAX_NOTE = 200, 4000  # characters
 STATUSES: tuple[Status, ...] = get_args(Status)
 
@@ -290,16 +292,23 @@ def submit(
     name: str,
     seed: int = 0,
     parents: list[str] | None = None,
+    network: str | None = None,
 ) -> RunView:
-    """Make a run and hand it to a process of its own, which outlives this one."""
+    """Make a run and hand it to a process of its own, which outlives this one.
+
+    `network` is the `module:function` that a person has named, the only one that may be imported.
+    """
     with room(workspace.root):
         path = create_run(workspace, kind, config, name=name, seed=seed, parents=parents)
-        _spawn(workspace, path)
+        _spawn(workspace, path, network)
     return view_run(path)
 
 
-def resume(workspace: Workspace, run_id: str) -> RunView:
-    """Continue a run that failed, was cancelled or interrupted, from its last checkpoint."""
+def resume(workspace: Workspace, run_id: str, network: str | None = None) -> RunView:
+    """Continue a run that failed, was cancelled or interrupted, from its last checkpoint.
+
+    A run with a network of the user's own needs its name again (`network`).
+    """
     view = open_run(workspace, run_id)
     if view.kind not in KINDS:
         raise UserError(f"Run {view.id} is damaged ({view.state['reason']})")
@@ -307,10 +316,11 @@ def resume(workspace: Workspace, run_id: str) -> RunView:
         view = _read(view.path)  # of two that resume it at once, the second sees it queued
         if view.live or view.status == "done":
             raise UserError(f"Run {view.id} is {view.status}; there is nothing to resume.")
+        check_named(view.config, network, f"Run {view.id}", RESUME_COMMAND.format(view.id))
         (view.path / "cancel").unlink(missing_ok=True)
         queued = {"status": "queued", "pid": None, "heartbeat": time.time(), "progress": None}
         write_json(view.path / "state.json", queued, new_folders=False)
-        _spawn(workspace, view.path)
+        _spawn(workspace, view.path, network)
     return view_run(view.path)
 
 
@@ -357,16 +367,18 @@ def describe(
     return open_run(workspace, view.id)
 
 
-def _spawn(workspace: Workspace, path: Path) -> None:
+def _spawn(workspace: Workspace, path: Path, network: str | None) -> None:
+    """Start the run's worker; what it may import is an argument, which no file can forge."""
     environment = {
         **WORKER_ENVIRONMENT,
         **os.environ,
         HOME_VARIABLE: str(workspace.root),
         "PYTHONUNBUFFERED": "1",
     }
+    command = [sys.executable, "-m", "rebalance_core.runs.worker", str(path)]
     with (path / "log.txt").open("ab") as log:
         subprocess.Popen(
-            [sys.executable, "-m", "rebalance_core.runs.worker", str(path)],
+            command if network is None else [*command, network],
             cwd=Path(__file__).resolve().parents[2],
             env=environment,
             stdin=subprocess.DEVNULL,

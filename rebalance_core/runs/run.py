@@ -198,11 +198,14 @@ class RunDirectory(Run):
         path: Path,
         parent: Run | None = None,
         listener: Callable[[float, str], None] | None = None,
+        network: str | None = None,
     ) -> None:
         """`parent`: a run inside which this one executes and whose stop stops it too;
-        `listener` is told each progress."""
+        `listener` is told each progress; `network`: the `module:function` that a person has
+        named, the only one that may be imported."""
         super().__init__()
         self.path = path
+        self.network = network
         self.record = read_json(path / "run.json")
         self._parent = parent
         self._listener = listener

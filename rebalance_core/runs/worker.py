@@ -1,6 +1,7 @@
 """The process of one job: waits for its turn, does it, and says how it ended.
 
-`python -m rebalance_core.runs.worker RUN_DIRECTORY`. Nothing heavy is imported before the turn.
+`python -m rebalance_core.runs.worker RUN_DIRECTORY [MODULE:FUNCTION]`, the second being the
+network that a person has named. Nothing heavy is imported before the turn.
 """
 
 import os
@@ -18,10 +19,11 @@ from rebalance_core.errors import UserError
 from rebalance_core.files import is_no_room, no_room, write_json
 from rebalance_core.processes import own_process
 from rebalance_core.runs.devices import VISIBLE, Device, list_devices
-from rebalance_core.runs.executor import KINDS, list_runs, needs_device
+from rebalance_core.runs.executor import KINDS, RESUME_COMMAND, list_runs, needs_device
 from rebalance_core.runs.locks import device_lock, states_lock, working
 from rebalance_core.runs.memory import memory_sentence, says_out_of_memory
 from rebalance_core.runs.run import LIVE, Cancelled, RunDirectory
+from rebalance_core.runs.trust import check_named
 from rebalance_core.workspace import Workspace
 
 QUEUE_POLL = 0.5  # seconds
@@ -37,6 +39,7 @@ def execute(workspace: Workspace, run: RunDirectory) -> None:
             finished=None,
         )  # fmt: skip
         try:
+            check_named(run.config, run.network, f"Run {run.id}", RESUME_COMMAND.format(run.id))
             run.keep_reserve()
             with run.beating():
                 result = KINDS[run.record["kind"]].job()(workspace, run)
@@ -123,10 +126,10 @@ def work(workspace: Workspace, run: RunDirectory) -> None:
         print(run.reason)
 
 
-def main(path: Path) -> int:
+def main(path: Path, network: str | None = None) -> int:
     workspace = Workspace(path.parent.parent)
     try:
-        run = RunDirectory(path)
+        run = RunDirectory(path, network=network)
         # A spot machine, or whoever shuts down, says so first: keep a checkpoint and go.
         signal.signal(signal.SIGTERM, lambda number, frame: run.stop())
         with working(path):
@@ -147,4 +150,4 @@ def main(path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve()))
+    sys.exit(main(Path(sys.argv[1]).resolve(), *sys.argv[2:]))

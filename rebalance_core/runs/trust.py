@@ -1,0 +1,47 @@
+"""Networks that are code (`module:function`): imported once a person has named them, and never
+because a file in a workspace or a report does."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rebalance_core.config import parse_changes
+from rebalance_core.errors import UserError
+
+
+def own_network(config: Mapping[str, Any]) -> str | None:
+    """The `module:function` that a run's config names as its classifier's network, if any."""
+    network = _network(config)
+    return network if network is not None and ":" in network else None
+
+
+def _network(config: Mapping[str, Any]) -> str | None:
+    classifier = config.get("classifier")
+    network = classifier.get("network") if isinstance(classifier, Mapping) else None
+    return network if isinstance(network, str) else None
+
+
+def check_named(config: Mapping[str, Any], named: str | None, what: str, remedy: str) -> None:
+    """Raises UserError unless `named` is the config's network, or None where that is no code.
+
+    `what` holds the config (a run, a report); `remedy` is what to do, with the name repeated.
+    """
+    network = _network(config)
+    if named is not None and named != network:
+        raise UserError(f"{what} has the network {network!r}, not {named!r}; name the same one.")
+    if named is None and own_network(config) is not None:
+        raise UserError(
+            f"{what} names the network {network!r}, which is code and never imported merely "
+            f"because a file names it; if you trust it, {remedy} and repeat the name: "
+            "--set network=module:function."
+        )
+
+
+def named_network(pairs: list[str] | None) -> str | None:
+    """The network in `--set network=…`; raises UserError for any other field."""
+    changes = parse_changes(pairs or [])
+    network = changes.pop("network", None)
+    if changes or not (network is None or isinstance(network, str)):
+        raise UserError(
+            "Only network=module:function can be set here; everything else stays as it was."
+        )
+    return network
