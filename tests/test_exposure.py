@@ -2,7 +2,13 @@
 
 import pytest
 
-from rebalance_core.exposure import GUARDED_VARIABLE, exposure, is_local
+from rebalance_core.exposure import (
+    GUARDED_VARIABLE,
+    exposure,
+    host_allowed,
+    is_local,
+    request_allowed,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,3 +35,62 @@ def test_a_wider_address_is_warned_of_unless_a_proxy_guards_it(
     assert exposure("0.0.0.0") is None
     monkeypatch.setenv(GUARDED_VARIABLE, "0")
     assert exposure("0.0.0.0") == told
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "allowed"),
+    [
+        ("127.0.0.1:8501", None, True),
+        ("127.0.0.1:8501", "http://127.0.0.1:8501", True),
+        ("LOCALHOST:8501", "http://localhost:8501", True),
+        ("[::1]:8501", "http://[::1]:8501", True),
+        ("127.0.0.1", "http://127.0.0.1:80", True),
+        ("127.0.0.1:443", "https://127.0.0.1", True),
+        ("127.0.0.1", "https://127.0.0.1:80", False),
+        ("127.0.0.1:8501", "http://127.0.0.1:8502", False),
+        ("127.0.0.1:8501", "http://localhost:8501", False),
+        ("127.0.0.1:8501", "", False),
+        ("127.0.0.1:8501", "null", False),
+        (None, None, False),
+        ("", None, False),
+        ("evil.example:8501", "http://evil.example:8501", False),
+        ("localhoſt:8501", None, False),
+        ("127.0.0.1:8501\n", None, False),
+        ("studio.example.org", "https://studio.example.org", True),
+        ("Studio.Example.Org:8443", "https://studio.example.org:8443", True),
+        ("other.example.org", None, True),
+        ("192.168.1.4:8501", "http://192.168.1.4:8501", True),
+        ("[fe80::1]:8501", "http://[fe80::1]:8501", True),
+        ("0.0.0.0:8501", None, False),
+        ("[::]:8501", None, False),
+        ("8501", None, False),
+    ],
+)  # fmt: skip
+def test_a_host_is_loopback_or_configured_and_an_origin_equals_it(
+    host: str | None, origin: str | None, allowed: bool
+) -> None:
+    configured = (
+        "studio.example.org", "https://Other.example.org:8443/studio", "192.168.1.4", "fe80::1",
+        "0.0.0.0", "::", "[::]", "", None, "unix:///run/studio.sock", "[broken", "http://[broken",
+    )  # fmt: skip
+    assert host_allowed(host, origin, configured) == allowed
+
+
+@pytest.mark.parametrize(
+    ("method", "hosts", "origins", "allowed"),
+    [
+        ("GET", ["localhost"], [], True),
+        ("HEAD", ["localhost"], [], True),
+        (None, ["localhost"], [], True),  # a WebSocket of a program
+        (None, ["evil.example"], [], False),
+        ("PUT", ["localhost"], [], False),
+        ("PUT", ["localhost"], ["http://localhost"], True),
+        ("GET", [], [], False),
+        ("GET", ["localhost", "localhost"], [], False),
+        ("GET", ["localhost"], ["http://localhost", "http://localhost"], False),
+    ],
+)
+def test_an_origin_is_left_out_only_where_browsers_leave_it_out(
+    method: str | None, hosts: list[str], origins: list[str], allowed: bool
+) -> None:
+    assert request_allowed(method, hosts, origins, ()) == allowed

@@ -9,6 +9,7 @@ from typing import ParamSpec
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
+from pages.parts.hosts import check_session
 from pages.parts.plain import plain
 from rebalance_core.errors import UserError
 from rebalance_core.exposure import exposure
@@ -39,8 +40,9 @@ def _pages() -> list[StreamlitPage]:
 
 def configure() -> None:
     """The browser's tab. Its icon is text: one of Material's would be fetched from a stranger, and
-    so would the current page's if there were none."""
+    so would the current page's if there were none. A session from elsewhere ends here."""
     st.set_page_config(page_title="Rebalance Studio", page_icon="⚖️", layout="wide")
+    check_session()
 
 
 def navigate() -> StreamlitPage:

@@ -42,13 +42,13 @@ class Server:
         self.process.wait(timeout=20)
 
 
-def start_server(home: Path, log: Path) -> Server:
+def start_server(home: Path, log: Path, script: str = "app.py") -> Server:
     """The app on a free port of 127.0.0.1, with `home` as its workspace."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
-        sys.executable, "-m", "streamlit", "run", "app.py",
+        sys.executable, "-m", "streamlit", "run", script,
         f"--server.port={port}", "--server.headless=true",
     ]  # fmt: skip
     environment = {**os.environ, HOME_VARIABLE: str(home), "PYTHONPATH": str(ROOT)}
