@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rebalance_core.comparison.arms import BASELINE
+from rebalance_core.comparison.arms import BASELINE, Arm
 from rebalance_core.comparison.contrasts import (
     Row,
     baseline_contrast,
@@ -193,6 +193,8 @@ def _conditions(rows: Sequence[Row], contrasts: Contrasts, redraw: bool) -> str:
         f"{_seeds_words(contrasts)}, {_drawn(rows, redraw)}",
         f"intervals and p corrected for {number} comparison{'s' if number > 1 else ''}",
     ]
+    if any(row["amount"] is not None or Arm.parse(row["arm"]).sampler != "as-is" for row in rows):
+        parts.append("arms had equal epochs, not equal updates")
     if redraw:
         parts.append("draws from one dataset overlap, so the intervals are somewhat too narrow")
     return f"({'; '.join(parts)}.)"

@@ -162,7 +162,8 @@ def test_one_seed_has_no_interval() -> None:
             {"none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76]},
             f"{NO_RIVAL} Against the baseline, nothing can be said about ddpm at 1.0 with 3 seeds "
             "(the difference in macro-F1 is +3.0 points, 95 %: -3.6 to 9.6, p = 0.188). (3 seeds, "
-            "skew and generator fixed; intervals and p corrected for 1 comparison.)",
+            "skew and generator fixed; intervals and p corrected for 1 comparison; arms had equal "
+            "epochs, not equal updates.)",
         ),
         (
             {"none": [0.50, 0.60, 0.70], "focal": [0.51, 0.62, 0.76], "augment": [0.5, 0.61, 0.7]},
@@ -184,7 +185,8 @@ def test_one_seed_has_no_interval() -> None:
             "nothing can be said about the others with 3 seeds (the largest difference in macro-F1 "
             "is +0.3 points, for augment, 95 %: -3.0 to 3.6, p = 1.000); class-weights cannot be "
             "tested (the same difference, +3.0 points, at every seed). (3 seeds, skew fixed; "
-            "intervals and p corrected for 5 comparisons.)",
+            "intervals and p corrected for 5 comparisons; arms had equal epochs, not equal "
+            "updates.)",
         ),
     ],
     ids=[
@@ -213,7 +215,7 @@ def test_generated_arms_stand_beside_the_free_arm_that_is_best_on_validation() -
         "raises macro-F1 by 5.4 points (95 %: 4.8 to 6.1, p < 0.001); oversample raises macro-F1 "
         "by 4.0 points (95 %: 3.6 to 4.3, p < 0.001); ddpm at 1.0 raises macro-F1 by 1.4 points "
         "(95 %: 0.8 to 2.1, p = 0.011). (3 seeds, skew and generator fixed; intervals and p "
-        "corrected for 5 comparisons.)"
+        "corrected for 5 comparisons; arms had equal epochs, not equal updates.)"
     )
     found = {r["arm"]: r for r in rows_of(cells(RIVALS, validation={"oversample": 0.6}))}
     assert {arm: row["is_reference"] for arm, row in found.items()} == {
@@ -294,8 +296,9 @@ def test_without_a_baseline_generated_arms_still_meet_the_reference() -> None:
 def test_the_answer_says_what_each_seed_drew_and_what_is_missing() -> None:
     scores = {"none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76]}
     assert (
-        "(3 seeds, generator redrawn each time; intervals and p corrected for 1 comparison; draws "
-        "from one dataset overlap, so the intervals are somewhat too narrow.)"
+        "(3 seeds, generator redrawn each time; intervals and p corrected for 1 comparison; arms "
+        "had equal epochs, not equal updates; draws from one dataset overlap, so the intervals are "
+        "somewhat too narrow.)"
     ) in answered(scores, redraw=True)
     scores["focal"] = scores.pop("ddpm")
     assert "(3 seeds, each with its own skew; " in answered(scores, redraw=True)
