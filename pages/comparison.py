@@ -37,7 +37,7 @@ from rebalance_core.workspace import Workspace
 
 
 def draw(workspace: Workspace) -> None:
-    chosen = choose_set(workspace)
+    chosen = choose_set(workspace, resets="run")
     if chosen is None:
         return
     views = [v for v in list_runs(workspace, "compare") if v.config["set"] == chosen.name]

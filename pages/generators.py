@@ -4,7 +4,7 @@ import shutil
 
 import streamlit as st
 
-from pages.parts.choose import choose, remember
+from pages.parts.choose import choose, current, remember
 from pages.parts.config_form import config_form
 from pages.parts.frame import guarded, link, show
 from pages.parts.live import act, duration, run_label, training, watch
@@ -40,7 +40,7 @@ LENGTHS = {"autoencoder_steps": "autoencoder_epochs", "steps": "epochs"}  # wher
 
 
 def draw(workspace: Workspace) -> None:
-    chosen = choose_set(workspace)
+    chosen = choose_set(workspace, resets="run")
     if chosen is None:
         return
     new, taken = st.tabs(["Train a new one", "Load a trained one"])
@@ -48,11 +48,11 @@ def draw(workspace: Workspace) -> None:
         _train(workspace, chosen)
     with taken:
         _load(workspace, chosen)
-    named_here = st.query_params.get("run")  # also one just loaded that saw another set
+    run_here = current("run")  # also one just loaded that was trained on another set
     views = [
         v
         for v in list_runs(workspace, "train")
-        if v.config["set"] == chosen.name or v.id == named_here
+        if v.config["set"] == chosen.name or v.id == run_here
     ]
     if not views:
         st.info("No generator was trained on this set yet. Choose one above and press Train.")

@@ -1,9 +1,40 @@
-"""Choices that survive a reload: kept in the page's address."""
+"""Choices that survive a reload: kept in the page's address.
+
+The address counts when somebody comes to a page, by a link, a reload or Back. From then on the
+session knows better: a browser on a slow line sends addresses, and values of widgets, from before
+it received the last answer.
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+PAGE, CHOICES = "open page", "choices"  # session keys: where somebody is, and what is chosen there
+_NUMBERS = count()
+
+
+@dataclass
+class Choice:
+    """One choice on the page that is open."""
+
+    wanted: str | None = None  # asked for by the address or the page; perhaps not made yet
+    value: str = ""  # shown last, in the widget of this key and with this label
+    widget: str = "none yet"
+    label: str = ""
+    addresses: set[str | None] = field(default_factory=lambda: {None})  # seen or written here
+
+
+def arrive() -> None:
+    """Forget the choices made elsewhere, or before Back; the address counts anew."""
+    context = get_script_run_ctx()
+    page = "" if context is None else context.page_script_hash
+    went_back = context is not None and context.is_history_navigation
+    if went_back or st.session_state.get(PAGE) != page:
+        st.session_state[PAGE] = page
+        st.session_state[CHOICES] = {}
 
 
 def choose(
@@ -12,55 +43,65 @@ def choose(
     key: str,
     *,
     shown: Callable[[str], str] = str,
-    default: str | None = None,
+    resets: str | None = None,
 ) -> str:
-    """A select box whose value stands in the address under `key`; options must not be empty."""
-    asked = _asked(key)
-    if asked is None:
-        asked = default
-    first = asked if asked is not None and asked in options else options[0]
-    value: str = st.selectbox(
-        label,
-        list(options),
-        index=list(options).index(first),
-        format_func=shown,
-        # Another widget once the options change: what a run has just made can become the choice.
-        key=f"{key}|{asked}|{len(options)}",
+    """A select box whose value stands in the address under `key`; options must not be empty.
+
+    A pick makes the choice of the key `resets` void.
+    """
+    choice = _choice(key)
+    held = st.session_state.get(choice.widget, choice.value)  # a pick, or what was shown last
+    if held != choice.value and held in options:
+        choice.wanted = None
+        if resets is not None:
+            _choices()[resets] = Choice(addresses=_choice(resets).addresses)
+    candidates = (choice.wanted, held, choice.value, options[0])
+    value = next(each for each in candidates if each is not None and each in options)
+    renamed = value == choice.value and shown(value) != choice.label
+    if value != held or renamed:
+        # Another widget, so that what a browser still sends for the one before has no effect. A
+        # pick never makes another one: its value would be lost.
+        choice.widget = f"{key} {next(_NUMBERS)}"
+    choice.value = st.selectbox(
+        label, list(options), list(options).index(value), format_func=shown, key=choice.widget
     )
-    if value != first:
-        remember(key, value)
-    elif asked in (None, first):  # else: wait for what is still being made
-        st.query_params[key] = value
-    return value
+    choice.label = shown(choice.value)
+    if choice.wanted == choice.value:
+        choice.wanted = None
+    _write(key, choice.wanted or choice.value)  # what is still being made is waited for
+    return choice.value
 
 
 def remember(key: str, value: str) -> None:
-    """Make `value` the choice of `key` from the next rerun on."""
-    st.session_state[_kept(key)] = (_page(), st.query_params.get(key), value)
-    st.query_params[key] = value
+    """Make `value` the choice of `key` as soon as it is among the options."""
+    choice = _choice(key)
+    choice.value = st.session_state.get(choice.widget, choice.value)
+    choice.wanted = value
+    _write(key, value)
 
 
-def _asked(key: str) -> str | None:
-    """The choice in the address. Until a browser has heard of what was remembered, which takes a
-    while on a slow line, all it sends (a click, a live view's tick) bears the address from before:
-    that must not undo the choice. Back to it does, and so does another page."""
+def current(key: str) -> str | None:
+    """The choice of `key`, or what is waited for."""
+    choice = _choice(key)
+    return choice.wanted or choice.value or None
+
+
+def _choice(key: str) -> Choice:
+    """The choice of `key` since somebody came here; the address first, and where it is a new one."""
+    choice = _choices().setdefault(key, Choice())
     asked = st.query_params.get(key)
-    page, before, value = st.session_state.get(_kept(key), (None, None, None))
-    if page is None or asked == value:
-        return asked
-    context = get_script_run_ctx()
-    went_back = context is not None and context.is_history_navigation
-    if (page, before) == (_page(), asked) and not went_back:
+    if asked not in choice.addresses:
+        choice.addresses.add(asked)
+        choice.wanted = asked
+    return choice
+
+
+def _choices() -> dict[str, Choice]:
+    found: dict[str, Choice] = st.session_state.setdefault(CHOICES, {})
+    return found
+
+
+def _write(key: str, value: str) -> None:
+    _choice(key).addresses.add(value)
+    if st.query_params.get(key) != value:
         st.query_params[key] = value
-        return str(value)
-    del st.session_state[_kept(key)]
-    return asked
-
-
-def _kept(key: str) -> str:
-    return f"chosen {key}"
-
-
-def _page() -> str:
-    context = get_script_run_ctx()
-    return "" if context is None else context.page_script_hash

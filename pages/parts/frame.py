@@ -9,6 +9,7 @@ from typing import ParamSpec
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
+from pages.parts.choose import arrive
 from pages.parts.hosts import check_session
 from pages.parts.plain import plain
 from rebalance_core.errors import UserError
@@ -62,6 +63,7 @@ def show(draw: Callable[[Workspace], None], title: str, what: str) -> None:
         st.navigation(_pages())
         st.session_state[NAVIGATED] = True
         st.rerun()
+    arrive()
     st.title(title)
     st.caption(what)
     if warning := exposure(st.get_option("server.address")):

@@ -9,8 +9,11 @@ from rebalance_core.datasets.training_set import TrainingSet, list_sets, open_se
 from rebalance_core.workspace import Workspace
 
 
-def choose_set(workspace: Workspace) -> TrainingSet | None:
-    """The chosen training set with its counts; None, and what to do, where there is none."""
+def choose_set(workspace: Workspace, resets: str) -> TrainingSet | None:
+    """The chosen training set with its counts; None, and what to do, where there is none.
+
+    Another set makes the choice of the key `resets` void.
+    """
     names = [*list_sets(workspace), *list_datasets(workspace)]
     if not names:
         st.info("There is no training set yet: add a dataset first.")
@@ -20,10 +23,13 @@ def choose_set(workspace: Workspace) -> TrainingSet | None:
     chosen = open_set(
         workspace,
         choose(
-            "Training set", names, "set",
+            "Training set",
+            names,
+            "set",
             shown=lambda n: f"{n} (official, as it is)" if n in datasets else n,
+            resets=resets,
         ),
-    )  # fmt: skip
+    )
     counts = ", ".join(f"{c} {n}" for c, n in chosen.counts.items())
     st.caption(
         f"{counts}; {chosen.ratio:.1f} : 1; split {chosen.config.split}, skew {chosen.config.skew}"

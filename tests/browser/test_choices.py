@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Page, expect
+from slow_line import Line
 from studio import Server, settled
 
 from rebalance_core.datasets.dataset import list_datasets
@@ -11,30 +12,6 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.workspace import Workspace
-
-
-class Line:
-    """Between browser and server: what the server says can be held back."""
-
-    def __init__(self, page: Page) -> None:
-        self.slow = False
-        self._held: list[str | bytes] = []
-        page.route_web_socket(re.compile("/_stcore/stream"), self._connect)
-
-    def _connect(self, browser: WebSocketRoute) -> None:
-        self._browser = browser
-        browser.connect_to_server().on_message(self._said)
-
-    def _said(self, message: str | bytes) -> None:
-        if self.slow:
-            self._held.append(message)
-        else:
-            self._browser.send(message)
-
-    def release(self) -> None:
-        self.slow = False
-        while self._held:
-            self._browser.send(self._held.pop(0))
 
 
 def test_an_address_from_before_does_not_undo_a_start_and_back_does(
