@@ -8,7 +8,7 @@ from pages.parts.answer import show_results
 from pages.parts.choose import choose, remember
 from pages.parts.config_form import config_form
 from pages.parts.frame import link, show
-from pages.parts.live import act, duration, watch
+from pages.parts.live import act, duration, submitted, watch
 from pages.parts.plain import plain
 from pages.parts.sets import choose_set
 from rebalance_core.comparison.arms import BASELINE, GENERATED, MEANINGS, PRESETS, arm_name
@@ -124,7 +124,7 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
         return
     _plan(workspace, chosen, config, cells)
     if st.button("Compare", type="primary", disabled=not cells):
-        act(lambda: _submit(workspace, config))
+        act(lambda: _submit(workspace, config), submitted)
 
 
 def _has_images(workspace: Workspace, chosen: TrainingSet, arm: str) -> bool:
@@ -188,10 +188,11 @@ def _plan(
                 st.caption(plain(f"{images}: images of {name}, {size} px{fits}"))
 
 
-def _submit(workspace: Workspace, config: CompareConfig) -> None:
+def _submit(workspace: Workspace, config: CompareConfig) -> RunView:
     name = f"compare on {config.set}"
     view = submit(workspace, "compare", config.model_dump(mode="json"), name=name)
     remember("run", view.id)
+    return view
 
 
 def _curves(view: RunView, metric: str) -> None:

@@ -64,7 +64,7 @@ def _remove(workspace: Workspace, name: str) -> None:
         st.markdown(f"All images of {name} go, for good.{told}")
         sure = st.checkbox(f"Yes, remove {name}")
         if st.button("Remove", disabled=not sure):
-            act(lambda: remove_with_warning(workspace, name))
+            act(lambda: remove_with_warning(workspace, name), f"Removed dataset {name}.")
 
 
 show(draw, "Data", "Your images, their faults, and the training set that everything learns from.")

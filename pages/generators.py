@@ -7,7 +7,7 @@ import streamlit as st
 from pages.parts.choose import choose, current, remember
 from pages.parts.config_form import config_form
 from pages.parts.frame import guarded, link, show
-from pages.parts.live import act, duration, run_label, training, watch
+from pages.parts.live import act, duration, run_label, submitted, training, watch
 from pages.parts.sets import choose_set
 from rebalance_core.config import PRESETS
 from rebalance_core.datasets.training_set import TrainingSet
@@ -104,7 +104,10 @@ def _train(workspace: Workspace, chosen: TrainingSet) -> None:
     if isinstance(config, Trained):
         _estimate(workspace, chosen, config)
     if st.button("Train", type="primary"):
-        act(lambda: _submit(workspace, TrainConfig.make(kind, chosen.name, preset, **changes)))
+        act(
+            lambda: _submit(workspace, TrainConfig.make(kind, chosen.name, preset, **changes)),
+            submitted,
+        )
 
 
 def _estimate(workspace: Workspace, chosen: TrainingSet, config: Trained) -> None:
@@ -131,7 +134,9 @@ def _load(workspace: Workspace, chosen: TrainingSet) -> None:
         f"on {chosen.name} alone, and marked as unverified.",
     )
     if st.button("Load", disabled=not told):
-        act(lambda: _submit(workspace, from_folder(workspace, told.strip(), chosen.name)))
+        act(
+            lambda: _submit(workspace, from_folder(workspace, told.strip(), chosen.name)), submitted
+        )
 
 
 def _trained_on(view: RunView) -> None:
@@ -178,14 +183,15 @@ def _continue(workspace: Workspace, view: RunView) -> None:
         }  # fmt: skip
         changes = {f: v for f, v in wanted.items() if v != getattr(config, f)}
         if st.button("Continue training"):
-            act(lambda: _submit(workspace, continued(workspace, view.id, **changes)))
+            act(lambda: _submit(workspace, continued(workspace, view.id, **changes)), submitted)
 
 
-def _submit(workspace: Workspace, config: TrainConfig) -> None:
+def _submit(workspace: Workspace, config: TrainConfig) -> RunView:
     name = f"{config.generator} on {config.set}"
     parents = [config.continues] if config.continues else None
     view = submit(workspace, "train", config.model_dump(mode="json"), name=name, parents=parents)
     remember("run", view.id)
+    return view
 
 
 show(draw, "Generators", "Models that learn to make images of the rare classes.")

@@ -5,15 +5,17 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from pages.parts.choose import choose, remember
+from pages.parts.choose import choose
 from pages.parts.config_form import config_form
 from pages.parts.frame import link, show
 from pages.parts.gallery import Group, gallery, image_tile
 from pages.parts.live import act, latest, watch
-from pages.parts.sets import set_name
+from pages.parts.naming import name_field
+from pages.parts.plain import plain
+from pages.parts.sets import just_saved, save_set
 from pages.parts.weights import get_weights
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
-from rebalance_core.datasets.training_set import AS_IT_IS, SetConfig, list_sets, make_set, open_set
+from rebalance_core.datasets.training_set import AS_IT_IS, SetConfig
 from rebalance_core.figures import (
     class_bars,
     cluster_scatter,
@@ -150,22 +152,22 @@ def _elbow(dataset: Dataset, clustering: PoseClustering) -> None:
 
 def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
     """k by elbow or by hand; another choice clusters anew at once, from the kept points."""
-    version, used = clustering.path.name, clustering.facts["config"]["k"]
+    used = clustering.facts["config"]["k"]
     modes = [BY_ELBOWS, OWN_ELBOW, BY_HAND]
     at = {"auto": BY_ELBOWS, "per-class": OWN_ELBOW}.get(str(used), BY_HAND)
-    # Keys by version: after an undo the widgets show what is in use again.
+    widgets = _k_widgets(dataset, clustering)
     mode = st.segmented_control(
-        "Number of clusters", modes, default=at, key=f"k mode {dataset.name} {version}"
+        "Number of clusters", modes, default=at, key=f"k mode {dataset.name} {widgets}"
     )
     left, right = st.columns([5, 2], vertical_alignment="bottom")
     used_k = clustering.facts["k"] or 3
     k = left.slider(
         "Clusters k in every class", 1, max(10, used_k), used_k,
-        disabled=mode != BY_HAND, key=f"k {dataset.name} {version}",
+        disabled=mode != BY_HAND, key=f"k {dataset.name} {widgets}",
     )  # fmt: skip
     if right.button("Undo", icon=":material/undo:", disabled=not can_undo(dataset.path),
                     help="Takes back the last clustering, new name or move."):  # fmt: skip
-        act(lambda: step_back(dataset.path))
+        act(lambda: step_back(dataset.path), "Undid the last change to the poses.")
     wanted = {BY_ELBOWS: "auto", OWN_ELBOW: "per-class", BY_HAND: k}[mode or at]
     if wanted == used or (mode == BY_HAND and k == clustering.facts["k"]):
         return
@@ -176,7 +178,27 @@ def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
         )
         if not st.button("Cluster anew all the same"):
             return
-    act(lambda: recluster(dataset, wanted, discard_corrections=True))
+
+    def cluster() -> None:
+        made = recluster(dataset, wanted, discard_corrections=True)
+        if mode == BY_HAND:  # the slider shows this k already, and may have been moved on since
+            st.session_state[f"k widgets {dataset.name}"] = made.path.name, widgets
+
+    act(cluster)
+
+
+def _k_widgets(dataset: Dataset, clustering: PoseClustering) -> int:
+    """A number for the keys of the widgets that choose k.
+
+    Another one after an undo or a correction, so that they show what is in use; the same while the
+    slider is moved, so that no move of it is lost.
+    """
+    key, version = f"k widgets {dataset.name}", clustering.path.name
+    last, number = st.session_state.get(key, ("", 0))
+    if version != last:
+        number += 1
+        st.session_state[key] = version, number
+    return int(number)
 
 
 def _judgement(facts: dict[str, Any]) -> None:
@@ -278,7 +300,7 @@ def _selection(dataset: Dataset, clustering: PoseClustering, ids: list[str]) -> 
         key=f"move selected {clustering.path.name}",
     )
     if right.button(f"Move {len(ids)} images"):
-        act(lambda: move_images(dataset, ids, pose))
+        act(lambda: move_images(dataset, ids, pose), f"Moved {len(ids)} images to {pose}.")
 
 
 @st.dialog("Image", width="large")
@@ -302,7 +324,7 @@ def _inspect(dataset: Dataset, clustering: PoseClustering, image: str) -> None:
             key=f"move {image} {clustering.path.name}",
         )
         if st.button("Move this image", disabled=pose == row["pose"]):
-            act(lambda: move_images(dataset, [image], pose))
+            act(lambda: move_images(dataset, [image], pose), f"Moved {image} to {pose}.")
 
 
 def _names(dataset: Dataset, clustering: PoseClustering) -> None:
@@ -314,7 +336,7 @@ def _names(dataset: Dataset, clustering: PoseClustering) -> None:
         pose = st.selectbox("Pose to rename in all classes", clustering.poses)
         new = st.text_input("New name", placeholder="axial", key=f"new name {version}")
         if st.button("Rename", disabled=not new):
-            act(lambda: rename_pose(dataset, pose, new))
+            act(lambda: rename_pose(dataset, pose, new), f"Renamed {pose} to {new}.")
     with right.container(border=True):
         clusters = [f"{c}/{i}" for c, k in clustering.facts["ks"].items() for i in range(k)]
         now = clustering.assignments.groupby(["class", "cluster"])["pose"].agg(
@@ -329,7 +351,8 @@ def _names(dataset: Dataset, clustering: PoseClustering) -> None:
             key=f"target {version}",
         )  # fmt: skip
         if st.button("Move"):
-            act(lambda: move_cluster(dataset, *_cluster(cluster), target))
+            done = f"Moved cluster {cluster} to {target}."
+            act(lambda: move_cluster(dataset, *_cluster(cluster), target), done)
     if clustering.corrections:
         st.caption("By hand so far: " + "; ".join(clustering.corrections) + ".")
 
@@ -344,22 +367,19 @@ def _choose_poses(workspace: Workspace, dataset: Dataset, clustering: PoseCluste
     chosen = st.pills("Poses to keep in training", clustering.poses, selection_mode="multi")
     left, right = st.columns(2)
     with left:
-        name = set_name(f"{dataset.name}-{'-'.join(chosen)}".strip("-"), "pose set name")
+        suggestion = f"{dataset.name}-{'-'.join(chosen)}".strip("-")
+        name = name_field("Name of the training set", suggestion, "pose set name")
     skew = right.text_input(
         "Skew", AS_IT_IS, help="As on the Data page: step:20, long:50 or class=number,…"
     )
     if st.button("Save training set", type="primary", disabled=not chosen):
-
-        def save() -> None:
-            config = SetConfig.build(dataset=dataset.name, poses=tuple(chosen), skew=skew)
-            make_set(workspace, name, config)
-            remember("saved", name)
-
-        act(save)
-    saved = st.query_params.get("saved")
-    if saved in list_sets(workspace):
-        counts = ", ".join(f"{c} {n}" for c, n in open_set(workspace, str(saved)).counts.items())
-        st.success(f"Saved {saved}: {counts}. It can be chosen on the Generators page.")
+        values = {"dataset": dataset.name, "poses": tuple(chosen), "skew": skew}
+        act(lambda: save_set(workspace, name, SetConfig.build(**values)))
+    made = just_saved(workspace, dataset.name)
+    if made is not None:
+        counts = ", ".join(f"{c} {n}" for c, n in made.counts.items())
+        where = "It can be chosen on the Generators page."
+        st.success(plain(f"Saved {made.name}: {counts}. {where}"))
 
 
 show(

@@ -152,7 +152,10 @@ def _describe(workspace: Workspace, view: RunView) -> None:
         name = st.text_input("Name", view.name)
         note = st.text_area("Note", view.note, help="Kept with the run, for you.")
         if st.form_submit_button("Keep"):
-            act(lambda: describe(workspace, view.id, name=name, note=note))
+            act(
+                lambda: describe(workspace, view.id, name=name, note=note),
+                lambda now: f"Saved the name and note of run {now.name}.",
+            )
 
 
 def _remove(workspace: Workspace, view: RunView) -> None:
@@ -165,7 +168,8 @@ def _remove(workspace: Workspace, view: RunView) -> None:
     sure = st.checkbox("Yes, remove this run", key=f"sure {view.id}")
     if st.button("Remove", disabled=not sure or view_run(view.path).live):
         remove = remove_run_with_dependents if too else remove_run
-        act(lambda: remove(workspace, view.id))
+        done = f"Removed run {view.name}{' and its dependents' if too else ''}."
+        act(lambda: remove(workspace, view.id), done)
 
 
 def _disk(workspace: Workspace, views: list[RunView]) -> None:
@@ -185,7 +189,7 @@ def _disk(workspace: Workspace, views: list[RunView]) -> None:
             "done, all but the last of others that ended. What kills left behind goes too."
         )
         if st.button("Clean up"):
-            act(lambda: clean(workspace))
+            act(lambda: clean(workspace), lambda freed: f"Freed {freed / MB:,.1f} MB.")
 
 
 show(draw, "Runs", "Everything that runs or ran; each outlives this page and the server.")

@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.parts.choose import remember
 from pages.parts.live import act
+from pages.parts.naming import name_field
 from rebalance_core.datasets.importing import check_free, keep_upload
 from rebalance_core.datasets.source import KAGGLE, KAGGLE_STUDY, ImportConfig
 from rebalance_core.images import IMAGE_SUFFIXES
@@ -38,7 +39,7 @@ def add_dataset(workspace: Workspace) -> None:
     with path:
         st.caption(f"A zip, a folder or a CSV. {LAYOUT}")
         source = st.text_input("Path on this machine")
-        name = _name("path", Path(source).stem if source else "")
+        name = name_field("Name", Path(source).stem if source else "", "name of path")
         _limits_then_add(workspace, "add path", name, lambda: source, ready=bool(source and name))
     with kaggle:
         st.markdown(
@@ -63,7 +64,7 @@ def _built_in(workspace: Workspace) -> None:
     left, right = st.columns(2)
     count = left.number_input("Images", 40, 100_000, 1000, 100, disabled=source != "phantom")
     size = right.select_slider("Pixels", [32, 64, 128, 256], 128, disabled=source != "phantom")
-    name = st.text_input("Name", source, key=f"name of {source}")
+    name = name_field("Name", source, "name of built-in")
     if st.button("Add", key="add built-in", type="primary"):
         _import(workspace, name, lambda: source, count=int(count), size=int(size))
 
@@ -71,20 +72,12 @@ def _built_in(workspace: Workspace) -> None:
 def _dropped(workspace: Workspace, files: list[Any], key: str) -> None:
     first = Path(files[0].name) if files else Path()
     stem = first.parts[0] if len(first.parts) > 1 else first.stem
-    name = _name(key, stem)
+    name = name_field("Name", stem, f"name of {key}")
 
     def keep() -> str:
         return keep_upload(workspace, [(file.name, file) for file in files])
 
     _limits_then_add(workspace, f"add {key}", name, keep, ready=bool(files and name))
-
-
-def _name(kind: str, suggestion: str) -> str:
-    """A field for the dataset's name, filled in anew when what is suggested changes."""
-    key = f"name of {kind}"
-    if st.session_state.get(f"suggested {key}") != suggestion:
-        st.session_state[f"suggested {key}"] = st.session_state[key] = suggestion
-    return st.text_input("Name", key=key)
 
 
 def _limits_then_add(

@@ -3,11 +3,11 @@
 import streamlit as st
 
 from pages.parts.choose import remember
-from pages.parts.live import act, latest, watch
+from pages.parts.live import act, latest, submitted, watch
 from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import list_datasets
 from rebalance_core.datasets.training_set import list_sets
-from rebalance_core.runs.executor import submit
+from rebalance_core.runs.executor import RunView, submit
 from rebalance_core.synthesis.bringing import prepare_bring
 from rebalance_core.workspace import Workspace
 
@@ -39,9 +39,10 @@ def _choose_folder(workspace: Workspace, sets: list[str]) -> None:
     )  # fmt: skip
     if st.button("Bring", disabled=not folder):
 
-        def start() -> None:
+        def start() -> RunView:
             config = prepare_bring(workspace, name, folder.strip(), set_name)
-            submit(workspace, "bring", config.model_dump(mode="json"), name=f"bring {name}")
+            view = submit(workspace, "bring", config.model_dump(mode="json"), name=f"bring {name}")
             remember("synthetic", name)
+            return view
 
-        act(start)
+        act(start, submitted)

@@ -12,7 +12,8 @@ from itertools import count
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-PAGE, CHOICES = "open page", "choices"  # session keys: where somebody is, and what is chosen there
+# Session keys: where somebody is; what is chosen there; the training set that was saved there.
+PAGE, CHOICES, SAVED = "open page", "choices", "saved set"
 _NUMBERS = count()
 
 
@@ -28,13 +29,14 @@ class Choice:
 
 
 def arrive() -> None:
-    """Forget the choices made elsewhere, or before Back; the address counts anew."""
+    """Forget what was chosen and saved elsewhere, or before Back; the address counts anew."""
     context = get_script_run_ctx()
     page = "" if context is None else context.page_script_hash
     went_back = context is not None and context.is_history_navigation
     if went_back or st.session_state.get(PAGE) != page:
         st.session_state[PAGE] = page
         st.session_state[CHOICES] = {}
+        st.session_state.pop(SAVED, None)
 
 
 def choose(
@@ -87,7 +89,7 @@ def current(key: str) -> str | None:
 
 
 def _choice(key: str) -> Choice:
-    """The choice of `key` since somebody came here; the address first, and where it is a new one."""
+    """The choice of `key` since somebody came here; an address that is new is wanted."""
     choice = _choices().setdefault(key, Choice())
     asked = st.query_params.get(key)
     if asked not in choice.addresses:

@@ -8,8 +8,9 @@ import streamlit as st
 from pages.parts.frame import link
 from pages.parts.health import difference_chosen
 from pages.parts.live import act
+from pages.parts.naming import name_field
 from pages.parts.plain import plain
-from pages.parts.sets import set_name
+from pages.parts.sets import just_saved, save_set, saved_message
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.training_set import (
     AS_IT_IS,
@@ -17,7 +18,6 @@ from rebalance_core.datasets.training_set import (
     TrainingSet,
     absence_notes,
     list_sets,
-    make_set,
     open_set,
     resolve_set,
 )
@@ -171,9 +171,15 @@ def _save(workspace: Workspace, config: SetConfig) -> None:
     skew = "" if config.skew == AS_IT_IS else f"-{config.skew}"
     split = "" if config.split == "official" and skew else f"-{config.split}"
     suggestion = f"{config.dataset}{split}{skew}".replace(":", "").replace("=", "")
-    name = set_name(suggestion.replace(",", "-"), "set name")
+    name = name_field("Name of the training set", suggestion.replace(",", "-"), "set name")
     if st.button("Save training set", type="primary"):
-        act(lambda: (make_set(workspace, name, config), st.toast(f"Saved {name}.")))
+        act(lambda: save_set(workspace, name, config), saved_message)
+    made = just_saved(workspace, config.dataset)
+    if made is not None:
+        st.success(plain(f"{saved_message(made)} Next: Poses or Generators."))
+        with st.container(horizontal=True):
+            link("poses")
+            link("generators")
 
 
 def _saved(workspace: Workspace, dataset: Dataset) -> None:

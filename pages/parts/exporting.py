@@ -5,7 +5,6 @@ from pathlib import Path
 import streamlit as st
 
 from pages.parts.live import act
-from pages.parts.plain import plain
 from rebalance_core.synthesis.exporting import export_synthetic, zip_synthetic
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, remove_synthetic
 from rebalance_core.workspace import Workspace
@@ -35,16 +34,12 @@ def export(workspace: Workspace, found: SyntheticSet) -> None:
         "Or a new folder on this machine", placeholder=f"…/{found.name}", key=f"folder {found.name}"
     )
     if right.button("Copy there", disabled=not target, key=f"copy {found.name}"):
-        done = f"copied {found.name}"
-
-        def copy() -> None:
-            path = export_synthetic(workspace, found.name, Path(target.strip()))
-            st.session_state[done] = str(path)
-
-        act(copy)
-    if told := st.session_state.pop(f"copied {found.name}", None):
-        st.success(f"Copied to {plain(told)}.")
+        act(
+            lambda: export_synthetic(workspace, found.name, Path(target.strip())),
+            lambda path: f"Copied to {path}.",
+        )
     with st.expander("Remove this synthetic set", icon=":material/delete:"):
         sure = st.checkbox(f"Yes, remove {found.name} with all its images")
         if st.button("Remove", disabled=not sure):
-            act(lambda: remove_synthetic(workspace, found.name))
+            done = f"Removed synthetic set {found.name}."
+            act(lambda: remove_synthetic(workspace, found.name), done)

@@ -8,9 +8,10 @@ import streamlit as st
 
 from pages.parts.choose import remember
 from pages.parts.gallery import Group, Tile, gallery
-from pages.parts.live import act, latest, watch
+from pages.parts.live import act, latest, submitted, watch
+from pages.parts.naming import name_field
 from pages.parts.plain import plain
-from rebalance_core.runs.executor import submit
+from rebalance_core.runs.executor import RunView, submit
 from rebalance_core.synthesis.filtering import (
     WORDS,
     FilterConfig,
@@ -48,24 +49,32 @@ def filters(workspace: Workspace, found: SyntheticSet) -> None:
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     taken = list_synthetic(workspace)
     free = next(n for k in range(1, 10_000) if (n := f"{found.name}-filtered-{k}") not in taken)
-    name = left.text_input("Name of the filtered set", free, key=f"filtered {free}")
+    with left:
+        name = name_field("Name of the filtered set", free, f"name filtered {found.name}")
     config = {
         "synthetic": found.name, "name": name, "confidence": confidence, "distance": distance,
         "copies": copies, "twins": twins,
     }  # fmt: skip
     nothing = not (confidence or distance or copies or twins)
     if right.button("Filter", key=f"filter {found.name}", disabled=nothing):
-        act(lambda: submit_filter(workspace, FilterConfig.build(**config)))
+        act(lambda: submit_filter(workspace, FilterConfig.build(**config)), submitted)
+    watch_filter(workspace, found)
+
+
+def submit_filter(workspace: Workspace, config: FilterConfig) -> RunView:
+    """Start a filter; what it makes becomes the choice."""
+    check_filter(workspace, config)
+    name = f"filter {config.synthetic} to {config.name}"
+    view = submit(workspace, "filter", config.model_dump(mode="json"), name=name)
+    remember("synthetic", config.name)
+    return view
+
+
+def watch_filter(workspace: Workspace, found: SyntheticSet) -> None:
+    """Show the newest filter of this set until it is done."""
     newest = latest(workspace, "filter", lambda v: v.config.get("synthetic") == found.name)
     if newest is not None and newest.status != "done":
         watch(newest)
-
-
-def submit_filter(workspace: Workspace, config: FilterConfig) -> None:
-    check_filter(workspace, config)
-    name = f"filter {config.synthetic} to {config.name}"
-    submit(workspace, "filter", config.model_dump(mode="json"), name=name)
-    remember("synthetic", config.name)
 
 
 def _removed(workspace: Workspace, found: SyntheticSet) -> None:

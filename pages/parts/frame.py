@@ -20,6 +20,7 @@ from rebalance_core.workspace import Workspace
 P = ParamSpec("P")
 ROOT = Path(__file__).resolve().parents[2]
 NAVIGATED = "navigated"  # session key: app.py has set the pages up in this session
+MESSAGES = "messages"  # session key: what is to be shown once a page is drawn
 PAGES = {
     "home": ("Home", ":material/home:"),
     "data": ("Data", ":material/database:"),
@@ -69,6 +70,8 @@ def show(draw: Callable[[Workspace], None], title: str, what: str) -> None:
     if warning := exposure(st.get_option("server.address")):
         st.warning(warning, icon=":material/lock_open:")
     guarded(draw)(Workspace.here())
+    for message in st.session_state.pop(MESSAGES, []):
+        st.toast(plain(message), icon=":material/check:", duration="long")
 
 
 def guarded(draw: Callable[P, None]) -> Callable[P, None]:
@@ -83,6 +86,14 @@ def guarded(draw: Callable[P, None]) -> Callable[P, None]:
             st.error(plain(str(error)))
 
     return drawn
+
+
+def notify(message: str) -> None:
+    """Show a message over the page as soon as the whole page is drawn.
+
+    What is drawn in a run that another one follows at once may never reach the browser.
+    """
+    st.session_state.setdefault(MESSAGES, []).append(message)
 
 
 def link(name: str, label: str | None = None) -> None:

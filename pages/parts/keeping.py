@@ -3,9 +3,10 @@
 import streamlit as st
 
 from pages.parts.beside import picture_tile
-from pages.parts.filters import submit_filter
+from pages.parts.filters import submit_filter, watch_filter
 from pages.parts.gallery import Group, gallery
-from pages.parts.live import act
+from pages.parts.live import act, submitted
+from pages.parts.naming import name_field
 from pages.parts.plain import plain
 from rebalance_core.pictures import shown
 from rebalance_core.synthesis.filtering import FilterConfig
@@ -43,7 +44,7 @@ def keep_or_throw(workspace: Workspace, found: SyntheticSet) -> None:
         st.rerun()
     taken = list_synthetic(workspace)
     free = next(n for k in range(1, 10_000) if (n := f"{found.name}-kept-{k}") not in taken)
-    name = st.text_input("Name of the set without them", free, key=f"{key} name {free}")
+    name = name_field("Name of the set without them", free, f"{key} name")
     with st.container(horizontal=True):
         make = st.button(
             f"Make it without {len(thrown)}", type="primary", disabled=not thrown, key=f"{key} make"
@@ -54,7 +55,8 @@ def keep_or_throw(workspace: Workspace, found: SyntheticSet) -> None:
         st.rerun()
     if make:
         config = {"synthetic": found.name, "name": name, "without": tuple(sorted(thrown))}
-        act(lambda: submit_filter(workspace, FilterConfig.build(**config)))
+        act(lambda: submit_filter(workspace, FilterConfig.build(**config)), submitted)
+    watch_filter(workspace, found)
     st.caption(
         f"{plain(found.name)} stays as it is. The new set's provenance says which images were "
         "picked by hand."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
-from pages.parts.frame import guarded
+from pages.parts.frame import guarded, notify
 from pages.parts.plain import plain
 from rebalance_core.errors import UserError
 from rebalance_core.figures import loss_curves, loss_groups
@@ -145,15 +145,25 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def act(change: Callable[[], object]) -> None:
-    """Do what a button says and draw the page anew; a refusal is said in one sentence."""
+def act(change: Callable[[], T], done: str | Callable[[T], str] = "") -> None:
+    """Do what a button says, draw the page anew and show `done`, or what it makes of the result.
+
+    A refusal is shown in one sentence.
+    """
     try:
         with room(Workspace.here().root):
-            change()
+            result = change()
     except UserError as error:
         st.error(plain(str(error)))
         return
+    if done:
+        notify(done(result) if callable(done) else done)
     st.rerun()
+
+
+def submitted(view: RunView) -> str:
+    """The message for a run that a button has just submitted."""
+    return f"Submitted: {view.name}."
 
 
 def training(view: RunView) -> None:

@@ -6,7 +6,8 @@ from typing import Any, get_args
 import streamlit as st
 
 from pages.parts.choose import choose, remember
-from pages.parts.live import act, latest, run_label, watch
+from pages.parts.live import act, latest, run_label, submitted, watch
+from pages.parts.naming import name_field
 from rebalance_core.generators.configs import Sampler
 from rebalance_core.generators.training import DIFFUSION, makes
 from rebalance_core.runs.executor import RunView, submit
@@ -41,19 +42,21 @@ def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
     free = next(
         n for i in range(1, 10_000) if (n := f"{set_name}-{kind}" + f"-{i}" * (i > 1)) not in taken
     )
-    name = st.text_input("Name of the synthetic set", free, key=f"name {free}")
+    name = name_field("Name of the synthetic set", free, "name of the sample")
     if st.button("Generate", type="primary"):
 
-        def start() -> None:
+        def start() -> RunView:
             config = SampleConfig.build(
                 run=run, name=name, count=count, seed=seed, **asked,
                 classes=tuple(c for c in classes if c in labels),
             )  # fmt: skip
             check_sample(workspace, config)
-            submit(workspace, "sample", config.model_dump(mode="json"), name=f"sample {name}")
+            values = config.model_dump(mode="json")
+            view = submit(workspace, "sample", values, name=f"sample {name}")
             remember("synthetic", name)
+            return view
 
-        act(start)
+        act(start, submitted)
     if kind in CAN_MORPH and len(classes) > 1:
         with st.expander("Between two classes", icon=":material/swap_horiz:"):
             _morph(workspace, view, classes)

@@ -1,11 +1,17 @@
-"""Choosing a training set, and naming a new one."""
+"""Choosing a training set, and saving a new one."""
 
 import streamlit as st
 
-from pages.parts.choose import choose
+from pages.parts.choose import SAVED, choose
 from pages.parts.frame import link
 from rebalance_core.datasets.dataset import list_datasets
-from rebalance_core.datasets.training_set import TrainingSet, list_sets, open_set
+from rebalance_core.datasets.training_set import (
+    SetConfig,
+    TrainingSet,
+    list_sets,
+    make_set,
+    open_set,
+)
 from rebalance_core.workspace import Workspace
 
 
@@ -38,15 +44,22 @@ def choose_set(workspace: Workspace, resets: str) -> TrainingSet | None:
     return chosen
 
 
-def set_name(suggestion: str, key: str) -> str:
-    """A field for a new training set's name: the suggestion, until somebody types another.
+def save_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
+    """Save a training set, and keep its name for the line beside the button."""
+    made = make_set(workspace, name, config)
+    st.session_state[SAVED] = name
+    return made
 
-    One widget whatever is suggested, so that a suggestion never replaces the field under the
-    cursor of the person who is typing in it.
-    """
-    suggestion = suggestion[:64]
-    suggested = f"{key} suggested"
-    if st.session_state.get(key) in (None, st.session_state.get(suggested)):
-        st.session_state[key] = suggestion
-    st.session_state[suggested] = suggestion
-    return st.text_input("Name of the training set", key=key)
+
+def just_saved(workspace: Workspace, dataset: str) -> TrainingSet | None:
+    """The set of `dataset` that was saved last since somebody came to this page."""
+    name = st.session_state.get(SAVED)
+    if name not in list_sets(workspace):
+        return None
+    made = open_set(workspace, name)
+    return made if made.config.dataset == dataset else None
+
+
+def saved_message(made: TrainingSet) -> str:
+    """What is shown once a training set is saved: its name and size."""
+    return f"Saved {made.name}: {len(made.train):,} training images."

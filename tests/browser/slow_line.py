@@ -1,8 +1,11 @@
 """A slow line between a browser and the server."""
 
 import re
+import time
+from collections.abc import Callable
 
 from playwright.sync_api import Page, WebSocketRoute
+from studio import LONG
 
 
 class Line:
@@ -10,6 +13,7 @@ class Line:
 
     def __init__(self, page: Page) -> None:
         self.slow = False
+        self._page = page
         self._held: list[str | bytes] = []
         page.route_web_socket(re.compile("/_stcore/stream"), self._connect)
 
@@ -27,3 +31,10 @@ class Line:
         self.slow = False
         while self._held:
             self._browser.send(self._held.pop(0))
+
+    def until(self, done: Callable[[], object], what: str) -> None:
+        """Wait for what the server does, and let pass what the browser sends it meanwhile."""
+        deadline = time.monotonic() + LONG / 1000
+        while not done():
+            assert time.monotonic() < deadline, what
+            self._page.wait_for_timeout(50)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
+from slow_line import Line
 from studio import LONG, Server, fill, settled, unfold, visit
 
 from rebalance_core.datasets.dataset import Dataset, open_dataset
@@ -151,6 +152,30 @@ def test_the_slider_clusters_anew_and_undo_takes_it_back(
     shows_k(page, 3)
 
 
+def test_a_second_press_on_the_slider_is_not_lost(
+    page: Page, server: Server, clustered: Dataset
+) -> None:
+    """It is made before the browser received what the first one led to."""
+    line = Line(page)
+    opened(page, server)
+    shows_k(page, 3)
+    slider = page.get_by_role("slider", name="Clusters k in every class")
+    page.get_by_text("k by hand", exact=True).click()
+    expect(slider).to_be_enabled()
+    settled(page)
+    line.slow = True
+    move_slider(page, "Clusters k in every class", 1)
+    line.until(lambda: open_clustering(clustered).facts["k"] == 4, "the first had no effect")
+    page.wait_for_timeout(1500)  # for the server to draw the page
+    page.keyboard.press("ArrowRight")
+    line.until(lambda: open_clustering(clustered).facts["k"] == 5, "the second had no effect")
+    line.release()
+    shows_k(page, 5)
+    page.get_by_role("button", name="Undo").click()
+    shows_k(page, 4)
+    expect(slider).to_have_value("4")
+
+
 def test_a_lasso_shows_exactly_the_images_within(
     page: Page, server: Server, clustered: Dataset
 ) -> None:
@@ -177,6 +202,7 @@ def test_names_are_kept_and_asked_for_before_they_go(
     fill(page, "New name", "axial")
     page.get_by_role("button", name="Rename").click()
     expect(page.get_by_text("By hand so far: pose 1 renamed to axial.")).to_be_visible()
+    expect(page.get_by_test_id("stToast")).to_contain_text("Renamed pose 1 to axial.")
     page.reload()
     expect(page.get_by_text(re.compile("^axial")).first).to_be_visible()
     settled(page)

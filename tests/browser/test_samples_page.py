@@ -59,6 +59,8 @@ def test_look_throw_away_score_guess_and_take_away(
         settled(page)
     expect(page.get_by_text("✕ thrown away")).to_have_count(1)
     page.get_by_role("button", name="Make it without 1").click()
+    submitted = f"Submitted: filter {name} to {name}-kept-1."
+    expect(page.get_by_test_id("stToast").get_by_text(submitted)).to_be_visible()
     until(lambda: f"{name}-kept-1" in list_synthetic(tiny), lambda: list_synthetic(tiny))
     kept = open_synthetic(tiny, f"{name}-kept-1")
     assert [f.name for f in kept.files("glioma")] == [
