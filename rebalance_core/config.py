@@ -1,12 +1,12 @@
 """What every config shares: frozen, keyword-only, presets by name, one sentence on bad input."""
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from rebalance_core.errors import UserError
+from rebalance_core.files import parse_json
 
 Preset = Literal["quick", "small", "paper", "strong"]
 Precision = Literal["auto", "fp32", "bf16"]  # auto: bf16 where that is fast
@@ -14,6 +14,12 @@ PRESETS: tuple[Preset, ...] = ("quick", "small", "paper", "strong")
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy, scikit-learn and torch all take
+Moment = Annotated[float, Field(ge=0, lt=2**37)]  # seconds since 1970, up to the year 6325
+
+
+# Of models that check what was read from a file: "3" is not 3, NaN is not a number, and fields of
+# other versions are ignored.
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -23,6 +29,16 @@ def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 EachOnce = AfterValidator(_each_once)
+
+
+def problem(error: ValidationError) -> str:
+    """The first thing that does not fit, on one line: `progress.fraction: input should be …`."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    told = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "model_type":
+        told = "it should be an object"
+    return f"{field[:200]}: {told[:1].lower()}{told[1:]}" if field else told
 
 
 class Config(BaseModel):
@@ -39,14 +55,15 @@ class Config(BaseModel):
         return cls.build(**{**cls.presets[name], "preset": name, **changes})
 
     @classmethod
-    def build(cls, **values: Any) -> Self:
+    def build(cls, /, **values: Any) -> Self:
         try:
             return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or cls.__name__
+            given = repr(first.get("input"))[:1000]
             raise UserError(
-                f"{field}={first.get('input')!r} does not fit {cls.__name__}: {first['msg']}."
+                f"{field[:200]}={given} does not fit {cls.__name__}: {first['msg']}."
             ) from error
 
 
@@ -64,7 +81,7 @@ def parse_changes(pairs: list[str]) -> dict[str, Any]:
 
 def _plain(text: str) -> Any:
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
+        value = parse_json(text)
+    except ValueError:
         return text
     return text if isinstance(value, str | list | dict) else value

@@ -21,6 +21,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _NO_ROOM_SAID = re.compile(
     r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
 )
+MAX_DEPTH = 100  # levels of nested JSON; the files written here have fewer than ten
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character, if it is not one of a pair
 _ASIDE = re.compile(r"\..*\.(?P<host>\w+)-(?P<pid>\d+)-(?P<started>\d+)-\w+")
 
 
@@ -50,15 +52,38 @@ def is_no_room(error: BaseException | None) -> bool:
 
 @contextmanager
 def room(root: Path) -> Iterator[None]:
-    """A full disk becomes the one sentence that says so; `root`: the folder to name in it."""
+    """A full disk, or a workspace `root` that cannot be written, becomes one sentence."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        if not is_no_room(error):
-            raise
-        raise UserError(no_room(root)) from error
+        if is_no_room(error):
+            raise UserError(no_room(root)) from error
+        if isinstance(error, OSError) and not can_write(root):
+            raise UserError(cannot_write(root)) from error
+        raise
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the nearest above it that exists."""
+    return next(p for p in (path, *path.parents) if p.exists())
+
+
+def can_write(root: Path) -> bool:
+    """Whether a folder can be made in `root` or, until that exists, in the nearest above it."""
+    try:
+        probe = beside(nearest_existing(root) / "probe")
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        return is_no_room(error)  # a full disk is another matter
+    return True
+
+
+def cannot_write(root: Path) -> str:
+    """The sentence for a workspace that cannot be written."""
+    return f"{root} cannot be written; set REBALANCE_HOME to a folder that can."
 
 
 def write_bytes(path: Path, data: bytes, *, new_folders: bool = True) -> None:
@@ -101,15 +126,47 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises UserError where the file is missing or no JSON."""
+    """Raises UserError where the file is missing, unreadable or not JSON."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); restore or remove it."
+        ) from error
+    except ValueError as error:
         raise UserError(
             f"{path} is not readable as JSON ({error}); restore or remove it."
         ) from error
+
+
+def parse_json(data: str | bytes) -> Any:
+    """The value of a JSON text; raises ValueError, and nothing else, for whatever is not one.
+
+    Also refused is what parses but breaks those who use it: deep nesting, half characters.
+    """
+    text = data.decode() if isinstance(data, bytes) else data
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):
+        raise ValueError("nested too deeply")
+    if _SURROGATE.search(text):
+        json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError is a ValueError
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether lists and objects stand more than MAX_DEPTH inside each other."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inside = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [v for values in inside for v in values if isinstance(v, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 @contextmanager

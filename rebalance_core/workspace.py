@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rebalance_core.errors import UserError
+from rebalance_core.files import can_write, cannot_write, nearest_existing
 
 HOME_VARIABLE = "REBALANCE_HOME"
 _NAME = re.compile(r"[\w][\w .+-]{0,63}")
@@ -28,6 +29,15 @@ def check_name(name: str, what: str = "name") -> str:
     return name
 
 
+def home() -> Path:
+    """The folder that $REBALANCE_HOME names, or ./workspace, whether it can be used or not."""
+    path = Path(os.environ.get(HOME_VARIABLE) or "workspace")
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return path.absolute()
+
+
 @dataclass(frozen=True)
 class Workspace:
     """The folders of one workspace; made when first written to."""
@@ -36,13 +46,22 @@ class Workspace:
 
     @classmethod
     def here(cls) -> "Workspace":
-        """The workspace that $REBALANCE_HOME names, or ./workspace."""
-        return cls(Path(os.environ.get(HOME_VARIABLE) or "workspace").resolve())
+        """The workspace that $REBALANCE_HOME names, or ./workspace; raises UserError where there
+        is none and none can be made."""
+        workspace = cls(home())
+        try:
+            begun = any(f.is_dir() for f in (workspace.datasets, workspace.runs, workspace.sets))
+            usable = begun or can_write(workspace.root)
+        except OSError:  # a name too long, links in a circle
+            usable = False
+        if not usable:
+            raise UserError(cannot_write(workspace.root))
+        return workspace
 
     @property
     def ground(self) -> Path:
         """The root, or the nearest folder above it that exists already."""
-        return next(p for p in (self.root, *self.root.parents) if p.exists())
+        return nearest_existing(self.root)
 
     @property
     def datasets(self) -> Path:

@@ -1,5 +1,6 @@
 """Nothing half-written is ever read as whole."""
 
+import json
 import os
 import re
 import resource
@@ -103,6 +104,40 @@ def test_reading_what_is_missing_or_broken_is_one_sentence(tmp_path: Path) -> No
         assert str(told.value).startswith(f"{path} is not readable as JSON (")
         assert str(told.value).endswith("); restore or remove it.")
         assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "[" * 200_000 + "]" * 200_000,
+        '{"a": ' + "[" * 150 + "]" * 150 + "}",
+        "9" * 5000,
+        '["\\ud800"]',
+        "[1] x",
+    ],
+    ids=["deep", "rather deep", "huge integer", "half a character", "more than one value"],
+)
+def test_hostile_json_is_one_sentence(tmp_path: Path, data: str) -> None:
+    path = tmp_path / "hostile"
+    path.write_text(data)
+    with pytest.raises(UserError) as told:
+        read_json(path)
+    assert str(told.value).startswith(f"{path} is not readable as JSON (")
+    assert "\n" not in str(told.value)
+
+
+def test_what_cannot_be_opened_as_json_is_one_sentence(tmp_path: Path) -> None:
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    for path in (tmp_path, tmp_path / "circle", tmp_path / ("x" * 300)):
+        with pytest.raises(UserError, match=r" cannot be read \(.*\); restore or remove it\.$"):
+            read_json(path)
+
+
+def test_json_that_is_deep_enough_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "whole"
+    path.write_text(json.dumps([{"a": [[["\ud83d\ude00"]]]}] * 200))
+    assert read_json(path)[0] == {"a": [[["😀"]]]}
 
 
 def test_a_folder_appears_whole_and_readable(tmp_path: Path) -> None:

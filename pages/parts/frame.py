@@ -74,7 +74,7 @@ def show(draw: Callable[[Workspace], None], title: str, what: str) -> None:
         st.toast(plain(message), icon=":material/check:", duration="long")
 
 
-def guarded(draw: Callable[P, None]) -> Callable[P, None]:
+def guarded(draw: Callable[P, object]) -> Callable[P, None]:
     """Show what a person can mend in red. Fragments need it inside: Streamlit catches first."""
 
     @wraps(draw)
@@ -104,7 +104,11 @@ def link(name: str, label: str | None = None) -> None:
 
 def check_first_run() -> bool:
     """Can the workspace be written? Says what to do where it can't."""
-    existing = Workspace.here().ground
+    try:
+        existing = Workspace.here().ground
+    except UserError as error:
+        st.error(plain(str(error)))
+        return False
     if os.access(existing, os.W_OK):
         return True
     st.error(f"{existing} cannot be written; set REBALANCE_HOME to a folder that can, and restart.")
