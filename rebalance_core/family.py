@@ -6,6 +6,7 @@ from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from rebalance_core.errors import UserError
 from rebalance_core.files import read_json
 from rebalance_core.runs.executor import RunView
 from rebalance_core.workspace import Workspace
@@ -106,9 +107,9 @@ def _reached(start: str, neighbours: Mapping[str, Sequence[str]]) -> set[str]:
 
 def _synthetic(view: RunView) -> dict[str, str]:
     """{arm: synthetic set} that a comparison was told to take, or took."""
-    told: dict[str, str] = dict(view.config.get("synthetic") or {})
-    taken = view.path / "result" / "synthetic.json"
-    return told or (dict(read_json(taken)) if taken.exists() else {})
+    named: dict[str, str] = view.config.get("synthetic") or {}
+    taken = _read_object(view.path / "result" / "synthetic.json") if not named else {}
+    return named or {arm: name for arm, name in taken.items() if isinstance(name, str)}
 
 
 def _of_set(workspace: Workspace, name: str) -> tuple[str, bool]:
@@ -117,10 +118,20 @@ def _of_set(workspace: Workspace, name: str) -> tuple[str, bool]:
     if not path.exists():
         return name, False  # a dataset's name stands for its own set
     config = _set_config(path, path.stat().st_mtime_ns)
-    return str(config["dataset"]), bool(config.get("poses"))
+    return str(config.get("dataset", name)), bool(config.get("poses"))
 
 
 @lru_cache(maxsize=256)
 def _set_config(path: Path, changed: int) -> dict[str, Any]:
     """A set names all its images: read once, not once a run and look."""
-    return dict(read_json(path)["config"])
+    config = _read_object(path).get("config")
+    return config if isinstance(config, dict) else {}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where it is missing or damaged, so that the other runs are linked."""
+    try:
+        found = read_json(path)
+    except UserError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -143,8 +143,9 @@ def loss_curves(
     figure = _figure(320, "step", "")
     figure.update_layout(showlegend=True)
     for number, name in enumerate(names):
-        xs = [m["step"] for m in metrics if name in m]
-        raw = [m[name] for m in metrics if name in m]
+        logged = [m for m in metrics if isinstance(m.get(name), float | int)]
+        xs = [m["step"] for m in logged]
+        raw = [m[name] for m in logged]
         colour = COLOURS[number % len(COLOURS)]
         style = {"mode": "lines" if len(xs) > 1 else "markers", "line_color": colour}
         if smoothing:
@@ -187,7 +188,7 @@ def comparison_curves(lines: list[dict[str, Any]], metric: str) -> go.Figure:
     for line in lines:
         name = variant_name(line)
         of.setdefault(name, line)
-        if line.get(metric) is not None:
+        if isinstance(line.get(metric), float | int):
             groups.setdefault(name, {}).setdefault(line["epoch"], []).append(line[metric])
     arms = list(dict.fromkeys(line["arm"] for line in of.values()))
     dashes: dict[str, list[str]] = {}

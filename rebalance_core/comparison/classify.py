@@ -69,7 +69,7 @@ def load_classifier(folder: Path) -> "Classifier":
 
 def forget_images(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
     """Uploads that wait for a resume until the run is removed."""
-    for path in config["images"]:
+    for path in config.get("images", ()):
         remove_upload(workspace, str(path))
 
 

@@ -145,7 +145,7 @@ def remove_upload(workspace: Workspace, source: str) -> None:
 
 def forget_import(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
     """What an import keeps outside its run: an upload waits for a resume until now."""
-    remove_upload(workspace, str(config["source"]))
+    remove_upload(workspace, str(config.get("source", "")))
 
 
 @contextmanager

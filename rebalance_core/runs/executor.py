@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from rebalance_core.errors import UserError
 from rebalance_core.files import no_room, read_json, remove_folder, room, write_json
@@ -19,7 +20,8 @@ from rebalance_core.processes import host_name, live_process
 from rebalance_core.runs.leftovers import sweep_after
 from rebalance_core.runs.locks import is_worked_on, states_lock
 from rebalance_core.runs.memory import death_reason, ended_by_system, is_short
-from rebalance_core.runs.run import LIVE, RESERVE, RunDirectory, Status, create_run, find_run
+from rebalance_core.runs.records import Status, read_record, read_state
+from rebalance_core.runs.run import LIVE, RESERVE, RunDirectory, create_run, find_run, is_run
 from rebalance_core.runs.trust import check_named
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
@@ -34,8 +36,8 @@ WORKER_ENVIRONMENT = {**SPIN, **KEEP_MEMORY}
 START_GRACE = 20.0  # seconds a queued run may have no process yet
 SILENCE = 60.0  # seconds without a heartbeat after which a run of another machine counts as gone
 RESUME_COMMAND = "resume the run on the command line (`runs resume {}`)"
+AHEAD = 86_400.0  # seconds: the clocks of two machines differ by less
 MAX_NAME, MAX_NOTE = 200, 4000  # characters
-STATUSES: tuple[Status, ...] = get_args(Status)
 
 Job = Callable[[Workspace, RunDirectory], Mapping[str, Any]]
 
@@ -175,7 +177,10 @@ class RunView:
     def result(self) -> dict[str, Any]:
         """What the job returned; empty until it is done."""
         path = self.path / "result" / "result.json"
-        return dict(read_json(path)) if path.exists() else {}
+        found = read_json(path) if path.exists() else {}
+        if not isinstance(found, dict):
+            raise UserError(f"{path} is damaged (it is not an object); remove the run.")
+        return found
 
 
 _seen: dict[Path, tuple[tuple[int, ...], RunView]] = {}  # ended runs, until they change
@@ -203,33 +208,43 @@ def view_run(path: Path) -> RunView:
 def _stamp(path: Path) -> tuple[int, ...]:
     """Of the files that may change; a replaced file is another one, so never the same."""
     stamp: list[int] = []
-    for name in ("state.json", "about.json"):
+    for name in ("run.json", "state.json", "about.json"):
         try:
-            found = (path / name).stat()
+            # Making a Path takes as long as this, and a page does it for hundreds of runs.
+            found = os.stat(f"{path}/{name}")  # noqa: PTH116
             stamp += [found.st_mtime_ns, found.st_ino, found.st_size]
-        except FileNotFoundError:
+        except OSError:
             stamp.append(0)
     return tuple(stamp)
 
 
 def _read(path: Path) -> RunView:
-    """Raises UserError where something is missing or no run's."""
-    record, state = read_json(path / "run.json"), read_json(path / "state.json")
+    """Raises UserError where something is missing or damaged."""
+    record, state = read_record(path), read_state(path)
     about = read_json(path / "about.json") if (path / "about.json").exists() else {}
     if not isinstance(about, dict) or not all(isinstance(text, str) for text in about.values()):
         raise UserError(f"{path / 'about.json'} holds no name and note; remove it.")
-    whole = isinstance(record, dict) and {"kind", "name", "config", "created"} <= record.keys()
-    if not whole or not isinstance(record["config"], dict):
-        raise UserError(f"{path / 'run.json'} is no run's record; remove the run.")
-    if not isinstance(state, dict) or state.get("status") not in STATUSES:
-        raise UserError(f"{path / 'state.json'} is no run's state; remove the run.")
-    return RunView(path, record, {"heartbeat": 0.0, **state}, about)
+    return RunView(path, record, state, about)
 
 
 def _damaged(path: Path, error: UserError) -> RunView:
     """A run whose files cannot be read: shown, so that it can be looked at and removed."""
-    record = {"kind": "damaged", "name": path.name, "config": {}, "created": path.stat().st_mtime}
+    try:
+        created = max(0.0, path.stat().st_mtime)
+    except OSError:
+        created = 0.0
+    record = {"kind": "damaged", "name": path.name, "config": {}, "created": created}
     return RunView(path, record, {"status": "failed", "reason": str(error), "heartbeat": 0.0}, {})
+
+
+def view_or_damaged(path: Path) -> RunView:
+    """A run, as failed where its files cannot be read; raises UserError where it is none."""
+    try:
+        return view_run(path)
+    except UserError as error:
+        if not is_run(path):
+            raise
+        return _damaged(path, error)
 
 
 def _set_right(path: Path) -> RunView:
@@ -267,21 +282,14 @@ def list_runs(workspace: Workspace, kind: str | None = None) -> list[RunView]:
     paths = sorted(workspace.runs.glob("[!.]*"), reverse=True)
     found = []
     for path in paths:
-        try:
-            found.append(view_run(path))
-        except UserError as error:
-            if (path / "run.json").exists():  # else removed while we looked, or no run
-                found.append(_damaged(path, error))
+        with suppress(UserError):  # removed while we looked, or never a run
+            found.append(view_or_damaged(path))
     return [v for v in found if kind in (None, v.kind)]
 
 
 def open_run(workspace: Workspace, run_id: str) -> RunView:
     """A run by its id or a part of it, a damaged one too."""
-    path = find_run(workspace, run_id)
-    try:
-        return view_run(path)
-    except UserError as error:
-        return _damaged(path, error)
+    return view_or_damaged(find_run(workspace, run_id))
 
 
 def submit(
@@ -392,9 +400,9 @@ def _is_alive(state: Mapping[str, Any]) -> bool:
     """By its process; of another machine's, which cannot be seen from here, by its heartbeat."""
     silent = time.time() - state["heartbeat"]
     if state.get("pid") is None:
-        return bool(silent < START_GRACE)
+        return bool(-AHEAD < silent < START_GRACE)
     if state.get("host", host_name()) != host_name():
-        return bool(silent < SILENCE)
+        return bool(-AHEAD < silent < SILENCE)
     return live_process(state["pid"], state["pid_started"]) is not None
 
 

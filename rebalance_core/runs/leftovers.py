@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, sweep
+from rebalance_core.files import sweep
+from rebalance_core.runs.records import read_record
 from rebalance_core.workspace import Workspace, list_names
 
 UNFINISHED = re.compile(r"\.\d{8}-\d{6}-\d{3}-(sample|filter)-\w+")  # hidden, by its run's id
@@ -44,14 +45,14 @@ def sweep_all(workspace: Workspace) -> None:
 
 
 def _sweep_uploads(workspace: Workspace) -> None:
-    named = set()
+    named: set[str] = set()
     for run in workspace.runs.glob("*-import-*"):
         try:
-            source = Path(str(read_json(run / "run.json")["config"].get("source", "")))
-        except (UserError, KeyError, TypeError, AttributeError):
+            source = Path(str(read_record(run)["config"].get("source", "")))
+        except UserError:
             continue
         if source.is_relative_to(workspace.uploads):
-            named.add(source.relative_to(workspace.uploads).parts[0])
+            named.update(source.relative_to(workspace.uploads).parts[:1])
     for upload in workspace.uploads.glob("*"):
         if upload.name not in named and time.time() - upload.stat().st_mtime > UPLOAD_AGE:
             shutil.rmtree(upload, ignore_errors=True)

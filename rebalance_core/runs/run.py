@@ -6,6 +6,7 @@ The directory is the truth: `run.json` (written once), `state.json` (replaced at
 
 import io
 import json
+import math
 import os
 import secrets
 import shutil
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.files import (
     beside,
     folder_aside,
-    read_json,
+    parse_json,
     room,
     sweep,
     sync_folder,
@@ -34,9 +35,9 @@ from rebalance_core.files import (
     write_json,
 )
 from rebalance_core.runs.memory import read_memory
+from rebalance_core.runs.records import Status, read_record, read_state
 from rebalance_core.workspace import Workspace
 
-Status = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 LIVE: tuple[Status, ...] = ("queued", "running")
 # Seconds: what a kill may cost at most, and cheap beside the training; 0: at every step.
 CHECKPOINT_EVERY = 30.0
@@ -206,10 +207,10 @@ class RunDirectory(Run):
         super().__init__()
         self.path = path
         self.network = network
-        self.record = read_json(path / "run.json")
+        self.record = read_record(path)
         self._parent = parent
         self._listener = listener
-        self._state: dict[str, Any] = read_json(path / "state.json")
+        self._state = read_state(path)
         self._guard = threading.Lock()  # over the state
         self._writing = threading.Lock()  # over its file, for which the trainer never waits
         self._started = (time.time(), 0.0)
@@ -393,7 +394,8 @@ class RunDirectory(Run):
 
 def numbered(folder: Path) -> list[Path]:
     """The checkpoints in a run's folder of them, oldest first, without the best."""
-    return sorted(folder.glob("[0-9]*.pt"), key=lambda path: int(path.stem))
+    found = (path for path in folder.glob("*.pt") if path.stem.isdecimal())
+    return sorted(found, key=lambda path: int(path.stem))
 
 
 def last_checkpoint(path: Path) -> Path | None:
@@ -468,7 +470,7 @@ def create_run(
 def find_run(workspace: Workspace, run_id: str | None) -> Path:
     """The directory of a run by its id, or by a part of the id that only one run has; images that
     somebody brought come of no run, so None is refused like one that is gone."""
-    known = [p for p in workspace.runs.glob("[!.]*") if (p / "run.json").exists()]
+    known = [p for p in workspace.runs.glob("[!.]*") if is_run(p)]
     matches = [p for p in known if p.name == run_id]
     if not matches and run_id:
         matches = [p for p in known if run_id in p.name]
@@ -478,11 +480,23 @@ def find_run(workspace: Workspace, run_id: str | None) -> Path:
     return matches[0]
 
 
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run's, readable or not."""
+    try:
+        (path / "run.json").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # it is there, but not for us
+        return True
+    return True
+
+
 class _Tail:
     """The lines of a file that only grows until a resume cuts it, and how far it was read."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
+        self.unreadable = 0  # lines torn by a kill, or edited into what no run logs
         self.at = 0  # bytes read, up to the end of a line
         self.last = b""  # the last line read, by which a file that was cut and grew again is told
 
@@ -495,20 +509,42 @@ class _Tail:
                     self._restart()
                     file.seek(0)
                 data = file.read()
-        except FileNotFoundError:
+        except OSError:
             self._restart()
             return
         whole = data[: data.rfind(b"\n") + 1]
         if not whole:
             return
         for line in whole.splitlines():
-            with suppress(json.JSONDecodeError, UnicodeDecodeError):  # torn, left in the middle
-                self.lines.append(json.loads(line))
+            found = _metrics_line(line)
+            if found is None:
+                self.unreadable += 1
+            else:
+                self.lines.append(found)
         self.at += len(whole)
         self.last = whole[whole.rfind(b"\n", 0, -1) + 1 :]
 
     def _restart(self) -> None:
-        self.lines, self.at, self.last = [], 0, b""
+        self.lines, self.unreadable, self.at, self.last = [], 0, 0, b""
+
+
+def _metrics_line(data: bytes) -> dict[str, Any] | None:
+    """A line as `RunDirectory.log` writes it: a step, a time, numbers and words; else None."""
+    try:
+        line = parse_json(data)
+    except ValueError:
+        return None
+    if not isinstance(line, dict) or not all(map(_is_logged, line.values())):
+        return None
+    step, moment = line.get("step"), line.get("time", 0.0)
+    whole = isinstance(step, int) and isinstance(moment, int | float) and math.isfinite(moment)
+    return line if whole else None
+
+
+def _is_logged(value: Any) -> bool:
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63  # what every reader can compute with
+    return value is None or isinstance(value, float | str)
 
 
 _tails: dict[Path, _Tail] = {}
@@ -521,9 +557,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Only what was added since the last look is read: a page looks again and again.
     """
     with _reading:
-        tail = _tails.pop(path, None) or _Tail()
-        tail.read(path / "metrics.jsonl")
-        _tails[path] = tail  # the one used last comes last
-        while len(_tails) > TAILS:
-            del _tails[next(iter(_tails))]
-        return list(tail.lines)
+        return list(_tail(path).lines)
+
+
+def unreadable_metrics(path: Path) -> int:
+    """How many lines of a run's metrics `read_metrics` skips, since they are none."""
+    with _reading:
+        return _tail(path).unreadable
+
+
+def _tail(path: Path) -> _Tail:
+    tail = _tails.pop(path, None) or _Tail()
+    tail.read(path / "metrics.jsonl")
+    _tails[path] = tail  # the one used last comes last
+    while len(_tails) > TAILS:
+        del _tails[next(iter(_tails))]
+    return tail

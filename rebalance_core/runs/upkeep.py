@@ -41,7 +41,7 @@ _weights: dict[Path, _Weight] = {}
 def _weigh(view: RunView) -> _Weight:
     try:
         changed = (view.path / "checkpoints").stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:
         changed = 0
     known = _weights.get(view.path)
     if known is None or known.view is not view or known.changed != changed or view.live:
@@ -61,7 +61,7 @@ def _size(folder: Path) -> int:
         for name in names:
             try:
                 found = (Path(place) / name).lstat()
-            except FileNotFoundError:  # it went meanwhile
+            except OSError:  # it went meanwhile
                 continue
             files[found.st_ino] = found.st_size
     return sum(files.values())
@@ -136,5 +136,5 @@ def read_log(path: Path, at: int | None = None) -> tuple[str, int]:
             file.seek(max(0, size - LOG_SHOWN) if at is None else at)
             data = file.read()
             return data.decode(errors="replace"), file.tell()
-    except FileNotFoundError:
+    except OSError:
         return "", 0

@@ -466,9 +466,9 @@ def test_a_run_that_the_system_ends_keeps_a_checkpoint_and_is_interrupted(
     ("name", "content", "sentence"),
     [
         ("state.json", b"", "is not readable as JSON"),
-        ("state.json", b"[]", "is no run's state; remove the run."),
-        ("state.json", b'{"status": "hacked"}', "is no run's state; remove the run."),
-        ("run.json", b'{"kind": "train"}', "is no run's record; remove the run."),
+        ("state.json", b"[]", "is damaged (it should be an object); remove the run."),
+        ("state.json", b'{"status": "hacked"}', "is damaged (status: input should be 'queued', "),
+        ("run.json", b'{"kind": "train"}', "is damaged (name: field required); remove the run."),
         ("run.json", b"\xff", "is not readable as JSON"),
         ("about.json", b'{"name": 3}', "holds no name and note; remove it."),
     ],
