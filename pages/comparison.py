@@ -7,10 +7,10 @@ import streamlit as st
 from pages.parts.answer import show_results
 from pages.parts.choose import choose, remember
 from pages.parts.config_form import config_form
-from pages.parts.frame import link, show
+from pages.parts.frame import guarded, link, show
 from pages.parts.live import act, duration, submitted, watch
 from pages.parts.plain import plain
-from pages.parts.sets import choose_set
+from pages.parts.sets import choose_set, warn_of_damaged
 from rebalance_core.comparison.arms import BASELINE, GENERATED, MEANINGS, PRESETS, arm_name
 from rebalance_core.comparison.cells import Cell, check_compare
 from rebalance_core.comparison.configs import DEFAULT_ARMS, CompareConfig
@@ -32,7 +32,11 @@ from rebalance_core.figures import (
 )
 from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.runs.run import read_metrics
-from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic, synthetic_for
+from rebalance_core.synthesis.synthetic_set import (
+    open_all_synthetic,
+    open_synthetic,
+    synthetic_for,
+)
 from rebalance_core.workspace import Workspace
 
 
@@ -40,13 +44,13 @@ def draw(workspace: Workspace) -> None:
     chosen = choose_set(workspace, resets="run")
     if chosen is None:
         return
-    views = [v for v in list_runs(workspace, "compare") if v.config["set"] == chosen.name]
+    views = [v for v in list_runs(workspace, "compare") if v.config.get("set") == chosen.name]
     with st.expander("New comparison", expanded=not views, icon=":material/add:"):
         _new(workspace, chosen)
     if not views:
         st.info("Nothing was compared on this training set yet. Press Compare above.")
         return
-    named = {v.id: f"{v.name}, {v.config['preset']} ({v.id})" for v in views}
+    named = {v.id: f"{v.name}, {v.config.get('preset', 'no preset')} ({v.id})" for v in views}
     run = choose("Comparison", list(named), "run", shown=lambda i: named[i])
     view = next(v for v in views if v.id == run)
     metric = st.selectbox(
@@ -55,11 +59,12 @@ def draw(workspace: Workspace) -> None:
     )  # fmt: skip
     watch(view, lambda now: _curves(now, metric))
     if not view.live:
-        show_results(workspace, view)
+        guarded(show_results)(workspace, view)
     _take_away(workspace, chosen)
 
 
 def _new(workspace: Workspace, chosen: TrainingSet) -> None:
+    warn_of_damaged(workspace)
     generated = [arm for arm in GENERATED if _has_images(workspace, chosen, arm)]
     missing = [arm for arm in DEFAULT_ARMS if arm != BASELINE and arm not in generated]
     if missing:
@@ -138,11 +143,11 @@ def _has_images(workspace: Workspace, chosen: TrainingSet, arm: str) -> bool:
 def _own_sets(workspace: Workspace, chosen: TrainingSet) -> list[str]:
     """Synthetic sets that fit, by name: one among several of a generator, or brought along."""
     fitting = []
-    for name in list_synthetic(workspace):
+    for found in open_all_synthetic(workspace)[0]:
         try:
-            open_synthetic(workspace, name).check_fits(chosen)
-            if arm_name(name) == name:
-                fitting.append(name)
+            found.check_fits(chosen)
+            if arm_name(found.name) == found.name:
+                fitting.append(found.name)
         except UserError:
             continue
     return fitting

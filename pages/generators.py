@@ -52,7 +52,7 @@ def draw(workspace: Workspace) -> None:
     views = [
         v
         for v in list_runs(workspace, "train")
-        if v.config["set"] == chosen.name or v.id == run_here
+        if v.config.get("set") == chosen.name or v.id == run_here
     ]
     if not views:
         st.info("No generator was trained on this set yet. Choose one above and press Train.")
@@ -62,8 +62,8 @@ def draw(workspace: Workspace) -> None:
     run = choose("Run", list(named), "run", shown=lambda i: named[i])
     view = next(v for v in views if v.id == run)
     watch(view, training)
-    _trained_on(view)
-    _continue(workspace, view)
+    guarded(_trained_on)(view)
+    guarded(_continue)(workspace, view)
     with st.expander("Config of this run"):
         st.json(view.config)
     if any(v.status == "done" for v in views):
@@ -154,7 +154,8 @@ def _trained_on(view: RunView) -> None:
         if view.config.get("believed"):
             told += ", which does not record what it was trained on: the training set is unverified"
     else:
-        told += f"; seed {view.config['training']['seed']}, code {view.record['code']}"
+        seed = view.config.get("training", {}).get("seed")
+        told += f"; seed {seed}, code {view.record.get('code')}"
     if view.config.get("continues"):
         told += f". Goes on from run {view.config['continues']}"
     st.caption(f"{told}.")
@@ -162,12 +163,12 @@ def _trained_on(view: RunView) -> None:
 
 def _continue(workspace: Workspace, view: RunView) -> None:
     """More epochs for a BAGAN-GP that ended, as if it had been asked for them at the start."""
-    if view.config["generator"] not in CONTINUABLE or view.live:
+    if view.config.get("generator") not in CONTINUABLE or view.live:
         return
     if last_checkpoint(view.path) is None:
         return
     with st.expander("Continue for more epochs, or with another learning rate"):
-        config = BaganConfig.build(**view.config["training"])
+        config = BaganConfig.build(**view.config.get("training", {}))
         length = "epochs" if config.steps is None else "steps"
         so_far = getattr(config, length)
         left, right = st.columns(2)

@@ -5,9 +5,9 @@ import streamlit as st
 from pages.parts.frame import PAGES, link, show
 from pages.parts.live import act, again, progress_text
 from pages.parts.plain import plain
-from rebalance_core.datasets.dataset import list_datasets, open_dataset
+from rebalance_core.datasets.dataset import list_datasets
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.poses.clustering import has_clustering
+from rebalance_core.poses.versions import current_version
 from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.synthesis.synthetic_set import list_synthetic
 from rebalance_core.workspace import Workspace
@@ -24,7 +24,7 @@ STEPS = {
 def _reached(workspace: Workspace, views: list[RunView]) -> dict[str, str]:
     """For each step, what is there already; '' where nothing is."""
     names = list_datasets(workspace)
-    posed = [n for n in names if has_clustering(open_dataset(workspace, n))]
+    posed = [n for n in names if current_version(workspace.datasets / n)]
     trained = [v for v in views if v.kind == "train" and v.status == "done"]
     compared = [v for v in views if v.kind == "compare" and v.status == "done"]
     synthetic = list_synthetic(workspace)

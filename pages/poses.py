@@ -62,7 +62,7 @@ def draw(workspace: Workspace) -> None:
         link("data", "Add a dataset")
         return
     dataset = open_dataset(workspace, choose("Dataset", names, "dataset"))
-    newest = latest(workspace, "poses", lambda v: v.config["dataset"] == dataset.name)
+    newest = latest(workspace, "poses", lambda v: v.config.get("dataset") == dataset.name)
     _start(workspace, dataset, newest)
     if newest is not None and newest.status != "done":
         watch(newest)

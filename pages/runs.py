@@ -10,12 +10,12 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.choose import choose
-from pages.parts.frame import link, show
+from pages.parts.frame import guarded, link, show
 from pages.parts.live import REDRAW, act, duration, follow, training, watch
 from pages.parts.plain import plain
 from rebalance_core.dependents import remove_run_with_dependents, run_dependents
 from rebalance_core.family import family, parents
-from rebalance_core.runs.executor import RunView, describe, list_runs, remove_run, view_run
+from rebalance_core.runs.executor import RunView, describe, list_runs, remove_run, view_or_damaged
 from rebalance_core.runs.run import LIVE
 from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
 from rebalance_core.workspace import Workspace
@@ -107,7 +107,7 @@ def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
         "Details", list(parts), default="Log", required=True, key="details",
         label_visibility="collapsed",
     )  # fmt: skip
-    parts[chosen]()
+    guarded(parts[chosen])()
 
 
 def _log(view: RunView) -> None:
@@ -166,7 +166,7 @@ def _remove(workspace: Workspace, view: RunView) -> None:
         st.warning(f"What came of it stays, but cannot be continued: {plain(found.words)}.")
         too = st.checkbox("Remove that as well", key=f"too {view.id}")
     sure = st.checkbox("Yes, remove this run", key=f"sure {view.id}")
-    if st.button("Remove", disabled=not sure or view_run(view.path).live):
+    if st.button("Remove", disabled=not sure or view_or_damaged(view.path).live):
         remove = remove_run_with_dependents if too else remove_run
         done = f"Removed run {view.name}{' and its dependents' if too else ''}."
         act(lambda: remove(workspace, view.id), done)

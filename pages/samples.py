@@ -5,15 +5,16 @@ import streamlit as st
 from pages.parts.beside import beside_originals, side_by_side
 from pages.parts.bringing import bring
 from pages.parts.choose import choose
-from pages.parts.exporting import export
+from pages.parts.exporting import export, offer_removal
 from pages.parts.filters import filters
-from pages.parts.frame import link, show
+from pages.parts.frame import guarded, link, show
 from pages.parts.keeping import keep_or_throw
 from pages.parts.live import latest, watch
 from pages.parts.plain import plain
 from pages.parts.quiz import quiz
 from pages.parts.sampling import sample_form
 from pages.parts.scores import scores
+from rebalance_core.errors import UserError
 from rebalance_core.runs.executor import list_runs
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic, open_synthetic
 from rebalance_core.workspace import Workspace
@@ -35,7 +36,7 @@ def draw(workspace: Workspace) -> None:
         st.info("There is no trained generator yet: train one, then sample it here.")
         link("generators", "Train a generator")
     else:
-        sample_form(workspace, trained)
+        guarded(sample_form)(workspace, trained)
     bring(workspace)
     newest = latest(workspace, "sample", lambda view: view.status != "done")
     if newest is not None and (newest.live or newest.status == "failed"):
@@ -45,13 +46,20 @@ def draw(workspace: Workspace) -> None:
     if not names:
         return
     st.subheader("Look at a synthetic set")
-    _look(workspace, open_synthetic(workspace, choose("Synthetic set", names, "synthetic")))
+    name = choose("Synthetic set", names, "synthetic")
+    try:
+        found = open_synthetic(workspace, name)
+    except UserError as error:
+        st.error(plain(str(error)))
+        offer_removal(workspace, name)
+        return
+    _look(workspace, found)
     link("comparison", "On to Comparison")
 
 
 def _look(workspace: Workspace, found: SyntheticSet) -> None:
     told = ", ".join(f"{label} {n}" for label, n in found.counts.items())
-    seed = f"; seed {found.provenance['seed']}"
+    seed = f"; seed {found.provenance.get('seed')}"
     if found.provenance.get("run") is None:
         seed = ""
     st.caption(f"{plain(found.origin)}; {plain(told)}{seed}.")
@@ -61,7 +69,7 @@ def _look(workspace: Workspace, found: SyntheticSet) -> None:
     ):
         if tab.open:
             with tab:
-                inside(workspace, found)
+                guarded(inside)(workspace, found)
 
 
 show(draw, "Samples", "Generated images beside the originals, and the nearest original to each.")

@@ -26,9 +26,9 @@ from rebalance_core.datasets.training_set import (
     AS_IT_IS,
     SetConfig,
     absence_notes,
-    list_sets,
     make_set,
     open_set,
+    open_sets,
     skewed_counts,
 )
 from rebalance_core.dependents import (
@@ -64,7 +64,7 @@ from rebalance_core.runs.executor import (
     submit,
     view_run,
 )
-from rebalance_core.runs.run import read_metrics
+from rebalance_core.runs.run import read_metrics, unreadable_metrics
 from rebalance_core.runs.trust import check_named, named_network, own_network
 from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
 from rebalance_core.synthesis.bringing import prepare_bring
@@ -80,10 +80,12 @@ from rebalance_core.synthesis.quiz import (
 )
 from rebalance_core.synthesis.synthetic_set import (
     list_synthetic,
+    open_all_synthetic,
     open_synthetic,
     remove_synthetic,
+    synthetic_path,
 )
-from rebalance_core.workspace import Workspace
+from rebalance_core.workspace import Workspace, home
 
 FOLLOW_POLL = 0.3  # seconds
 
@@ -112,7 +114,7 @@ console = Console(stderr=True)
 def main() -> None:
     """Run the command line; what a person can mend is one sentence and exit code 2."""
     try:
-        with room(Workspace.here().root):
+        with room(home()):
             app()
     except UserError as error:
         _refuse(str(error))
@@ -138,6 +140,19 @@ def say(value: Mapping[str, Any], as_json: bool) -> None:
     for name, item in value.items():
         text = json.dumps(item, ensure_ascii=False) if isinstance(item, dict | list) else item
         print(f"{name}: {text}")
+
+
+def warn_of_damaged(workspace: Workspace) -> None:
+    """Name on stderr the synthetic sets that were passed over because they cannot be read."""
+    for sentence in open_all_synthetic(workspace)[1].values():
+        console.print(
+            f"Skipped: {sentence}",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            emoji=False,
+            soft_wrap=True,
+        )
 
 
 def start(
@@ -320,10 +335,12 @@ def sets_redraw(
 
 @sets.command("list")
 def sets_list(as_json: Json = False) -> None:
-    """All saved training sets."""
+    """All saved training sets with their counts, or what is wrong with them."""
     workspace = Workspace.here()
-    found = {n: open_set(workspace, n).counts for n in list_sets(workspace)}
-    say({"sets": found} if as_json else found or {"sets": "none yet"}, as_json)
+    found, damaged = open_sets(workspace)
+    told: dict[str, Any] = {chosen.name: chosen.counts for chosen in found} | damaged
+    told = {name: told[name] for name in sorted(told)}
+    say({"sets": told} if as_json else told or {"sets": "none yet"}, as_json)
 
 
 @sets.command("show")
@@ -551,13 +568,11 @@ def synthetic_add(
 def synthetic_list(as_json: Json = False) -> None:
     """All synthetic sets, oldest first, or what is wrong with them."""
     workspace = Workspace.here()
-    told: dict[str, Any] = {}
-    for name in list_synthetic(workspace):
-        try:
-            about = open_synthetic(workspace, name).about
-            told[name] = {k: about[k] for k in ("generator", "set", "size", "counts")}
-        except UserError as error:
-            told[name] = str(error)
+    found, damaged = open_all_synthetic(workspace)
+    told: dict[str, Any] = dict(damaged)
+    for each in found:
+        told[each.name] = {k: each.about[k] for k in ("generator", "set", "size", "counts")}
+    told = {name: told[name] for name in list_synthetic(workspace) if name in told}
     say({"synthetic": told} if as_json else told or {"synthetic": "none yet"}, as_json)
 
 
@@ -603,7 +618,7 @@ def synthetic_remove(
 ) -> None:  # fmt: skip
     """Remove a synthetic set; what was compared with it stays."""
     workspace = Workspace.here()
-    open_synthetic(workspace, name)  # says which there are
+    synthetic_path(workspace, name)  # says which there are
     if not yes:
         confirm(f"Remove synthetic set {name} with all its images?")
     remove_synthetic(workspace, name)
@@ -824,6 +839,7 @@ def compare(
         )  # fmt: skip
     network = own_network(config.model_dump())  # the person has typed it
     cells = check_compare(workspace, config)
+    warn_of_damaged(workspace)
     if only_estimate:
         say(_estimated(workspace, config, cells, network), as_json)
         return
@@ -928,9 +944,9 @@ def rebalance(
     """Write the rebalanced training set into a new FOLDER, with a manifest."""
     from rebalance_core.comparison.rebalanced import write_rebalanced
 
-    written = write_rebalanced(
-        Workspace.here(), set_name, arm, folder, amount=amount, synthetic=synthetic
-    )
+    workspace = Workspace.here()
+    written = write_rebalanced(workspace, set_name, arm, folder, amount=amount, synthetic=synthetic)
+    warn_of_damaged(workspace)
     say({k: written[k] for k in ("folder", "counts", "real", "added", "synthetic")}, as_json)
 
 
@@ -965,8 +981,9 @@ def runs_list(as_json: Json = False) -> None:
 def runs_show(run_id: str, as_json: Json = False) -> None:
     """Status, config, last numbers and result of a run."""
     view = open_run(Workspace.here(), run_id)
-    last = read_metrics(view.path)[-1:]
-    say({**_told(view), "config": view.config, "last": last, "result": view.result}, as_json)
+    last, unreadable = read_metrics(view.path)[-1:], unreadable_metrics(view.path)
+    told = {**_told(view), "config": view.config, "last": last, "result": view.result}
+    say({**told, "unreadable_lines": unreadable} if unreadable else told, as_json)
 
 
 @runs.command("log")

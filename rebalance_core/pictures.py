@@ -75,7 +75,7 @@ def shown(images: np.ndarray) -> np.ndarray:
 def _real(dataset: Dataset, synthetic: SyntheticSet, label: str) -> np.ndarray:
     chosen = synthetic.training_set
     part = load_part(dataset, chosen, "train", int(synthetic.provenance["size"]))
-    found: np.ndarray = part.images[part.labels == chosen.classes.index(label)]
+    found: np.ndarray = part.images[part.labels == chosen.number(label)]
     return found
 
 

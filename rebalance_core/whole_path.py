@@ -21,6 +21,7 @@ from rebalance_core.datasets.training_set import (
     list_sets,
     make_set,
     open_set,
+    open_sets,
 )
 from rebalance_core.files import read_json, write_json
 from rebalance_core.generators.training import TrainConfig
@@ -114,10 +115,12 @@ def _training_set(
     wanted = SetConfig(dataset=dataset.name, split=config.split, skew=skew, limit=limit)
     clean = "-clean" if config.split == "clean" else ""
     base = f"{dataset.name}{clean}-{config.preset}"
-    for name in list_sets(workspace):
-        there = open_set(workspace, name)
+    found, damaged = open_sets(workspace)
+    for told in damaged.values():
+        print(told)
+    for there in found:
         same = there.config == wanted and there.fingerprint == dataset.fingerprint
-        if same and name.startswith(base):
+        if same and there.name.startswith(base):
             return there
     return make_set(workspace, steps.name(base, list_sets(workspace)), wanted)
 

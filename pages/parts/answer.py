@@ -115,7 +115,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
 
 def _downloads(view: RunView, results: dict[str, Any]) -> None:
-    folder, name = view.path / "result", f"{view.config['set']}"
+    folder, name = view.path / "result", f"{view.config.get('set')}"
     kinds = [
         ("Download the report", "report.html", "text/html", ":material/description:"),
         ("Results, JSON", "results.json", "application/json", ":material/data_object:"),
@@ -210,7 +210,7 @@ def _classifier(workspace: Workspace, view: RunView) -> None:
     )  # fmt: skip
     if dropped is not None and st.button("Classify", key=f"classify {view.id}"):
         act(lambda: _classify(workspace, view, dropped.name, dropped))
-    made = latest(workspace, "classify", lambda v: v.config["run"] == view.id)
+    made = latest(workspace, "classify", lambda v: v.config.get("run") == view.id)
     if made is None:
         st.caption("Research software, not for diagnosis: it knows the classes above and no other.")
     elif made.status != "done":

@@ -11,7 +11,7 @@ from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.images import png_bytes
 from rebalance_core.pictures import SampleRows, originals, sample_rows, shown
-from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic, open_synthetic
+from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_all_synthetic, open_synthetic
 from rebalance_core.workspace import Workspace
 
 COUNTS = (10, 20, 50)
@@ -92,9 +92,9 @@ def side_by_side(workspace: Workspace, found: SyntheticSet) -> None:
     label, count = _choose(found, "sides")
     dataset = found.training_set.config.dataset
     others = [
-        name
-        for name in list_synthetic(workspace)[::-1]
-        if name != found.name and _shows(open_synthetic(workspace, name), dataset, label)
+        other.name
+        for other in open_all_synthetic(workspace)[0][::-1]
+        if other.name != found.name and _shows(other, dataset, label)
     ]
     if not others:
         st.info(

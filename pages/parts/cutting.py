@@ -17,8 +17,7 @@ from rebalance_core.datasets.training_set import (
     SetConfig,
     TrainingSet,
     absence_notes,
-    list_sets,
-    open_set,
+    open_sets,
     resolve_set,
 )
 from rebalance_core.errors import UserError
@@ -183,7 +182,9 @@ def _save(workspace: Workspace, config: SetConfig) -> None:
 
 
 def _saved(workspace: Workspace, dataset: Dataset) -> None:
-    sets = [open_set(workspace, name) for name in list_sets(workspace)]
+    sets, damaged = open_sets(workspace)
+    for sentence in damaged.values():
+        st.warning(plain(sentence))
     mine = [s for s in sets if s.config.dataset == dataset.name]
     if mine:
         st.markdown("**Saved training sets**")

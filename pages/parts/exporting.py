@@ -38,8 +38,12 @@ def export(workspace: Workspace, found: SyntheticSet) -> None:
             lambda: export_synthetic(workspace, found.name, Path(target.strip())),
             lambda path: f"Copied to {path}.",
         )
+    offer_removal(workspace, found.name)
+
+
+def offer_removal(workspace: Workspace, name: str) -> None:
+    """Remove a synthetic set, readable or not."""
     with st.expander("Remove this synthetic set", icon=":material/delete:"):
-        sure = st.checkbox(f"Yes, remove {found.name} with all its images")
+        sure = st.checkbox(f"Yes, remove {name} with all its images")
         if st.button("Remove", disabled=not sure):
-            done = f"Removed synthetic set {found.name}."
-            act(lambda: remove_synthetic(workspace, found.name), done)
+            act(lambda: remove_synthetic(workspace, name), f"Removed synthetic set {name}.")

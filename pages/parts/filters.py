@@ -79,7 +79,7 @@ def watch_filter(workspace: Workspace, found: SyntheticSet) -> None:
 
 def _removed(workspace: Workspace, found: SyntheticSet) -> None:
     """How many each filter took out, and the pictures as long as their set is there."""
-    for step in found.provenance["filters"]:
+    for step in found.provenance.get("filters", []):
         counts = ", ".join(f"{label} {len(n)}" for label, n in step["removed"].items())
         st.markdown(
             f"Taken out of **{plain(step['from']['name'])}**, {_asked(step)}: {plain(counts)}."
@@ -109,7 +109,7 @@ def _asked(step: dict[str, Any]) -> str:
     """What a filter went by, in words."""
     value = step["value"]
     told = f" ({value:g})" if isinstance(value, float) else ""
-    return WORDS[step["name"]] + told
+    return str(WORDS.get(step["name"], step["name"])) + told
 
 
 def _source(file: Path) -> str:

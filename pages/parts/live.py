@@ -50,7 +50,8 @@ def latest(workspace: Workspace, kind: str, fits: Callable[[RunView], bool]) -> 
 
 def run_label(view: RunView) -> str:
     """A training run in a list: its name, how it was trained, its id."""
-    how = "from a folder" if view.config.get("folder") else view.config["training"]["preset"]
+    preset = view.config.get("training", {}).get("preset", "no preset")
+    how = "from a folder" if view.config.get("folder") else preset
     return f"{view.name}, {how} ({view.id})"
 
 
@@ -182,11 +183,11 @@ def training(view: RunView) -> None:
                 st.columns(PLOTS), groups[start : start + PLOTS], strict=False
             ):
                 figure = _curves(
-                    view.path, len(metrics), metrics[-1]["time"], tuple(names), smoothing
+                    view.path, len(metrics), metrics[-1].get("time", 0.0), tuple(names), smoothing
                 )
                 column.plotly_chart(figure, key=f"loss {names} {view.id}")
     previews: dict[str, list[Path]] = {}
-    for picture in sorted((view.path / "previews").glob("[!.]*.png")):
+    for picture in sorted((view.path / "previews").glob("[!.]*-[0-9]*.png")):
         previews.setdefault(picture.stem.rpartition("-")[0], []).append(picture)
     # What is being learned now stands on top.
     for name in sorted(previews, key=lambda n: -_step(previews[n][-1])):
@@ -232,6 +233,6 @@ def _rows_in_words(view: RunView, name: str) -> str:
         return ""
     classes = ", ".join(c for c, n in run_set(view).counts.items() if n)
     if name == "samples":
-        same = "latent" if view.config["generator"] == "bagan-gp" else "noise"
+        same = "latent" if view.config.get("generator") == "bagan-gp" else "noise"
         return f"a row a class ({classes}), each column the same {same}"
     return f"two rows a class ({classes}): originals, and below what the autoencoder makes of them"

@@ -23,12 +23,12 @@ def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
     named = {v.id: run_label(v) for v in trained}
     run = choose("Generator", list(named), "run", shown=lambda i: named[i])
     view = next(v for v in trained if v.id == run)
-    kind, set_name = view.config["generator"], view.config["set"]
+    kind, set_name = view.config.get("generator", ""), view.config.get("set", "")
     columns = st.columns(4)
     count = columns[0].number_input("Images a class", 1, 100_000, 100, 50)
     seed = columns[1].number_input("Seed", 0, 10**6, 0)
     asked: dict[str, Any] = _diffusion(kind, run)
-    if "truncation" in OPTIONS[kind]:
+    if "truncation" in OPTIONS.get(kind, ()):
         asked["truncation"] = columns[2].number_input(
             "Truncation", 0.1, 10.0, None, 0.1, placeholder="none",
             help="Latents beyond ±this are not drawn: fewer odd images, less variety.",
@@ -68,7 +68,9 @@ def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
 def _diffusion(kind: str, run: str) -> dict[str, Any]:
     """What a diffusion model's sampler can be asked; empty fields are left to the generator."""
     asked: dict[str, Any] = {}
-    fields = [option for option in ("sampler", "steps", "guidance") if option in OPTIONS[kind]]
+    fields = [
+        option for option in ("sampler", "steps", "guidance") if option in OPTIONS.get(kind, ())
+    ]
     for column, option in zip(st.columns(4), fields, strict=False):
         key = f"{option} {run}"
         if option == "sampler":

@@ -4,6 +4,7 @@ import streamlit as st
 
 from pages.parts.choose import SAVED, choose
 from pages.parts.frame import link
+from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import list_datasets
 from rebalance_core.datasets.training_set import (
     SetConfig,
@@ -12,6 +13,7 @@ from rebalance_core.datasets.training_set import (
     make_set,
     open_set,
 )
+from rebalance_core.synthesis.synthetic_set import open_all_synthetic
 from rebalance_core.workspace import Workspace
 
 
@@ -63,3 +65,9 @@ def just_saved(workspace: Workspace, dataset: str) -> TrainingSet | None:
 def saved_message(made: TrainingSet) -> str:
     """What is shown once a training set is saved: its name and size."""
     return f"Saved {made.name}: {len(made.train):,} training images."
+
+
+def warn_of_damaged(workspace: Workspace) -> None:
+    """Name the synthetic sets that cannot be chosen because they cannot be read."""
+    for sentence in open_all_synthetic(workspace)[1].values():
+        st.warning(plain(sentence))

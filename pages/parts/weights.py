@@ -13,7 +13,7 @@ from rebalance_core.workspace import Workspace
 
 def get_weights(workspace: Workspace, network: NetworkName) -> None:
     title, size = NETWORKS[network].title, DOWNLOADS[network].megabytes
-    getting = latest(workspace, "weights", lambda v: v.config["network"] == network)
+    getting = latest(workspace, "weights", lambda v: v.config.get("network") == network)
     busy = getting is not None and getting.live
     with st.container(border=True):
         st.markdown(f"**{title}'s pretrained weights are not on this machine.**")

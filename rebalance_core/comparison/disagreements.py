@@ -9,7 +9,7 @@ import numpy as np
 
 from rebalance_core.comparison.arms import variant_name
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.training_set import TrainingSet
+from rebalance_core.datasets.training_set import TrainingSet, read_set
 from rebalance_core.files import read_json
 
 
@@ -38,7 +38,7 @@ def sets_of(run: Path) -> dict[int, TrainingSet]:
     paths = {seed: run / f"set-{seed}.json" for seed in seeds}
     single = run / "set.json"
     return {
-        seed: TrainingSet.from_json(read_json(path if path.exists() else single))
+        seed: read_set(path if path.exists() else single)
         for seed, path in paths.items()
     }
 

@@ -4,7 +4,6 @@ run again from; and the same numbers as tables."""
 import base64
 import csv
 import io
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -33,6 +32,7 @@ from rebalance_core.datasets.training_set import (
     list_sets,
     make_set,
     open_set,
+    read_set,
 )
 from rebalance_core.errors import UserError
 from rebalance_core.figures import (
@@ -47,7 +47,7 @@ from rebalance_core.figures import (
     loss_groups,
     schedule_strips,
 )
-from rebalance_core.files import read_json, write_text
+from rebalance_core.files import parse_json, read_json, write_text
 from rebalance_core.images import grid, png_bytes
 from rebalance_core.pictures import cluster_rows, sample_rows
 from rebalance_core.poses.clustering import has_clustering, open_clustering
@@ -66,7 +66,7 @@ def write_report(workspace: Workspace, path: Path) -> None:
     """Write `result/report.html`, `cells.csv` and `curves.csv` of a comparison whose
     `results.json` is there."""
     results = read_json(path / "result" / "results.json")
-    chosen = TrainingSet.from_json(read_json(path / "set.json"))
+    chosen = read_set(path / "set.json")
     dataset = open_dataset(workspace, chosen.config.dataset)
     names = read_json(path / "result" / "synthetic.json").values()
     sets = [open_synthetic(workspace, name) for name in dict.fromkeys(names)]
@@ -181,8 +181,8 @@ def _study_of(file: Path) -> dict[str, Any]:
         raise UserError(f"{file} cannot be read ({error.strerror}); name a report.") from error
     found = EMBEDDED.search(text)
     try:
-        told = json.loads(found[1] if found else text)
-    except json.JSONDecodeError:
+        told = parse_json(found[1] if found else text)
+    except ValueError:
         told = None
     if not isinstance(told, dict):
         raise UserError(f"{file} tells of no comparison; name a report or results.json.")
@@ -276,16 +276,16 @@ def _samples(dataset: Dataset, synthetic: SyntheticSet) -> list[dict[str, Any]]:
 
 def _training(workspace: Workspace, synthetic: SyntheticSet) -> dict[str, Any]:
     """The generator's own curves and time, if its run is still there."""
-    about = {
+    about: dict[str, Any] = {
         "generator": synthetic.generator,
         "name": synthetic.name,
         "origin": synthetic.origin,
-        "config": synthetic.provenance["training"],
+        "config": synthetic.provenance.get("training"),
         "plots": [],
         "seconds": None,
     }
     try:
-        view = view_run(find_run(workspace, str(synthetic.provenance["run"])))
+        view = view_run(find_run(workspace, str(synthetic.provenance.get("run"))))
     except UserError:
         return about
     metrics = read_metrics(view.path)

@@ -21,7 +21,7 @@ from rebalance_core.comparison.configs import ClassifierConfig, CompareConfig
 from rebalance_core.comparison.disagreements import cells_of
 from rebalance_core.comparison.results import summarise
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.datasets.training_set import Images, TrainingSet, load_part
+from rebalance_core.datasets.training_set import Images, TrainingSet, load_part, read_set
 from rebalance_core.errors import UserError
 from rebalance_core.files import folder_aside, read_json, remove_folder, write_json
 from rebalance_core.images import resize_stack
@@ -289,7 +289,7 @@ def _set_path(run: Path, seed: int | None) -> Path:
 def _ground(
     workspace: Workspace, run: Path, config: CompareConfig, seed: int | None, names: dict[str, str]
 ) -> Ground:
-    chosen = TrainingSet.from_json(read_json(_set_path(run, seed)))
+    chosen = read_set(_set_path(run, seed))
     sets = {}
     for images in {arm.images for arm in config.parsed if arm.images}:
         sets[images] = open_synthetic(workspace, names[of_seed(images, seed)])
@@ -299,8 +299,15 @@ def _ground(
 def live_curves(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The lines of a comparison's metrics that hold an epoch of a cell; of a cell that failed and
     was trained again, the later ones."""
-    latest = {(m["cell"], m["epoch"]): m for m in metrics if "cell" in m}
-    return sorted(latest.values(), key=lambda m: float(m["time"]))
+    latest = {(m["cell"], m["epoch"]): m for m in metrics if _is_epoch(m)}
+    return sorted(latest.values(), key=lambda m: float(m.get("time", 0.0)))
+
+
+def _is_epoch(line: Mapping[str, Any]) -> bool:
+    """Whether a line of metrics is one of a cell, and of the types that curves are drawn of."""
+    words = all(isinstance(line.get(key), str) for key in ("cell", "arm", "schedule"))
+    amount = line.get("amount")
+    return words and isinstance(line.get("epoch"), int) and isinstance(amount, str | None)
 
 
 def cell_states(

@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from rebalance_core.comparison.cells import Cell
 from rebalance_core.comparison.configs import CompareConfig
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.training_set import open_set
-from rebalance_core.runs.executor import list_runs
+from rebalance_core.errors import UserError
+from rebalance_core.runs.executor import RunView, list_runs
 from rebalance_core.runs.run import Run, RunDirectory
 from rebalance_core.workspace import Workspace
 
@@ -106,20 +108,25 @@ def shown_images(cell: Cell, counts: Mapping[str, int], epochs: int) -> int:
 
 def estimate(workspace: Workspace, config: CompareConfig, cells: Iterable[Cell]) -> float | None:
     """Seconds that these cells take here; None where nothing like it was timed yet."""
-    wanted = timing_of(workspace, config)
-    timed = next(
-        (v for v in list_runs(workspace, "timing")
-         if v.status == "done" and TimingConfig.build(**v.config) == wanted),
-        None,
-    )  # fmt: skip
-    if timed is None:
+    wanted = timing_of(workspace, config).model_dump(mode="json")
+    timed = (_rates(v) for v in list_runs(workspace, "timing") if v.config == wanted)
+    rates = next((found for found in timed if found), None)
+    if rates is None:
         return None
     chosen = open_set(workspace, config.set)
     epochs = config.classifier.epochs
     looked_at = epochs * (len(chosen.validation) + len(chosen.test))
-    rates: dict[str, float] = timed.result
     seconds: float = START + sum(
         rates["train"] * shown_images(cell, chosen.counts, epochs) + rates["evaluate"] * looked_at
         for cell in cells
     )
     return seconds
+
+
+def _rates(view: RunView) -> dict[str, float] | None:
+    """Seconds of each step that a run timed; None where it did not end well or is damaged."""
+    try:
+        found = TypeAdapter(dict[str, FiniteFloat]).validate_python(view.result)
+    except (UserError, ValidationError):
+        return None
+    return found if view.status == "done" and {"train", "evaluate"} <= found.keys() else None

@@ -234,9 +234,19 @@ def _open(path: Path, changed: tuple[int, ...]) -> Dataset:
             "import it again."
         )
     known = all(isinstance(manifest.get(key), kind) for key, kind in MANIFEST.items())
-    if not known or manifest["channels"] not in (1, 3):
+    if not known or manifest["channels"] not in (1, 3) or not _holds_words(manifest):
         raise _broken(path.name, "its manifest was changed by hand")
     return Dataset(path, manifest)
+
+
+def _holds_words(manifest: dict[str, Any]) -> bool:
+    """Whether classes are words, at least one, and unreadable files are told of in words."""
+    lists = (manifest["classes"], *(_values(file) for file in manifest["unreadable"]))
+    return bool(manifest["classes"]) and all(isinstance(v, str) for found in lists for v in found)
+
+
+def _values(file: Any) -> list[Any]:
+    return list(file.values()) if isinstance(file, dict) else [None]
 
 
 def export_dataset(dataset: Dataset, folder: Path) -> None:

@@ -3,12 +3,13 @@
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rebalance_core.config import Config, Seed
+from rebalance_core.config import Config, Seed, problem
 from rebalance_core.datasets.dataset import Dataset, Progress, list_datasets, open_dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
 from rebalance_core.datasets.splits import SplitName, split_rows
@@ -69,10 +70,47 @@ class TrainingSet:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "config": self.config.model_dump(mode="json")}
 
+    def number(self, label: str) -> int:
+        """The number of a class; raises UserError for one that this set does not have."""
+        if label not in self.classes:
+            known = ", ".join(self.classes)
+            raise UserError(f"Training set {self.name} has no class {label!r}; it has {known}.")
+        return self.classes.index(label)
+
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "TrainingSet":
+    def from_json(cls, value: Any, source: Path | str = "The training set") -> "TrainingSet":
+        """Raises UserError, naming `source`, where a value is missing or not of its type."""
+        try:
+            _Stored.model_validate(value)
+            config = SetConfig.build(**value["config"])
+        except (ValidationError, UserError) as error:
+            told = problem(error) if isinstance(error, ValidationError) else str(error)
+            raise UserError(
+                f"{source} is damaged ({told.rstrip('.')}); make it again, or remove it."
+            ) from error
         lists = {k: tuple(value[k]) for k in ("classes", "train", "validation", "test")}
-        return cls(**{**value, **lists, "config": SetConfig.build(**value["config"])})
+        return cls(**{**value, **lists, "config": config})
+
+
+class _Stored(BaseModel):
+    """What `TrainingSet.to_json` writes."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    name: str
+    config: dict[str, Any]
+    fingerprint: str
+    classes: Annotated[list[str], Field(min_length=1)]
+    counts: dict[str, Annotated[int, Field(ge=0, lt=2**63)]]
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+    dropped: dict[str, int] = {}
+
+    @model_validator(mode="after")
+    def _every_class_is_counted(self) -> "_Stored":
+        if set(self.counts) != set(self.classes):
+            raise ValueError("counts are not those of the classes")
+        return self
 
 
 @dataclass(frozen=True)
@@ -91,7 +129,7 @@ def load_part(
     ids = getattr(chosen, part)
     rows = _part_rows(dataset, chosen, part)
     labels = dataset.catalogue["class"].to_numpy()[rows]
-    index = {c: k for k, c in enumerate(chosen.classes)}
+    index = {c: chosen.number(c) for c in dict.fromkeys(labels.tolist())}
     numbers = np.array([index[c] for c in labels], dtype=np.int64)
     return Images(dataset.array(size, progress, chosen.config.fit)[rows], numbers, ids)
 
@@ -217,15 +255,27 @@ def make_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
 def open_set(workspace: Workspace, name: str) -> TrainingSet:
     """A saved set; a dataset's name stands for its set `official`, `as it is`."""
     if name in list_sets(workspace):  # else a name such as ../x would lead elsewhere
-        path = workspace.sets / f"{name}.json"
-        try:
-            return TrainingSet.from_json(read_json(path))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is no training set; make it again, or remove it.") from error
+        return read_set(workspace.sets / f"{name}.json")
     if name in list_datasets(workspace):
         return resolve_set(workspace, name, SetConfig(dataset=name))
     known = ", ".join([*list_sets(workspace), *list_datasets(workspace)]) or "none yet"
     raise UserError(f"There is no training set or dataset {name!r} (there is: {known}).")
+
+
+def read_set(path: Path) -> TrainingSet:
+    """A training set from its file; raises UserError where that is missing or damaged."""
+    return TrainingSet.from_json(read_json(path), path)
+
+
+def open_sets(workspace: Workspace) -> tuple[list[TrainingSet], dict[str, str]]:
+    """All saved sets, and {name: what is wrong} of those that are damaged."""
+    found, damaged = [], {}
+    for name in list_sets(workspace):
+        try:
+            found.append(open_set(workspace, name))
+        except UserError as error:
+            damaged[name] = str(error)
+    return found, damaged
 
 
 def list_sets(workspace: Workspace) -> list[str]:

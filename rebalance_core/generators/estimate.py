@@ -15,6 +15,7 @@ import numpy as np
 
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.training_set import TrainingSet
+from rebalance_core.errors import UserError
 from rebalance_core.generators.configs import (
     CONFIGS,
     LOOKS,
@@ -114,23 +115,28 @@ def measured_speed(view: RunView, kind: type[Trained], channels: int) -> float |
     """Operations a second of a finished training of that kind, from the times it logged."""
     if view.kind != "train" or view.status != "done" or view.config.get("folder"):
         return None
-    if CONFIGS[view.config["generator"]] is not kind:
+    if CONFIGS.get(view.config.get("generator", "")) is not kind:
         return None
-    lines = [m for m in read_metrics(view.path) if any(map(_OF_A_STEP.match, m))]
+    timed = (m for m in read_metrics(view.path) if "time" in m)
+    lines = [m for m in timed if any(map(_OF_A_STEP.match, m))]
     paces = [
         (b["time"] - a["time"]) / (b["step"] - a["step"])
         for a, b in pairwise(lines)
         if b["step"] > a["step"]
     ]
-    if len(paces) < 3:
+    pace = float(np.median(paces)) if len(paces) >= 3 else 0.0
+    if pace <= 0:
         return None
-    config = kind.build(**view.config["training"])
+    try:
+        config = kind.build(**view.config.get("training", {}))
+    except UserError:  # of another version, or damaged
+        return None
     work = (
         step_work(config, channels)[1]
         if isinstance(config, BaganConfig)
         else diffusion_work(config, channels)
     )
-    return work / float(np.median(paces))
+    return work / pace
 
 
 def _guess(config: Trained) -> float | None:

@@ -4,12 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, SerializeAsAny, TypeAdapter, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
-from rebalance_core.config import Config
+from rebalance_core.config import Config, problem
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.source import is_label
-from rebalance_core.datasets.training_set import TrainingSet, open_set
+from rebalance_core.datasets.training_set import TrainingSet, open_set, read_set
 from rebalance_core.errors import UserError
 from rebalance_core.files import folder_aside, read_json, write_bytes, write_json
 from rebalance_core.generators.base import (
@@ -47,8 +53,12 @@ class TrainConfig(Config):
     @field_validator("training", mode="before")
     @classmethod
     def _of_its_kind(cls, value: Any, info: ValidationInfo) -> Config:
-        kind = CONFIGS[info.data["generator"]]
-        return value if isinstance(value, kind) else kind.build(**value)
+        kind = CONFIGS.get(info.data.get("generator", ""))
+        if kind is not None and isinstance(value, kind):
+            return value
+        if kind is None or not isinstance(value, Mapping):
+            raise ValueError("it does not fit the generator")
+        return kind.build(**value)
 
     @classmethod
     def make(cls, kind: str, set_name: str, preset: str, **changes: Any) -> "TrainConfig":
@@ -148,20 +158,17 @@ def _read_record(folder: Path) -> Record | None:
         return None
     try:
         record = Record.model_validate(read_json(path))
+    except ValidationError as error:
+        raise UserError(f"{path} is not readable ({problem(error)}); remove it.") from error
+    classes = record.set.get("classes")
+    for label in classes if isinstance(classes, list) else ():
+        if isinstance(label, str) and not is_label(label):
+            raise UserError(f"{path}: class {label!r} cannot be a folder's name.")
+    try:
         chosen = TrainingSet.from_json(record.set)
-        TypeAdapter(dict[str, int]).validate_python(chosen.counts)
-        for names in (chosen.classes, chosen.train, chosen.validation, chosen.test):
-            TypeAdapter(tuple[str, ...]).validate_python(names)
-        TypeAdapter(str).validate_python(chosen.name)
-    except UserError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        told = str(error).splitlines()[0]
-        raise UserError(f"{path} is not readable ({told}); remove it.") from error
+    except UserError as error:
+        raise UserError(f"{path} is not readable: {error}") from error
     check_name(chosen.name)
-    wrong = [label for label in chosen.classes if not is_label(label)]
-    if wrong:
-        raise UserError(f"{path}: class {wrong[0]!r} cannot be a folder's name.")
     return record.model_copy(update={"set": chosen.to_json()})
 
 
@@ -191,7 +198,7 @@ def train_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
 
 
 def _new_record(config: TrainConfig, chosen: TrainingSet, run: RunDirectory) -> Record:
-    code = run.record["code"]
+    code = run.record.get("code")
     if config.folder:
         record = _read_record(Path(config.folder))
         code = record.code if record else None
@@ -214,7 +221,7 @@ def _own_copy(workspace: Workspace, run: RunDirectory, config: TrainConfig) -> T
         else:
             seen = open_set(workspace, config.set).to_json()
         write_json(path, seen)
-    return TrainingSet.from_json(read_json(path))
+    return read_set(path)
 
 
 def _own_poses(run: RunDirectory, dataset: Dataset) -> dict[str, str]:
@@ -263,7 +270,7 @@ def _take(folder: Path, kind: str, chosen: TrainingSet) -> Generator:
 
 def load_generator(view: RunView) -> Generator:
     """The generator that a finished training run made."""
-    return generator_class(view.config["generator"]).load(generator_folder(view))
+    return generator_class(view.config.get("generator", "")).load(generator_folder(view))
 
 
 def generator_folder(view: RunView) -> Path:
@@ -275,9 +282,12 @@ def generator_folder(view: RunView) -> Path:
 
 def run_set(view: RunView) -> TrainingSet:
     """The training set that a run saw."""
-    return TrainingSet.from_json(read_json(view.path / "set.json"))
+    return read_set(view.path / "set.json")
 
 
 def makes(view: RunView) -> list[str]:
     """The classes that a finished training's generator makes."""
-    return list(view.result.get("classes") or run_set(view).classes)
+    classes = view.result.get("classes")
+    if isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes):
+        return classes
+    return list(run_set(view).classes)

@@ -36,7 +36,7 @@ class DenoiseConfig(Config):
 def check_denoise(workspace: Workspace, config: DenoiseConfig) -> RunView:
     """The training run; raises UserError before any work for what cannot be done."""
     source = finished_training(workspace, config.run)
-    kind = source.config["generator"]
+    kind = source.config.get("generator", "")
     if kind not in DIFFUSION:
         raise UserError(
             f"Run {source.id} is a {kind}; only {', '.join(DIFFUSION)} take images out of noise."

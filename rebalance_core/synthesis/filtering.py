@@ -146,7 +146,7 @@ def _provenance(
         **found.provenance,
         "earlier_runs": [run for run in earlier if run],  # that its images went through
         "counts": {label: len(files) for label, files in kept.items()},
-        "filters": [*found.provenance["filters"], *filters],
+        "filters": [*found.provenance.get("filters", []), *filters],
     }
 
 
@@ -208,14 +208,14 @@ def _tests_by_real(
     if (least := config.confidence) is not None:
 
         def unsure(label: str, files: list[Path]) -> np.ndarray:
-            sure = judge(found.images_of(files))[0][:, chosen.classes.index(label)]
+            sure = judge(found.images_of(files))[0][:, chosen.number(label)]
             return np.asarray(sure < least)
 
         tests["confidence"] = unsure
     if (quantile := config.distance) is not None:
 
         def far(label: str, files: list[Path]) -> np.ndarray:
-            mine = real.images[real.labels == chosen.classes.index(label)]
+            mine = real.images[real.labels == chosen.number(label)]
             return too_far(judge(found.images_of(files))[1], judge(mine)[1], quantile)
 
         tests["distance"] = far
@@ -248,11 +248,11 @@ def removed_images(workspace: Workspace, found: SyntheticSet, label: str) -> lis
     """What filters took out of a class. Their pictures are those of the set that was filtered: no
     second copy is kept, so that they go when that set is removed."""
     told = []
-    for step in found.provenance["filters"]:
+    for step in found.provenance.get("filters", []):
         source = _source(workspace, step["from"])
         files = {} if source is None else {_image(file): file for file in source.files(label)}
         for image in step["removed"].get(label, []):
-            told.append(Removed(image, WORDS[step["name"]], files.get(image)))
+            told.append(Removed(image, WORDS.get(step["name"], step["name"]), files.get(image)))
     return told
 
 
@@ -260,5 +260,8 @@ def _source(workspace: Workspace, told: Mapping[str, str]) -> SyntheticSet | Non
     """The set that was filtered; None if it is gone, also where another has its name now."""
     if told["name"] not in list_synthetic(workspace):
         return None
-    source = open_synthetic(workspace, told["name"])
+    try:
+        source = open_synthetic(workspace, told["name"])
+    except UserError:  # damaged: not what it was, either
+        return None
     return source if digest(source.provenance) == told["provenance"] else None

@@ -34,7 +34,7 @@ class MorphConfig(Config):
 def check_morph(workspace: Workspace, config: MorphConfig) -> RunView:
     """The training run; raises UserError before any work for what cannot be done."""
     source = finished_training(workspace, config.run)
-    if source.config["generator"] not in CAN_MORPH:
+    if source.config.get("generator", "") not in CAN_MORPH:
         raise UserError(
             f"Run {source.id} is a {source.config['generator']}; only {', '.join(CAN_MORPH)} "
             "learns an embedding of classes to move in."

@@ -12,7 +12,7 @@ import numpy as np
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.training_set import load_part
 from rebalance_core.errors import UserError
-from rebalance_core.files import folder_aside
+from rebalance_core.files import folder_aside, parse_json
 from rebalance_core.images import png_bytes, resize_stack
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.workspace import Workspace
@@ -76,7 +76,7 @@ def make_quiz(workspace: Workspace, found: SyntheticSet, seed: int) -> Quiz:
     labels = list(found.counts)
     for place, label in enumerate(labels):
         count = HALF // len(labels) + (place < HALF % len(labels))
-        rows = np.flatnonzero(real.labels == chosen.classes.index(label))
+        rows = np.flatnonzero(real.labels == chosen.number(label))
         files = found.files(label)
         there: dict[Kind, int] = {"r": len(rows), "g": len(files)}
         for kind, most in there.items():
@@ -142,9 +142,9 @@ def read_tally(workspace: Workspace, name: str) -> Tally | None:
     pairs: list[tuple[str, str]] = []
     attempts = 0
     path = workspace.quiz_attempts(name)
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
-            told = json.loads(line)
+            told = parse_json(line)
             answered = list(zip(told["answers"], told["truth"], strict=True))
         except (ValueError, KeyError, TypeError):
             continue  # torn, or not ours

@@ -53,7 +53,7 @@ def check_sample(workspace: Workspace, config: SampleConfig) -> RunView:
     check_free(workspace, config.name)
     source = finished_training(workspace, config.run)
     check_classes(source, config.classes)
-    check_options(source.config["generator"], config.options)
+    check_options(source.config.get("generator", ""), config.options)
     return source
 
 
@@ -67,11 +67,12 @@ def finished_training(workspace: Workspace, run_id: str) -> RunView:
 
 def check_options(kind: str, asked: Iterable[str]) -> None:
     """Raises UserError for what a generator's sampler doesn't have."""
-    foreign = [option for option in asked if option not in OPTIONS[kind]]
+    known = OPTIONS.get(kind, ())
+    foreign = [option for option in asked if option not in known]
     if foreign:
         raise UserError(
             f"A {kind} has no {' or '.join(foreign)} to set; it has "
-            f"{', '.join(OPTIONS[kind]) or 'no such option'}."
+            f"{', '.join(known) or 'no such option'}."
         )
 
 
@@ -80,7 +81,7 @@ def check_classes(source: RunView, labels: Sequence[str]) -> None:
     for label in labels:
         if label not in makes(source):
             seen = run_set(source).counts.get(label)
-            lone = seen == 1 and source.config["generator"] in NEED_TWO
+            lone = seen == 1 and source.config.get("generator", "") in NEED_TWO
             why = NEVER_SAW if seen == 0 else SAW_ONE if lone else "cannot make"
             raise UserError(
                 f"This generator {why} class {label!r}; it makes {', '.join(makes(source))}."
@@ -99,10 +100,10 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     for number, label in enumerate(labels):
         _fill(generator, aside / label, label, config, run, (number, len(labels)))
     provenance = {
-        "generator": source.config["generator"],
+        "generator": source.config.get("generator", ""),
         "run": source.id,
         "training_set": run_set(source).to_json(),
-        "training": None if source.config.get("believed") else source.config["training"],
+        "training": None if source.config.get("believed") else source.config.get("training"),
         "believed": bool(source.config.get("believed")),  # what the generator was trained on
         "seed": config.seed,
         "sampler": config.options,

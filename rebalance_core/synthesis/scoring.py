@@ -221,7 +221,7 @@ class Yardstick:
 
 def _of_class(found: SyntheticSet, label: str, by: Yardstick) -> dict[str, Any]:
     """{figure: {"generated": …, "real": …}} and what to beware of."""
-    number = found.training_set.classes.index(label)
+    number = found.training_set.number(label)
     made = found.images(label)
     real, unseen = (p.images[p.labels == number] for p in (by.train, by.validation))
     half, dimensions = min(len(real) // 2, len(made)), 0
@@ -345,5 +345,8 @@ def score_table(told: dict[str, Any]) -> list[dict[str, Any]]:
 
 def read_scores(view: RunView) -> dict[str, Any]:
     """What a finished scoring found."""
-    found: dict[str, Any] = read_json(view.path / "result" / "scores.json")
+    path = view.path / "result" / "scores.json"
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged (it is not an object); remove the run.")
     return found

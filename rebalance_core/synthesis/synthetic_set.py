@@ -8,11 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
 
+from rebalance_core.config import STRICT, Moment, problem
 from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.errors import UserError
 from rebalance_core.files import read_json, remove_folder, write_json
@@ -21,6 +23,8 @@ from rebalance_core.workspace import Workspace, check_name, list_names
 
 @dataclass(frozen=True)
 class SyntheticSet:
+    """A set whose provenance was checked: `open_synthetic` makes it."""
+
     path: Path
     # generator, run (None where somebody brought the images), training_set, seed, sampler, counts,
     # filters; `believed` where what the generator saw is what somebody said
@@ -102,25 +106,19 @@ class SyntheticSet:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the command line tells; raises UserError where the provenance was spoilt."""
-        try:
-            told = ("source", "seed", "sampler", "size", "counts")
-            return {
-                "synthetic": self.name,
-                "generator": self.generator,
-                "set": self.training_set.name,
-                "dataset": self.training_set.config.dataset,
-                "believed": self.unverified,
-                "generator_run": self.provenance.get("run"),
-                **{name: self.provenance.get(name) for name in told},
-                "filters": [_about_filter(step) for step in self.provenance.get("filters", [])],
-                "path": str(self.path),
-            }
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(
-                f"{self.path / 'provenance.json'} does not say where the images came from; remove "
-                "the set."
-            ) from error
+        """What the command line reports."""
+        told = ("source", "seed", "sampler", "size", "counts")
+        return {
+            "synthetic": self.name,
+            "generator": self.generator,
+            "set": self.training_set.name,
+            "dataset": self.training_set.config.dataset,
+            "believed": self.unverified,
+            "generator_run": self.provenance.get("run"),
+            **{name: self.provenance.get(name) for name in told},
+            "filters": [_about_filter(step) for step in self.provenance.get("filters", [])],
+            "path": str(self.path),
+        }
 
     def check_fits(self, chosen: TrainingSet) -> None:
         """Raises UserError if the generator saw anything outside the training set `chosen`."""
@@ -180,15 +178,86 @@ def _form(pixels: np.ndarray) -> str:
     return f"{width} × {height} px in {channels} channel(s)"
 
 
-def open_synthetic(workspace: Workspace, name: str) -> SyntheticSet:
-    path = workspace.synthetic / name
-    if name not in list_synthetic(workspace):
-        known = ", ".join(list_synthetic(workspace)) or "none yet"
+class _Source(BaseModel):
+    model_config = STRICT
+    name: str
+    provenance: str
+
+
+class _Step(BaseModel):
+    """One filter that a set went through."""
+
+    model_config = STRICT
+    name: str
+    value: Any
+    source: _Source = Field(alias="from")
+    training_set: dict[str, Any] | None
+    removed: dict[str, list[str]]
+
+
+class _Provenance(BaseModel):
+    """What `provenance.json` must hold for a set to be used."""
+
+    model_config = STRICT
+    generator: Annotated[str, Field(min_length=1)]
+    training_set: dict[str, Any]
+    counts: Annotated[dict[str, Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+    size: Annotated[int, Field(ge=1, le=2**14)]
+    seed: int | None = None
+    sampler: dict[str, Any] | None = None
+    training: dict[str, Any] | None = None
+    filters: list[_Step] = []
+    run: str | None = None
+    sample_run: str | None = None
+    bring_run: str | None = None
+    earlier_runs: list[str] = []
+    believed: bool = False
+    source: str | None = None
+    created: Moment | None = None
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """A set's `provenance.json`; raises UserError where a value is missing or not of its type."""
+    file = path / "provenance.json"
+    value: dict[str, Any] = read_json(file)
+    try:
+        _Provenance.model_validate(value)
+        TrainingSet.from_json(value["training_set"], "training_set")
+        for step in value.get("filters", []):
+            if step["training_set"] is not None:
+                TrainingSet.from_json(step["training_set"], f"filter {step['name'][:100]}")
+    except (ValidationError, UserError) as error:
+        told = problem(error) if isinstance(error, ValidationError) else str(error).rstrip(".")
+        raise UserError(f"{file} is damaged ({told}); remove the synthetic set.") from error
+    return value
+
+
+def synthetic_path(workspace: Workspace, name: str) -> Path:
+    """The folder of a set, readable or not; raises UserError where there is none."""
+    known = list_synthetic(workspace)
+    if name not in known:
         raise UserError(
-            f"There is no synthetic set {name!r} (there is: {known}); make one with `sample`, or "
-            "bring one with `synthetic add`."
+            f"There is no synthetic set {name!r} (there is: {', '.join(known) or 'none yet'}); "
+            "make one with `sample`, or bring one with `synthetic add`."
         )
-    return SyntheticSet(path, read_json(path / "provenance.json"))
+    return workspace.synthetic / name
+
+
+def open_synthetic(workspace: Workspace, name: str) -> SyntheticSet:
+    """A set by its name; raises UserError where it is missing or damaged."""
+    path = synthetic_path(workspace, name)
+    return SyntheticSet(path, read_provenance(path))
+
+
+def open_all_synthetic(workspace: Workspace) -> tuple[list[SyntheticSet], dict[str, str]]:
+    """All sets, oldest first, and {name: what is wrong} of those that are damaged."""
+    found, damaged = [], {}
+    for name in list_synthetic(workspace):
+        try:
+            found.append(open_synthetic(workspace, name))
+        except UserError as error:
+            damaged[name] = str(error)
+    return found, damaged
 
 
 def check_free(workspace: Workspace, name: str) -> None:
@@ -233,16 +302,22 @@ def list_synthetic(workspace: Workspace) -> list[str]:
 
 def synthetic_for(workspace: Workspace, chosen: TrainingSet, kind: str) -> SyntheticSet:
     """The newest synthetic set of a generator that saw nothing outside `chosen`."""
+    damaged = []
     for name in reversed(list_synthetic(workspace)):
-        found = open_synthetic(workspace, name)
+        try:
+            found = open_synthetic(workspace, name)
+        except UserError:
+            damaged.append(name)
+            continue
         if found.generator == kind:
             try:
                 found.check_fits(chosen)
             except UserError:
                 continue
             return found
+    skipped = f" (damaged and skipped: {', '.join(damaged)})" if damaged else ""
     raise UserError(
-        f"There are no images of {kind} for training set {chosen.name}; run "
+        f"There are no images of {kind} for training set {chosen.name}{skipped}; run "
         f"`train {kind} {chosen.name}`, then `sample`."
     )
 
@@ -253,6 +328,7 @@ def forget_sample(workspace: Workspace, run_id: str, config: Mapping[str, Any]) 
 
 
 def remove_synthetic(workspace: Workspace, name: str) -> None:
-    remove_folder(open_synthetic(workspace, name).path)
+    """Remove a set, a damaged one too."""
+    remove_folder(synthetic_path(workspace, name))
     workspace.quiz_attempts(name).unlink(missing_ok=True)
     workspace.exported_synthetic(name).unlink(missing_ok=True)

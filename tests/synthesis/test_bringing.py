@@ -373,8 +373,8 @@ def test_the_command_line_brings_lists_shows_and_removes(
     assert told("list") == {
         "synthetic": {
             "made": short,
-            "spoilt": f"{home / 'synthetic' / 'spoilt' / 'provenance.json'} does not say where "
-            "the images came from; remove the set.",
+            "spoilt": f"{home / 'synthetic' / 'spoilt' / 'provenance.json'} is damaged "
+            "(generator: field required); remove the synthetic set.",
         }
     }
     assert refusal(command(home, "synthetic", "add", "made", folder, "phantom", "--json")) == (
