@@ -23,12 +23,13 @@ from torch import Tensor, nn
 
 from models.bagan_gp import LATENT, SLOPE, BaganGP, Bend
 from rebalance_core.datasets.phantom import draw_phantoms
-from rebalance_core.datasets.training_set import Images
-from rebalance_core.device import generator, open_device
-from rebalance_core.generators.bagan_training import ADVERSARIAL, BaganTrainer
+from rebalance_core.generators.bagan_gp.config import BaganConfig
+from rebalance_core.generators.bagan_gp.training import ADVERSARIAL, BaganTrainer
 from rebalance_core.generators.base import TrainingData
-from rebalance_core.generators.configs import BaganConfig
 from rebalance_core.runs.run import MemoryRun
+from rebalance_core.training.device import open_device
+from rebalance_core.training.random import generator
+from rebalance_core.training_sets.load import Images
 
 STEPS, EXACT = 20, 3
 TARGET, TOLERANCE, SAME = 2.3, 0.02, 0.001

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.phantom_quality import by_class, generated_like, macro_f1
-from rebalance_core.comparison.configs import ClassifierConfig
+from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.features import train_scorer
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import load_part, open_set
-from rebalance_core.generators.bagan_gp import BaganGenerator
+from rebalance_core.generators.bagan_gp.config import BaganConfig
+from rebalance_core.generators.bagan_gp.model import BaganGenerator
 from rebalance_core.generators.base import load_training_data
-from rebalance_core.generators.configs import BaganConfig
 from rebalance_core.runs.run import MemoryRun
-from rebalance_core.synthesis.scorer import train_scorer
+from rebalance_core.training_sets.load import load_part
+from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
 STEPS, SEEDS, EPOCHS = 350, (0,), 20

@@ -27,22 +27,24 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from models.classifier import Classifier
-from rebalance_core.comparison.arms import Arm
-from rebalance_core.comparison.classifier import (
+from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.epochs import epoch_order
+from rebalance_core.classifiers.training import (
     augmentation,
     evaluate,
     fresh_classifier,
     open_optimizer,
     train_epoch,
 )
-from rebalance_core.comparison.configs import ClassifierConfig
-from rebalance_core.comparison.epochs import epoch_order
+from rebalance_core.comparison.arms import Arm
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.phantom import CLASSES, make_phantom
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import Images, SetConfig, load_part, resolve_set
-from rebalance_core.device import open_device
 from rebalance_core.runs.run import MemoryRun
+from rebalance_core.training.device import open_device
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.load import Images, load_part
+from rebalance_core.training_sets.resolve import resolve_set
 from rebalance_core.workspace import Workspace
 
 PAIRS, EPOCHS = 5, 3

@@ -29,10 +29,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from models.unet import WARP, ConditionalUNet, noise_schedule, seeded_conditional_unet, seeded_unet
 from rebalance_core.datasets.phantom import make_phantom
-from rebalance_core.device import generator, open_device, to_unit, warmup_cosine
-from rebalance_core.generators.configs import ConditionalDdpmConfig, DdpmConfig
-from rebalance_core.generators.diffusion import Predict, draw_timesteps
-from rebalance_core.generators.diffusion_training import (
+from rebalance_core.generators.diffusion.config import ConditionalDdpmConfig, DdpmConfig
+from rebalance_core.generators.diffusion.formulas import Predict, draw_timesteps
+from rebalance_core.generators.diffusion.training import (
     denoising_loss,
     make_ready,
     open_adam,
@@ -40,6 +39,10 @@ from rebalance_core.generators.diffusion_training import (
     validation_loss,
 )
 from rebalance_core.runs.executor import WORKER_ENVIRONMENT
+from rebalance_core.training.batches import to_unit
+from rebalance_core.training.device import open_device
+from rebalance_core.training.random import generator
+from rebalance_core.training.rates import warmup_cosine
 
 PAIRS, UNCOUNTED, STEPS = 5, 5, 1000  # STEPS: what the learning rate falls over
 CLOSE = 0.02  # losses of the two

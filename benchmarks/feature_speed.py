@@ -22,7 +22,7 @@ from torch import nn
 from torchvision import models
 
 from rebalance_core.datasets.phantom import draw_phantoms
-from rebalance_core.images import resize_stack
+from rebalance_core.imaging.grid import resize_stack
 from rebalance_core.poses.kmeans import project, restarts
 from rebalance_core.poses.networks import (
     best_device,

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "browser"
 
 from studio import open_browser, settled, start_server, visit
 
-from rebalance_core.files import read_json, write_json
 from rebalance_core.runs.run import create_run
+from rebalance_core.system.files import read_json, write_json
 from rebalance_core.workspace import Workspace
 
 RUNS, LINES, PAIRS = 500, 5000, 5

@@ -18,9 +18,11 @@ from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, nearest_diffe
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.inspecting import thumbnail
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import SetConfig, resolve_set
-from rebalance_core.images import open_image, png_bytes
+from rebalance_core.imaging.decode import open_image
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.run import MemoryRun
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import resolve_set
 from rebalance_core.workspace import Workspace
 
 PLANTED = 20

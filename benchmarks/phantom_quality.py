@@ -17,22 +17,23 @@ from typing import Any
 
 import numpy as np
 
+from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.features import Scorer, train_scorer
+from rebalance_core.classifiers.schedules import Schedule
+from rebalance_core.classifiers.training import CellData, train_classifier
 from rebalance_core.comparison.arms import Arm
-from rebalance_core.comparison.classifier import CellData, train_classifier
-from rebalance_core.comparison.configs import ClassifierConfig
-from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.config import parse_changes
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import Images, load_part, open_set
 from rebalance_core.generators.base import Generator
 from rebalance_core.generators.training import TrainConfig, load_generator
 from rebalance_core.runs.executor import list_runs, view_run
 from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.quality import copied, neighbourhoods
-from rebalance_core.synthesis.scorer import Scorer, train_scorer
+from rebalance_core.training_sets.load import Images, load_part
+from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
 TARGETS = {"bagan-gp": 0.7, "conditional-ddpm": 0.8}  # of the macro-F1 that real images give

@@ -10,7 +10,7 @@ import sys
 import time
 
 from rebalance_core.datasets.phantom import make_phantom
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 
 PAIRS = 5
 LIMIT = 5.0  # seconds

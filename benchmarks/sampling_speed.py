@@ -22,17 +22,17 @@ import numpy as np
 import torch
 from diffusers import DDPMPipeline
 
-from rebalance_core.comparison.configs import ClassifierConfig
+from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.features import train_scorer
 from rebalance_core.datasets.phantom import CLASSES, make_phantom
-from rebalance_core.datasets.training_set import Images
-from rebalance_core.device import generator
 from rebalance_core.generators.base import TrainingData
-from rebalance_core.generators.configs import DdpmConfig
-from rebalance_core.generators.ddpm import DdpmGenerator
-from rebalance_core.processes import map_ahead
+from rebalance_core.generators.diffusion.config import DdpmConfig
+from rebalance_core.generators.diffusion.ddpm import DdpmGenerator
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.synthesis.quality import frechet_of, principal_components
-from rebalance_core.synthesis.scorer import train_scorer
+from rebalance_core.system.processes import map_ahead
+from rebalance_core.training.random import generator
+from rebalance_core.training_sets.load import Images
 
 SIZE, LABEL = 32, "notumor"
 PAIRS, BATCH, TIMED, STEPS = 5, 64, 20, 1000

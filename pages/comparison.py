@@ -11,25 +11,19 @@ from pages.parts.frame import guarded, link, show
 from pages.parts.live import act, duration, submitted, watch
 from pages.parts.plain import plain
 from pages.parts.sets import choose_set, warn_of_damaged
+from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import BASELINE, GENERATED, MEANINGS, PRESETS, arm_name
 from rebalance_core.comparison.cells import Cell, check_compare
-from rebalance_core.comparison.configs import DEFAULT_ARMS, CompareConfig
+from rebalance_core.comparison.config import DEFAULT_ARMS, CompareConfig
+from rebalance_core.comparison.job import cell_states, live_curves
 from rebalance_core.comparison.rebalanced import plan_rebalanced, zip_rebalanced
 from rebalance_core.comparison.report import strips_of
-from rebalance_core.comparison.schedules import Schedule
-from rebalance_core.comparison.study import cell_states, live_curves
 from rebalance_core.comparison.timing import estimate, timing_of
 from rebalance_core.config import PRESETS as CONFIG_PRESETS
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.datasets.training_set import TrainingSet, absence_notes
 from rebalance_core.errors import UserError
-from rebalance_core.figures import (
-    METRICS,
-    cell_grid,
-    class_bars,
-    comparison_curves,
-    schedule_strips,
-)
+from rebalance_core.plots.comparison import METRICS, cell_grid, comparison_curves, schedule_strips
+from rebalance_core.plots.dataset import class_bars
 from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.runs.run import read_metrics
 from rebalance_core.synthesis.synthetic_set import (
@@ -37,6 +31,8 @@ from rebalance_core.synthesis.synthetic_set import (
     open_synthetic,
     synthetic_for,
 )
+from rebalance_core.training_sets.load import absence_notes
+from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
 

@@ -11,8 +11,8 @@ from pages.parts.images import images
 from pages.parts.live import act, latest, watch
 from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
-from rebalance_core.dependents import dependents, remove_with_warning
-from rebalance_core.figures import class_bars
+from rebalance_core.plots.dataset import class_bars
+from rebalance_core.removal import dependents, remove_with_warning
 from rebalance_core.workspace import Workspace
 
 

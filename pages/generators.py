@@ -10,12 +10,13 @@ from pages.parts.frame import guarded, link, show
 from pages.parts.live import act, duration, run_label, submitted, training, watch
 from pages.parts.sets import choose_set
 from rebalance_core.config import PRESETS
-from rebalance_core.datasets.training_set import TrainingSet
-from rebalance_core.generators.configs import CONFIGS, CONTINUABLE, BaganConfig
+from rebalance_core.generators.bagan_gp.config import BaganConfig
+from rebalance_core.generators.configs import CONFIGS, CONTINUABLE
 from rebalance_core.generators.estimate import Trained, estimate_here
 from rebalance_core.generators.training import RECORD, TrainConfig, continued, from_folder, run_set
 from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.runs.run import last_checkpoint
+from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
 TITLES = {

@@ -15,16 +15,14 @@ from pages.parts.plain import plain
 from pages.parts.sets import just_saved, save_set
 from pages.parts.weights import get_weights
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
-from rebalance_core.datasets.training_set import AS_IT_IS, SetConfig
-from rebalance_core.figures import (
-    class_bars,
+from rebalance_core.imaging.decode import open_image
+from rebalance_core.plots.dataset import class_bars
+from rebalance_core.plots.poses import (
     cluster_scatter,
     elbow_plot,
     selected_images,
     silhouette_plot,
 )
-from rebalance_core.images import open_image
-from rebalance_core.pictures import cluster_images
 from rebalance_core.poses.clustering import (
     PoseClustering,
     PosesConfig,
@@ -39,9 +37,11 @@ from rebalance_core.poses.clustering import (
 from rebalance_core.poses.extractors import EXTRACTORS, ExtractorName
 from rebalance_core.poses.features import resolve_extractor
 from rebalance_core.poses.kmeans import load_libraries, sample_rows
+from rebalance_core.poses.pictures import cluster_images
 from rebalance_core.poses.versions import can_undo, step_back
 from rebalance_core.poses.weights import has_weights
 from rebalance_core.runs.executor import RunView, submit
+from rebalance_core.training_sets.config import AS_IT_IS, SetConfig
 from rebalance_core.workspace import Workspace
 
 SHOWN = 8  # images of a cluster

@@ -15,33 +15,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
 from rebalance_core.comparison.cells import save_set_of_seed
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import Config, parse_changes
 from rebalance_core.datasets.dataset import Dataset, export_dataset, list_datasets, open_dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
 from rebalance_core.datasets.health import brightness, duplicate_facts, forms
 from rebalance_core.datasets.importing import check_free
 from rebalance_core.datasets.source import BUILT_IN, KAGGLE, ImportConfig
-from rebalance_core.datasets.training_set import (
-    AS_IT_IS,
-    SetConfig,
-    absence_notes,
-    make_set,
-    open_set,
-    open_sets,
-    skewed_counts,
-)
-from rebalance_core.dependents import (
-    dependents,
-    remove_run_with_dependents,
-    remove_with_warning,
-    run_dependents,
-)
 from rebalance_core.errors import UserError
-from rebalance_core.exposure import LOCAL, exposure
-from rebalance_core.family import parents
-from rebalance_core.files import room, write_bytes
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.poses.clustering import (
     PosesConfig,
     move_cluster,
@@ -53,6 +35,12 @@ from rebalance_core.poses.clustering import (
 )
 from rebalance_core.poses.versions import step_back
 from rebalance_core.poses.weights import WeightsConfig
+from rebalance_core.removal import (
+    dependents,
+    remove_run_with_dependents,
+    remove_with_warning,
+    run_dependents,
+)
 from rebalance_core.runs.executor import (
     RunView,
     cancel,
@@ -64,6 +52,7 @@ from rebalance_core.runs.executor import (
     submit,
     view_run,
 )
+from rebalance_core.runs.lineage import parents
 from rebalance_core.runs.run import read_metrics, unreadable_metrics
 from rebalance_core.runs.trust import check_named, named_network, own_network
 from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
@@ -85,6 +74,12 @@ from rebalance_core.synthesis.synthetic_set import (
     remove_synthetic,
     synthetic_path,
 )
+from rebalance_core.system.exposure import LOCAL, exposure
+from rebalance_core.system.files import room, write_bytes
+from rebalance_core.training_sets.config import AS_IT_IS, SetConfig
+from rebalance_core.training_sets.load import absence_notes
+from rebalance_core.training_sets.resolve import make_set, open_set, open_sets
+from rebalance_core.training_sets.skew import skewed_counts
 from rebalance_core.workspace import Workspace, home
 
 FOLLOW_POLL = 0.3  # seconds
@@ -590,7 +585,7 @@ def synthetic_grid(
     as_json: Json = False,
 ) -> None:
     """A picture: the first images of each class by seed, each above its nearest training image."""
-    from rebalance_core.pictures import sample_picture
+    from rebalance_core.synthesis.pictures import sample_picture
 
     workspace = Workspace.here()
     found = open_synthetic(workspace, name)
@@ -916,7 +911,7 @@ def study(
 ) -> None:
     """The whole path: set, poses, generators, samples, comparison, report."""
     from rebalance_core.comparison.cells import check_arms
-    from rebalance_core.whole_path import StudyConfig
+    from rebalance_core.study import StudyConfig
 
     CompareConfig.from_preset(preset, set=dataset)
     workspace = Workspace.here()

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import parse_json
+from rebalance_core.system.files import parse_json
 
 Preset = Literal["quick", "small", "paper", "strong"]
 Precision = Literal["auto", "fp32", "bf16"]  # auto: bf16 where that is fast

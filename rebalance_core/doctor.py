@@ -78,7 +78,7 @@ def examine(workspace: Workspace) -> dict[str, Any]:
         from torchvision.ops import nms
 
         nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1.0]), 0.5)
-        from rebalance_core.device import fast_bf16, open_device
+        from rebalance_core.training.device import fast_bf16, open_device
 
         device, bf16 = str(open_device("auto").device), fast_bf16()
         threads = torch.get_num_threads()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import can_write, cannot_write, nearest_existing
+from rebalance_core.system.files import can_write, cannot_write, nearest_existing
 
 HOME_VARIABLE = "REBALANCE_HOME"
 _NAME = re.compile(r"[\w][\w .+-]{0,63}")

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from rebalance_core.datasets.training_set import open_set
-from rebalance_core.files import write_bytes, write_json
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.system.files import write_bytes, write_json
+from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
 

@@ -15,7 +15,7 @@ import pytest
 from commands import ROOT, Command, command, process
 
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.workspace import Workspace
 
 DIGITS = {

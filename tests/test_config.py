@@ -5,14 +5,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import PRESETS, Config, parse_changes
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import SetConfig
 from rebalance_core.errors import UserError
-from rebalance_core.generators.configs import BaganConfig, DdpmConfig
+from rebalance_core.generators.bagan_gp.config import BaganConfig
+from rebalance_core.generators.diffusion.config import DdpmConfig
 from rebalance_core.poses.clustering import PosesConfig
-from rebalance_core.whole_path import StudyConfig
+from rebalance_core.study import StudyConfig
+from rebalance_core.training_sets.config import SetConfig
 
 NEEDED: list[tuple[type[Config], dict[str, Any]]] = [
     (BaganConfig, {}),

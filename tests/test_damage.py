@@ -11,18 +11,15 @@ from commands import command
 from hostile import BYTES, put, spoilt
 from sets import synthetic_set
 
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.timing import timing_of
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import SetConfig, make_set, open_sets
-from rebalance_core.dependents import dependents, run_dependents
 from rebalance_core.errors import UserError
-from rebalance_core.family import parents
-from rebalance_core.files import read_json, write_json
-from rebalance_core.processes import own_process
+from rebalance_core.removal import dependents, run_dependents
 from rebalance_core.runs.executor import list_runs, needs_device, open_run, remove_run
+from rebalance_core.runs.lineage import parents
 from rebalance_core.runs.run import MemoryRun, create_run, read_metrics, unreadable_metrics
 from rebalance_core.runs.upkeep import difference, run_size
 from rebalance_core.synthesis.synthetic_set import (
@@ -32,6 +29,10 @@ from rebalance_core.synthesis.synthetic_set import (
     remove_synthetic,
     synthetic_for,
 )
+from rebalance_core.system.files import read_json, write_json
+from rebalance_core.system.processes import own_process
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import make_set, open_sets
 from rebalance_core.workspace import Workspace
 
 TRAINING = {"preset": "quick", "seed": 0, "size": 32}

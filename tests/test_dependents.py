@@ -11,12 +11,13 @@ from commands import command
 sys.path.append(str(Path(__file__).parent / "datasets"))
 from sources import folders, leftovers, refusal, take, unpack
 
-from rebalance_core.datasets.training_set import SetConfig, list_sets, make_set
-from rebalance_core.dependents import dependents, remove_with_warning
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, write_json
-from rebalance_core.processes import own_process
+from rebalance_core.removal import dependents, remove_with_warning
 from rebalance_core.runs.run import create_run
+from rebalance_core.system.files import read_json, write_json
+from rebalance_core.system.processes import own_process
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import list_sets, make_set
 from rebalance_core.workspace import Workspace
 
 

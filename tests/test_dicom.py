@@ -11,9 +11,10 @@ import pytest
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.dicom import MISSING, is_dicom, patient_of
 from rebalance_core.errors import UserError
-from rebalance_core.images import open_image, png_bytes
+from rebalance_core.imaging.decode import open_image
+from rebalance_core.imaging.dicom import MISSING, is_dicom, patient_of
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.workspace import Workspace
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rebalance_core.exposure import (
+from rebalance_core.system.exposure import (
     GUARDED_VARIABLE,
     exposure,
     host_allowed,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rebalance_core.figures import loss_curves, loss_groups, smoothed
+from rebalance_core.plots.training import loss_curves, loss_groups, smoothed
 
 
 def test_smoothing_is_an_unbiased_moving_average() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import (
+from rebalance_core.system.files import (
     folder_aside,
     read_json,
     remove_folder,
@@ -29,7 +29,7 @@ SIZE = 1 << 20
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
-from rebalance_core.files import write_bytes
+from rebalance_core.system.files import write_bytes
 while True:
     for letter in (b"a", b"b"):
         write_bytes(Path(sys.argv[1]), letter * int(sys.argv[2]))
@@ -196,7 +196,7 @@ def test_a_folder_is_replaced_whole(tmp_path: Path, there: bool) -> None:
 FILL_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from rebalance_core.files import folder_aside
+from rebalance_core.system.files import folder_aside
 with folder_aside(Path(sys.argv[1])) as aside:
     (aside / "half.txt").write_text("half")
     print(aside.name, flush=True)

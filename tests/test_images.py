@@ -10,15 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rebalance_core.images import (
-    Fit,
-    fit_square,
-    grid,
-    is_gray,
-    open_image,
-    png_bytes,
-    resize_stack,
-)
+from rebalance_core.imaging.decode import is_gray, open_image
+from rebalance_core.imaging.grid import Fit, fit_square, grid, png_bytes, resize_stack
 
 UPRIGHT = 0x0112  # the EXIF tag of the orientation
 

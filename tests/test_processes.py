@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psutil
 
-from rebalance_core.processes import live_process, own_process, process_pool
+from rebalance_core.system.processes import live_process, own_process, process_pool
 
 ROOT = Path(__file__).resolve().parents[1]
 POOL_AND_WAIT = """
 import os, time
-from rebalance_core.processes import process_pool
+from rebalance_core.system.processes import process_pool
 pool = process_pool()
 list(pool.map(time.sleep, [0.2] * 8))
 print(*pool._processes, flush=True)

@@ -32,13 +32,13 @@ from rebalance_core import cli
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.importing import keep_upload
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, write_json
 from rebalance_core.generators.base import KINDS, generator_class
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.clustering import PosesConfig, cluster_poses, open_clustering, recluster
 from rebalance_core.runs.executor import list_runs, view_run
 from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run
 from rebalance_core.runs.worker import execute
+from rebalance_core.system.files import read_json, write_json
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -3,12 +3,12 @@
 from typing import Any
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.training_set import list_sets, open_set
-from rebalance_core.files import read_json
 from rebalance_core.runs.executor import list_runs, view_run
 from rebalance_core.runs.run import RunDirectory, create_run
+from rebalance_core.study import StudyConfig, study_job
 from rebalance_core.synthesis.synthetic_set import open_synthetic
-from rebalance_core.whole_path import StudyConfig, study_job
+from rebalance_core.system.files import read_json
+from rebalance_core.training_sets.resolve import list_sets, open_set
 from rebalance_core.workspace import Workspace
 
 

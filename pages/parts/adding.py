@@ -11,7 +11,7 @@ from pages.parts.live import act
 from pages.parts.naming import name_field
 from rebalance_core.datasets.importing import check_free, keep_upload
 from rebalance_core.datasets.source import KAGGLE, KAGGLE_STUDY, ImportConfig
-from rebalance_core.images import IMAGE_SUFFIXES
+from rebalance_core.imaging.decode import IMAGE_SUFFIXES
 from rebalance_core.runs.executor import submit
 from rebalance_core.workspace import Workspace
 

@@ -24,12 +24,12 @@ from rebalance_core.comparison.disagreements import (
     disagreements,
     sets_of,
 )
+from rebalance_core.comparison.job import CELL, winner
 from rebalance_core.comparison.results import is_p, read_results, table
-from rebalance_core.comparison.study import CELL, winner
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.figures import confusion_plot, gain_intervals, gain_per_minute
-from rebalance_core.files import read_json
+from rebalance_core.plots.comparison import confusion_plot, gain_intervals, gain_per_minute
 from rebalance_core.runs.executor import RunView, submit
+from rebalance_core.system.files import read_json
 from rebalance_core.workspace import Workspace
 
 SHOWN = 20  # pictures of a kind

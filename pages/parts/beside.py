@@ -9,8 +9,8 @@ import streamlit as st
 from pages.parts.gallery import Group, Mark, Tile, gallery
 from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.images import png_bytes
-from rebalance_core.pictures import SampleRows, originals, sample_rows, shown
+from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.synthesis.pictures import SampleRows, originals, sample_rows, shown
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_all_synthetic, open_synthetic
 from rebalance_core.workspace import Workspace
 

@@ -6,9 +6,9 @@ from pages.parts.choose import remember
 from pages.parts.live import act, latest, submitted, watch
 from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import list_datasets
-from rebalance_core.datasets.training_set import list_sets
 from rebalance_core.runs.executor import RunView, submit
 from rebalance_core.synthesis.bringing import prepare_bring
+from rebalance_core.training_sets.resolve import list_sets
 from rebalance_core.workspace import Workspace
 
 

@@ -12,18 +12,14 @@ from pages.parts.naming import name_field
 from pages.parts.plain import plain
 from pages.parts.sets import just_saved, save_set, saved_message
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.training_set import (
-    AS_IT_IS,
-    SetConfig,
-    TrainingSet,
-    absence_notes,
-    open_sets,
-    resolve_set,
-)
 from rebalance_core.errors import UserError
-from rebalance_core.figures import class_bars
-from rebalance_core.images import FITS, fit_square, open_image
+from rebalance_core.imaging.decode import open_image
+from rebalance_core.imaging.grid import FITS, fit_square
+from rebalance_core.plots.dataset import class_bars
 from rebalance_core.poses.clustering import has_clustering, open_clustering
+from rebalance_core.training_sets.config import AS_IT_IS, SetConfig
+from rebalance_core.training_sets.load import absence_notes
+from rebalance_core.training_sets.resolve import TrainingSet, open_sets, resolve_set
 from rebalance_core.workspace import Workspace
 
 KINDS = [AS_IT_IS, "step", "long-tailed", "counts"]

@@ -13,8 +13,8 @@ from pages.parts.choose import arrive
 from pages.parts.hosts import check_session
 from pages.parts.plain import plain
 from rebalance_core.errors import UserError
-from rebalance_core.exposure import exposure
-from rebalance_core.files import room
+from rebalance_core.system.exposure import exposure
+from rebalance_core.system.files import room
 from rebalance_core.workspace import Workspace
 
 P = ParamSpec("P")

@@ -9,7 +9,7 @@ import streamlit as st
 from PIL import Image
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.images import open_image
+from rebalance_core.imaging.decode import open_image
 
 Mark = Literal["", "warn", "out"]  # as it is, framed, faint
 TILE = 128  # px, of the picture in a tile; shown smaller on plain screens

@@ -7,7 +7,7 @@ from pages.parts.gallery import Group, enlarge, gallery, image_tile
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
 from rebalance_core.datasets.health import Finding, brightness, examine, forms
-from rebalance_core.figures import brightness_boxes
+from rebalance_core.plots.dataset import brightness_boxes
 
 GROUPS = 8  # shown at once
 MOST = 24  # images of a group shown at once

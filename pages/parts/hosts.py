@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from streamlit.starlette import App
 
-from rebalance_core.exposure import LOCAL, REFUSED, WILDCARDS, request_allowed
+from rebalance_core.system.exposure import LOCAL, REFUSED, WILDCARDS, request_allowed
 
 
 class HostGuard:

@@ -8,8 +8,8 @@ from pages.parts.gallery import Group, gallery
 from pages.parts.live import act, submitted
 from pages.parts.naming import name_field
 from pages.parts.plain import plain
-from rebalance_core.pictures import shown
 from rebalance_core.synthesis.filtering import FilterConfig
+from rebalance_core.synthesis.pictures import shown
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
 from rebalance_core.workspace import Workspace
 

@@ -15,11 +15,11 @@ import streamlit as st
 from pages.parts.frame import guarded, notify
 from pages.parts.plain import plain
 from rebalance_core.errors import UserError
-from rebalance_core.figures import loss_curves, loss_groups
-from rebalance_core.files import room
 from rebalance_core.generators.training import run_set
+from rebalance_core.plots.training import loss_curves, loss_groups
 from rebalance_core.runs.executor import RunView, cancel, list_runs, resume, view_run
 from rebalance_core.runs.run import read_metrics
+from rebalance_core.system.files import room
 from rebalance_core.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pages.parts.gallery import Group, gallery
 from pages.parts.live import act
 from pages.parts.plain import plain
 from rebalance_core.errors import UserError
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.synthesis.quiz import (
     Kind,
     Quiz,

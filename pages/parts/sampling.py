@@ -8,7 +8,7 @@ import streamlit as st
 from pages.parts.choose import choose, remember
 from pages.parts.live import act, latest, run_label, submitted, watch
 from pages.parts.naming import name_field
-from rebalance_core.generators.configs import Sampler
+from rebalance_core.generators.diffusion.config import Sampler
 from rebalance_core.generators.training import DIFFUSION, makes
 from rebalance_core.runs.executor import RunView, submit
 from rebalance_core.synthesis.denoising import DenoiseConfig, check_denoise

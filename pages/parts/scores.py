@@ -8,7 +8,7 @@ import streamlit as st
 from pages.parts.live import act, watch
 from pages.parts.plain import plain
 from pages.parts.weights import get_weights
-from rebalance_core.figures import score_plot
+from rebalance_core.plots.scores import score_plot
 from rebalance_core.poses.weights import has_weights
 from rebalance_core.runs.executor import submit
 from rebalance_core.synthesis.scoring import (

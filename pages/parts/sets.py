@@ -6,14 +6,9 @@ from pages.parts.choose import SAVED, choose
 from pages.parts.frame import link
 from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import list_datasets
-from rebalance_core.datasets.training_set import (
-    SetConfig,
-    TrainingSet,
-    list_sets,
-    make_set,
-    open_set,
-)
 from rebalance_core.synthesis.synthetic_set import open_all_synthetic
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import TrainingSet, list_sets, make_set, open_set
 from rebalance_core.workspace import Workspace
 
 

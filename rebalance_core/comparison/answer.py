@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import BASELINE, Arm
 from rebalance_core.comparison.contrasts import (
     Row,
@@ -11,7 +12,6 @@ from rebalance_core.comparison.contrasts import (
     is_shown,
     reference_of,
 )
-from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.comparison.statistics import FEWEST_SEEDS
 
 Contrast = Mapping[str, Any]

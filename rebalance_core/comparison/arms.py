@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
-from rebalance_core.comparison.schedules import Schedule
+from rebalance_core.classifiers.recipe import Augmentation, Loss, Sampler
+from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.errors import UserError
 from rebalance_core.generators.configs import CONFIGS
 
 BASELINE = "none"
-Sampler = Literal["as-is", "over", "under"]
-Loss = Literal["cross-entropy", "class-weighted", "focal", "logit-adjusted"]
-Augmentation = Literal["none", "scans"]
 
 # Short names, in the order in which a joined name says them.
 PRESETS: dict[str, dict[str, Any]] = {

@@ -6,28 +6,28 @@ from pathlib import Path
 from typing import Any
 
 from rebalance_core import __version__
+from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.amounts import capped, check_amount, resolve_amount
 from rebalance_core.comparison.arms import GENERATED, MEANINGS, Arm, variant_name
-from rebalance_core.comparison.configs import ClassifierConfig, CompareConfig
-from rebalance_core.comparison.schedules import Schedule
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
-from rebalance_core.datasets.training_set import (
-    TrainingSet,
-    absent_classes,
-    check_validation,
-    list_sets,
-    make_set,
-    open_set,
-    resolve_set,
-)
 from rebalance_core.errors import UserError
-from rebalance_core.files import digest
 from rebalance_core.poses.weights import weights_facts
 from rebalance_core.synthesis.synthetic_set import (
     SyntheticSet,
     list_synthetic,
     open_synthetic,
     synthetic_for,
+)
+from rebalance_core.system.files import digest
+from rebalance_core.training_sets.load import absent_classes, check_validation
+from rebalance_core.training_sets.resolve import (
+    TrainingSet,
+    list_sets,
+    make_set,
+    open_set,
+    resolve_set,
 )
 from rebalance_core.workspace import Workspace
 

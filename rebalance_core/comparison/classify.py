@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from rebalance_core.comparison.study import CELL, winner
+from rebalance_core.classifiers.loading import load_classifier
+from rebalance_core.comparison.job import CELL, winner
 from rebalance_core.config import Config
 from rebalance_core.datasets.importing import remove_upload
 from rebalance_core.errors import UserError
-from rebalance_core.files import folder_aside, read_json
-from rebalance_core.images import fit_square, open_image
+from rebalance_core.imaging.decode import open_image
+from rebalance_core.imaging.grid import fit_square
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import RunDirectory, find_run
+from rebalance_core.system.files import folder_aside, read_json
 from rebalance_core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from models.classifier import Classifier
+    pass
 
 
 class ClassifyConfig(Config):
@@ -45,28 +47,6 @@ def export_classifier(workspace: Workspace, run_id: str, target: Path) -> dict[s
     return {"folder": str(target.resolve()), **cell}
 
 
-def load_classifier(folder: Path) -> "Classifier":
-    """Read what `save_pretrained` wrote; raises UserError for anything else.
-
-    A folder that names `module:function` is refused: loading it would run that code.
-    """
-    from safetensors import SafetensorError
-
-    from models.classifier import Classifier
-
-    try:
-        config = read_json(folder / "config.json")
-        if ":" in str(config["network"]):
-            raise UserError(
-                f"{folder} holds a classifier of {config['network']}, code that is not run from a "
-                "folder; load it in that code's own project with `Classifier.from_pretrained`."
-            )
-        return Classifier.from_pretrained(folder, strict=True).eval()
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
-        told = str(error).splitlines()[0]
-        raise UserError(f"{folder} holds no readable classifier ({told}).") from error
-
-
 def forget_images(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
     """Uploads that wait for a resume until the run is removed."""
     for path in config.get("images", ()):
@@ -82,8 +62,8 @@ def classify_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
 
 def classify(workspace: Workspace, config: ClassifyConfig) -> list[dict[str, Any]]:
     """For each image its probabilities by class, made ready as the training images were."""
-    from rebalance_core.comparison.classifier import predict
-    from rebalance_core.device import open_device
+    from rebalance_core.classifiers.training import predict
+    from rebalance_core.training.device import open_device
 
     _, folder, cell = winner_of(workspace, config.run)
     accelerator = open_device("fp32")

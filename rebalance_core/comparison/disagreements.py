@@ -9,8 +9,8 @@ import numpy as np
 
 from rebalance_core.comparison.arms import variant_name
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.training_set import TrainingSet, read_set
-from rebalance_core.files import read_json
+from rebalance_core.system.files import read_json
+from rebalance_core.training_sets.resolve import TrainingSet, read_set
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,7 @@ def sets_of(run: Path) -> dict[int, TrainingSet]:
     seeds = read_json(run / "run.json")["config"]["seeds"]
     paths = {seed: run / f"set-{seed}.json" for seed in seeds}
     single = run / "set.json"
-    return {
-        seed: read_set(path if path.exists() else single)
-        for seed, path in paths.items()
-    }
+    return {seed: read_set(path if path.exists() else single) for seed, path in paths.items()}
 
 
 def disagreements(

@@ -10,10 +10,10 @@ from typing import Any
 from rebalance_core.comparison.amounts import check_amount, resolve_amount
 from rebalance_core.comparison.arms import GENERATED, Arm
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.datasets.training_set import TrainingSet, open_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import beside, folder_aside, sweep, write_json, zip_aside
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic, synthetic_for
+from rebalance_core.system.files import beside, folder_aside, sweep, write_json, zip_aside
+from rebalance_core.training_sets.resolve import TrainingSet, open_set
 from rebalance_core.workspace import Workspace
 
 

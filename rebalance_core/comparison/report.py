@@ -14,7 +14,8 @@ import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader
 from plotly.offline import get_plotlyjs
 
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.classifiers.schedules import Schedule
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.contrasts import (
     Row,
     baseline_contrasts,
@@ -23,38 +24,37 @@ from rebalance_core.comparison.contrasts import (
 )
 from rebalance_core.comparison.disagreements import cells_of
 from rebalance_core.comparison.results import absent_in, in_words, table
-from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.health import duplicate_facts
-from rebalance_core.datasets.training_set import (
-    SetConfig,
+from rebalance_core.errors import UserError
+from rebalance_core.imaging.grid import grid, png_bytes
+from rebalance_core.plots.comparison import (
+    METRICS,
+    comparison_curves,
+    confusion_plot,
+    gain_intervals,
+    gain_per_minute,
+    schedule_strips,
+)
+from rebalance_core.plots.dataset import class_bars
+from rebalance_core.plots.poses import elbow_plot
+from rebalance_core.plots.training import loss_curves, loss_groups
+from rebalance_core.poses.clustering import has_clustering, open_clustering
+from rebalance_core.poses.pictures import cluster_rows
+from rebalance_core.runs.executor import view_run
+from rebalance_core.runs.run import find_run, read_metrics
+from rebalance_core.synthesis.pictures import sample_rows
+from rebalance_core.synthesis.quiz import read_tally, tally_words
+from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
+from rebalance_core.system.files import parse_json, read_json, write_text
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import (
     TrainingSet,
     list_sets,
     make_set,
     open_set,
     read_set,
 )
-from rebalance_core.errors import UserError
-from rebalance_core.figures import (
-    METRICS,
-    class_bars,
-    comparison_curves,
-    confusion_plot,
-    elbow_plot,
-    gain_intervals,
-    gain_per_minute,
-    loss_curves,
-    loss_groups,
-    schedule_strips,
-)
-from rebalance_core.files import parse_json, read_json, write_text
-from rebalance_core.images import grid, png_bytes
-from rebalance_core.pictures import cluster_rows, sample_rows
-from rebalance_core.poses.clustering import has_clustering, open_clustering
-from rebalance_core.runs.executor import view_run
-from rebalance_core.runs.run import find_run, read_metrics
-from rebalance_core.synthesis.quiz import read_tally, tally_words
-from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.workspace import Workspace
 
 SHOWN = 10  # images in a row

@@ -9,21 +9,24 @@ from typing import Any
 
 import numpy as np
 
+from rebalance_core.classifiers.config import MEASURES
+from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.answer import answer, p_words
 from rebalance_core.comparison.arms import REMEDY_GENERATORS, Arm, variant_name
 from rebalance_core.comparison.cells import Ground
-from rebalance_core.comparison.configs import MEASURES, PAPER_ACCURACY, CompareConfig
+from rebalance_core.comparison.config import PAPER_ACCURACY, CompareConfig
 from rebalance_core.comparison.contrasts import Row, add_contrasts, proven_gain
 from rebalance_core.comparison.disagreements import cells_of
-from rebalance_core.comparison.schedules import Schedule
 from rebalance_core.comparison.statistics import interval, swing
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.datasets.training_set import Part, TrainingSet, absent_classes, part_counts
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json
 from rebalance_core.runs.executor import view_run
 from rebalance_core.runs.run import code_version, find_run
 from rebalance_core.synthesis.synthetic_set import open_synthetic
+from rebalance_core.system.files import read_json
+from rebalance_core.training_sets.config import Part
+from rebalance_core.training_sets.load import absent_classes, part_counts
+from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
 PAPER_EPOCHS = (20, 30)  # the paper's text speaks of both

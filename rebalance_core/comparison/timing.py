@@ -8,13 +8,13 @@ import numpy as np
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from rebalance_core.comparison.cells import Cell
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.datasets.training_set import open_set
 from rebalance_core.errors import UserError
 from rebalance_core.runs.executor import RunView, list_runs
 from rebalance_core.runs.run import Run, RunDirectory
+from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
 WARM, TIMED = 2, 5  # steps
@@ -51,8 +51,8 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
     import torch
     import torch.nn.functional as F
 
-    from rebalance_core.comparison.arms import Arm
-    from rebalance_core.comparison.classifier import (
+    from rebalance_core.classifiers.config import ClassifierConfig
+    from rebalance_core.classifiers.training import (
         EVALUATION_BATCH,
         augmentation,
         fresh_classifier,
@@ -60,8 +60,8 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
         predict,
         train_epoch,
     )
-    from rebalance_core.comparison.configs import ClassifierConfig
-    from rebalance_core.device import open_device
+    from rebalance_core.comparison.arms import Arm
+    from rebalance_core.training.device import open_device
 
     classifier = ClassifierConfig.build(**config.classifier)
     accelerator = open_device(classifier.precision)

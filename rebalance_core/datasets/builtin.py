@@ -5,7 +5,7 @@ import numpy as np
 from rebalance_core.datasets.phantom import CLASSES, POSES, make_phantom
 from rebalance_core.datasets.source import ImportConfig, SourceFile
 from rebalance_core.errors import UserError
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 
 FOLDERS = {"train": "Training", "test": "Testing"}
 RARE_DIGITS = (7, 8, 9)

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import (
+from rebalance_core.imaging.decode import open_image
+from rebalance_core.imaging.grid import Fit, fit_square
+from rebalance_core.system.files import (
     NO_ROOM,
     beside,
     folder_aside,
@@ -24,7 +26,6 @@ from rebalance_core.files import (
     remove_folder,
     sweep,
 )
-from rebalance_core.images import Fit, fit_square, open_image
 from rebalance_core.workspace import Workspace, list_names
 
 if TYPE_CHECKING:

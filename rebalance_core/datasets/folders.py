@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from rebalance_core.datasets.source import SPLIT_FOLDERS, Entry, SourceFile, file_reader
 from rebalance_core.errors import UserError
-from rebalance_core.images import IMAGE_SUFFIXES
+from rebalance_core.imaging.decode import IMAGE_SUFFIXES
 
 SYSTEM = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")  # others' folders
 LAYOUT = "<class>/*.png, or Training|Testing/<class>/*.png"

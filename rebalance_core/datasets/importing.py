@@ -29,9 +29,9 @@ from rebalance_core.datasets.source import (
     is_label,
 )
 from rebalance_core.errors import UserError
-from rebalance_core.files import NO_ROOM, folder_aside, no_room, room, write_json
-from rebalance_core.processes import map_ahead
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
+from rebalance_core.system.files import NO_ROOM, folder_aside, no_room, room, write_json
+from rebalance_core.system.processes import map_ahead
 from rebalance_core.workspace import Workspace, check_name
 
 if TYPE_CHECKING:

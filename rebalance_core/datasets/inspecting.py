@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rebalance_core.dicom import is_dicom, patient_of
-from rebalance_core.images import is_gray, open_image, png_bytes
+from rebalance_core.imaging.decode import is_gray, open_image
+from rebalance_core.imaging.dicom import is_dicom, patient_of
+from rebalance_core.imaging.grid import png_bytes
 
 MIN_SIDE = 4  # px; less shows nothing
 THUMBNAIL = 64  # px a side

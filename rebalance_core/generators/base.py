@@ -10,9 +10,10 @@ from typing import Any, Self
 import numpy as np
 
 from rebalance_core.datasets.dataset import Dataset, Progress
-from rebalance_core.datasets.training_set import Images, TrainingSet, load_part
 from rebalance_core.errors import UserError
 from rebalance_core.runs.run import Run
+from rebalance_core.training_sets.load import Images, load_part
+from rebalance_core.training_sets.resolve import TrainingSet
 
 SAMPLE_BATCH = 64
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")  # what opening could run
@@ -139,10 +140,10 @@ def check_folder(folder: Path, file: str) -> None:
 
 
 KINDS = {
-    "bagan-gp": "rebalance_core.generators.bagan_gp:BaganGenerator",
-    "ddpm": "rebalance_core.generators.ddpm:DdpmGenerator",
-    "conditional-ddpm": "rebalance_core.generators.conditional_ddpm:ConditionalDdpmGenerator",
-    "smote": "rebalance_core.generators.smote:SmoteGenerator",
+    "bagan-gp": "rebalance_core.generators.bagan_gp.model:BaganGenerator",
+    "ddpm": "rebalance_core.generators.diffusion.ddpm:DdpmGenerator",
+    "conditional-ddpm": "rebalance_core.generators.diffusion.conditional:ConditionalDdpmGenerator",
+    "smote": "rebalance_core.generators.smote.model:SmoteGenerator",
 }
 
 

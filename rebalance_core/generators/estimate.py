@@ -14,28 +14,23 @@ from itertools import pairwise
 import numpy as np
 
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.errors import UserError
-from rebalance_core.generators.configs import (
-    CONFIGS,
+from rebalance_core.generators.bagan_gp.config import BaganConfig
+from rebalance_core.generators.configs import CONFIGS
+from rebalance_core.generators.diffusion.config import (
     LOOKS,
     PREVIEW_STEPS,
     PREVIEWS,
     VALIDATION_IMAGES,
     VALIDATION_LEVELS,
-    BaganConfig,
     ConditionalDdpmConfig,
     DdpmConfig,
     DiffusionConfig,
 )
-from rebalance_core.generators.work import (
-    bagan_parameters,
-    diffusion_work,
-    step_work,
-    unet_count,
-)
+from rebalance_core.generators.flops import bagan_parameters, diffusion_work, step_work, unet_count
 from rebalance_core.runs.executor import RunView, list_runs
 from rebalance_core.runs.run import KEPT, read_metrics
+from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
 Trained = BaganConfig | DdpmConfig | ConditionalDdpmConfig

@@ -15,9 +15,7 @@ from pydantic import (
 from rebalance_core.config import Config, problem
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.source import is_label
-from rebalance_core.datasets.training_set import TrainingSet, open_set, read_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import folder_aside, read_json, write_bytes, write_json
 from rebalance_core.generators.base import (
     Generator,
     check_folder,
@@ -28,6 +26,8 @@ from rebalance_core.generators.configs import CONFIGS, CONTINUABLE, FINISHED
 from rebalance_core.poses.clustering import open_clustering
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import RunDirectory, find_run, last_checkpoint
+from rebalance_core.system.files import folder_aside, read_json, write_bytes, write_json
+from rebalance_core.training_sets.resolve import TrainingSet, open_set, read_set
 from rebalance_core.workspace import Workspace, check_name
 
 GeneratorName = Literal["bagan-gp", "ddpm", "conditional-ddpm", "smote"]

@@ -17,7 +17,6 @@ from pydantic import BeforeValidator, Field
 from rebalance_core.config import Config, Precision, Seed
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, write_json
 from rebalance_core.poses.extractors import EXTRACTORS, ExtractorChoice
 from rebalance_core.poses.features import dataset_features, resolve_extractor
 from rebalance_core.poses.kmeans import (
@@ -34,6 +33,7 @@ from rebalance_core.poses.kmeans import (
 from rebalance_core.poses.versions import changing, current_version, new_version
 from rebalance_core.poses.weights import weights_facts
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
+from rebalance_core.system.files import read_json, write_json
 from rebalance_core.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from rebalance_core.poses import hog
 from rebalance_core.poses.cache import FeatureCache
 from rebalance_core.poses.extractors import EXTRACTORS, ExtractorChoice, ExtractorName
 from rebalance_core.poses.weights import has_weights, weights_facts, weights_path
-from rebalance_core.processes import map_ahead
 from rebalance_core.runs.run import Cancelled, Run
+from rebalance_core.system.processes import map_ahead
 from rebalance_core.workspace import Workspace
 
 CHUNK = 64  # images computed, and kept, at a time

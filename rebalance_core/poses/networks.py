@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rebalance_core.device import fast_bf16
 from rebalance_core.poses.extractors import NetworkName
+from rebalance_core.training.device import fast_bf16
 
 BATCH = 16  # images; larger ones are no faster on a CPU
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as torchvision's weights

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import beside, sweep
+from rebalance_core.system.files import beside, sweep
 
 KEPT = 20  # versions; the oldest go
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from rebalance_core.config import Config
 from rebalance_core.errors import UserError
-from rebalance_core.files import beside, is_no_room
 from rebalance_core.poses.extractors import DOWNLOADS, NETWORKS, NetworkName
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
+from rebalance_core.system.files import beside, is_no_room
 from rebalance_core.workspace import Workspace
 
 if TYPE_CHECKING:

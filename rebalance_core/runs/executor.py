@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import no_room, read_json, remove_folder, room, write_json
-from rebalance_core.processes import host_name, live_process
 from rebalance_core.runs.leftovers import sweep_after
 from rebalance_core.runs.locks import is_worked_on, states_lock
 from rebalance_core.runs.memory import death_reason, ended_by_system, is_short
 from rebalance_core.runs.records import Status, read_record, read_state
 from rebalance_core.runs.run import LIVE, RESERVE, RunDirectory, create_run, find_run, is_run
 from rebalance_core.runs.trust import check_named
+from rebalance_core.system.files import no_room, read_json, remove_folder, room, write_json
+from rebalance_core.system.processes import host_name, live_process
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 CANCEL_GRACE = 30.0  # seconds a run has to checkpoint before it is terminated, then killed
@@ -96,12 +96,12 @@ KINDS = {
     "interpolate": Kind("rebalance_core.synthesis.morphing:morph_job", device=True),
     "denoise": Kind("rebalance_core.synthesis.denoising:denoise_job", device=True),
     "timing": Kind("rebalance_core.comparison.timing:timing_job", device=True),
-    "compare": Kind("rebalance_core.comparison.study:compare_job", device=True),
+    "compare": Kind("rebalance_core.comparison.job:compare_job", device=True),
     "classify": Kind(
         "rebalance_core.comparison.classify:classify_job", device=True,
         forget="rebalance_core.comparison.classify:forget_images",
     ),
-    "study": Kind("rebalance_core.whole_path:study_job", device=True),
+    "study": Kind("rebalance_core.study:study_job", device=True),
 }  # fmt: skip
 
 

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import sweep
 from rebalance_core.runs.records import read_record
+from rebalance_core.system.files import sweep
 from rebalance_core.workspace import Workspace, list_names
 
 UNFINISHED = re.compile(r"\.\d{8}-\d{6}-\d{3}-(sample|filter)-\w+")  # hidden, by its run's id

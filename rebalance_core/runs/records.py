@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model, model_vali
 
 from rebalance_core.config import STRICT, Moment, problem
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json
+from rebalance_core.system.files import read_json
 
 Status = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 Amount = Annotated[float, Field(ge=0)]

@@ -24,7 +24,9 @@ import numpy as np
 
 from rebalance_core import __version__
 from rebalance_core.errors import UserError
-from rebalance_core.files import (
+from rebalance_core.runs.memory import read_memory
+from rebalance_core.runs.records import Status, read_record, read_state
+from rebalance_core.system.files import (
     beside,
     folder_aside,
     parse_json,
@@ -34,8 +36,6 @@ from rebalance_core.files import (
     write_bytes,
     write_json,
 )
-from rebalance_core.runs.memory import read_memory
-from rebalance_core.runs.records import Status, read_record, read_state
 from rebalance_core.workspace import Workspace
 
 LIVE: tuple[Status, ...] = ("queued", "running")
@@ -250,7 +250,7 @@ class RunDirectory(Run):
             file.write(line + "\n")
 
     def preview(self, step: int, image: np.ndarray, name: str = "samples") -> None:
-        from rebalance_core.images import png_bytes
+        from rebalance_core.imaging.grid import png_bytes
 
         path = self._folder("previews") / f"{name}-{step:07d}.png"
         write_bytes(path, png_bytes(image), new_folders=False)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rebalance_core.files import sweep
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.leftovers import sweep_all
 from rebalance_core.runs.locks import states_lock
 from rebalance_core.runs.run import BEST, numbered
+from rebalance_core.system.files import sweep
 from rebalance_core.workspace import Workspace
 
 LOG_SHOWN = 2**18  # bytes

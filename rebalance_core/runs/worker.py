@@ -16,14 +16,14 @@ from pathlib import Path
 from filelock import Timeout
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import is_no_room, no_room, write_json
-from rebalance_core.processes import own_process
 from rebalance_core.runs.devices import VISIBLE, Device, list_devices
 from rebalance_core.runs.executor import KINDS, RESUME_COMMAND, list_runs, needs_device
 from rebalance_core.runs.locks import device_lock, states_lock, working
 from rebalance_core.runs.memory import memory_sentence, says_out_of_memory
 from rebalance_core.runs.run import LIVE, Cancelled, RunDirectory
 from rebalance_core.runs.trust import check_named
+from rebalance_core.system.files import is_no_room, no_room, write_json
+from rebalance_core.system.processes import own_process
 from rebalance_core.workspace import Workspace
 
 QUEUE_POLL = 0.5  # seconds

@@ -15,9 +15,7 @@ from rebalance_core.datasets.folders import is_image, walk_folder
 from rebalance_core.datasets.importing import read_all
 from rebalance_core.datasets.inspecting import square_all
 from rebalance_core.datasets.source import SourceFile
-from rebalance_core.datasets.training_set import TrainingSet, open_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import folder_aside, room, write_json
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
 from rebalance_core.synthesis.synthetic_set import (
     SyntheticSet,
@@ -25,6 +23,8 @@ from rebalance_core.synthesis.synthetic_set import (
     list_synthetic,
     open_synthetic,
 )
+from rebalance_core.system.files import folder_aside, room, write_json
+from rebalance_core.training_sets.resolve import TrainingSet, open_set
 from rebalance_core.workspace import Workspace
 
 BROUGHT = "folder"  # in the place of a generator's name

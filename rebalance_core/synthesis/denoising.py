@@ -7,7 +7,7 @@ from pydantic import Field
 
 from rebalance_core.config import Config, Seed
 from rebalance_core.errors import UserError
-from rebalance_core.generators.configs import Sampler
+from rebalance_core.generators.diffusion.config import Sampler
 from rebalance_core.generators.training import DIFFUSION, load_generator
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.run import RunDirectory
@@ -48,7 +48,7 @@ def check_denoise(workspace: Workspace, config: DenoiseConfig) -> RunView:
 
 def denoise_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     """Leaves `result/frames/000.png` …: a row of images each, from noise to what is sampled."""
-    from rebalance_core.generators.diffusion_sampling import DiffusionGenerator  # torch
+    from rebalance_core.generators.diffusion.sampling import DiffusionGenerator  # torch
 
     config = DenoiseConfig.build(**run.config)
     run.progress(0.0, "loading the generator")

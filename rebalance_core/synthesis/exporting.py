@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import folder_aside, zip_aside
 from rebalance_core.synthesis.synthetic_set import open_synthetic
+from rebalance_core.system.files import folder_aside, zip_aside
 from rebalance_core.workspace import Workspace
 
 

@@ -12,11 +12,9 @@ from pydantic import Field
 
 from rebalance_core.config import Config, Seed
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.datasets.training_set import load_part
 from rebalance_core.errors import UserError
-from rebalance_core.files import digest, write_bytes
+from rebalance_core.imaging.distances import squared_distances
 from rebalance_core.runs.run import Cancelled, RunDirectory
-from rebalance_core.synthesis.nearest import squared_distances
 from rebalance_core.synthesis.quality import copied, twins
 from rebalance_core.synthesis.scoring import TRAINING, kept_scorer
 from rebalance_core.synthesis.synthetic_set import (
@@ -27,6 +25,8 @@ from rebalance_core.synthesis.synthetic_set import (
     open_synthetic,
     was_finished,
 )
+from rebalance_core.system.files import digest, write_bytes
+from rebalance_core.training_sets.load import load_part
 from rebalance_core.workspace import Workspace
 
 BY_HAND = "by hand"

@@ -10,12 +10,12 @@ from pydantic import Field
 
 from rebalance_core.config import Config, Seed
 from rebalance_core.errors import UserError
-from rebalance_core.files import write_bytes
 from rebalance_core.generators.training import load_generator
-from rebalance_core.images import grid, png_bytes
+from rebalance_core.imaging.grid import grid, png_bytes
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.run import Cancelled, RunDirectory
 from rebalance_core.synthesis.sampling import check_classes, finished_training
+from rebalance_core.system.files import write_bytes
 from rebalance_core.workspace import Workspace
 
 CAN_MORPH = ("bagan-gp",)
@@ -47,7 +47,7 @@ def check_morph(workspace: Workspace, config: MorphConfig) -> RunView:
 
 def morph_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     """Leaves `result/frames/000.png` …: a row of images each, from `start` to `end`."""
-    from rebalance_core.generators.bagan_gp import BaganGenerator  # torch, in the worker only
+    from rebalance_core.generators.bagan_gp.model import BaganGenerator  # torch, in the worker only
 
     config = MorphConfig.build(**run.config)
     run.progress(0.0, "loading the generator")

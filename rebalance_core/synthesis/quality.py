@@ -12,7 +12,7 @@ from rebalance_core.datasets.duplicates import (
     nearest_differences,
 )
 from rebalance_core.datasets.inspecting import THUMBNAIL
-from rebalance_core.images import resize_stack
+from rebalance_core.imaging.grid import resize_stack
 
 DEGREE = 3  # of the polynomial kernel (Bińkowski et al. 2018, arXiv 1801.01401, section 3)
 NEIGHBOURS = 5  # Naeem et al. 2020, section 3.2

@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.datasets.training_set import load_part
 from rebalance_core.errors import UserError
-from rebalance_core.files import folder_aside, parse_json
-from rebalance_core.images import png_bytes, resize_stack
+from rebalance_core.imaging.grid import png_bytes, resize_stack
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
+from rebalance_core.system.files import folder_aside, parse_json
+from rebalance_core.training_sets.load import load_part
 from rebalance_core.workspace import Workspace
 
 HALF = 10  # real images, and as many generated ones

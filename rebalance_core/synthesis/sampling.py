@@ -8,14 +8,14 @@ from pydantic import Field
 
 from rebalance_core.config import Config, Seed
 from rebalance_core.errors import UserError
-from rebalance_core.files import write_bytes
 from rebalance_core.generators.base import NEVER_SAW, SAW_ONE, Generator
-from rebalance_core.generators.configs import Sampler
+from rebalance_core.generators.diffusion.config import Sampler
 from rebalance_core.generators.training import load_generator, makes, run_set
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import Cancelled, RunDirectory, find_run
 from rebalance_core.synthesis.synthetic_set import check_free, finish_set, was_finished
+from rebalance_core.system.files import write_bytes
 from rebalance_core.workspace import Workspace
 
 # What can be asked of each generator's sampler.

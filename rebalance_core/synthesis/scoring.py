@@ -9,10 +9,8 @@ from pydantic import Field
 
 from rebalance_core.config import Config, Seed
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.datasets.training_set import Images, TrainingSet, load_part
 from rebalance_core.errors import UserError
-from rebalance_core.files import digest, folder_aside, read_json, write_json
-from rebalance_core.images import resize_stack
+from rebalance_core.imaging.grid import resize_stack
 from rebalance_core.poses.extractors import NETWORKS
 from rebalance_core.poses.weights import has_weights, weights_path
 from rebalance_core.runs.executor import RunView, list_runs
@@ -27,6 +25,9 @@ from rebalance_core.synthesis.quality import (
     principal_components,
 )
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
+from rebalance_core.system.files import digest, folder_aside, read_json, write_json
+from rebalance_core.training_sets.load import Images, load_part
+from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
 COMPONENTS = 32  # in which the Fréchet distance is taken, but for that of Inception's features
@@ -139,10 +140,10 @@ def kept_scorer(
     dataset: Dataset, chosen: TrainingSet, real: Images, epochs: int, seed: int, run: Run
 ) -> Judge:
     """The ResNet-18 of a training set's real images, trained once and kept with the dataset."""
-    from rebalance_core.comparison.classify import load_classifier
-    from rebalance_core.comparison.configs import ClassifierConfig
-    from rebalance_core.device import open_device
-    from rebalance_core.synthesis.scorer import Scorer, train_scorer
+    from rebalance_core.classifiers.config import ClassifierConfig
+    from rebalance_core.classifiers.features import Scorer, train_scorer
+    from rebalance_core.classifiers.loading import load_classifier
+    from rebalance_core.training.device import open_device
 
     # What the scorer reads; images of another size would be too few or too many pixels for it.
     size = int(np.clip(real.images.shape[1], *READ))

@@ -15,9 +15,9 @@ from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 
 from rebalance_core.config import STRICT, Moment, problem
-from rebalance_core.datasets.training_set import TrainingSet
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, remove_folder, write_json
+from rebalance_core.system.files import read_json, remove_folder, write_json
+from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace, check_name, list_names
 
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from studio import Server, settled, until, visit
 
 from rebalance_core.datasets.phantom import CLASSES, make_phantom
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 
 LONG = 60_000  # ms an import of 240 images may take here
 FOLDERS = {"train": "Training", "test": "Testing"}

@@ -14,10 +14,10 @@ from studio import LONG, Server, fill, settled, unfold, visit
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import open_set
 from rebalance_core.poses.clustering import PosesConfig, cluster_poses, open_clustering
 from rebalance_core.runs.executor import list_runs
 from rebalance_core.runs.run import MemoryRun
+from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
 # What lies in a polygon by the plot's own axes: ids, corners on the screen, and how many pixels the

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from studio import FLAGS, Server, settled, start_server
 
 from rebalance_core.doctor import find_chromium
-from rebalance_core.exposure import REFUSED
+from rebalance_core.system.exposure import REFUSED
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,6 @@ from studio import Server, fill, settled, unfold, until, visit
 
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.files import read_json, write_json
-from rebalance_core.processes import own_process
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.run import (
     MemoryRun,
@@ -22,6 +20,8 @@ from rebalance_core.runs.run import (
     create_run,
     read_metrics,
 )
+from rebalance_core.system.files import read_json, write_json
+from rebalance_core.system.processes import own_process
 from rebalance_core.workspace import Workspace
 
 EVIL = "![x](https://example.org/x.png) <img src=https://example.org/y.png>"

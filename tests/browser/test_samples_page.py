@@ -9,11 +9,12 @@ from playwright.sync_api import Page, expect
 from studio import LONG, Server, settled, until
 
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.datasets.training_set import load_part, open_set
-from rebalance_core.files import write_bytes
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.synthesis.quiz import make_quiz, read_tally
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
+from rebalance_core.system.files import write_bytes
+from rebalance_core.training_sets.load import load_part
+from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

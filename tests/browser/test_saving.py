@@ -7,7 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 from slow_line import Line
 from studio import Server, settled
 
-from rebalance_core.datasets.training_set import TrainingSet, open_set
+from rebalance_core.training_sets.resolve import TrainingSet, open_set
 from rebalance_core.workspace import Workspace
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rebalance_core.comparison.losses import (
+from rebalance_core.classifiers.losses import (
     class_weights,
     focal,
     logit_adjusted,

@@ -3,7 +3,7 @@
 import pytest
 
 from rebalance_core.comparison.arms import Arm, arm_name
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.errors import UserError
 
 

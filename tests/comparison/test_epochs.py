@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import torch
 
-from rebalance_core.comparison.arms import Sampler
-from rebalance_core.comparison.augmentation import augment_scans
-from rebalance_core.comparison.epochs import epoch_order, epoch_rows
-from rebalance_core.comparison.schedules import Epoch
+from rebalance_core.classifiers.augmentation import augment_scans
+from rebalance_core.classifiers.epochs import epoch_order, epoch_rows
+from rebalance_core.classifiers.recipe import Sampler
+from rebalance_core.classifiers.schedules import Epoch
 
 # 40 real images of class 0, 6 of 1, 4 of 2; then 10 synthetic ones of each of 1 and 2.
 LABELS = np.array([0] * 40 + [1] * 6 + [2] * 4 + [1] * 10 + [2] * 10)

@@ -11,19 +11,19 @@ import pytest
 from sets import synthetic_set
 from test_study import CLASSIFIER, told
 
+from rebalance_core.classifiers.loading import load_classifier
 from rebalance_core.comparison.cells import check_compare, save_set_of_seed, set_of_seed
 from rebalance_core.comparison.classify import (
     ClassifyConfig,
     classify,
     export_classifier,
-    load_classifier,
     winner_of,
 )
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.disagreements import cells_of, disagreements
+from rebalance_core.comparison.job import cell_states, compare_job, live_curves
 from rebalance_core.comparison.report import from_report
 from rebalance_core.comparison.statistics import SIGNIFICANT
-from rebalance_core.comparison.study import cell_states, compare_job, live_curves
 from rebalance_core.comparison.timing import (
     START,
     TimingConfig,
@@ -33,11 +33,12 @@ from rebalance_core.comparison.timing import (
     timing_of,
 )
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.datasets.training_set import SetConfig, TrainingSet, make_set, open_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, write_bytes, write_json
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run, read_metrics
+from rebalance_core.system.files import read_json, write_bytes, write_json
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import TrainingSet, make_set, open_set
 from rebalance_core.workspace import Workspace
 
 TINY = {**CLASSIFIER, "network": "nets:tiny", "epochs": 3}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from rebalance_core.comparison.metrics import measure
+from rebalance_core.classifiers.metrics import measure
 
 
 def test_every_measure_is_what_scikit_learn_says() -> None:

@@ -14,16 +14,16 @@ import pytest
 from commands import ROOT
 from streamlit.testing.v1 import AppTest
 
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.timing import timing_of
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.training_set import open_set
-from rebalance_core.files import read_json, write_json
 from rebalance_core.runs.devices import list_devices
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.locks import device_lock
 from rebalance_core.runs.run import create_run, read_metrics
-from rebalance_core.whole_path import StudyConfig
+from rebalance_core.study import StudyConfig
+from rebalance_core.system.files import read_json, write_json
+from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
 CANARY = "import pathlib\npathlib.Path(__file__).with_name('touched').touch()\nnet = print\n"

@@ -13,19 +13,19 @@ from streamlit.testing.v1 import AppTest
 from test_study import CLASSIFIER
 
 from rebalance_core.comparison.cells import find_grounds, resolve_cells
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.disagreements import cells_of, disagreements, sets_of
+from rebalance_core.comparison.job import compare_job
 from rebalance_core.comparison.results import read_results
-from rebalance_core.comparison.study import compare_job
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import open_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, write_json
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run
-from rebalance_core.whole_path import StudyConfig, study_job
+from rebalance_core.study import StudyConfig, study_job
+from rebalance_core.system.files import read_json, write_json
+from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,16 +2,19 @@
 
 import pytest
 
+from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.schedules import Schedule
+from rebalance_core.classifiers.training import CellData, train_classifier
 from rebalance_core.comparison.arms import Arm
-from rebalance_core.comparison.classifier import CellData, train_classifier
-from rebalance_core.comparison.configs import ClassifierConfig, CompareConfig
-from rebalance_core.comparison.schedules import Schedule
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import SetConfig, load_part, resolve_set
 from rebalance_core.runs.run import MemoryRun
-from rebalance_core.whole_path import QUICK_LIMIT
+from rebalance_core.study import QUICK_LIMIT
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.load import load_part
+from rebalance_core.training_sets.resolve import resolve_set
 from rebalance_core.workspace import Workspace
 
 SEEDS = 5

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.answer import answer
-from rebalance_core.comparison.schedules import Schedule
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 STUDY: dict[str, Any] = json.loads((RESULTS / "comparison-phantom-step20.json").read_text())

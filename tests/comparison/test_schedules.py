@@ -2,8 +2,8 @@
 
 import pytest
 
-from rebalance_core.comparison.configs import CompareConfig
-from rebalance_core.comparison.schedules import Schedule
+from rebalance_core.classifiers.schedules import Schedule
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import PRESETS
 from rebalance_core.errors import UserError
 

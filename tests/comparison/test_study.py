@@ -10,15 +10,16 @@ import pytest
 from sets import synthetic_set
 
 from rebalance_core.comparison.cells import check_compare, planned
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.config import CompareConfig
+from rebalance_core.comparison.job import compare_job
 from rebalance_core.comparison.rebalanced import write_rebalanced
-from rebalance_core.comparison.study import compare_job
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.training_set import SetConfig, make_set, open_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json
 from rebalance_core.runs.run import Cancelled, RunDirectory, create_run, read_metrics
 from rebalance_core.synthesis.quiz import hand_in, quiz_of
+from rebalance_core.system.files import read_json
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import make_set, open_set
 from rebalance_core.workspace import Workspace
 
 CLASSIFIER = {"size": 32, "epochs": 4, "lr": 0.01, "batch_size": 16}

@@ -45,10 +45,11 @@ from rebalance_core.datasets.dataset import (
     open_dataset,
     remove_dataset,
 )
-from rebalance_core.datasets.training_set import SetConfig, make_set
 from rebalance_core.errors import UserError
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.executor import list_runs
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import make_set
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 MORE = "add images, at least two, or remove it."

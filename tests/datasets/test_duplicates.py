@@ -24,7 +24,7 @@ from rebalance_core.datasets.duplicates import (
 from rebalance_core.datasets.health import duplicate_facts, examine, identical_groups, near_groups
 from rebalance_core.datasets.inspecting import thumbnail
 from rebalance_core.datasets.phantom import draw_phantoms
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.workspace import Workspace
 
 DISTINCT = 1000

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sources import take, unpack
 
 from rebalance_core.datasets.health import brightness, examine, forms
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.workspace import Workspace
 
 

@@ -21,12 +21,14 @@ from rebalance_core.datasets.importing import (
     remove_upload,
 )
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import SetConfig, load_part, make_set
 from rebalance_core.errors import UserError
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.executor import remove_run
 from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run
 from rebalance_core.runs.worker import execute
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.load import load_part
+from rebalance_core.training_sets.resolve import make_set
 from rebalance_core.workspace import Workspace
 
 KAGGLE = {"Training/glioma": 3, "Training/notumor": 4, "Testing/glioma": 2, "Testing/notumor": 1}

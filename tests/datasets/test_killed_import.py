@@ -14,7 +14,7 @@ from sources import leftovers, pack
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.executor import submit, view_run
 from rebalance_core.workspace import Workspace
 

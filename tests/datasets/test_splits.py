@@ -14,12 +14,13 @@ from sources import take, unpack
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.health import near_groups
 from rebalance_core.datasets.phantom import draw_phantoms
-from rebalance_core.datasets.splits import SplitName
-from rebalance_core.datasets.training_set import SetConfig, TrainingSet, resolve_set
 from rebalance_core.errors import UserError
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.poses.clustering import PosesConfig, cluster_poses, open_clustering
 from rebalance_core.runs.run import MemoryRun
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import TrainingSet, resolve_set
+from rebalance_core.training_sets.splits import SplitName
 from rebalance_core.workspace import Workspace
 
 PARTS = ("train", "validation", "test")

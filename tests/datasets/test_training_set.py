@@ -11,23 +11,20 @@ from rebalance_core.datasets.dataset import Dataset, remove_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.phantom import CLASSES, POSES, make_phantom
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import (
-    AS_IT_IS,
-    Part,
-    SetConfig,
+from rebalance_core.errors import UserError
+from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.poses.clustering import PosesConfig, cluster_poses
+from rebalance_core.runs.run import MemoryRun
+from rebalance_core.training_sets.config import AS_IT_IS, Part, SetConfig
+from rebalance_core.training_sets.load import load_part
+from rebalance_core.training_sets.resolve import (
     TrainingSet,
-    limited_counts,
     list_sets,
-    load_part,
     make_set,
     open_set,
     resolve_set,
-    skewed_counts,
 )
-from rebalance_core.errors import UserError
-from rebalance_core.images import png_bytes
-from rebalance_core.poses.clustering import PosesConfig, cluster_poses
-from rebalance_core.runs.run import MemoryRun
+from rebalance_core.training_sets.skew import limited_counts, skewed_counts
 from rebalance_core.workspace import Workspace
 
 PARTS = ("train", "validation", "test")

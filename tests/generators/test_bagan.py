@@ -9,16 +9,17 @@ import torch
 from torch import nn
 
 from models.bagan_gp import SLOPE, BaganGP, Bend, Discriminator, seeded_bagan
-from rebalance_core.datasets.training_set import Images
-from rebalance_core.device import balanced_rows, generator, to_unit
 from rebalance_core.errors import UserError
-from rebalance_core.generators.augmentation import diff_augment
-from rebalance_core.generators.bagan_gp import BaganGenerator, draw_latents
-from rebalance_core.generators.bagan_losses import gradient_penalty, spread
-from rebalance_core.generators.bagan_training import BaganTrainer
+from rebalance_core.generators.bagan_gp.augmentation import diff_augment
+from rebalance_core.generators.bagan_gp.config import BaganConfig
+from rebalance_core.generators.bagan_gp.losses import gradient_penalty, spread
+from rebalance_core.generators.bagan_gp.model import BaganGenerator, draw_latents
+from rebalance_core.generators.bagan_gp.training import BaganTrainer
 from rebalance_core.generators.base import TrainingData
-from rebalance_core.generators.configs import BaganConfig
 from rebalance_core.runs.run import Cancelled, MemoryRun
+from rebalance_core.training.batches import balanced_rows, to_unit
+from rebalance_core.training.random import generator
+from rebalance_core.training_sets.load import Images
 
 CLASSES = ("a", "b", "c")
 

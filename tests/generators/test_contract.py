@@ -9,7 +9,6 @@ import pytest
 from diffusers import DDPMPipeline
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.training_set import open_set
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import (
     KINDS,
@@ -20,6 +19,7 @@ from rebalance_core.generators.base import (
 )
 from rebalance_core.generators.configs import CONFIGS
 from rebalance_core.runs.run import Cancelled, MemoryRun
+from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
 TINY: dict[str, dict[str, Any]] = {

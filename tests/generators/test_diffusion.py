@@ -13,14 +13,12 @@ from torch import Tensor
 
 from models.unet import WARP, seeded_conditional_unet, seeded_unet
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.training_set import open_set
-from rebalance_core.device import generator, open_device, to_uint8
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import TrainingData, load_training_data
-from rebalance_core.generators.conditional_ddpm import ConditionalDdpmGenerator
-from rebalance_core.generators.configs import ConditionalDdpmConfig, DdpmConfig
-from rebalance_core.generators.ddpm import DdpmGenerator
-from rebalance_core.generators.diffusion import (
+from rebalance_core.generators.diffusion.conditional import ConditionalDdpmGenerator
+from rebalance_core.generators.diffusion.config import ConditionalDdpmConfig, DdpmConfig
+from rebalance_core.generators.diffusion.ddpm import DdpmGenerator
+from rebalance_core.generators.diffusion.formulas import (
     SAMPLERS,
     balancing_loss,
     guided,
@@ -29,10 +27,14 @@ from rebalance_core.generators.diffusion import (
     target,
     weighted_error,
 )
-from rebalance_core.generators.diffusion_sampling import DiffusionGenerator
-from rebalance_core.generators.diffusion_training import averaged, update
-from rebalance_core.generators.warps import SHIFT, draw_warps, warp_images
+from rebalance_core.generators.diffusion.sampling import DiffusionGenerator
+from rebalance_core.generators.diffusion.training import averaged, update
+from rebalance_core.generators.diffusion.warps import SHIFT, draw_warps, warp_images
 from rebalance_core.runs.run import MemoryRun
+from rebalance_core.training.batches import to_uint8
+from rebalance_core.training.device import open_device
+from rebalance_core.training.random import generator
+from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
 SMALL = {"size": 16, "widths": (32,), "attention": (), "batch_size": 4, "steps": 4}

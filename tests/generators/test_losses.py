@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from models.bagan_gp import Discriminator
-from rebalance_core.device import batch_rows, steps_per_epoch, to_uint8, to_unit, warmup_cosine
-from rebalance_core.generators.bagan_losses import (
+from rebalance_core.generators.bagan_gp.losses import (
     discriminator_loss,
     generator_loss,
     gradient_penalty,
 )
+from rebalance_core.training.batches import batch_rows, steps_per_epoch, to_uint8, to_unit
+from rebalance_core.training.rates import warmup_cosine
 
 
 def softplus(x: float) -> float:

@@ -14,15 +14,14 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_tensors
 from sklearn.neighbors import NearestNeighbors
 
-from rebalance_core.comparison.configs import ClassifierConfig
+from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.features import train_scorer
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.training_set import Images, SetConfig, make_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json
 from rebalance_core.generators.base import TrainingData
-from rebalance_core.generators.configs import SmoteConfig
-from rebalance_core.generators.smote import (
+from rebalance_core.generators.smote.config import SmoteConfig
+from rebalance_core.generators.smote.model import (
     PREVIEWS,
     Neighbourhood,
     SmoteGenerator,
@@ -41,8 +40,11 @@ from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, read_metrics
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.sampling import SampleConfig, check_sample
-from rebalance_core.synthesis.scorer import train_scorer
 from rebalance_core.synthesis.synthetic_set import open_synthetic
+from rebalance_core.system.files import read_json
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.load import Images
+from rebalance_core.training_sets.resolve import make_set
 from rebalance_core.workspace import Workspace
 
 SIZE = 16

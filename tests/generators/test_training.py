@@ -21,13 +21,13 @@ from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import SetConfig, make_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json
-from rebalance_core.generators.bagan_training import BaganTrainer
+from rebalance_core.generators.bagan_gp.config import BaganConfig
+from rebalance_core.generators.bagan_gp.training import BaganTrainer
 from rebalance_core.generators.base import load_training_data
-from rebalance_core.generators.configs import CONFIGS, BaganConfig
+from rebalance_core.generators.configs import CONFIGS
 from rebalance_core.generators.estimate import estimate
+from rebalance_core.generators.flops import bagan_parameters, diffusion_work, step_work, unet_count
 from rebalance_core.generators.training import (
     RECORD,
     TrainConfig,
@@ -36,19 +36,16 @@ from rebalance_core.generators.training import (
     load_generator,
     run_set,
 )
-from rebalance_core.generators.work import (
-    bagan_parameters,
-    diffusion_work,
-    step_work,
-    unet_count,
-)
-from rebalance_core.images import grid
+from rebalance_core.imaging.grid import grid
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, read_metrics
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.morphing import MorphConfig, check_morph, frames
 from rebalance_core.synthesis.sampling import SampleConfig, check_sample
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
+from rebalance_core.system.files import read_json
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import make_set
 from rebalance_core.workspace import Workspace
 
 TINY: dict[str, Any] = {
@@ -377,7 +374,7 @@ class Counting(TorchDispatchMode):
 
 
 def test_estimate_counts_the_operations_of_a_step(workspace: Workspace, phantom: Dataset) -> None:
-    from rebalance_core.datasets.training_set import open_set
+    from rebalance_core.training_sets.resolve import open_set
 
     data = load_training_data(phantom, open_set(workspace, "phantom"), 64)
     config = BaganConfig.from_preset(

@@ -8,11 +8,12 @@ from opening import opened
 from streamlit.testing.v1 import AppTest
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.training_set import SetConfig, make_set
-from rebalance_core.files import read_json, write_json
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
+from rebalance_core.system.files import read_json, write_json
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import make_set
 from rebalance_core.workspace import Workspace
 
 

@@ -13,11 +13,12 @@ from streamlit.testing.v1 import AppTest
 
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import SetConfig, make_set
-from rebalance_core.files import read_json, write_json
-from rebalance_core.generators.configs import DdpmConfig
+from rebalance_core.generators.diffusion.config import DdpmConfig
 from rebalance_core.runs.run import MemoryRun, create_run
 from rebalance_core.synthesis.synthetic_set import list_synthetic
+from rebalance_core.system.files import read_json, write_json
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import make_set
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 PAGES = ("home", "data", "poses", "generators", "samples", "comparison", "runs", "settings")

@@ -11,10 +11,10 @@ from opening import opened
 from streamlit import config
 
 from pages.parts import live
-from rebalance_core.files import read_json, write_json
-from rebalance_core.processes import own_process
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import RunDirectory, create_run
+from rebalance_core.system.files import read_json, write_json
+from rebalance_core.system.processes import own_process
 from rebalance_core.workspace import Workspace
 
 CONFIG = {"set": "p", "generator": "ddpm", "training": {"preset": "quick"}}

@@ -6,7 +6,7 @@ import pytest
 from opening import opened
 from streamlit.testing.v1 import AppTest
 
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import Config
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.generators.training import TrainConfig

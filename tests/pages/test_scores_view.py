@@ -8,12 +8,12 @@ from sets import synthetic_set
 from streamlit.testing.v1 import AppTest
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.files import digest, write_json
 from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.filtering import FilterConfig
 from rebalance_core.synthesis.scoring import FIGURES, ScoreConfig
 from rebalance_core.synthesis.synthetic_set import open_synthetic, remove_synthetic
+from rebalance_core.system.files import digest, write_json
 from rebalance_core.workspace import Workspace
 
 VIEW = """

@@ -12,9 +12,8 @@ from threadpoolctl import threadpool_limits
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import SetConfig, resolve_set
 from rebalance_core.errors import UserError
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.poses.clustering import (
     PoseClustering,
     PosesConfig,
@@ -24,6 +23,8 @@ from rebalance_core.poses.clustering import (
     summary,
 )
 from rebalance_core.runs.run import MemoryRun
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import resolve_set
 from rebalance_core.workspace import Workspace
 
 TRAIN = {"glioma": 18, "meningioma": 18, "notumor": 96, "pituitary": 18}

@@ -12,7 +12,7 @@ from commands import Command, command, process
 
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.executor import KINDS
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.workspace import Workspace

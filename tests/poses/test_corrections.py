@@ -10,7 +10,6 @@ import pytest
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import SetConfig, resolve_set
 from rebalance_core.errors import UserError
 from rebalance_core.poses import versions
 from rebalance_core.poses.clustering import (
@@ -24,6 +23,8 @@ from rebalance_core.poses.clustering import (
 )
 from rebalance_core.poses.versions import can_undo, new_version, step_back
 from rebalance_core.runs.run import MemoryRun
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import resolve_set
 from rebalance_core.workspace import Workspace
 
 

@@ -8,7 +8,7 @@ import pytest
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.poses import hog
 from rebalance_core.poses.features import CHUNK, dataset_features, resolve_extractor
 from rebalance_core.runs.run import Cancelled, MemoryRun

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torchvision import models, transforms
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import sweep
 from rebalance_core.poses import weights as module
 from rebalance_core.poses.extractors import DOWNLOADS, NETWORKS, Download, NetworkName
 from rebalance_core.poses.networks import load_extractor
@@ -31,6 +30,7 @@ from rebalance_core.poses.weights import (
     weights_path,
 )
 from rebalance_core.runs.run import Cancelled, MemoryRun
+from rebalance_core.system.files import sweep
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]

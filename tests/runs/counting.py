@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
-from rebalance_core.processes import own_process
 from rebalance_core.runs.locks import working
 from rebalance_core.runs.run import RunDirectory
 from rebalance_core.runs.worker import turn
+from rebalance_core.system.processes import own_process
 from rebalance_core.workspace import Workspace
 
 MODULUS = 1_000_003

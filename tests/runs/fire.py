@@ -22,16 +22,14 @@ from products import beneath, make_room, numbers, product
 from safetensors import safe_open
 
 from rebalance_core.comparison.classify import ClassifyConfig
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.files import read_json, write_json
 from rebalance_core.generators.base import KINDS as GENERATORS
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.clustering import PosesConfig
 from rebalance_core.poses.weights import WeightsConfig
-from rebalance_core.processes import live_process
 from rebalance_core.runs.devices import list_devices
 from rebalance_core.runs.executor import (
     RunView,
@@ -42,6 +40,7 @@ from rebalance_core.runs.executor import (
     view_run,
 )
 from rebalance_core.runs.run import create_run, numbered, read_metrics
+from rebalance_core.study import StudyConfig
 from rebalance_core.synthesis.bringing import BringConfig
 from rebalance_core.synthesis.denoising import DenoiseConfig
 from rebalance_core.synthesis.filtering import FilterConfig
@@ -49,7 +48,8 @@ from rebalance_core.synthesis.morphing import MorphConfig
 from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.synthesis.scoring import ScoreConfig
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
-from rebalance_core.whole_path import StudyConfig
+from rebalance_core.system.files import read_json, write_json
+from rebalance_core.system.processes import live_process
 from rebalance_core.workspace import Workspace
 
 PATIENCE = 600.0  # seconds for a tiny run under load

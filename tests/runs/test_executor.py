@@ -18,8 +18,6 @@ from filelock import FileLock
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, write_json
-from rebalance_core.processes import own_process
 from rebalance_core.runs.executor import (
     RunView,
     cancel,
@@ -33,6 +31,8 @@ from rebalance_core.runs.executor import (
 )
 from rebalance_core.runs.locks import working
 from rebalance_core.runs.run import RunDirectory, create_run, find_run
+from rebalance_core.system.files import read_json, write_json
+from rebalance_core.system.processes import own_process
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]

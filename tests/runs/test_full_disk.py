@@ -20,16 +20,13 @@ from products import make_room, numbers, product
 sys.path.append(str(Path(__file__).parents[1] / "poses"))
 from test_weights import Site
 
-from rebalance_core import files
-from rebalance_core.comparison.configs import CompareConfig
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.rebalanced import zip_rebalanced
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import SetConfig, list_sets, make_set
 from rebalance_core.errors import UserError
-from rebalance_core.files import no_room, read_json, write_json
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.clustering import PosesConfig
 from rebalance_core.poses.extractors import DOWNLOADS, Download
@@ -45,6 +42,10 @@ from rebalance_core.runs.run import (
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.morphing import MorphConfig
 from rebalance_core.synthesis.sampling import SampleConfig
+from rebalance_core.system import files
+from rebalance_core.system.files import no_room, read_json, write_json
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import list_sets, make_set
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 ROOT = Path(__file__).resolve().parents[2]

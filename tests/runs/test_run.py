@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from rebalance_core.errors import UserError
-from rebalance_core.files import read_json, remove_folder
 from rebalance_core.runs.run import (
     CHECKPOINT_VARIABLE,
     Cancelled,
@@ -23,6 +22,7 @@ from rebalance_core.runs.run import (
     create_run,
     read_metrics,
 )
+from rebalance_core.system.files import read_json, remove_folder
 from rebalance_core.workspace import Workspace
 
 Open = Callable[[], Run]

@@ -17,11 +17,11 @@ sys.path.append(str(Path(__file__).parents[1] / "datasets"))
 from sources import refusal
 
 from rebalance_core import cli
-from rebalance_core.files import beside, read_json, write_bytes, write_json
 from rebalance_core.runs.executor import RunView, list_runs, remove_run, view_run
 from rebalance_core.runs.leftovers import sweep_after, sweep_all
 from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
+from rebalance_core.system.files import beside, read_json, write_bytes, write_json
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ LEAVE = """
 import sys
 from pathlib import Path
 from rebalance_core import cli
-from rebalance_core.files import beside
+from rebalance_core.system.files import beside
 for name in sys.argv[1:]:
     path = beside(Path(name))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,17 +19,18 @@ from sources import contents, refusal, unpack
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.datasets.training_set import SetConfig, make_set, open_set
-from rebalance_core.dependents import dependents, run_dependents
 from rebalance_core.errors import UserError
-from rebalance_core.family import parents
-from rebalance_core.files import read_json
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.removal import dependents, run_dependents
 from rebalance_core.runs.executor import list_runs, remove_run, view_run
+from rebalance_core.runs.lineage import parents
 from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, find_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.bringing import BringConfig, bring_synthetic, prepare_bring
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
+from rebalance_core.system.files import read_json
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import make_set, open_set
 from rebalance_core.workspace import Workspace
 
 CLASSES = "glioma, meningioma, notumor, pituitary"  # the phantom's

@@ -11,7 +11,7 @@ from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
 from rebalance_core.generators.training import TrainConfig, load_generator
-from rebalance_core.images import grid
+from rebalance_core.imaging.grid import grid
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.worker import execute

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rebalance_core.synthesis.nearest import nearest_images
+from rebalance_core.imaging.distances import nearest_images
 
 
 def stack(*images: list[list[int]]) -> np.ndarray:

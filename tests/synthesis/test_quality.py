@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from rebalance_core.comparison.configs import ClassifierConfig
+from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.features import train_scorer
 from rebalance_core.datasets.phantom import draw_phantoms
-from rebalance_core.datasets.training_set import Images
 from rebalance_core.synthesis.quality import (
     Neighbourhoods,
     copied,
@@ -19,7 +19,7 @@ from rebalance_core.synthesis.quality import (
     principal_components,
     twins,
 )
-from rebalance_core.synthesis.scorer import train_scorer
+from rebalance_core.training_sets.load import Images
 
 
 def line(*places: float) -> np.ndarray:

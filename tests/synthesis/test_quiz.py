@@ -12,9 +12,8 @@ from PIL import Image
 from sets import synthetic_set
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.training_set import load_part, open_set
 from rebalance_core.errors import UserError
-from rebalance_core.images import resize_stack
+from rebalance_core.imaging.grid import resize_stack
 from rebalance_core.synthesis.quiz import (
     Share,
     hand_in,
@@ -28,6 +27,8 @@ from rebalance_core.synthesis.synthetic_set import (
     open_synthetic,
     remove_synthetic,
 )
+from rebalance_core.training_sets.load import load_part
+from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
 

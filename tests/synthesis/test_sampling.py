@@ -10,13 +10,14 @@ from PIL import Image
 from sets import synthetic_set
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.training_set import load_part, open_set
-from rebalance_core.files import write_bytes
 from rebalance_core.generators.training import TrainConfig
-from rebalance_core.images import png_bytes
+from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
+from rebalance_core.system.files import write_bytes
+from rebalance_core.training_sets.load import load_part
+from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
 TINY = {"size": 16, "widths": (32,), "attention": (), "batch_size": 4, "steps": 1}

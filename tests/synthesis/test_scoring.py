@@ -9,17 +9,14 @@ import pytest
 from commands import command
 from sets import synthetic_set
 
-from rebalance_core.comparison.configs import ClassifierConfig
+from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.comparison.job import added_images
 from rebalance_core.comparison.rebalanced import rebalanced_files
-from rebalance_core.comparison.study import added_images
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.datasets.training_set import Images, SetConfig, load_part, make_set, open_set
-from rebalance_core.dependents import dependents
 from rebalance_core.errors import UserError
-from rebalance_core.files import digest, read_json, write_bytes, write_json
-from rebalance_core.images import png_bytes
-from rebalance_core.pictures import sample_rows
+from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.removal import dependents
 from rebalance_core.runs.executor import KINDS, RunView, view_run
 from rebalance_core.runs.leftovers import sweep_all
 from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, read_metrics
@@ -32,6 +29,7 @@ from rebalance_core.synthesis.filtering import (
     removed_images,
     too_far,
 )
+from rebalance_core.synthesis.pictures import sample_rows
 from rebalance_core.synthesis.scoring import (
     Features,
     ScoreConfig,
@@ -43,6 +41,10 @@ from rebalance_core.synthesis.scoring import (
     titles,
 )
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic, remove_synthetic
+from rebalance_core.system.files import digest, read_json, write_bytes, write_json
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.load import Images, load_part
+from rebalance_core.training_sets.resolve import make_set, open_set
 from rebalance_core.workspace import Workspace
 
 SHORT = {"epochs": 2}
@@ -460,7 +462,7 @@ def test_a_scorer_reads_images_of_any_size_at_one_it_can(
         asked.extend((config.size, real.images.shape))
         raise Cancelled
 
-    monkeypatch.setattr("rebalance_core.synthesis.scorer.train_scorer", stop)
+    monkeypatch.setattr("rebalance_core.classifiers.features.train_scorer", stop)
     real = Images(np.zeros((2, side, side, 1), np.uint8), np.zeros(2, int), ("a", "b"))
     with pytest.raises(Cancelled):
         kept_scorer(phantom, open_set(workspace, "phantom"), real, 1, 0, MemoryRun())

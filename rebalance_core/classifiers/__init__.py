@@ -1,0 +1,1 @@
+"""One classifier: config, recipe, loop, losses, metrics, features."""

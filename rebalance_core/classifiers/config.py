@@ -1,0 +1,27 @@
+"""The classifier's config."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from rebalance_core.classifiers.recipe import Augmentation
+from rebalance_core.config import Config, Precision
+
+# Numbers told of validation and test: for every epoch of a cell, and for each row of the results.
+MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "calibration_error")
+
+
+class ClassifierConfig(Config):
+    """The classifier that every arm trains. The defaults are the paper's (section 5.4)."""
+
+    size: int = Field(default=128, ge=16, le=512)  # px (section 4)
+    epochs: int = Field(default=30, ge=1)  # (5.4)
+    lr: float = Field(default=0.001, gt=0)  # SGD (5.4)
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # (5.4)
+    cosine: bool = False  # the learning rate falls to zero as half a cosine
+    batch_size: int = Field(default=32, ge=2)  # images (not said)
+    augmentation: Augmentation = "none"  # of every arm's images (5.4: none)
+    # torchvision's name of a classifier (5.4), or module:function
+    network: str = Field(default="resnet18", pattern=r"^(\w+|[\w.]+:\w+)$")
+    pretrained: Literal["no", "if at hand"] = "no"  # ImageNet weights of the workspace (5.4: none)
+    precision: Precision = "auto"

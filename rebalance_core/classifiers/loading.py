@@ -1,0 +1,32 @@
+"""Reading a saved classifier."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rebalance_core.errors import UserError
+from rebalance_core.system.files import read_json
+
+if TYPE_CHECKING:
+    from models.classifier import Classifier
+
+
+def load_classifier(folder: Path) -> "Classifier":
+    """Read what `save_pretrained` wrote; raises UserError for anything else.
+
+    A folder that names `module:function` is refused: loading it would run that code.
+    """
+    from safetensors import SafetensorError
+
+    from models.classifier import Classifier
+
+    try:
+        config = read_json(folder / "config.json")
+        if ":" in str(config["network"]):
+            raise UserError(
+                f"{folder} holds a classifier of {config['network']}, code that is not run from a "
+                "folder; load it in that code's own project with `Classifier.from_pretrained`."
+            )
+        return Classifier.from_pretrained(folder, strict=True).eval()
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        told = str(error).splitlines()[0]
+        raise UserError(f"{folder} holds no readable classifier ({told}).") from error

@@ -1,0 +1,88 @@
+"""The comparison's configs and the paper's reported figures."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.schedules import Schedule
+from rebalance_core.comparison.amounts import parse_amount
+from rebalance_core.comparison.arms import BASELINE, Arm, arm_name
+from rebalance_core.config import Config, EachOnce, Seed
+
+DEFAULT_ARMS = (BASELINE, "bagan-gp", "ddpm")  # the paper's
+
+# Best validation accuracy in percent, paper section 5.4 (Figures 2, 5, 6, 7).
+PAPER_ACCURACY = {
+    (BASELINE, "always"): 88.875,
+    ("bagan-gp", "always"): 88.7097,
+    ("ddpm", "always"): 86.3710,
+    ("bagan-gp", "until"): 88.3468,
+    ("ddpm", "until"): 85.4234,
+    ("bagan-gp", "real-every"): 87.9839,
+    ("ddpm", "real-every"): 87.1976,
+}
+
+
+def _names(value: Any) -> Any:
+    """A single name or number stands for a tuple of one."""
+    return (str(value),) if isinstance(value, str | int | float) else value
+
+
+Names = BeforeValidator(_names)
+ArmNames = AfterValidator(lambda names: tuple(arm_name(n) for n in names))
+# Read once to refuse early what cannot be read; resolved with the training set.
+ScheduleNames = AfterValidator(lambda names: tuple(str(Schedule.parse(n)) for n in names))
+Amounts = AfterValidator(lambda amounts: tuple(a for a in amounts if parse_amount(a)))
+
+
+class CompareConfig(Config):
+    """Arms × schedules × amounts × seeds on one training set. The defaults are the paper's."""
+
+    preset: str = "paper"
+    set: str
+    arms: Annotated[tuple[str, ...], Names, ArmNames, EachOnce] = Field(
+        default=DEFAULT_ARMS, min_length=1
+    )
+    # of arms that add images: Figures 5, 6, 7
+    schedules: Annotated[tuple[str, ...], Names, ScheduleNames, EachOnce] = Field(
+        default=("always", "until:10", "real-every:4"), min_length=1
+    )
+    # images a minority class, or fractions of balance such as 1.0 (5.1, 5.3)
+    amounts: Annotated[tuple[str, ...], Names, Amounts, EachOnce] = Field(
+        default=("1000",), min_length=1
+    )
+    cap: int | None = Field(default=None, ge=1)  # at most so many synthetic images in an arm
+    seeds: Annotated[tuple[Seed, ...], EachOnce] = Field(default=(0,), min_length=1)
+    # each seed draws its own skew and takes images of generators that saw only that
+    redraw: bool = False
+    # images of an arm (or `ddpm, seed 1`) → synthetic set; one left out takes the newest that fits
+    synthetic: dict[str, str] = Field(default_factory=dict)
+    reuse: bool = True  # take cells that another comparison has finished
+    classifier: ClassifierConfig = ClassifierConfig()
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {
+            "amounts": ("1.0",), "cap": 300, "schedules": ("always", "until:4", "real-every:4"),
+            "classifier": {
+                "size": 32, "epochs": 8, "lr": 0.01, "cosine": True, "batch_size": 64,
+                "precision": "fp32",
+            },
+        },
+        "small": {
+            "amounts": ("1.0",), "classifier": {"size": 64, "epochs": 20, "lr": 0.01},
+        },
+        "paper": {},
+        "strong": {
+            "amounts": ("0.5",), "schedules": ("always", "until:20", "real-every:4"),
+            "classifier": {
+                "size": 128, "epochs": 40, "lr": 0.02, "cosine": True, "augmentation": "scans",
+                "pretrained": "if at hand",
+            },
+        },
+    }  # fmt: skip
+
+    @property
+    def parsed(self) -> tuple[Arm, ...]:
+        return tuple(Arm.parse(name) for name in self.arms)

@@ -1,0 +1,1 @@
+"""The diffusion models: DDPM and conditional DDPM."""

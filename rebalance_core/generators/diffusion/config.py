@@ -1,0 +1,112 @@
+"""Configs of the diffusion models; apart from the trainers, so that pages need no torch."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rebalance_core.config import Config, Precision, Seed
+
+# How a diffusion model is looked at while it is trained.
+LOOKS = 20  # validations and previews
+VALIDATION_LEVELS = 4  # fixed noise levels a validation image is measured at
+VALIDATION_IMAGES = 16  # of a class
+PREVIEW_SAMPLER, PREVIEW_STEPS, PREVIEWS = "dpm-solver++", 15, 8  # PREVIEWS: in a row
+Sampler = Literal["ddpm", "ddim", "dpm-solver++", "unipc"]
+# What the study's DDPM did not know yet: every preset of the conditional one but `paper`.
+LEARNED_SINCE: Mapping[str, Any] = {
+    "prediction": "v_prediction", "schedule": "cosine", "ema": 0.999, "warp": 0.15,
+    "sampler": "dpm-solver++", "sampler_steps": 20,
+}  # fmt: skip
+
+
+class DiffusionConfig(Config):
+    """What both diffusion models share. The defaults are the paper's (sections 3.2, 5.3)."""
+
+    preset: str = "paper"
+    size: int = Field(default=128, ge=8, le=512, multiple_of=8)  # px (not said; see the docs)
+    widths: tuple[int, ...] = (128, 128, 256, 256, 512, 512)  # channels a resolution (tutorial)
+    layers: int = Field(default=2, ge=1)  # residual blocks a resolution (tutorial)
+    attention: tuple[int, ...] = (4,)  # resolutions with self-attention, 0 = full (3.2)
+    # the noise (3.2), or the velocity (arXiv 2202.00512): sound in few steps and little training
+    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    schedule: Literal["linear", "cosine"] = "linear"  # of the betas (3.2; arXiv 2102.09672)
+    min_snr: float | None = Field(default=None, gt=0)  # γ of the weights, arXiv 2303.09556
+    lr: float = Field(default=0.001, gt=0)  # Adam (5.3)
+    warmup_steps: int = Field(default=500, ge=0)  # (5.3), then cosine to zero
+    batch_size: int = Field(default=16, ge=1)  # images at once (5.3)
+    accumulation: int = Field(default=1, ge=1, le=1024)  # batches an update: memory for time
+    epochs: int = Field(default=50, ge=1)  # (5.3)
+    steps: int | None = Field(default=None, ge=1)  # updates of a model, instead of epochs
+    ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weights' average; 0: none
+    sampler: Sampler = "ddpm"  # of samples (3.2)
+    sampler_steps: int = Field(default=1000, ge=1, le=1000)
+    precision: Precision = "auto"
+    seed: Seed = 0
+
+
+class DdpmConfig(DiffusionConfig):
+    """A DDPM per minority class. The defaults are the paper's (sections 3.2, 5.3)."""
+
+    classes: tuple[str, ...] = ()  # empty: every minority class (5.3)
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {
+            "size": 32, "widths": (16, 32, 64), "layers": 1, "attention": (2,), "steps": 100,
+            "warmup_steps": 10, "batch_size": 16, "lr": 0.003, "prediction": "v_prediction",
+            "sampler": "dpm-solver++", "sampler_steps": 20, "precision": "fp32",
+        },
+        "small": {
+            "size": 64, "widths": (32, 64, 96, 128), "layers": 1, "attention": (3,),
+            "steps": 1200, "warmup_steps": 100, "batch_size": 16, "prediction": "v_prediction",
+            "sampler": "dpm-solver++", "sampler_steps": 20,
+        },
+        "paper": {},
+        "strong": {
+            "epochs": 200, "lr": 2e-4, "prediction": "v_prediction", "ema": 0.999,
+            "sampler": "dpm-solver++", "sampler_steps": 25,
+        },
+    }  # fmt: skip
+
+
+class ConditionalDdpmConfig(DiffusionConfig):
+    """One diffusion model over all classes, guided. `paper` has the study's U-Net, noise and
+    updates, and no more than the condition besides; the study has no such model."""
+
+    unshuffle: Literal[1, 2, 4] = 1  # side of the squares of pixels folded into channels
+    balanced: bool = True  # batches with each class as often as any other
+    drop: float = Field(default=0.1, ge=0, lt=1)  # share trained unconditioned, arXiv 2207.12598
+    guidance: float = Field(default=1.0, ge=0, le=20)  # of samples: 1 none, above 1 away from it
+    poses: bool = False  # whether images' poses are told too, where the dataset has some
+    warp: float = Field(default=0.0, ge=0, le=1)  # chance of each move of an image: a mirror,
+    # a turn, a zoom, a shift; the model is told of them, so samples show none (arXiv 2206.00364)
+    cbdm: float = Field(default=0.0, ge=0)  # τ of class balancing, arXiv 2305.00562; theirs: 1
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {
+            **LEARNED_SINCE, "size": 32, "unshuffle": 2, "widths": (64, 128), "layers": 1,
+            "attention": (1,), "steps": 300, "warmup_steps": 20, "batch_size": 32, "lr": 0.002,
+            "ema": 0.98, "guidance": 1.5, "precision": "fp32",
+        },
+        "small": {
+            **LEARNED_SINCE, "size": 64, "unshuffle": 2, "widths": (32, 96, 128), "layers": 1,
+            "attention": (2,), "steps": 5500, "warmup_steps": 200, "batch_size": 16, "lr": 0.001,
+            "guidance": 2.0,
+        },
+        "paper": {},
+        "strong": {
+            **LEARNED_SINCE, "widths": (128, 256, 256, 512), "unshuffle": 2, "attention": (2, 3),
+            "epochs": 400, "lr": 2e-4, "batch_size": 32, "ema": 0.9999, "min_snr": 5.0,
+            "guidance": 1.5, "sampler_steps": 25,
+        },
+    }  # fmt: skip
+
+    @model_validator(mode="after")
+    def _folds(self) -> Self:
+        deepest = self.unshuffle * 2 ** (len(self.widths) - 1)
+        if self.size % deepest:
+            raise ValueError(
+                f"size must be a multiple of {deepest} px for {len(self.widths)} widths and "
+                f"unshuffle={self.unshuffle}"
+            )
+        return self

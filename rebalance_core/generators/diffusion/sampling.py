@@ -1,0 +1,154 @@
+"""What both diffusion models share as generators: sampling, each image from its own seed."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+
+from models.unet import TIMESTEPS
+from rebalance_core.errors import UserError
+from rebalance_core.generators.base import SAMPLE_BATCH, Generator, check_folder
+from rebalance_core.generators.diffusion.config import (
+    PREVIEW_SAMPLER,
+    PREVIEW_STEPS,
+    PREVIEWS,
+    DiffusionConfig,
+)
+from rebalance_core.generators.diffusion.formulas import SAMPLERS, Predict, denoising
+from rebalance_core.imaging.grid import grid
+from rebalance_core.runs.run import Run
+from rebalance_core.training.batches import to_uint8
+from rebalance_core.training.device import open_device
+from rebalance_core.training.random import generator
+
+COMFORTABLE = SAMPLE_BATCH * 64 * 64  # pixels at once; larger images come in smaller batches
+
+
+class DiffusionGenerator(Generator):
+    config: DiffusionConfig
+    file: ClassVar[str]  # in the saved folder: classes and config
+    options: ClassVar[tuple[str, ...]]  # what can be asked of its sampler
+
+    @abstractmethod
+    def predictor(
+        self, label: str, seed: int, rows: range, device: torch.device, **asked: Any
+    ) -> Predict:
+        """The network on `device` as a function of noisy images and timesteps, for images `rows`
+        of a class; `asked` are options beyond sampler and steps."""
+
+    @property
+    def batch(self) -> int:
+        return max(1, min(SAMPLE_BATCH, COMFORTABLE // self.size**2))
+
+    def batches(
+        self, label: str, count: int, seed: int, first: int, **sampler: Any
+    ) -> Iterator[np.ndarray]:
+        """`sampler` (default: the config's), `steps`, and what else `options` names."""
+        name, steps, asked = self._asked(sampler)
+        start, batch = first, self.batch
+        while start < first + count:
+            rows = range(start, min(start + batch, first + count))
+            try:
+                *_, images = self._denoised(label, seed, rows, name, steps, asked)
+            except torch.OutOfMemoryError:
+                if batch == 1:
+                    raise
+                batch //= 2  # an image is the same in whatever batch
+                continue
+            yield to_uint8(images)
+            start = rows.stop
+
+    def denoising(
+        self, label: str, count: int, seed: int, *, frames: int, first: int = 0, **sampler: Any
+    ) -> Iterator[np.ndarray]:
+        """`frames` pictures of images `first` to `first + count - 1` on their way, uint8
+        (count, H, W, C): the first is noise, the last what `sample` gives; fewer where the
+        sampler has fewer steps. Raises UserError as `sample` does."""
+        self.check_class(label)
+        name, steps, asked = self._asked(sampler)
+        frames = min(frames, steps + 1)
+        shown = {round(k * steps / max(1, frames - 1)) for k in range(frames)}
+        rows = range(first, first + count)
+        for step, images in enumerate(self._denoised(label, seed, rows, name, steps, asked)):
+            if step in shown:
+                yield to_uint8(images)
+
+    def _asked(self, sampler: dict[str, Any]) -> tuple[str, int, dict[str, Any]]:
+        """Sampler, steps and the other options; raises UserError for what does not fit."""
+        unknown = [option for option in sampler if option not in self.options]
+        if unknown:
+            raise UserError(
+                f"This model has no {' or '.join(unknown)} to set; it has "
+                f"{', '.join(self.options)}."
+            )
+        name = sampler.pop("sampler", None) or self.config.sampler
+        steps = sampler.pop("steps", None) or self.config.sampler_steps
+        if name not in SAMPLERS or not 1 <= steps <= TIMESTEPS:
+            raise UserError(
+                f"A DDPM is sampled with {', '.join(SAMPLERS)} in 1 to {TIMESTEPS} steps, not with "
+                f"{name!r} in {steps} steps."
+            )
+        return name, steps, sampler
+
+    def _denoised(
+        self, label: str, seed: int, rows: range, name: str, steps: int, asked: dict[str, Any]
+    ) -> Iterator[torch.Tensor]:
+        """Noise, then the images after each step: float (len(rows), C, H, W)."""
+        number = self.classes.index(label)
+        accelerator = open_device(self.config.precision)
+        predict = self.predictor(label, seed, rows, accelerator.device, **asked)
+        randoms = [generator(seed, number, k) for k in rows]
+        with torch.no_grad(), accelerator.autocast():
+            noise = draw_noise(randoms, (self.channels, self.size)).to(accelerator.device)
+            yield noise
+            config = self.config
+            yield from denoising(
+                predict, noise, randoms, name, steps, config.prediction, config.schedule
+            )
+
+    @classmethod
+    @abstractmethod
+    def read(cls, folder: Path) -> Self:
+        """What `save` wrote, without checks of its own."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        check_folder(folder, cls.file)
+        try:
+            return cls.read(folder)
+        except UserError:
+            raise
+        except (
+            OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, StopIteration,
+            SafetensorError,
+        ) as error:  # fmt: skip
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{folder} holds no readable diffusion model ({told}).") from error
+
+
+def draw_noise(randoms: list[torch.Generator], form: tuple[int, int]) -> torch.Tensor:
+    """Noise from N(0, 1), each image's from its own generator: (n, C, size, size)."""
+    channels, size = form
+    return torch.cat([torch.randn((1, channels, size, size), generator=r) for r in randoms])
+
+
+def show_samples(
+    config: DiffusionConfig,
+    run: Run,
+    step: int,
+    predict: Predict,
+    randoms: list[torch.Generator],
+    form: tuple[int, int],
+    name: str,
+    device: torch.device,
+) -> None:
+    """A preview of one image for each random generator, by a fast sampler; PREVIEWS in a row."""
+    noise = draw_noise(randoms, form).to(device)
+    *_, images = denoising(
+        predict, noise, randoms, PREVIEW_SAMPLER, PREVIEW_STEPS, config.prediction, config.schedule
+    )
+    run.preview(step, grid(to_uint8(images), PREVIEWS), name)

@@ -1,0 +1,1 @@
+"""Pictures: decoding, grids, warps, distances."""

@@ -1,0 +1,1 @@
+"""Plots by subject, as plotly figures; they know no domain object."""

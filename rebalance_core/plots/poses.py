@@ -1,0 +1,78 @@
+"""Plots of a clustering: elbow, silhouette, scatter."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+from rebalance_core.plots.style import COLOURS, base_figure
+
+
+def elbow_plot(facts: dict[str, Any]) -> go.Figure:
+    """Inertia of each class over k, as a share of that at k = 1, and the chosen k."""
+    figure = base_figure(320, "clusters k", "inertia ÷ inertia at k = 1")
+    for number, (label, inertia) in enumerate(facts["inertia"].items()):
+        shares = [value / inertia[0] if inertia[0] else 0 for value in inertia]
+        own = facts["elbows"][label]
+        figure.add_scatter(
+            x=facts["tried"], y=shares, name=f"{label} (elbow {own or 'none'})",
+            mode="lines+markers", line_color=COLOURS[number % len(COLOURS)],
+        )  # fmt: skip
+    return _chosen_k(figure, facts)
+
+
+def silhouette_plot(facts: dict[str, Any]) -> go.Figure:
+    """Mean silhouette of each class over k; the higher, the clearer the clusters."""
+    figure = base_figure(320, "clusters k", "mean silhouette")
+    figure.update_layout(showlegend=True)
+    for number, (label, values) in enumerate(facts["silhouettes"].items()):
+        figure.add_scatter(
+            x=facts["tried"], y=values, name=label, mode="lines+markers",
+            line_color=COLOURS[number % len(COLOURS)],
+        )  # fmt: skip
+    return _chosen_k(figure, facts)
+
+
+def _chosen_k(figure: go.Figure, facts: dict[str, Any]) -> go.Figure:
+    """A dashed line at k, or a ring on each curve where every class has its own."""
+    if facts["k"] is not None:
+        figure.add_vline(x=facts["k"], line_dash="dash", line_color="gray")
+        figure.add_annotation(
+            x=facts["k"], y=1, yref="paper", text=f"k = {facts['k']}", showarrow=False,
+            xanchor="left", xshift=6,
+        )  # fmt: skip
+        return figure
+    for trace, k in zip(figure.data, facts["ks"].values(), strict=True):
+        trace.marker.size = [14 if tried == k else 6 for tried in facts["tried"]]
+    return figure
+
+
+def cluster_scatter(table: Any, colour: str, *, dimensions: int = 2) -> go.Figure:
+    """Rows of `PoseClustering.assignments` at their first principal components.
+
+    A colour each value of the column `colour`; image ids travel in customdata. 2 dimensions can
+    be selected with box and lasso, 3 can be turned.
+    """
+    figure = base_figure(480, "component 1", "component 2")
+    figure.update_layout(showlegend=True, dragmode="lasso" if dimensions == 2 else "orbit")
+    for number, (name, rows) in enumerate(table.groupby(colour, sort=True)):
+        axes = {"x": rows["x"], "y": rows["y"]} | ({"z": rows["z"]} if dimensions == 3 else {})
+        trace = go.Scatter3d if dimensions == 3 else go.Scattergl
+        figure.add_trace(trace(
+            **axes, customdata=rows[["image", "class", "pose"]].to_numpy(), mode="markers",
+            name=str(name),
+            hovertemplate="%{customdata[0]}<br>%{customdata[1]}, %{customdata[2]}<extra></extra>",
+            marker={"size": 6 if dimensions == 2 else 3, "opacity": 0.7,
+                    "color": COLOURS[number % len(COLOURS)]},
+        ))  # fmt: skip
+    if dimensions == 3:
+        figure.update_layout(height=620, margin={"l": 0, "r": 0, "t": 16, "b": 0}, scene={
+            f"{axis}axis": {"title": f"component {number}", "gridcolor": "rgba(128,128,128,0.4)",
+                            "backgroundcolor": "rgba(0,0,0,0)"}
+            for number, axis in enumerate("xyz", start=1)
+        })  # fmt: skip
+    return figure
+
+
+def selected_images(points: list[dict[str, Any]]) -> list[str]:
+    """Image ids of what was selected in `cluster_scatter`, each once, in the plot's order."""
+    return list(dict.fromkeys(str(point["customdata"][0]) for point in points))

@@ -1,0 +1,1 @@
+"""Files, processes and exposure: what the rest needs of the operating system."""

@@ -1,0 +1,1 @@
+"""What every training loop shares: device, keyed random numbers, batches, rates."""

@@ -1,0 +1,1 @@
+"""Dataset + split + skew + poses → TrainingSet."""

@@ -1,0 +1,28 @@
+"""The config of a training set: dataset, split, skew, poses."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from rebalance_core.config import Config, Seed
+from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
+from rebalance_core.imaging.grid import Fit
+from rebalance_core.training_sets.splits import SplitName
+
+AS_IT_IS = "as it is"
+Part = Literal["train", "validation", "test"]
+
+
+class SetConfig(Config):
+    """How a training set is cut from a dataset."""
+
+    dataset: str
+    split: SplitName = "official"
+    difference: float = Field(default=DEFAULT_DIFFERENCE, ge=0, le=MAX_DIFFERENCE)  # of clean: up
+    # to which images count as near-duplicates, a share of contrast
+    skew: str = AS_IT_IS  # as it is | step:20 | long:50 | glioma=80,pituitary=40
+    poses: tuple[str, ...] = ()  # training and validation keep only these; empty: all
+    limit: int | None = Field(default=None, ge=2)  # at most so many training images, in proportion
+    validation: float = Field(default=0.15, gt=0, lt=0.9)  # share of training cut for validation
+    fit: Fit = "pad"  # how images become squares
+    seed: Seed = 0

@@ -1,0 +1,195 @@
+"""Training sets resolved to image ids, saved and read."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rebalance_core.config import problem
+from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
+from rebalance_core.errors import UserError
+from rebalance_core.system.files import read_json, write_json
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.skew import limited_counts, skewed_counts
+from rebalance_core.training_sets.splits import split_rows
+from rebalance_core.workspace import Workspace, check_name
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Image ids of each part; saved as `sets/<name>.json` and copied into every run."""
+
+    name: str
+    config: SetConfig
+    fingerprint: str
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    dropped: dict[str, int] = field(default_factory=dict)  # {part: images the split left out}
+
+    @property
+    def majority(self) -> list[str]:
+        """The most frequent classes in training (several if they tie)."""
+        most = max(self.counts.values())
+        return [c for c in self.classes if self.counts[c] == most]
+
+    @property
+    def minority(self) -> list[str]:
+        return [c for c in self.classes if c not in self.majority]
+
+    @property
+    def ratio(self) -> float:
+        """Imbalance ratio: largest class : smallest class."""
+        return max(self.counts.values()) / max(1, min(self.counts.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "config": self.config.model_dump(mode="json")}
+
+    def number(self, label: str) -> int:
+        """The number of a class; raises UserError for one that this set does not have."""
+        if label not in self.classes:
+            known = ", ".join(self.classes)
+            raise UserError(f"Training set {self.name} has no class {label!r}; it has {known}.")
+        return self.classes.index(label)
+
+    @classmethod
+    def from_json(cls, value: Any, source: Path | str = "The training set") -> "TrainingSet":
+        """Raises UserError, naming `source`, where a value is missing or not of its type."""
+        try:
+            _Stored.model_validate(value)
+            config = SetConfig.build(**value["config"])
+        except (ValidationError, UserError) as error:
+            told = problem(error) if isinstance(error, ValidationError) else str(error)
+            raise UserError(
+                f"{source} is damaged ({told.rstrip('.')}); make it again, or remove it."
+            ) from error
+        lists = {k: tuple(value[k]) for k in ("classes", "train", "validation", "test")}
+        return cls(**{**value, **lists, "config": config})
+
+
+class _Stored(BaseModel):
+    """What `TrainingSet.to_json` writes."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    name: str
+    config: dict[str, Any]
+    fingerprint: str
+    classes: Annotated[list[str], Field(min_length=1)]
+    counts: dict[str, Annotated[int, Field(ge=0, lt=2**63)]]
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+    dropped: dict[str, int] = {}
+
+    @model_validator(mode="after")
+    def _every_class_is_counted(self) -> "_Stored":
+        if set(self.counts) != set(self.classes):
+            raise ValueError("counts are not those of the classes")
+        return self
+
+
+def make_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
+    """Resolve and save a training set; raises UserError if the name is taken."""
+    check_name(name, "training set name")
+    path = workspace.sets / f"{name}.json"
+    if path.exists() or name in list_datasets(workspace):
+        raise UserError(f"{name!r} is taken by another training set or dataset; choose another.")
+    made = resolve_set(workspace, name, config)
+    write_json(path, made.to_json())
+    return made
+
+
+def open_set(workspace: Workspace, name: str) -> TrainingSet:
+    """A saved set; a dataset's name stands for its set `official`, `as it is`."""
+    if name in list_sets(workspace):  # else a name such as ../x would lead elsewhere
+        return read_set(workspace.sets / f"{name}.json")
+    if name in list_datasets(workspace):
+        return resolve_set(workspace, name, SetConfig(dataset=name))
+    known = ", ".join([*list_sets(workspace), *list_datasets(workspace)]) or "none yet"
+    raise UserError(f"There is no training set or dataset {name!r} (there is: {known}).")
+
+
+def read_set(path: Path) -> TrainingSet:
+    """A training set from its file; raises UserError where that is missing or damaged."""
+    return TrainingSet.from_json(read_json(path), path)
+
+
+def open_sets(workspace: Workspace) -> tuple[list[TrainingSet], dict[str, str]]:
+    """All saved sets, and {name: what is wrong} of those that are damaged."""
+    found, damaged = [], {}
+    for name in list_sets(workspace):
+        try:
+            found.append(open_set(workspace, name))
+        except UserError as error:
+            damaged[name] = str(error)
+    return found, damaged
+
+
+def list_sets(workspace: Workspace) -> list[str]:
+    return sorted(p.stem for p in workspace.sets.glob("[!.]*.json"))
+
+
+def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
+    """Draw the parts: the same config gives the same ids, a stronger skew a subset."""
+    dataset = open_dataset(workspace, config.dataset)
+    split = split_rows(dataset, config.split, config.difference, config.validation, config.seed)
+    posed = _has_pose(dataset, config.poses)
+    train, validation = (part[posed[part]] for part in (split.train, split.validation))
+    images, labels = (dataset.catalogue[name].to_numpy() for name in ("image", "class"))
+    by_class = {c: images[train[labels[train] == c]].tolist() for c in dataset.classes}
+    missing = [c for c, ids in by_class.items() if not ids]
+    if missing:
+        raise UserError(
+            f"Training set {name} would hold no image of {', '.join(missing)}; choose another "
+            "split, more poses or another dataset."
+        )
+    for part, rows in (("validate", validation), ("test", split.test)):
+        if not len(rows):
+            raise UserError(
+                f"Training set {name} would hold no image to {part} on: classes, patients or "
+                "groups of near-duplicates are too few to spare one; add images, or choose "
+                "another split or more poses."
+            )
+    counts = skewed_counts(config.skew, {c: len(ids) for c, ids in by_class.items()})
+    counts = limited_counts(counts, config.limit)
+    kept = {
+        i for k, c in enumerate(dataset.classes) for i in _draw(by_class[c], counts[c], config, k)
+    }
+    return TrainingSet(
+        name=name,
+        config=config,
+        fingerprint=dataset.fingerprint,
+        classes=tuple(dataset.classes),
+        counts=counts,
+        train=tuple(i for i in images[train] if i in kept),
+        validation=tuple(images[validation]),
+        test=tuple(images[split.test]),
+        dropped=split.dropped,
+    )
+
+
+def _draw(ids: list[str], count: int, config: SetConfig, label: int) -> list[str]:
+    """The first `count` of one seeded order of a class, so that skews are nested."""
+    order = np.random.default_rng([config.seed, 1, label]).permutation(len(ids))
+    return [ids[k] for k in order[:count]]
+
+
+def _has_pose(dataset: Dataset, poses: tuple[str, ...]) -> np.ndarray:
+    """For each row of the catalogue, whether it has one of the poses (all, if none is named)."""
+    catalogue = dataset.catalogue
+    if not poses:
+        return np.ones(len(catalogue), bool)
+    from rebalance_core.poses.clustering import open_clustering
+
+    assigned = open_clustering(dataset).assignments
+    unknown = set(poses) - set(assigned["pose"])
+    if unknown:
+        known = ", ".join(sorted(set(assigned["pose"])))
+        raise UserError(f"Dataset {dataset.name} has no pose {', '.join(unknown)}; it has {known}.")
+    chosen = set(assigned.loc[assigned["pose"].isin(poses), "image"])
+    has: np.ndarray = catalogue["image"].isin(chosen).to_numpy()
+    return has
