@@ -29,6 +29,7 @@ from torchvision.datasets import ImageFolder
 from models.classifier import Classifier
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.epochs import epoch_order
+from rebalance_core.classifiers.recipe import Recipe
 from rebalance_core.classifiers.training import (
     augmentation,
     evaluate,
@@ -36,7 +37,6 @@ from rebalance_core.classifiers.training import (
     open_optimizer,
     train_epoch,
 )
-from rebalance_core.comparison.arms import Arm
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.phantom import CLASSES, make_phantom
 from rebalance_core.datasets.source import ImportConfig
@@ -67,7 +67,7 @@ class Ours:
     def train(self) -> None:
         self.epoch += 1
         rows = epoch_order(len(self.labels), 0, 0, self.epoch)
-        augment = augmentation(CONFIG, Arm(), 0, self.epoch)
+        augment = augmentation(CONFIG, Recipe(), 0, self.epoch)
         train_epoch(
             CONFIG, self.accelerator, self.model, self.optimizer, self.images, self.labels, rows,
             F.cross_entropy, augment,

@@ -19,9 +19,9 @@ import numpy as np
 
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.features import Scorer, train_scorer
+from rebalance_core.classifiers.recipe import Recipe
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.classifiers.training import CellData, train_classifier
-from rebalance_core.comparison.arms import Arm
 from rebalance_core.config import parse_changes
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.importing import import_dataset
@@ -77,7 +77,7 @@ def generated_like(
 def macro_f1(config: ClassifierConfig, train: Images, parts: dict[str, Images], k: int) -> float:
     data = CellData(train, None, parts["validation"], parts["test"], tuple("abcdefghij"[:k]))
     cell, _ = train_classifier(
-        config, data, Arm(), Schedule("always"), SEED, MemoryRun(), log=lambda numbers: None
+        config, data, Recipe(), Schedule("always"), SEED, MemoryRun(), log=lambda numbers: None
     )
     return float(cell["best"]["test"]["macro_f1"])
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 TIMESTEPS = 1000  # Ho et al. 2020, arXiv 2006.11239
 SCHEDULES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
-WARP = 5  # numbers that say how a training image was moved (rebalance_core/generators/warps.py)
+WARP = 5  # numbers per warp of a training image (generators/diffusion/warps.py)
 
 
 def seeded_unet(

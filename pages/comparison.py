@@ -11,15 +11,16 @@ from pages.parts.frame import guarded, link, show
 from pages.parts.live import act, duration, submitted, watch
 from pages.parts.plain import plain
 from pages.parts.sets import choose_set, warn_of_damaged
+from rebalance_core.classifiers.recipe import REMEDIES
 from rebalance_core.classifiers.schedules import Schedule
-from rebalance_core.comparison.arms import BASELINE, GENERATED, MEANINGS, PRESETS, arm_name
+from rebalance_core.comparison.arms import BASELINE, GENERATED, MEANINGS, arm_name
 from rebalance_core.comparison.cells import Cell, check_compare
 from rebalance_core.comparison.config import DEFAULT_ARMS, CompareConfig
 from rebalance_core.comparison.job import cell_states, live_curves
 from rebalance_core.comparison.rebalanced import plan_rebalanced, zip_rebalanced
 from rebalance_core.comparison.report import strips_of
 from rebalance_core.comparison.timing import estimate, timing_of
-from rebalance_core.config import PRESETS as CONFIG_PRESETS
+from rebalance_core.config import PRESETS
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.plots.comparison import METRICS, cell_grid, comparison_curves, schedule_strips
@@ -70,7 +71,7 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
         )
         link("generators", "Train a generator on this set")
     columns = st.columns(4)
-    preset = columns[0].selectbox("Preset", CONFIG_PRESETS)
+    preset = columns[0].selectbox("Preset", PRESETS)
     base = CompareConfig.from_preset(preset, set=chosen.name)
     seeds = columns[1].number_input(
         "Seeds", 1, 50, 1, help="One says nothing beyond chance; more give narrower intervals."
@@ -85,7 +86,7 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
     )
     own = _own_sets(workspace, chosen)
     arms = st.multiselect(
-        "Arms", [BASELINE, *PRESETS, *generated, *own],
+        "Arms", [BASELINE, *REMEDIES, *generated, *own],
         default=[BASELINE, *(a for a in DEFAULT_ARMS if a in generated)],
         format_func=str, accept_new_options=True,
         help="Type a name joined by +, such as augment+focal+ddpm, to do several things at once.",

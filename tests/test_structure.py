@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,57 @@ def test_imports_go_one_way(path: Path) -> None:
 def test_every_part_of_the_house_is_looked_at() -> None:
     parts = {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in modules()}
     assert parts == set(MAY_IMPORT)
+
+
+# The folders and top-level modules of rebalance_core, in the order in which data flows. A module
+# imports only from its own folder and from those above it, lazily or not.
+ORDER = (
+    "errors", "system", "config", "workspace", "imaging", "training", "plots", "runs", "datasets",
+    "poses", "training_sets", "classifiers", "generators", "synthesis", "comparison", "study",
+    "removal", "doctor", "cli",
+)  # fmt: skip
+ANYWHERE = ("catalogue", "__init__", "__main__")  # name modules of every folder, lazily
+DOTTED = re.compile(r"\brebalance_core(?:\.\w+)+(?=[:.]?\w*)")
+
+
+def core_modules() -> list[Path]:
+    return sorted((ROOT / "rebalance_core").rglob("*.py"))
+
+
+def place_of(path: Path) -> str:
+    """The folder, or top-level module, of a module of the core."""
+    return path.relative_to(ROOT / "rebalance_core").parts[0].removesuffix(".py")
+
+
+def named_places(path: Path) -> set[str]:
+    """Folders of the core that a module names: in imports, lazy ones too, and in strings."""
+    places = set()
+    tree = ast.parse(path.read_text())
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {ast.get_docstring(n, False) for n in ast.walk(tree) if isinstance(n, documented)}
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = [] if node.value in docstrings else DOTTED.findall(node.value)
+        places |= {name.split(".")[1] for name in names if name.startswith("rebalance_core.")}
+    return places & set(ORDER)
+
+
+def test_every_folder_of_the_core_has_a_place_in_the_order() -> None:
+    assert {place_of(path) for path in core_modules()} == {*ORDER, *ANYWHERE}
+
+
+@pytest.mark.parametrize("path", core_modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_names_only_folders_above_its_own(path: Path) -> None:
+    place = place_of(path)
+    if place in ANYWHERE:
+        return
+    below = {name for name in named_places(path) if ORDER.index(name) > ORDER.index(place)}
+    assert below == set()
 
 
 def first_page() -> dict[str, list[str]]:

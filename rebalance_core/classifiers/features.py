@@ -13,6 +13,7 @@ from torch import nn
 from models.classifier import Classifier, seeded_classifier
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.epochs import epoch_order
+from rebalance_core.classifiers.recipe import Recipe
 from rebalance_core.classifiers.training import (
     EVALUATION_BATCH,
     augmentation,
@@ -20,7 +21,6 @@ from rebalance_core.classifiers.training import (
     set_rate,
     train_epoch,
 )
-from rebalance_core.comparison.arms import Arm
 from rebalance_core.training.batches import to_unit
 from rebalance_core.training.device import open_device
 from rebalance_core.training.random import derived_seed
@@ -73,7 +73,7 @@ def train_scorer(
     for epoch in range(done + 1, config.epochs + 1):
         set_rate(config, optimizer, epoch)
         order = epoch_order(len(labels), 0, seed, epoch)
-        augment = augmentation(config, Arm(), seed, epoch)
+        augment = augmentation(config, Recipe(), seed, epoch)
         loss = train_epoch(
             config, accelerator, model, optimizer, images, labels, order, F.cross_entropy, augment
         )

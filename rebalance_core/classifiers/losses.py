@@ -1,4 +1,4 @@
-"""The losses an arm can train with: pure functions of logits (n, K) and labels (n,)."""
+"""The losses of a recipe: pure functions of logits (n, K) and labels (n,)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

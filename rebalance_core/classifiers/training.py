@@ -1,4 +1,4 @@
-"""The classifier's training loop (paper section 5.4): arms differ in what `Arm` says alone."""
+"""The training loop of one classifier (paper section 5.4)."""
 
 import math
 import time
@@ -17,8 +17,8 @@ from rebalance_core.classifiers.config import MEASURES, ClassifierConfig
 from rebalance_core.classifiers.epochs import epoch_rows
 from rebalance_core.classifiers.losses import LossFunction, loss_function
 from rebalance_core.classifiers.metrics import measure
+from rebalance_core.classifiers.recipe import Recipe
 from rebalance_core.classifiers.schedules import Schedule
-from rebalance_core.comparison.arms import Arm
 from rebalance_core.errors import UserError
 from rebalance_core.runs.run import Run
 from rebalance_core.training.batches import to_unit
@@ -49,7 +49,7 @@ class CellData:
 def train_classifier(
     config: ClassifierConfig,
     data: CellData,
-    arm: Arm,
+    recipe: Recipe,
     schedule: Schedule,
     seed: int,
     run: Run,
@@ -87,10 +87,10 @@ def train_classifier(
     for epoch, shows in list(enumerate(schedule.epochs(config.epochs), start=1))[len(curve) :]:
         began = time.monotonic()
         set_rate(config, optimizer, epoch)
-        rows = epoch_rows(numbers, n_real, shows, arm.sampler, seed, epoch)
+        rows = epoch_rows(numbers, n_real, shows, recipe.sampler, seed, epoch)
         shown = np.bincount(numbers[rows], minlength=len(data.classes))
-        loss_of = loss_function(arm.loss, shown.tolist(), accelerator.device)
-        augment = augmentation(config, arm, seed, epoch)
+        loss_of = loss_function(recipe.loss, shown.tolist(), accelerator.device)
+        augment = augmentation(config, recipe, seed, epoch)
         loss = train_epoch(
             config, accelerator, model, optimizer, images, labels, rows, loss_of, augment
         )
@@ -135,9 +135,9 @@ def set_rate(config: ClassifierConfig, optimizer: torch.optim.Optimizer, epoch: 
     optimizer.param_groups[0]["lr"] = config.lr * factor
 
 
-def augmentation(config: ClassifierConfig, arm: Arm, seed: int, epoch: int) -> Augment:
+def augmentation(config: ClassifierConfig, recipe: Recipe, seed: int, epoch: int) -> Augment:
     """What is done to each batch of an epoch; drawn from (seed, epoch, batch) alone."""
-    if "scans" not in (arm.augmentation, config.augmentation):
+    if "scans" not in (recipe.augmentation, config.augmentation):
         return lambda images, batch: images
     return lambda images, batch: augment_scans(images, generator(seed, 12, epoch, batch))
 

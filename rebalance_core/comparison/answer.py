@@ -193,7 +193,9 @@ def _conditions(rows: Sequence[Row], contrasts: Contrasts, redraw: bool) -> str:
         f"{_seeds_words(contrasts)}, {_drawn(rows, redraw)}",
         f"intervals and p corrected for {number} comparison{'s' if number > 1 else ''}",
     ]
-    if any(row["amount"] is not None or Arm.parse(row["arm"]).sampler != "as-is" for row in rows):
+    if any(
+        row["amount"] is not None or Arm.parse(row["arm"]).recipe.sampler != "as-is" for row in rows
+    ):
         parts.append("arms had equal epochs, not equal updates")
     if redraw:
         parts.append("draws from one dataset overlap, so the intervals are somewhat too narrow")

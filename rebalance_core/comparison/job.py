@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.comparison.arms import labelled
 from rebalance_core.comparison.cells import (
     Cell,
     Ground,
@@ -199,8 +200,9 @@ def train_cell(
         return made
 
     return train_classifier(
-        config.classifier, CellData(parts[0], added, *parts[1:], classes), cell.arm, cell.schedule,
-        cell.seed, run, log=log, start=start, kept=kept, tag={"cell": cell.key, "cells": number},
+        config.classifier, CellData(parts[0], added, *parts[1:], classes), cell.arm.recipe,
+        cell.schedule, cell.seed, run, log=log, start=start, kept=kept,
+        tag={"cell": cell.key, "cells": number},
     )  # fmt: skip
 
 
@@ -299,9 +301,10 @@ def _ground(
 
 
 def live_curves(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of a comparison's metrics that hold an epoch of a cell; of a cell that failed and
-    was trained again, the later ones."""
-    latest = {(m["cell"], m["epoch"]): m for m in metrics if _is_epoch(m)}
+    """The lines of a comparison's metrics that hold an epoch of a cell, each with its `label`; of
+    a cell that failed and was trained again, the later ones."""
+    lines = labelled(m for m in metrics if _is_epoch(m))
+    latest = {(line["cell"], line["epoch"]): line for line in lines}
     return sorted(latest.values(), key=lambda m: float(m.get("time", 0.0)))
 
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader
 from plotly.offline import get_plotlyjs
 
 from rebalance_core.classifiers.schedules import Schedule
+from rebalance_core.comparison.arms import labelled
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.contrasts import (
     Row,
@@ -72,6 +73,7 @@ def write_report(workspace: Workspace, path: Path) -> None:
     sets = [open_synthetic(workspace, name) for name in dict.fromkeys(names)]
     cells = cells_of(path)
     lines = curve_lines(cells)
+    drawn = labelled(lines)
     rows = table(results["results"])
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = environment.get_template("report.html.jinja").render(
@@ -97,7 +99,7 @@ def write_report(workspace: Workspace, path: Path) -> None:
         samples=[block for s in sets for block in _samples(dataset, s)],
         quizzes=[tally_words(s.name, t) for s in sets if (t := read_tally(workspace, s.name))],
         training=[_training(workspace, s) for s in sets],
-        curves=[(title, _plot(comparison_curves(lines, m))) for m, title in METRICS.items()],
+        curves=[(title, _plot(comparison_curves(drawn, m))) for m, title in METRICS.items()],
         cells=cells,
     )  # fmt: skip
     write_text(path / "result" / "report.html", page)

@@ -52,6 +52,7 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
     import torch.nn.functional as F
 
     from rebalance_core.classifiers.config import ClassifierConfig
+    from rebalance_core.classifiers.recipe import Recipe
     from rebalance_core.classifiers.training import (
         EVALUATION_BATCH,
         augmentation,
@@ -60,7 +61,6 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
         predict,
         train_epoch,
     )
-    from rebalance_core.comparison.arms import Arm
     from rebalance_core.training.device import open_device
 
     classifier = ClassifierConfig.build(**config.classifier)
@@ -79,7 +79,7 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
         began = time.perf_counter()
         train_epoch(  # reads the loss, so it waits for the device
             classifier, accelerator, model, optimizer, shown, labels, np.arange(batch),
-            F.cross_entropy, augmentation(classifier, Arm(), 0, step),
+            F.cross_entropy, augmentation(classifier, Recipe(), 0, step),
         )  # fmt: skip
         seconds["train"].append((time.perf_counter() - began) / batch)
         run.progress((step + 1) / (WARM + TIMED + 2), "timing steps")
@@ -98,9 +98,9 @@ def shown_images(cell: Cell, counts: Mapping[str, int], epochs: int) -> int:
         real = {c: 0 if shows == "synthetic" and added.get(c) else n for c, n in counts.items()}
         each = [n + added.get(c, 0) for c, n in real.items()]
         present = [n for n in each if n]
-        if cell.arm.sampler == "over":
+        if cell.arm.recipe.sampler == "over":
             each = [max(present)] * len(present)
-        elif cell.arm.sampler == "under":
+        elif cell.arm.recipe.sampler == "under":
             each = [min(present)] * len(present)
         total += sum(each)
     return total

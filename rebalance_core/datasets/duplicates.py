@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 
+from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.inspecting import THUMBNAIL
 
 BLUR = 1.0  # px, so that resampling and JPEG's blocks don't count
@@ -204,3 +205,19 @@ def equal_pairs(values: np.ndarray) -> np.ndarray:
     order = np.argsort(values, kind="stable")
     same = (values[order][1:] == values[order][:-1]) & (values[order][1:] != "")
     return np.stack([order[:-1][same], order[1:][same]], axis=1)
+
+
+def identical_groups(dataset: Dataset) -> np.ndarray:
+    """The number of each row's group of byte-identical files, (n,)."""
+    digests = dataset.catalogue["sha256"].to_numpy().astype(str)
+    return group_rows(len(digests), equal_pairs(digests))
+
+
+def near_groups(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> np.ndarray:
+    """The number of each row's near-duplicate group, (n,): rows joined, also over others, by
+    pairs that differ by at most `difference`; byte-identical files are in one group."""
+    pairs, apart = dataset.near
+    digests = dataset.catalogue["sha256"].to_numpy().astype(str)
+    return group_rows(
+        len(digests), np.concatenate([pairs[apart <= difference], equal_pairs(digests)])
+    )

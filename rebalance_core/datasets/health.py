@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, equal_pairs, group_rows
+from rebalance_core.datasets.duplicates import (
+    DEFAULT_DIFFERENCE,
+    equal_pairs,
+    group_rows,
+    identical_groups,
+    near_groups,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,22 +32,6 @@ class Finding:
     @property
     def images(self) -> int:
         return sum(len(group) for group in self.groups)
-
-
-def identical_groups(dataset: Dataset) -> np.ndarray:
-    """The number of each row's group of byte-identical files, (n,)."""
-    digests = dataset.catalogue["sha256"].to_numpy().astype(str)
-    return group_rows(len(digests), equal_pairs(digests))
-
-
-def near_groups(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> np.ndarray:
-    """The number of each row's near-duplicate group, (n,): rows joined, also over others, by
-    pairs that differ by at most `difference`; byte-identical files are in one group."""
-    pairs, apart = dataset.near
-    digests = dataset.catalogue["sha256"].to_numpy().astype(str)
-    return group_rows(
-        len(digests), np.concatenate([pairs[apart <= difference], equal_pairs(digests)])
-    )
 
 
 def examine(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> list[Finding]:

@@ -1,7 +1,5 @@
 """The generators' configs; apart from the trainers, so that pages read them without torch."""
 
-
-
 from rebalance_core.config import Config
 from rebalance_core.generators.bagan_gp.config import BaganConfig
 from rebalance_core.generators.diffusion.config import ConditionalDdpmConfig, DdpmConfig

@@ -4,7 +4,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from rebalance_core.comparison.arms import variant_name
 from rebalance_core.plots.style import COLOURS, DASHES, base_figure
 
 METRICS = {
@@ -20,14 +19,14 @@ METRICS = {
 
 
 def comparison_curves(lines: list[dict[str, Any]], metric: str) -> go.Figure:
-    """One curve an arm, amount and schedule (mean over seeds), with a band from least to most;
-    a colour an arm, so that its curves are told apart by their dashes."""
+    """One curve per `label` of the lines (mean over seeds), with a band from least to most; one
+    colour per `arm`, whose curves differ in their dashes."""
     figure = base_figure(440, "epoch", METRICS.get(metric, metric))
     figure.update_layout(showlegend=True, hovermode="x unified")
     groups: dict[str, dict[int, list[float]]] = {}
     of: dict[str, dict[str, Any]] = {}
     for line in lines:
-        name = variant_name(line)
+        name = line["label"]
         of.setdefault(name, line)
         if isinstance(line.get(metric), float | int):
             groups.setdefault(name, {}).setdefault(line["epoch"], []).append(line[metric])

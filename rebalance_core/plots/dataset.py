@@ -1,6 +1,5 @@
 """Plots of a dataset: images per class, brightness."""
 
-
 import pandas as pd
 import plotly.graph_objects as go
 

@@ -6,11 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from rebalance_core.runs.leftovers import sweep_after
 from rebalance_core.runs.locks import is_worked_on, states_lock
 from rebalance_core.runs.memory import death_reason, ended_by_system, is_short
 from rebalance_core.runs.records import Status, read_record, read_state
-from rebalance_core.runs.run import LIVE, RESERVE, RunDirectory, create_run, find_run, is_run
+from rebalance_core.runs.run import LIVE, RESERVE, create_run, find_run, is_run
+from rebalance_core.runs.spec import job_specs
 from rebalance_core.runs.trust import check_named
 from rebalance_core.system.files import no_room, read_json, remove_folder, room, write_json
 from rebalance_core.system.processes import host_name, live_process
@@ -39,74 +39,10 @@ RESUME_COMMAND = "resume the run on the command line (`runs resume {}`)"
 AHEAD = 86_400.0  # seconds: the clocks of two machines differ by less
 MAX_NAME, MAX_NOTE = 200, 4000  # characters
 
-Job = Callable[[Workspace, RunDirectory], Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What executes a kind of run (imported in the worker only); whether it needs the device,
-    which may depend on its config: then for which values of `extractor`, or with which fields set;
-    what removes the things it keeps outside its directory while unfinished."""
-
-    function: str
-    device: bool
-    device_for: tuple[str, ...] = ()
-    device_with: tuple[str, ...] = ()
-    forget: str | None = None
-
-    def needs_device(self, config: Mapping[str, Any]) -> bool:
-        if any(config.get(field) is not None for field in self.device_with):
-            return True
-        return self.device or config.get("extractor") in self.device_for
-
-    def job(self) -> Job:
-        job: Job = _named(self.function)
-        return job
-
-    def clean_up(self, workspace: Workspace, view: "RunView") -> None:
-        """Before the run is removed."""
-        if self.forget is not None:
-            _named(self.forget)(workspace, view.id, view.config)
-
-
-def _named(function: str) -> Any:
-    module, _, name = function.partition(":")
-    return getattr(import_module(module), name)
-
-
-KINDS = {
-    "import": Kind(
-        "rebalance_core.datasets.importing:import_job", device=False,
-        forget="rebalance_core.datasets.importing:forget_import",
-    ),
-    "poses": Kind("rebalance_core.poses.clustering:poses_job", False, ("vgg16", "resnet18")),
-    "weights": Kind("rebalance_core.poses.weights:weights_job", device=False),
-    "train": Kind("rebalance_core.generators.training:train_job", device=True),
-    "sample": Kind(
-        "rebalance_core.synthesis.sampling:sample_job", device=True,
-        forget="rebalance_core.synthesis.synthetic_set:forget_sample",
-    ),
-    "bring": Kind("rebalance_core.synthesis.bringing:bring_job", device=False),
-    "score": Kind("rebalance_core.synthesis.scoring:score_job", device=True),
-    "filter": Kind(
-        "rebalance_core.synthesis.filtering:filter_job", device=False,
-        device_with=("confidence", "distance"),
-        forget="rebalance_core.synthesis.synthetic_set:forget_sample",
-    ),
-    "interpolate": Kind("rebalance_core.synthesis.morphing:morph_job", device=True),
-    "denoise": Kind("rebalance_core.synthesis.denoising:denoise_job", device=True),
-    "timing": Kind("rebalance_core.comparison.timing:timing_job", device=True),
-    "compare": Kind("rebalance_core.comparison.job:compare_job", device=True),
-    "classify": Kind(
-        "rebalance_core.comparison.classify:classify_job", device=True,
-        forget="rebalance_core.comparison.classify:forget_images",
-    ),
-    "study": Kind("rebalance_core.study:study_job", device=True),
-}  # fmt: skip
-
 
 def needs_device(view: "RunView") -> bool:
-    return view.kind in KINDS and KINDS[view.kind].needs_device(view.config)
+    spec = job_specs().get(view.kind)
+    return spec is not None and spec.needs_device(view.config)
 
 
 @dataclass(frozen=True)
@@ -318,7 +254,7 @@ def resume(workspace: Workspace, run_id: str, network: str | None = None) -> Run
     A run with a network of the user's own needs its name again (`network`).
     """
     view = open_run(workspace, run_id)
-    if view.kind not in KINDS:
+    if view.kind not in job_specs():
         raise UserError(f"Run {view.id} is damaged ({view.state['reason']})")
     with room(workspace.root), states_lock(workspace.runs):
         view = _read(view.path)  # of two that resume it at once, the second sees it queued
@@ -347,8 +283,8 @@ def remove_run(workspace: Workspace, run_id: str) -> None:
     view = open_run(workspace, run_id)
     if view.live:
         raise UserError(f"Run {view.id} is {view.status}; cancel it first.")
-    if view.kind in KINDS:
-        KINDS[view.kind].clean_up(workspace, view)
+    if view.kind in job_specs():
+        job_specs()[view.kind].clean_up(workspace, view.id, view.config)
     _seen.pop(view.path, None)
     remove_folder(view.path)
 

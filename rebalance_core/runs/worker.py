@@ -17,10 +17,11 @@ from filelock import Timeout
 
 from rebalance_core.errors import UserError
 from rebalance_core.runs.devices import VISIBLE, Device, list_devices
-from rebalance_core.runs.executor import KINDS, RESUME_COMMAND, list_runs, needs_device
+from rebalance_core.runs.executor import RESUME_COMMAND, list_runs, needs_device
 from rebalance_core.runs.locks import device_lock, states_lock, working
 from rebalance_core.runs.memory import memory_sentence, says_out_of_memory
 from rebalance_core.runs.run import LIVE, Cancelled, RunDirectory
+from rebalance_core.runs.spec import job_specs
 from rebalance_core.runs.trust import check_named
 from rebalance_core.system.files import is_no_room, no_room, write_json
 from rebalance_core.system.processes import own_process
@@ -42,7 +43,7 @@ def execute(workspace: Workspace, run: RunDirectory) -> None:
             check_named(run.config, run.network, f"Run {run.id}", RESUME_COMMAND.format(run.id))
             run.keep_reserve()
             with run.beating():
-                result = KINDS[run.record["kind"]].job()(workspace, run)
+                result = job_specs()[run.record["kind"]].job()(workspace, run)
             write_json(run.result / "result.json", dict(result))
             run.end("done")
         except Cancelled:
@@ -113,7 +114,7 @@ def work(workspace: Workspace, run: RunDirectory) -> None:
     try:
         if run.should_stop():
             raise Cancelled
-        needed = KINDS[run.record["kind"]].needs_device(run.config)
+        needed = job_specs()[run.record["kind"]].needs_device(run.config)
         with turn(workspace, run) if needed else nullcontext() as device:
             if device is not None:
                 run.write_state(device=device.name)

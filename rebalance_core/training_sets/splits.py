@@ -7,8 +7,7 @@ from typing import Literal
 import numpy as np
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.duplicates import equal_pairs, group_rows
-from rebalance_core.datasets.health import near_groups
+from rebalance_core.datasets.duplicates import equal_pairs, group_rows, near_groups
 
 SplitName = Literal["official", "clean"]
 TEST_SHARE = 0.2  # of a dataset that came without a test split

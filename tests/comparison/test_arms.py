@@ -2,6 +2,7 @@
 
 import pytest
 
+from rebalance_core.classifiers.recipe import Recipe
 from rebalance_core.comparison.arms import Arm, arm_name
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.errors import UserError
@@ -11,16 +12,16 @@ from rebalance_core.errors import UserError
     ("text", "arm"),
     [
         ("none", Arm()),
-        ("oversample", Arm(sampler="over")),
-        ("undersample", Arm(sampler="under")),
-        ("class-weights", Arm(loss="class-weighted")),
-        ("focal", Arm(loss="focal")),
-        ("logit-adjusted", Arm(loss="logit-adjusted")),
-        ("augment", Arm(augmentation="scans")),
+        ("oversample", Arm(recipe=Recipe(sampler="over"))),
+        ("undersample", Arm(recipe=Recipe(sampler="under"))),
+        ("class-weights", Arm(recipe=Recipe(loss="class-weighted"))),
+        ("focal", Arm(recipe=Recipe(loss="focal"))),
+        ("logit-adjusted", Arm(recipe=Recipe(loss="logit-adjusted"))),
+        ("augment", Arm(recipe=Recipe(augmentation="scans"))),
         ("ddpm", Arm(images="ddpm")),
         ("my images", Arm(images="my images")),
-        ("augment+focal+ddpm", Arm(images="ddpm", loss="focal", augmentation="scans")),
-        ("ddpm + focal", Arm(images="ddpm", loss="focal")),
+        ("augment+focal+ddpm", Arm("ddpm", Recipe(loss="focal", augmentation="scans"))),
+        ("ddpm + focal", Arm("ddpm", Recipe(loss="focal"))),
         ("none+bagan-gp", Arm(images="bagan-gp")),
     ],
 )

@@ -3,9 +3,9 @@
 import pytest
 
 from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.recipe import Recipe
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.classifiers.training import CellData, train_classifier
-from rebalance_core.comparison.arms import Arm
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.importing import import_dataset
@@ -38,6 +38,6 @@ def test_quick_baseline_on_the_phantom_lands_in_the_band(home: Workspace, seed: 
     )
     data = CellData(real, None, validation, test, chosen.classes)
     outcome, _ = train_classifier(
-        config, data, Arm(), Schedule("always"), seed, MemoryRun(), log=lambda numbers: None
+        config, data, Recipe(), Schedule("always"), seed, MemoryRun(), log=lambda numbers: None
     )
     assert 0.60 <= outcome["best"]["test"]["macro_f1"] <= 0.85

@@ -18,10 +18,12 @@ from rebalance_core.datasets.duplicates import (
     Registered,
     equal_pairs,
     group_rows,
+    identical_groups,
+    near_groups,
     near_pairs,
     signatures,
 )
-from rebalance_core.datasets.health import duplicate_facts, examine, identical_groups, near_groups
+from rebalance_core.datasets.health import duplicate_facts, examine
 from rebalance_core.datasets.inspecting import thumbnail
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.imaging.grid import png_bytes

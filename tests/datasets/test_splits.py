@@ -12,7 +12,7 @@ from PIL import Image
 from sources import take, unpack
 
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.datasets.health import near_groups
+from rebalance_core.datasets.duplicates import near_groups
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes

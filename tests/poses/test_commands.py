@@ -10,10 +10,10 @@ import pytest
 import torch
 from commands import Command, command, process
 
+from rebalance_core.catalogue import JOBS
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.runs.executor import KINDS
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.workspace import Workspace
 
@@ -154,5 +154,5 @@ def test_a_wrong_weights_file_is_one_sentence(home: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("extractor", "waits"), [("hog", False), ("vgg16", True)])
 def test_only_networks_wait_for_the_device(extractor: str, waits: bool) -> None:
-    assert KINDS["poses"].needs_device({"extractor": extractor}) is waits
-    assert KINDS["train"].needs_device({})
+    assert JOBS["poses"].needs_device({"extractor": extractor}) is waits
+    assert JOBS["train"].needs_device({})

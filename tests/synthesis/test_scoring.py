@@ -9,6 +9,7 @@ import pytest
 from commands import command
 from sets import synthetic_set
 
+from rebalance_core.catalogue import JOBS
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.comparison.job import added_images
 from rebalance_core.comparison.rebalanced import rebalanced_files
@@ -17,7 +18,7 @@ from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.removal import dependents
-from rebalance_core.runs.executor import KINDS, RunView, view_run
+from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.leftovers import sweep_all
 from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, read_metrics
 from rebalance_core.runs.worker import execute
@@ -420,7 +421,7 @@ def test_a_class_of_few_images_is_warned_of_in_one_sentence(
 
 
 def test_a_filter_waits_for_the_device_only_where_the_scorer_judges() -> None:
-    needs = KINDS["filter"].needs_device
+    needs = JOBS["filter"].needs_device
     hand = FilterConfig(synthetic="a", name="b", twins=True, without=("x/0.png",)).model_dump()
     assert not needs(hand)
     assert needs({**hand, "confidence": 0.8})
