@@ -14,14 +14,13 @@ from pages.parts.sets import choose_set, warn_of_damaged
 from rebalance_core.classifiers.recipe import REMEDIES
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import BASELINE, GENERATED, MEANINGS, arm_name
-from rebalance_core.comparison.cells import Cell, check_compare
+from rebalance_core.comparison.cells import Cell, check_compare, plan_notes
 from rebalance_core.comparison.config import DEFAULT_ARMS, CompareConfig
 from rebalance_core.comparison.job import cell_states, live_curves
 from rebalance_core.comparison.rebalanced import plan_rebalanced, zip_rebalanced
 from rebalance_core.comparison.report import strips_of
 from rebalance_core.comparison.timing import estimate, timing_of
 from rebalance_core.config import PRESETS
-from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.plots.comparison import METRICS, cell_grid, comparison_curves, schedule_strips
 from rebalance_core.plots.dataset import class_bars
@@ -32,7 +31,6 @@ from rebalance_core.synthesis.synthetic_set import (
     open_synthetic,
     synthetic_for,
 )
-from rebalance_core.training_sets.load import absence_notes
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
@@ -154,8 +152,7 @@ def _plan(
     workspace: Workspace, chosen: TrainingSet, config: CompareConfig, cells: list[Cell]
 ) -> None:
     """What will be trained: how many cells, which images, in which epochs, how long."""
-    dataset = open_dataset(workspace, chosen.config.dataset)
-    for note in absence_notes(dataset, chosen):
+    for note in plan_notes(workspace, config):
         st.warning(plain(note))
     plans = {cell.amount: cell.plan for cell in cells if cell.amount is not None}
     seconds = estimate(workspace, config, cells)

@@ -67,4 +67,4 @@ def _remove(workspace: Workspace, name: str) -> None:
             act(lambda: remove_with_warning(workspace, name), f"Removed dataset {name}.")
 
 
-show(draw, "Data", "Your images, their faults, and the training set that everything learns from.")
+show(draw, "Data", "Your images, their faults, and the training sets made of them.")

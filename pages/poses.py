@@ -42,6 +42,7 @@ from rebalance_core.poses.versions import can_undo, step_back
 from rebalance_core.poses.weights import has_weights
 from rebalance_core.runs.executor import RunView, submit
 from rebalance_core.training_sets.config import AS_IT_IS, SetConfig
+from rebalance_core.training_sets.load import absence_notes
 from rebalance_core.workspace import Workspace
 
 SHOWN = 8  # images of a cluster
@@ -138,7 +139,7 @@ def _elbow(dataset: Dataset, clustering: PoseClustering) -> None:
     st.markdown(
         f"{told}; the elbow of the mean curve is at {facts['elbow'] or 'no k'} (by class: {own}). "
         f"Features: {EXTRACTORS[facts['extractor']].title}; PCA keeps "
-        f"{facts['variance_kept']:.0%} of their variance. Fitted on training images only."
+        f"{facts['variance_kept']:.0%} of their variance. Fitted on the dataset's training split."
     )
     left, right = st.columns(2)
     with left:
@@ -380,6 +381,8 @@ def _choose_poses(workspace: Workspace, dataset: Dataset, clustering: PoseCluste
         counts = ", ".join(f"{c} {n}" for c, n in made.counts.items())
         where = "It can be chosen on the Generators page."
         st.success(plain(f"Saved {made.name}: {counts}. {where}"))
+        for note in absence_notes(dataset, made):
+            st.warning(plain(note))
 
 
 show(

@@ -13,6 +13,7 @@ from pages.parts.choose import choose
 from pages.parts.frame import guarded, link, show
 from pages.parts.live import REDRAW, act, duration, follow, training, watch
 from pages.parts.plain import plain
+from rebalance_core.comparison.results import shown_result
 from rebalance_core.removal import remove_run_with_dependents, run_dependents
 from rebalance_core.runs.executor import RunView, describe, list_runs, remove_run, view_or_damaged
 from rebalance_core.runs.lineage import family, parents
@@ -99,7 +100,7 @@ def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
         "Family": lambda: _family(workspace, views, view),
         "Config": lambda: st.json({**view.record, "directory": str(view.path)}),
         "Compare configs": lambda: _compare(views, view),
-        "Result": lambda: st.json(view.result),
+        "Result": lambda: st.json(shown_result(workspace, view)),
         "Name and note": lambda: _describe(workspace, view),
         "Remove": lambda: _remove(workspace, view),
     }

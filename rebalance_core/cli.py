@@ -324,8 +324,10 @@ def sets_redraw(
     as_json: Json = False,
 ) -> None:
     """Save the training set that differs from NAME in its seed alone, for `compare --redraw`."""
-    made = save_set_of_seed(Workspace.here(), name, seed)
-    say({"set": made.name, "counts": made.counts}, as_json)
+    workspace = Workspace.here()
+    made = save_set_of_seed(workspace, name, seed)
+    notes = absence_notes(open_dataset(workspace, made.config.dataset), made)
+    say({"set": made.name, "counts": made.counts, "notes": notes}, as_json)
 
 
 @sets.command("list")
@@ -656,8 +658,11 @@ def filter_synthetic(
         float | None,
         typer.Option(help="Quantile of real images' distances to their nearest: none is farther."),
     ] = None,
-    copies: Annotated[bool, typer.Option("--copies", help="No near-copy of a real image.")] = False,
-    twin: Annotated[bool, typer.Option("--twins", help="No near-copy of each other.")] = False,
+    copies: Annotated[
+        bool,
+        typer.Option("--copies", help="Drop near-copies of real images."),
+    ] = False,
+    twin: Annotated[bool, typer.Option("--twins", help="Drop near-copies of each other.")] = False,
     without: Annotated[
         list[str] | None, typer.Option(help="class/000000.png,class/000003.png … by hand.")
     ] = None,
@@ -666,7 +671,10 @@ def filter_synthetic(
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Make synthetic set NAME of the images of SYNTHETIC that pass the filters named."""
+    """Make synthetic set NAME of the images of SYNTHETIC that pass the filters named.
+
+    Mirrored, flipped and turned copies are not found.
+    """
     from rebalance_core.synthesis.filtering import FilterConfig, check_filter, named_images
 
     workspace = Workspace.here()
@@ -855,6 +863,7 @@ def _estimated(
     workspace: Workspace, config: CompareConfig, cells: list[Any], network: str | None
 ) -> dict[str, Any]:
     """Number of classifiers and seconds, from a few steps timed now unless they were before."""
+    from rebalance_core.comparison.cells import plan_notes
     from rebalance_core.comparison.timing import estimate, timing_of
 
     seconds = estimate(workspace, config, cells)
@@ -862,8 +871,7 @@ def _estimated(
         timing = timing_of(workspace, config).model_dump(mode="json")
         to_its_end(submit(workspace, "timing", timing, name="time a few steps", network=network))
         seconds = estimate(workspace, config, cells)
-    chosen = open_set(workspace, config.set)
-    notes = absence_notes(open_dataset(workspace, chosen.config.dataset), chosen)
+    notes = plan_notes(workspace, config)
     return {"classifiers": len(cells), "seconds": round(seconds or 0.0, 1), "notes": notes}
 
 
@@ -975,9 +983,13 @@ def runs_list(as_json: Json = False) -> None:
 @runs.command("show")
 def runs_show(run_id: str, as_json: Json = False) -> None:
     """Status, config, last numbers and result of a run."""
-    view = open_run(Workspace.here(), run_id)
+    from rebalance_core.comparison.results import shown_result
+
+    workspace = Workspace.here()
+    view = open_run(workspace, run_id)
     last, unreadable = read_metrics(view.path)[-1:], unreadable_metrics(view.path)
-    told = {**_told(view), "config": view.config, "last": last, "result": view.result}
+    result = shown_result(workspace, view)
+    told = {**_told(view), "config": view.config, "last": last, "result": result}
     say({**told, "unreadable_lines": unreadable} if unreadable else told, as_json)
 
 

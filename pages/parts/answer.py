@@ -25,11 +25,11 @@ from rebalance_core.comparison.disagreements import (
     sets_of,
 )
 from rebalance_core.comparison.job import CELL, winner
+from rebalance_core.comparison.records import read_winner
 from rebalance_core.comparison.results import is_p, read_results, table
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.plots.comparison import confusion_plot, gain_intervals, gain_per_minute
 from rebalance_core.runs.executor import RunView, submit
-from rebalance_core.system.files import read_json
 from rebalance_core.workspace import Workspace
 
 SHOWN = 20  # pictures of a kind
@@ -116,6 +116,13 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
 def _downloads(view: RunView, results: dict[str, Any]) -> None:
     folder, name = view.path / "result", f"{view.config.get('set')}"
+    if results.get("outdated"):
+        st.caption(
+            "The report and tables of this comparison were written by an earlier version, whose "
+            "intervals were too narrow. Compare again for new ones: finished classifiers are taken "
+            "from here."
+        )
+        return
     kinds = [
         ("Download the report", "report.html", "text/html", ":material/description:"),
         ("Results, JSON", "results.json", "application/json", ":material/data_object:"),
@@ -185,7 +192,7 @@ def _classifier(workspace: Workspace, view: RunView) -> None:
     if folder is None:
         st.info("All classifiers were taken from earlier comparisons; those keep the best of them.")
         return
-    cell = read_json(folder / CELL)
+    cell = read_winner(folder / CELL)
     st.markdown(
         plain(
             f"Best on validation of those trained here: {cell['label']}, seed {cell['seed']}, "

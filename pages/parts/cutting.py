@@ -39,8 +39,8 @@ FIT_WORDS = {
 def cut_training_set(workspace: Workspace, dataset: Dataset) -> None:
     st.subheader("Training set")
     st.markdown(
-        "Choose the split and how skewed training shall be. Validation and test stay whole; "
-        "everything that learns sees only this set. Split, skew and seed stay in the address."
+        "Choose the split and how imbalanced training is. Validation and test stay whole; "
+        "generators and classifiers train on this set alone. The URL keeps split, skew and seed."
     )
     left, right = st.columns([1, 2], gap="medium")
     with left:
@@ -90,7 +90,7 @@ def _resolved(fingerprint: str, poses: int, config: str, _path: Path) -> Trainin
 def _choices(dataset: Dataset) -> dict[str, Any]:
     split = st.radio(
         "Split", ["official", "clean"], key="split", bind="query-params", horizontal=True,
-        captions=["As it came.", "Without copies across parts."],
+        captions=["As it came.", "Without the copies across parts that are found."],
     )  # fmt: skip
     kind = st.radio(
         "Skew", KINDS, key="skew", bind="query-params",

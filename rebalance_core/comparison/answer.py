@@ -12,19 +12,17 @@ from rebalance_core.comparison.contrasts import (
     is_shown,
     reference_of,
 )
-from rebalance_core.comparison.statistics import FEWEST_SEEDS
+from rebalance_core.comparison.statistics import FEWEST_SEEDS, SIGNIFICANT
 
 Contrast = Mapping[str, Any]
 Contrasts = Sequence[tuple[Row, Contrast]]
 
 
-def answer(
-    rows: Sequence[Row], *, redraw: bool, failed: int = 0, absent: Sequence[str] = ()
-) -> str:
+def answer(rows: Sequence[Row], *, redraw: bool, failed: int = 0, absent: str = "") -> str:
     """What can be said about the differences between arms, and what cannot.
 
     First every generated arm against the reference, then every arm against the baseline; `absent`
-    are the classes without a test image.
+    is the sentence on classes without a test image (`absence_sentence`).
     """
     to_baseline = [(r, baseline_contrast(r)) for r in rows if r["gain"] is not None]
     contrasts = [*to_baseline, *_reference_contrasts(rows)]
@@ -36,13 +34,27 @@ def answer(
     else:
         parts = [_against_baseline(to_baseline)]
     if failed:
-        parts.append(f"{failed} classifiers failed and are missing here.")
-    if absent:
-        parts.append(
-            f"The test split has no image of {', '.join(absent)}: averages are over the other "
-            "classes, for all arms."
+        verb = "classifier failed and is" if failed == 1 else "classifiers failed and are"
+        parts.append(f"{failed} {verb} missing here.")
+    return " ".join(filter(None, [*parts, absent, *_unverified(rows)]))
+
+
+def absence_sentence(absent: Mapping[int, Sequence[str]], redraw: bool) -> str:
+    """{seed: classes without a test image} in words; with `redraw`, seeds may differ in them."""
+    found = {seed: ", ".join(classes) for seed, classes in absent.items() if classes}
+    if not found:
+        return ""
+    if not redraw or (len(set(found.values())) == 1 and len(found) == len(absent)):
+        names = next(iter(found.values()))
+        return (
+            f"The test split has no image of {names}: averages are over the other classes, for all "
+            "arms."
         )
-    return " ".join([*filter(None, parts), *_unverified(rows)])
+    parts = [f"{names} at seed {seed}" for seed, names in found.items()]
+    return (
+        f"Test splits lack classes ({'; '.join(parts)}): averages of these seeds are over their "
+        "other classes, for all arms."
+    )
 
 
 def arm_words(row: Mapping[str, Any]) -> str:
@@ -56,7 +68,16 @@ def arm_words(row: Mapping[str, Any]) -> str:
 def p_words(value: float | None, equals: str = "") -> str:
     if value is None:
         return "unknown"
-    return "< 0.001" if value < 0.001 else f"{equals}{value:.3f}"
+    if value < 0.001:
+        return "< 0.001"
+    digits = next((d for d in range(3, 8) if round(value, d) != SIGNIFICANT), 8)
+    return f"{equals}{value:.{digits}f}"
+
+
+def points_words(value: float, sign: str = "") -> str:
+    """Points with one digit, or as many as tell them from zero."""
+    digits = next((d for d in range(1, 5) if round(value, d)), 1)
+    return f"{value + 0.0:{sign}.{digits}f}"
 
 
 def _too_few_seeds(rows: Sequence[Row], to_baseline: Contrasts, redraw: bool) -> str:
@@ -81,7 +102,7 @@ def _too_few_seeds(rows: Sequence[Row], to_baseline: Contrasts, redraw: bool) ->
 
 def _largest(contrasts: Contrasts) -> str:
     row, contrast = max(contrasts, key=lambda pair: abs(pair[1]["gain"]))
-    return f"{contrast['gain']:+.1f} points, for {arm_words(row)}"
+    return f"{points_words(contrast['gain'], '+')} points, for {arm_words(row)}"
 
 
 def _reference_contrasts(rows: Sequence[Row]) -> Contrasts:
@@ -106,12 +127,17 @@ def _against_reference(rows: Sequence[Row]) -> str:
             "no generated arm is shown to win",
             ("wins", "loses"),
         )
-    if sum(row["free"] for row in rows) < 2:
+    free = [row["arm"] for row in rows if row["free"]]
+    if free in ([], [BASELINE]):
         return (
-            "No arm without a generator was compared but the baseline: that generated images beat "
-            "what costs nothing cannot be said; add at least oversample and augment+oversample."
+            f"No arm without a generator was compared{' but the baseline' if free else ''}: that "
+            "generated images beat what costs nothing cannot be said; add at least oversample and "
+            "augment+oversample."
         )
-    return "Of the arms without a generator, the baseline itself is the best on validation."
+    reference = reference_of(rows)
+    if reference is not None and reference["arm"] == BASELINE:
+        return "Of the arms without a generator, the baseline itself is the best on validation."
+    return f"No generated arm has a seed in common with {_reference_words(rows)}."
 
 
 def _against_baseline(contrasts: Contrasts) -> str:
@@ -133,7 +159,8 @@ def _sentence(contrasts: Contrasts, opening: str, none_wins: str, verbs: tuple[s
             _unclear(unclear, "any arm" if len(unclear) == len(contrasts) else "the others")
         )
     parts += [
-        f"{arm_words(row)} cannot be tested (the same difference, {contrast['gain']:+.1f} points, "
+        f"{arm_words(row)} cannot be tested (the same difference, "
+        f"{points_words(contrast['gain'], '+')} points, "
         "at every seed)"
         for row, contrast in equal
     ]
@@ -152,7 +179,7 @@ def _is_equal(contrast: Contrast) -> bool:
 def _shown(row: Row, contrast: Contrast, verbs: tuple[str, str]) -> str:
     loses = contrast["gain"] < 0
     return (
-        f"{arm_words(row)} {verbs[loses]} by {abs(contrast['gain']):.1f} points "
+        f"{arm_words(row)} {verbs[loses]} by {points_words(abs(contrast['gain']))} points "
         f"(95 %: {_interval_words(contrast, loses)}, p {p_words(contrast['p_corrected'], '= ')})"
     )
 
@@ -167,7 +194,7 @@ def _unclear(contrasts: Contrasts, several: str) -> str:
         name = f", for {arm_words(row)}"
     return (
         f"nothing can be said about {who} with {_seeds_words(contrasts)} ({which} "
-        f"{contrast['gain']:+.1f} points{name}, 95 %: {_interval_words(contrast)}, "
+        f"{points_words(contrast['gain'], '+')} points{name}, 95 %: {_interval_words(contrast)}, "
         f"p {p_words(contrast['p_corrected'], '= ')})"
     )
 
@@ -175,7 +202,7 @@ def _unclear(contrasts: Contrasts, several: str) -> str:
 def _interval_words(contrast: Contrast, negated: bool = False) -> str:
     low, high = contrast["interval"]
     low, high = (-high, -low) if negated else (low, high)
-    return f"{low:.1f} to {high:.1f}"
+    return f"{points_words(low)} to {points_words(high)}"
 
 
 def _seeds_words(contrasts: Contrasts) -> str:
@@ -215,6 +242,6 @@ def _unverified(rows: Sequence[Row]) -> list[str]:
     if not names:
         return []
     return [
-        f"Unverified: the images of {'; '.join(names)} are of unknown origin; that their generator "
-        "was trained on this training set alone is somebody's word."
+        f"Unverified: the images of {'; '.join(names)} are of unknown origin; whether their "
+        "generator was trained on other images too is not known."
     ]

@@ -11,7 +11,7 @@ from rebalance_core.generators.configs import CONFIGS
 
 BASELINE = "none"
 GENERATED = tuple(CONFIGS)  # arms that add a generator's images
-REMEDY_GENERATORS = ("smote",)  # they learn nothing: an arm with their images is a remedy
+REMEDY_GENERATORS = ("smote",)  # blends of real images: an arm with them is a remedy
 MEANINGS = {
     BASELINE: "the real images as they are",
     **{word: remedy.summary for word, remedy in REMEDIES.items()},

@@ -11,6 +11,7 @@ from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.amounts import capped, check_amount, resolve_amount
 from rebalance_core.comparison.arms import GENERATED, MEANINGS, Arm, variant_name
 from rebalance_core.comparison.config import CompareConfig
+from rebalance_core.comparison.records import read_cell
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.poses.weights import weights_facts
@@ -21,7 +22,7 @@ from rebalance_core.synthesis.synthetic_set import (
     synthetic_for,
 )
 from rebalance_core.system.files import digest
-from rebalance_core.training_sets.load import absent_classes, check_validation
+from rebalance_core.training_sets.load import absence_notes, absent_classes, check_validation
 from rebalance_core.training_sets.resolve import (
     TrainingSet,
     list_sets,
@@ -134,6 +135,17 @@ def save_set_of_seed(workspace: Workspace, name: str, seed: int) -> TrainingSet:
     return make_set(workspace, drawn.name, drawn.config)
 
 
+def plan_notes(workspace: Workspace, config: CompareConfig) -> list[str]:
+    """The classes that parts of the training sets lack, with redraw for each seed."""
+    base = open_set(workspace, config.set)
+    dataset = open_dataset(workspace, base.config.dataset)
+    if not config.redraw:
+        return absence_notes(dataset, base)
+    drawn = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
+    notes = {seed: absence_notes(dataset, own) for seed, own in drawn.items()}
+    return [f"Seed {seed}: {note}" for seed, found in notes.items() for note in found]
+
+
 def find_sets(
     workspace: Workspace, config: CompareConfig, chosen: TrainingSet, seed: int | None = None
 ) -> dict[str, SyntheticSet]:
@@ -240,5 +252,14 @@ def _hashed(config: ClassifierConfig, weights: str | None) -> dict[str, Any]:
 
 
 def find_finished(workspace: Workspace, key: str) -> Path | None:
-    """A cell's file in any comparison of the workspace."""
-    return next(workspace.runs.glob(f"[!.]*/result/cells/{key}.json"), None)
+    """A cell's file in any comparison of the workspace; a damaged one counts as not there."""
+    paths = workspace.runs.glob(f"[!.]*/result/cells/{key}.json")
+    return next((path for path in paths if is_finished(path, key)), None)
+
+
+def is_finished(path: Path, key: str) -> bool:
+    """Whether the file is there and holds the whole result of that cell."""
+    try:
+        return bool(read_cell(path)["cell"] == key)
+    except UserError:
+        return False

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from rebalance_core.classifiers.loading import load_classifier
 from rebalance_core.comparison.job import CELL, winner
+from rebalance_core.comparison.records import read_winner
 from rebalance_core.config import Config
 from rebalance_core.datasets.importing import remove_upload
 from rebalance_core.errors import UserError
@@ -17,7 +18,7 @@ from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.grid import fit_square
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import RunDirectory, find_run
-from rebalance_core.system.files import folder_aside, read_json
+from rebalance_core.system.files import folder_aside
 from rebalance_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def winner_of(workspace: Workspace, run_id: str) -> tuple[RunView, Path, dict[st
     folder = winner(view.path) if view.kind == "compare" else None
     if folder is None:
         raise UserError(f"Run {view.id} is no comparison that kept a classifier; name one.")
-    return view, folder, read_json(folder / CELL)
+    return view, folder, read_winner(folder / CELL)
 
 
 def export_classifier(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:

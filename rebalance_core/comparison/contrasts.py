@@ -17,54 +17,57 @@ def is_generated(row: Mapping[str, Any]) -> bool:
 
 
 def reference_of(rows: Iterable[Row]) -> Row | None:
-    """The free row with the best mean validation macro-F1, the first if they tie.
-
-    Only rows that finished the most seeds are candidates: means over other seeds do not compare.
-    """
+    """The free row with the best mean validation macro-F1, the first if they tie; None without a
+    free row. The mean is over the seeds that all free rows have, so that a failed seed neither
+    helps nor removes a row; where there are none, over each row's own."""
     free = [row for row in rows if row["free"]]
-    most = max((len(row["seeds"]) for row in free), default=0)
-    whole = [row for row in free if len(row["seeds"]) == most]
-    return max(whole, key=lambda row: float(np.mean(row["validation_scores"])), default=None)
+    common = set.intersection(*(set(row["seeds"]) for row in free)) if free else set()
+
+    def mean_score(row: Row) -> float:
+        scores = dict(zip(row["seeds"], row["validation_scores"], strict=True))
+        return float(np.mean([scores[seed] for seed in (common or scores)]))
+
+    return max(free, key=mean_score, default=None)
 
 
 def add_contrasts(rows: list[Row]) -> None:
     """Fill in every row's differences, in points of macro-F1, with interval and p.
 
     `gain*` and `p*` are to the baseline; `reference` holds a generated row's contrast with the
-    reference, where that is not the baseline. All contrasts are corrected together (Bonferroni).
+    reference, where that is not the baseline. All contrasts of rows with a seed in common are
+    corrected together (Bonferroni).
     """
     baseline = next((row for row in rows if row["arm"] == BASELINE), None)
     reference = reference_of(rows)
-    to_baseline = [row for row in rows if baseline is not None and row is not baseline]
-    to_reference = [row for row in rows if is_generated(row) and reference not in (None, baseline)]
-    number = len(to_baseline) + len(to_reference)
+    compared = None if reference is baseline else reference
+    pairs = [(row, None if row is baseline else baseline) for row in rows]
+    pairs += [(row, compared) for row in rows if is_generated(row)]
+    number = sum(bool(_gains(row, other)) for row, other in pairs)
     for row in rows:
-        of = _contrast(row, baseline, number) if row in to_baseline else _contrast(row, None, 1)
-        row.update(
-            {
-                "gains": of["gains"],
-                "gain": of["gain"],
-                "gain_interval": of["interval"],
-                "p": of["p"],
-                "p_corrected": of["p_corrected"],
-            }
-        )
-        row["reference"] = _contrast(row, reference, number) if row in to_reference else None
+        contrast = _contrast(row, None if row is baseline else baseline, number)
+        row["gain_interval"] = contrast.pop("interval")
+        row.update(contrast)
+        generated = compared is not None and is_generated(row)
+        row["reference"] = _contrast(row, compared, number) if generated else None
         row["is_reference"] = row is reference
         row["contrasts"] = number
 
 
-def _contrast(row: Row, other: Row | None, number: int) -> dict[str, Any]:
-    """The differences of `row` to `other` at the seeds that both have, as one of `number`."""
+def _gains(row: Row, other: Row | None) -> list[float]:
+    """Differences of `row` to `other` in points, at the seeds that both have."""
     scores = {} if other is None else dict(zip(other["seeds"], other["scores"], strict=True))
-    gains = [
+    return [
         100 * (score - scores[seed])
         for seed, score in zip(row["seeds"], row["scores"], strict=True)
         if seed in scores
     ]
+
+
+def _contrast(row: Row, other: Row | None, number: int) -> dict[str, Any]:
+    """The test of `row` against `other`, as one of `number`."""
+    gains = _gains(row, other)
     test = paired_test(gains, number)
     return {
-        "name": None if other is None else other["name"],
         "gains": gains,
         "gain": float(np.mean(gains)) if gains else None,
         "interval": None if test is None else test.interval,
@@ -76,7 +79,6 @@ def _contrast(row: Row, other: Row | None, number: int) -> dict[str, Any]:
 def baseline_contrast(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row's contrast with the baseline, in the form that `reference` has."""
     return {
-        "name": BASELINE,
         "gains": row["gains"],
         "gain": row["gain"],
         "interval": row["gain_interval"],
@@ -121,14 +123,19 @@ def outcome(contrast: Mapping[str, Any]) -> str:
 def proven_gain(rows: Sequence[Row]) -> bool:
     """Whether the comparison shows what it was made to look for.
 
-    With generated arms, that one of them beats the baseline and the reference, where there is a
-    remedy to be beaten; without generated arms, that a remedy beats the baseline.
+    With generated arms, that one of them, of verified origin, beats the baseline and the reference,
+    where there is a remedy to be beaten; without generated arms, that a remedy beats the baseline.
     """
     generated = [row for row in rows if is_generated(row)]
     if not generated:
         return any(is_gain(baseline_contrast(row)) for row in rows)
+    reference = reference_of(rows)
     remedies = [row for row in rows if row["free"] and row["arm"] != BASELINE]
-    return bool(remedies) and any(
-        is_gain(baseline_contrast(row)) and (row["reference"] is None or is_gain(row["reference"]))
+    if not remedies or reference is None:
+        return False
+    return any(
+        is_gain(baseline_contrast(row))
+        and (reference["arm"] == BASELINE or is_gain(row["reference"]))
+        and not row["unverified"]
         for row in generated
     )

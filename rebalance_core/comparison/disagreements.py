@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 
 from rebalance_core.comparison.arms import variant_name
+from rebalance_core.comparison.records import read_cell
 from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.errors import UserError
+from rebalance_core.runs.records import read_record
 from rebalance_core.system.files import read_json
+from rebalance_core.training_sets.load import part_labels
 from rebalance_core.training_sets.resolve import TrainingSet, read_set
 
 
@@ -25,19 +29,22 @@ class Disagreement:
 
 
 def cells_of(run: Path) -> list[dict[str, Any]]:
-    """What a comparison tells of its finished cells, in the order in which it resolved them."""
+    """The results of a comparison's finished cells, in the order in which it resolved them.
+
+    Raises UserError for a damaged one.
+    """
     listed = run / "result" / "cells.json"
     keys = [c["cell"] for c in read_json(listed)] if listed.exists() else []
     paths = [run / "result" / "cells" / f"{key}.json" for key in keys]
-    return [read_json(path) for path in paths if path.exists()]
+    return [read_cell(path) for path in paths if path.exists()]
 
 
 def sets_of(run: Path) -> dict[int, TrainingSet]:
     """{seed: its training set} of a comparison, as it was when the run began."""
-    seeds = read_json(run / "run.json")["config"]["seeds"]
-    paths = {seed: run / f"set-{seed}.json" for seed in seeds}
-    single = run / "set.json"
-    return {seed: read_set(path if path.exists() else single) for seed, path in paths.items()}
+    config = read_record(run)["config"]
+    if not config.get("redraw"):
+        return dict.fromkeys(config["seeds"], read_set(run / "set.json"))
+    return {seed: read_set(run / f"set-{seed}.json") for seed in config["seeds"]}
 
 
 def disagreements(
@@ -77,15 +84,19 @@ def _right_images(
     name: str,
 ) -> dict[int, dict[str, bool]]:
     """{seed: {test image: whether the arm got it right}}"""
-    labels = dataset.catalogue["class"].to_numpy()
     right = {}
     for cell in cells:
         if variant_name(cell) != name:
             continue
         chosen = sets[cell["seed"]]
+        labels = part_labels(dataset, chosen, "test")
         predicted = cell["best"]["test"]["predictions"]
-        right[int(cell["seed"])] = {
-            image: chosen.classes[answer] == labels[dataset.rows[image]]
-            for image, answer in zip(chosen.test, predicted, strict=True)
-        }
+        if len(predicted) != len(labels) or max(predicted) >= len(chosen.classes):
+            raise UserError(
+                f"Cell {cell['cell']} has predictions that are not those of the test images of "
+                f"{chosen.name}; remove its file and resume the comparison."
+            )
+        answers = [chosen.classes[number] for number in predicted]
+        pairs = zip(chosen.test, answers, labels, strict=True)
+        right[int(cell["seed"])] = {image: a == label for image, a, label in pairs}
     return right

@@ -14,6 +14,7 @@ from rebalance_core.comparison.cells import (
     Ground,
     find_finished,
     find_grounds,
+    is_finished,
     make_ground,
     of_seed,
     pretrained,
@@ -21,6 +22,7 @@ from rebalance_core.comparison.cells import (
 )
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.disagreements import cells_of
+from rebalance_core.comparison.records import read_winner
 from rebalance_core.comparison.results import summarise
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
@@ -125,7 +127,7 @@ def run_cells(
             run.progress(step / (len(cells) * epochs), f"{cell.label}, seed {cell.seed}")
 
         path = run.result / "cells" / f"{cell.key}.json"
-        there = path if path.exists() else None
+        there = path if is_finished(path, cell.key) else None  # a damaged one is trained again
         if there is None and config.reuse and (there := find_finished(workspace, cell.key)):
             write_json(path, read_json(there) | {"taken_from": there.parents[2].name})
         if there is not None:
@@ -237,7 +239,7 @@ def keep_winner(
 
     score = outcome["best"]["validation_macro_f1"]
     before = winner(run.path)
-    if before is not None and read_json(before / CELL)["validation_macro_f1"] >= score:
+    if before is not None and read_winner(before / CELL)["validation_macro_f1"] >= score:
         return
     model = Classifier(list(ground.chosen.classes), config.classifier.network, imagenet)
     model.load_state_dict(weights)
@@ -262,7 +264,7 @@ def keep_winner(
 def winner(run: Path) -> Path | None:
     """The folder of the classifier that was best on validation, of those a comparison trained."""
     found = [p.parent for p in (run / "result" / WINNERS).glob(f"[!.]*/{CELL}")]
-    return max(found, key=lambda p: read_json(p / CELL)["validation_macro_f1"], default=None)
+    return max(found, key=lambda p: read_winner(p / CELL)["validation_macro_f1"], default=None)
 
 
 def grounds_of_run(

@@ -24,7 +24,7 @@ from rebalance_core.comparison.contrasts import (
     reference_contrasts,
 )
 from rebalance_core.comparison.disagreements import cells_of
-from rebalance_core.comparison.results import absent_in, in_words, table
+from rebalance_core.comparison.results import in_words, table
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.health import duplicate_facts
 from rebalance_core.errors import UserError
@@ -89,7 +89,6 @@ def write_report(workspace: Workspace, path: Path) -> None:
         bars=_bars(dataset, chosen, results),
         gains=_plot(gain_intervals(baseline_contrasts(results["results"]), "baseline")),
         reference=_reference(results["results"]),
-        absent=absent_in(results["sets"]),
         unverified=[s.origin for s in sets if s.unverified],
         prices=_plot(gain_per_minute(results["results"])),
         strips=_plot(schedule_strips(strips_of(CompareConfig.build(**results["config"])))),
@@ -129,8 +128,10 @@ def cells_table(cells: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _csv(lines: list[dict[str, Any]]) -> str:
+    """Lines as CSV, with every column that one of them has."""
+    columns = dict.fromkeys(name for line in lines for name in line)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()

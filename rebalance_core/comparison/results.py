@@ -11,16 +11,17 @@ import numpy as np
 
 from rebalance_core.classifiers.config import MEASURES
 from rebalance_core.classifiers.schedules import Schedule
-from rebalance_core.comparison.answer import answer, p_words
+from rebalance_core.comparison.answer import absence_sentence, answer, p_words
 from rebalance_core.comparison.arms import REMEDY_GENERATORS, Arm, variant_name
 from rebalance_core.comparison.cells import Ground
 from rebalance_core.comparison.config import PAPER_ACCURACY, CompareConfig
 from rebalance_core.comparison.contrasts import Row, add_contrasts, proven_gain
 from rebalance_core.comparison.disagreements import cells_of
+from rebalance_core.comparison.records import check_results
 from rebalance_core.comparison.statistics import interval, swing
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
-from rebalance_core.runs.executor import view_run
+from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import code_version, find_run
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.system.files import read_json
@@ -86,12 +87,14 @@ def summarise(
 
 
 def findings(
-    rows: list[Row], *, redraw: bool, failed: int, absent: Sequence[str] = ()
+    rows: list[Row], *, redraw: bool, failed: int, absent: Mapping[int, Sequence[str]]
 ) -> dict[str, Any]:
     """What follows from the rows: they themselves, the answer, whether it is a proven gain."""
+    sentence = absence_sentence(absent, redraw)
     return {
         "results": rows,
-        "answer": answer(rows, redraw=redraw, failed=failed, absent=absent),
+        "answer": answer(rows, redraw=redraw, failed=failed, absent=sentence),
+        "absent": sentence,
         "proven_gain": proven_gain(rows),
         "statistics": STATISTICS,
     }
@@ -108,18 +111,19 @@ def set_facts(dataset: Dataset, chosen: TrainingSet, seed: int) -> dict[str, Any
     }
 
 
-def absent_in(sets: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Classes without a test image at any seed."""
-    return list(dict.fromkeys(label for facts in sets for label in facts["absent"]))
+def absent_in(sets: Iterable[Mapping[str, Any]]) -> dict[int, list[str]]:
+    """{seed: classes without a test image}"""
+    return {facts["seed"]: facts["absent"] for facts in sets}
 
 
 def origins_of(
     workspace: Workspace, cells: Iterable[Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """{synthetic set: its generator, and whether what that was trained on is unverified}, of those
-    that are still there."""
-    origins = {}
+    """{synthetic set: its generator, and whether what that was trained on is unverified}; of a set
+    that is gone, nothing is known any more."""
+    origins: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(cell["synthetic"] for cell in cells if cell["synthetic"]):
+        origins[name] = {"generator": None, "unverified": True}
         with suppress(UserError):
             found = open_synthetic(workspace, name)
             origins[name] = {"generator": found.generator, "unverified": found.unverified}
@@ -129,21 +133,70 @@ def origins_of(
 def read_results(workspace: Workspace, run: Path) -> dict[str, Any] | None:
     """The results of a comparison; None before any cell is finished.
 
-    Rows and answer that another version wrote are computed anew from the cells, since its
-    statistics may have been wrong.
+    What another version wrote is computed again from the cells, since its statistics may have been
+    wrong, and is `outdated`. Raises UserError for a damaged file.
     """
     path = run / "result" / "results.json"
     if not path.exists():
         return None
-    results: dict[str, Any] = read_json(path)
-    if results.get("statistics") == STATISTICS:
+    stored = read_json(path)
+    current = isinstance(stored, dict) and stored.get("statistics") == STATISTICS
+    results = check_results(stored, path, current=current)
+    if current:
         return results
-    cells = cells_of(run)
+    cells = [_measured_again(cell) for cell in cells_of(run)]
     rows = rows_of(cells, origins_of(workspace, cells))
-    spent = {row["name"]: row.get("generator_seconds") for row in results["results"]}
+    spent = {row.get("name"): row.get("generator_seconds") for row in results["results"]}
     for row in rows:
         row["generator_seconds"] = spent.get(row["name"])
-    return results | findings(rows, redraw=results["redraw"], failed=results["failed"])
+    absent = {c["seed"]: _without_images(c, results["classes"]) for c in cells}
+    found = findings(rows, redraw=results["redraw"], failed=results["failed"], absent=absent)
+    return results | found | {"outdated": True}
+
+
+def shown_result(workspace: Workspace, view: RunView) -> dict[str, Any]:
+    """The result of any run as it is shown: of a comparison, with the rows and the answer of
+    `read_results`."""
+    if view.kind != "compare":
+        return view.result
+    try:
+        results = read_results(workspace, view.path)
+    except UserError:  # damaged: the run itself is still shown
+        results = None
+    if results is None:
+        return view.result
+    return view.result | {"results": results["results"], "answer": results["answer"]}
+
+
+def _without_images(cell: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
+    """The classes of which a cell's test split has no image."""
+    confusion = cell["best"]["test"]["confusion"]
+    return [label for label, line in zip(classes, confusion, strict=False) if not sum(line)]
+
+
+def _measured_again(cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell of an earlier version, whose averages counted classes without a test image."""
+    test = cell["best"]["test"]
+    confusion = np.array(test["confusion"], dtype=float)
+    right, support, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    there = support > 0
+    recall = right[there] / support[there]
+    precision = right[there] / np.maximum(predicted[there], 1)
+    f1 = 2 * right[there] / (support[there] + predicted[there])
+    again = {
+        "macro_f1": float(f1.mean()),
+        "balanced_accuracy": float(recall.mean()),
+        "recall": _at(there, recall),
+        "precision": _at(there, precision),
+        "auroc": test["auroc"] if there.all() else None,
+    }
+    return {**cell, "best": {**cell["best"], "test": {**test, **again}}}
+
+
+def _at(there: np.ndarray, values: np.ndarray) -> list[float | None]:
+    """`values` at the places that are there, None at the others."""
+    left = iter(values.tolist())
+    return [next(left) if each else None for each in there]
 
 
 def rows_of(
@@ -248,8 +301,11 @@ def generator_seconds(workspace: Workspace, provenance: Mapping[str, Any]) -> fl
 
 def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows as a person reads them: percent, points, seconds as numbers; a column in which no
-    row says anything is left out."""
+    row has a value is left out."""
     told = [table_row(row) for row in rows]
+    if any(row["reference"] for row in rows):
+        reference = next(number for number, row in enumerate(rows) if row["is_reference"])
+        told[reference]["Arm"] += " (reference)"
     empty = {name for name in told[0] if all(row[name] is None for row in told)} if told else set()
     return [{name: value for name, value in row.items() if name not in empty} for row in told]
 
@@ -262,7 +318,7 @@ def table_row(row: Mapping[str, Any]) -> dict[str, Any]:
     reference = row["reference"] or {"gain": None, "interval": None, "p_corrected": None}
     reference_low, reference_high = reference["interval"] or (None, None)
     return {
-        "Arm": row["name"] + (" (reference)" if row["is_reference"] else ""),
+        "Arm": row["name"],
         "Macro-F1": _percent(row["macro_f1"]),
         "± SD": _percent(row["macro_f1_std"]),
         "To baseline": row["gain"],
@@ -311,5 +367,5 @@ def in_words(name: str, value: Any) -> str:
     if is_p(name):
         return p_words(value)
     if is_points(name):
-        return f"{value:+.2f}"
+        return f"{round(value, 2) + 0.0:+.2f}"
     return f"{value:.1f}" if name == "Minutes" else f"{value:.2f}"

@@ -105,8 +105,8 @@ def continued(workspace: Workspace, run_id: str, **changes: Any) -> TrainConfig:
 def from_folder(workspace: Workspace, folder: str, set_name: str) -> TrainConfig:
     """A trained generator that lies in `folder`, as `fit` and `save` left it.
 
-    What it was trained on stands in its `trained-on.json`; without that file, it is believed to
-    have been trained on `set_name` and nothing else.
+    What it was trained on stands in its `trained-on.json`; without that file, it is
+    assumed to have been trained on `set_name` alone (`believed`).
     """
     try:
         path = Path(folder).expanduser().resolve()

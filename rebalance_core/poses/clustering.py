@@ -133,7 +133,8 @@ def prepare_poses(workspace: Workspace, config: PosesConfig) -> PosesConfig:
 def cluster_poses(dataset: Dataset, config: PosesConfig, run: Run) -> PoseClustering:
     """Cluster each class and keep the result with the dataset.
 
-    PCA and K-means see training images only; the others are put to their class's nearest centre.
+    PCA and K-means use images of the dataset's training split only; the others get their class's
+    nearest centre.
     Raises UserError where a class is too small for k, where images don't differ, where weights
     are missing, and where poses corrected by hand would be lost.
     """

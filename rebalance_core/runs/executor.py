@@ -36,7 +36,7 @@ WORKER_ENVIRONMENT = {**SPIN, **KEEP_MEMORY}
 START_GRACE = 20.0  # seconds a queued run may have no process yet
 SILENCE = 60.0  # seconds without a heartbeat after which a run of another machine counts as gone
 RESUME_COMMAND = "resume the run on the command line (`runs resume {}`)"
-AHEAD = 86_400.0  # seconds: the clocks of two machines differ by less
+AHEAD = 300.0  # seconds: the clocks of two machines differ by less
 MAX_NAME, MAX_NOTE = 200, 4000  # characters
 
 

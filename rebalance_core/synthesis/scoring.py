@@ -47,6 +47,7 @@ FIGURES = {  # in words, and whether more is better
 }
 
 
+INCEPTION_TITLE = "Fréchet distance (Inception, torchvision)"
 Features = Literal["scorer", "resnet18", "vgg16", "inception"]
 Figure = dict[str, float | None]  # generated, real, and the spread of either over random draws
 # Images uint8 (n, H, W, C) → probabilities (n, K), features (n, d)
@@ -132,8 +133,7 @@ def titles(config: ScoreConfig) -> dict[str, str]:
     """{figure: its title}; none is the FID, which has other weights, resizing and numbers of images
     (arXiv 2104.11222)."""
     named = {name: words for name, (words, _) in FIGURES.items()}
-    inception = {"frechet": "Fréchet distance (Inception, torchvision)"}
-    return named | (inception if config.features == "inception" else {})
+    return named | ({"frechet": INCEPTION_TITLE} if config.features == "inception" else {})
 
 
 def kept_scorer(
@@ -350,4 +350,7 @@ def read_scores(view: RunView) -> dict[str, Any]:
     found = read_json(path)
     if not isinstance(found, dict):
         raise UserError(f"{path} is damaged (it is not an object); remove the run.")
+    titles = found.get("titles")
+    if isinstance(titles, dict) and titles.get("frechet") == "FID":  # of an earlier version
+        titles["frechet"] = INCEPTION_TITLE
     return found

@@ -86,7 +86,7 @@ class SyntheticSet:
 
     @property
     def unverified(self) -> bool:
-        """Whether what the generator was trained on is somebody's word: brought images, or a
+        """Whether it is unknown what the generator was trained on: of brought images, and of a
         generator from a folder without a record."""
         return bool(self.provenance.get("believed")) or self.provenance.get("training") is None
 

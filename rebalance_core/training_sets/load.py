@@ -26,7 +26,7 @@ def load_part(
     """The images of one part at `size` px; raises UserError if the dataset is another by now."""
     ids = getattr(chosen, part)
     rows = _part_rows(dataset, chosen, part)
-    labels = dataset.catalogue["class"].to_numpy()[rows]
+    labels = part_labels(dataset, chosen, part)
     index = {c: chosen.number(c) for c in dict.fromkeys(labels.tolist())}
     numbers = np.array([index[c] for c in labels], dtype=np.int64)
     return Images(dataset.array(size, progress, chosen.config.fit)[rows], numbers, ids)
@@ -48,10 +48,15 @@ def _part_rows(dataset: Dataset, chosen: TrainingSet, part: Part) -> np.ndarray:
         ) from error
 
 
+def part_labels(dataset: Dataset, chosen: TrainingSet, part: Part) -> np.ndarray:
+    """The class of each image of a part, str (n,)."""
+    found: np.ndarray = dataset.catalogue["class"].to_numpy()[_part_rows(dataset, chosen, part)]
+    return found
+
+
 def part_counts(dataset: Dataset, chosen: TrainingSet, part: Part) -> dict[str, int]:
     """{class: images} of one part of a training set, with 0 for a class that has none."""
-    rows = _part_rows(dataset, chosen, part)
-    found = Counter(dataset.catalogue["class"].to_numpy()[rows].tolist())
+    found = Counter(part_labels(dataset, chosen, part).tolist())
     return {label: found[label] for label in chosen.classes}
 
 

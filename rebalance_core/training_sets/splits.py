@@ -1,4 +1,5 @@
-"""Train, validation and test: `official` as they came, or `clean` of copies and shared patients."""
+"""Train, validation and test: `official` as they came; `clean` without the copies across parts that
+are found, and without shared patients."""
 
 from collections import Counter
 from dataclasses import dataclass

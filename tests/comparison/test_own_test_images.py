@@ -16,12 +16,13 @@ from rebalance_core.comparison.cells import find_grounds, resolve_cells
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.disagreements import cells_of, disagreements, sets_of
 from rebalance_core.comparison.job import compare_job
-from rebalance_core.comparison.results import read_results
+from rebalance_core.comparison.results import read_results, shown_result
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.runs.executor import view_run
 from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run
 from rebalance_core.study import StudyConfig, study_job
 from rebalance_core.system.files import read_json, write_json
@@ -121,7 +122,7 @@ def test_a_class_without_test_images_is_in_no_average_and_is_named(
         "absent": ["bird"],
     }]  # fmt: skip
     report = (run / "result" / "report.html").read_text()
-    assert "<b>The test split has no image of bird.</b>" in report
+    assert "<b>The test split has no image of bird: averages are over the other" in report
     app = page_of(run, "pets")
     assert NO_TEST in [w.value for w in app.warning]
     assert [s.value for s in app.success] == []
@@ -275,8 +276,75 @@ def test_results_of_another_version_are_computed_anew(
     assert [found[k] for k in ("answer", "proven_gain")] == [
         expected[k] for k in ("answer", "proven_gain")
     ]
+    assert found["outdated"]
+    shown = shown_result(workspace, view_run(run))
+    assert shown["answer"] == expected["answer"]
     app = page_of(run, "phantom")
+    assert "Download the report" not in [b.label for b in app.get("download_button")]
     assert "11.7" not in " ".join(e.value for e in [*app.success, *app.info])
+
+
+def test_cells_of_an_earlier_version_are_measured_again_where_a_class_is_absent(
+    workspace: Workspace, no_bird_tests: Dataset
+) -> None:
+    run = compared(workspace, arms=("none",))
+    expected = read_json(run / "result" / "results.json")
+    (path,) = (run / "result" / "cells").iterdir()
+    cell = read_json(path)
+    test = cell["best"]["test"]
+    test |= {"macro_f1": 0.01, "balanced_accuracy": 0.01, "auroc": 0.3, "recall": [0.5, 0.0, 0.5]}
+    write_json(path, cell)
+    write_json(run / "result" / "results.json", {**expected, "statistics": 1})
+    found = read_results(workspace, run)
+    assert found is not None
+    (row,), (before,) = found["results"], expected["results"]
+    for name in ("macro_f1", "balanced_accuracy", "recall", "precision"):
+        assert row[name] == pytest.approx(before[name])
+    assert row["auroc"] is None  # the probabilities are not kept
+    assert found["answer"] == expected["answer"]
+
+
+SPOILT: list[tuple[str, Any]] = [
+    ("result/results.json", lambda value: []),
+    ("result/results.json", lambda value: {**value, "results": [{}]}),
+    ("result/results.json", lambda value: {k: v for k, v in value.items() if k != "answer"}),
+    ("result/classifiers/*/cell.json", lambda value: {}),
+    ("set.json", lambda value: {**value, "test": ["nobody.png", *value["test"][1:]]}),
+    ("set.json", lambda value: {**value, "fingerprint": "f" * 64}),
+    ("result/cells/*.json", lambda value: {k: v for k, v in value.items() if k != "best"}),
+    ("result/cells/*.json", lambda value: []),
+]
+
+
+def test_a_comparison_edited_by_hand_is_one_sentence(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    run = compared(workspace, set="phantom")
+    for file, spoil in SPOILT:
+        path = next(run.glob(file))
+        sound = path.read_bytes()
+        write_json(path, spoil(read_json(path)))
+        app = page_of(run, "phantom")
+        errors = [e.value for e in app.error]
+        assert any("damaged" in e or "make the set again" in e for e in errors), (file, errors)
+        assert "Take the rebalanced training set away" in [s.value for s in app.subheader]
+        if path.parent.name != "cells":
+            path.write_bytes(sound)
+    # another comparison that could take the damaged cell trains it instead
+    other = compared(workspace, set="phantom", reuse=True)
+    assert len(cells_of(other)) == 2
+
+
+def test_predictions_of_other_images_are_refused(workspace: Workspace, phantom: Dataset) -> None:
+    run = compared(workspace, set="phantom")
+    cells = cells_of(run)
+    cells[0]["best"]["test"]["predictions"].pop()
+    with pytest.raises(UserError, match="predictions that are not those of the test images"):
+        disagreements(cells, sets_of(run), phantom, "none", "oversample")
+    config = read_json(run / "run.json")
+    write_json(run / "run.json", {**config, "config": {**config["config"], "redraw": True}})
+    with pytest.raises(UserError, match=r"set-0\.json does not exist"):
+        sets_of(run)
 
 
 def test_images_of_unknown_origin_are_marked_in_answer_and_report(
@@ -288,8 +356,8 @@ def test_images_of_unknown_origin_are_marked_in_answer_and_report(
     run = compared(workspace, set="phantom", arms=("none", "ddpm"))
     results = read_json(run / "result" / "results.json")
     assert results["answer"].endswith(
-        "Unverified: the images of ddpm, 5, always are of unknown origin; that their generator was "
-        "trained on this training set alone is somebody's word."
+        "Unverified: the images of ddpm, 5, always are of unknown origin; whether their generator "
+        "was trained on other images too is not known."
     )
     report = (run / "result" / "report.html").read_text()
     assert "ddpm trained on phantom (run none), which is unverified" in report

@@ -1,0 +1,146 @@
+"""Records of a comparison on disk, checked when they are read: anybody may have edited them."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from rebalance_core.config import STRICT, problem
+from rebalance_core.errors import UserError
+from rebalance_core.system.files import read_json
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class _Test(BaseModel):
+    model_config = STRICT
+    accuracy: Share
+    balanced_accuracy: Share
+    macro_f1: Share
+    auroc: Share | None
+    calibration_error: Share
+    precision: list[Share | None]
+    recall: list[Share | None]
+    confusion: list[list[Count]]
+    predictions: list[Count]
+
+
+class _Best(BaseModel):
+    model_config = STRICT
+    epoch: Annotated[int, Field(ge=1)]
+    validation_macro_f1: Share
+    test: _Test
+
+
+class _Epoch(BaseModel):
+    model_config = STRICT
+    epoch: Annotated[int, Field(ge=1)]
+    validation_accuracy: Share
+    test_accuracy: Share
+
+
+class _Cell(BaseModel):
+    model_config = STRICT
+    cell: str
+    arm: str
+    amount: str | None
+    schedule: str
+    seed: Count
+    plan: dict[str, Count]
+    synthetic: str | None
+    best: _Best
+    curve: Annotated[list[_Epoch], Field(min_length=1)]
+    seconds: Annotated[float, Field(ge=0)]
+
+
+class _Contrast(BaseModel):
+    model_config = STRICT
+    gains: list[float]
+    gain: float | None
+    interval: Interval | None
+    p: Share | None
+    p_corrected: Share | None
+
+
+class _Row(BaseModel):
+    model_config = STRICT
+    arm: str
+    name: str
+    amount: str | None
+    schedule: str | None
+    seeds: list[Count]
+    added: dict[str, Count]
+    gains: list[float]
+    gain: float | None
+    gain_interval: Interval | None
+    p: Share | None
+    p_corrected: Share | None
+    reference: _Contrast | None
+    is_reference: bool
+    macro_f1: Share
+    confusion: list[list[Count]]
+    seconds: float
+
+
+class _Results(BaseModel):
+    model_config = STRICT
+    classes: list[str]
+    preset: str
+    redraw: bool
+    failed: Count
+    results: list[_Row]
+    answer: str
+    proven_gain: bool
+
+
+class _OldResults(BaseModel):
+    """What results of every version have."""
+
+    model_config = STRICT
+    classes: list[str]
+    preset: str
+    redraw: bool
+    failed: Count
+    results: list[dict[str, Any]]
+
+
+class _Winner(BaseModel):
+    model_config = STRICT
+    label: str
+    seed: Count
+    epoch: Count
+    validation_macro_f1: Share
+    set: str
+    size: Count
+    channels: Count
+
+
+def read_cell(path: Path) -> dict[str, Any]:
+    """The result of one cell; raises UserError where a value is not of its type."""
+    return _checked(_Cell, path, "remove it and resume the comparison")
+
+
+def read_winner(path: Path) -> dict[str, Any]:
+    """`cell.json` beside a kept classifier; raises UserError where a value is not of its type."""
+    return _checked(_Winner, path, "remove its folder")
+
+
+def check_results(value: Any, path: Path, *, current: bool) -> dict[str, Any]:
+    """The content of `results.json`; raises UserError where a value is not of its type."""
+    remedy = "remove it and resume the comparison"
+    return _check(_Results if current else _OldResults, value, path, remedy)
+
+
+def _checked(model: type[BaseModel], path: Path, remedy: str) -> dict[str, Any]:
+    return _check(model, read_json(path), path, remedy)
+
+
+def _check(model: type[BaseModel], value: Any, path: Path, remedy: str) -> dict[str, Any]:
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        raise UserError(f"{path} is damaged ({problem(error)}); {remedy}.") from error
+    checked: dict[str, Any] = value
+    return checked
