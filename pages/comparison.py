@@ -13,7 +13,7 @@ from pages.parts.plain import plain
 from pages.parts.sets import choose_set, warn_of_damaged
 from rebalance_core.classifiers.recipe import REMEDIES
 from rebalance_core.classifiers.schedules import Schedule
-from rebalance_core.comparison.arms import BASELINE, GENERATED, MEANINGS, arm_name
+from rebalance_core.comparison.arms import BASELINE, arm_name, descriptions, generated_arms
 from rebalance_core.comparison.cells import Cell, check_compare, plan_notes
 from rebalance_core.comparison.config import DEFAULT_ARMS, CompareConfig
 from rebalance_core.comparison.job import cell_states, live_curves
@@ -60,7 +60,7 @@ def draw(workspace: Workspace) -> None:
 
 def _new(workspace: Workspace, chosen: TrainingSet) -> None:
     warn_of_damaged(workspace)
-    generated = [arm for arm in GENERATED if _has_images(workspace, chosen, arm)]
+    generated = [arm for arm in generated_arms() if _has_images(workspace, chosen, arm)]
     missing = [arm for arm in DEFAULT_ARMS if arm != BASELINE and arm not in generated]
     if missing:
         st.warning(
@@ -94,7 +94,8 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
         default=base.schedules, format_func=lambda s: Schedule.parse(s).words,
         key=f"schedules {preset}", help="Of arms that add images.",
     )  # fmt: skip
-    told = [f"**{name}**: {MEANINGS[name]}" for name in arms if name in MEANINGS]
+    words = descriptions()
+    told = [f"**{name}**: {plain(words[name])}" for name in arms if name in words]
     st.caption(" · ".join(told))
     first, second = st.columns(2)
     with first.popover("Classifier"):
@@ -209,7 +210,7 @@ def _curves(view: RunView, metric: str) -> None:
 
 def _take_away(workspace: Workspace, chosen: TrainingSet) -> None:
     st.subheader("Take the rebalanced training set away")
-    arms = [arm for arm in GENERATED if _has_images(workspace, chosen, arm)]
+    arms = [arm for arm in generated_arms() if _has_images(workspace, chosen, arm)]
     if not arms:
         st.info("Once there are generated images for this set, it can be downloaded here.")
         return

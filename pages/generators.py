@@ -1,6 +1,7 @@
 """Train generators and watch them."""
 
 import shutil
+from typing import Any
 
 import streamlit as st
 
@@ -8,36 +9,23 @@ from pages.parts.choose import choose, current, remember
 from pages.parts.config_form import config_form
 from pages.parts.frame import guarded, link, show
 from pages.parts.live import act, duration, run_label, submitted, training, watch
+from pages.parts.plain import plain
 from pages.parts.sets import choose_set
-from rebalance_core.config import PRESETS
-from rebalance_core.generators.bagan_gp.config import BaganConfig
-from rebalance_core.generators.configs import CONFIGS, CONTINUABLE
-from rebalance_core.generators.estimate import Trained, estimate_here
+from rebalance_core.config import PRESETS, Config
+from rebalance_core.generators.estimate import estimate_here
+from rebalance_core.generators.spec import GeneratorSpec, generator_specs
 from rebalance_core.generators.training import RECORD, TrainConfig, continued, from_folder, run_set
 from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.runs.run import last_checkpoint
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
-TITLES = {
-    "bagan-gp": "BAGAN-GP",
-    "ddpm": "DDPM, one per minority class",
-    "conditional-ddpm": "Conditional DDPM, one over all classes, guided",
-    "smote": "SMOTE, between neighbours; no network, seconds",
-}
 PRESET_WORDS = {
     "quick": "32 px, a demonstration in minutes",
     "small": "64 px, about half an hour on two cores",
-    "paper": "exactly the study's numbers; wants a GPU",
-    "strong": "the best we know; wants a GPU",
+    "paper": "exactly the study's numbers; needs a GPU",
+    "strong": "our strongest settings; needs a GPU",
 }
-MATTERS = {
-    "bagan-gp": ["size", "autoencoder_steps", "steps", "batch_size"],
-    "ddpm": ["size", "steps", "batch_size", "lr"],
-    "conditional-ddpm": ["size", "steps", "guidance", "poses"],
-    "smote": ["size", "neighbours", "space"],
-}
-LENGTHS = {"autoencoder_steps": "autoencoder_epochs", "steps": "epochs"}  # where no steps are set
 
 
 def draw(workspace: Workspace) -> None:
@@ -74,36 +62,22 @@ def draw(workspace: Workspace) -> None:
 @guarded
 def _train(workspace: Workspace, chosen: TrainingSet) -> None:
     left, right = st.columns(2)
-    kind = left.radio("Generator", list(TITLES), format_func=TITLES.__getitem__)
+    specs = generator_specs()
+    kind = left.radio("Generator", list(specs), format_func=lambda name: specs[name].title)
+    spec = specs[kind]
     preset = right.radio(
         "Preset", PRESETS, captions=[PRESET_WORDS[p] for p in PRESETS], horizontal=True
     )
-    config = CONFIGS[kind].from_preset(preset)
+    config = spec.config.from_preset(preset)
     key = f"{kind} {preset}"
-    matters = [LENGTHS.get(f, f) if getattr(config, f) is None else f for f in MATTERS[kind]]
-    changes = config_form(config, matters, key)
+    main = [spec.lengths.get(f, f) if getattr(config, f) is None else f for f in spec.main_fields]
+    changes = config_form(config, main, key)
     with st.expander("Advanced"):
-        rest = [f for f in CONFIGS[kind].model_fields if f not in ("preset", *matters)]
+        rest = [f for f in spec.config.model_fields if f not in ("preset", *main)]
         changes |= config_form(config, rest, key)
     minority = ", ".join(chosen.minority or chosen.classes)
-    if kind == "ddpm":
-        st.caption(f"Trains one model each for {minority}.")
-    elif kind == "conditional-ddpm":
-        st.caption(
-            f"Trains one model on all classes, so that {minority} can borrow from the others what "
-            "such images look like; each class comes round equally often. With *poses*, it is "
-            "told the pose of each image too, if the dataset was clustered."
-        )
-    elif kind == "smote":
-        st.caption(
-            f"Blends training images of {minority}, each with one of its nearest neighbours of the "
-            "same class. That takes seconds, whatever the preset; only the space *features* trains "
-            "a classifier first, with its epochs and lr. It is the yardstick: images that cost "
-            "nothing. What it keeps are the training images themselves."
-        )
-    config = CONFIGS[kind].from_preset(preset, **changes)
-    if isinstance(config, Trained):
-        _estimate(workspace, chosen, config)
+    st.caption(spec.description.replace("{minority}", plain(minority)))
+    _estimate(workspace, chosen, spec, spec.config.from_preset(preset, **changes))
     if st.button("Train", type="primary"):
         act(
             lambda: _submit(workspace, TrainConfig.make(kind, chosen.name, preset, **changes)),
@@ -111,8 +85,12 @@ def _train(workspace: Workspace, chosen: TrainingSet) -> None:
         )
 
 
-def _estimate(workspace: Workspace, chosen: TrainingSet, config: Trained) -> None:
-    found = estimate_here(workspace, config, chosen)
+def _estimate(
+    workspace: Workspace, chosen: TrainingSet, spec: GeneratorSpec, config: Config
+) -> None:
+    found = estimate_here(workspace, spec.name, config, chosen)
+    if found is None:
+        return
     free = shutil.disk_usage(workspace.ground).free
     told = (
         f"about {duration(found.seconds)} on this machine"
@@ -129,15 +107,19 @@ def _load(workspace: Workspace, chosen: TrainingSet) -> None:
     told = st.text_input(
         "Folder of a trained generator",
         placeholder="…/runs/<id>/result/generator",
-        help="With config.json and model.safetensors (BAGAN-GP), config.json and "
-        "images.safetensors (SMOTE), ddpm.json, or conditional-ddpm.json. If it holds "
-        f"{RECORD}, that says what it was trained on; otherwise it is assumed to have been trained "
+        help=f"With {_files()}. If it holds {RECORD}, that says what it was trained on; otherwise "
+        "it is assumed to have been trained "
         f"on {chosen.name} alone, and marked as unverified.",
     )
     if st.button("Load", disabled=not told):
         act(
             lambda: _submit(workspace, from_folder(workspace, told.strip(), chosen.name)), submitted
         )
+
+
+def _files() -> str:
+    """The files of each generator's folder, in words."""
+    return "; ".join(f"{s.name}: {s.files}" for s in generator_specs().values() if s.files)
 
 
 def _trained_on(view: RunView) -> None:
@@ -163,13 +145,14 @@ def _trained_on(view: RunView) -> None:
 
 
 def _continue(workspace: Workspace, view: RunView) -> None:
-    """More epochs for a BAGAN-GP that ended, as if it had been asked for them at the start."""
-    if view.config.get("generator") not in CONTINUABLE or view.live:
+    """More epochs for a training that ended, as if it had had them from the start."""
+    spec = generator_specs().get(view.config.get("generator", ""))
+    if spec is None or not spec.continuable or view.live:
         return
     if last_checkpoint(view.path) is None:
         return
     with st.expander("Continue for more epochs, or with another learning rate"):
-        config = BaganConfig.build(**view.config.get("training", {}))
+        config: Any = spec.config.build(**view.config.get("training", {}))
         length = "epochs" if config.steps is None else "steps"
         so_far = getattr(config, length)
         left, right = st.columns(2)

@@ -2,6 +2,12 @@
 
 from rebalance_core.runs.spec import JobSpec
 
+GENERATORS = (
+    "rebalance_core.generators.bagan_gp:SPEC",
+    "rebalance_core.generators.diffusion:DDPM",
+    "rebalance_core.generators.diffusion:CONDITIONAL",
+    "rebalance_core.generators.smote:SPEC",
+)
 JOBS = {
     spec.kind: spec
     for spec in (

@@ -23,6 +23,7 @@ from rebalance_core.datasets.health import brightness, duplicate_facts, forms
 from rebalance_core.datasets.importing import check_free
 from rebalance_core.datasets.source import BUILT_IN, KAGGLE, ImportConfig
 from rebalance_core.errors import UserError
+from rebalance_core.generators.spec import generator_specs
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.poses.clustering import (
     PosesConfig,
@@ -457,7 +458,7 @@ def poses_weights(
 
 @app.command()
 def train(
-    generator: Annotated[str, typer.Argument(help="bagan-gp, ddpm, conditional-ddpm or smote")],
+    generator: Annotated[str, typer.Argument(help=", ".join(generator_specs()))],
     set_name: Annotated[str, typer.Argument(metavar="SET")],
     preset: Preset = "quick",
     label: Annotated[
@@ -481,7 +482,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a generator on a training set, go on with one, or take a trained one."""
-    from rebalance_core.generators.estimate import Trained, estimate_here
+    from rebalance_core.generators.estimate import estimate_here
     from rebalance_core.generators.training import TrainConfig, continued, from_folder
 
     workspace = Workspace.here()
@@ -505,9 +506,12 @@ def train(
     if (config.generator, config.set) != (generator, set_name):
         raise UserError(f"That is a {config.generator} on {config.set}; name these two.")
     if only_estimate:
-        if go_on is not None or folder is not None or not isinstance(config.training, Trained):
-            raise UserError("--estimate is of a training from its start, and of no SMOTE.")
-        say(asdict(estimate_here(workspace, config.training, chosen)), as_json)
+        if go_on is not None or folder is not None:
+            raise UserError("--estimate works only for new trainings.")
+        found = estimate_here(workspace, config.generator, config.training, chosen)
+        if found is None:
+            raise UserError(f"--estimate does not know what a {config.generator} costs.")
+        say(asdict(found), as_json)
         return
     name = f"{generator} on {set_name}"
     seed = config.training.model_dump()["seed"]
@@ -527,6 +531,9 @@ def sample(
         float | None, typer.Option(help="Of conditional-ddpm: 1 none, above 1 nearer its class")
     ] = None,
     truncation: Annotated[float | None, typer.Option(help="Of bagan-gp's latents: ±t")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="name=value of the generator's sampler (repeat).")
+    ] = None,
     seed: Seed = 0,
     detach: Detach = False,
     as_json: Json = False,
@@ -538,6 +545,7 @@ def sample(
     config = SampleConfig.build(
         run=run_id, name=name, count=count, classes=tuple(label or ()), seed=seed,
         sampler=sampler, steps=steps, guidance=guidance, truncation=truncation,
+        options=parse_changes(option or []),
     )  # fmt: skip
     check_sample(workspace, config)
     start("sample", config, f"sample {name}", detach, as_json, seed)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rebalance_core.errors import UserError
+from rebalance_core.generators.spec import plugin_problems
 from rebalance_core.poses.extractors import DOWNLOADS
 from rebalance_core.poses.weights import has_weights
 from rebalance_core.runs.devices import list_devices
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def look(workspace: Workspace) -> dict[str, Any]:
     """What can be told at once, without torch: facts, and a sentence for each of `problems`."""
-    problems = []
+    problems = plugin_problems()
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:

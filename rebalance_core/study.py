@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from rebalance_core.comparison.arms import GENERATED
+from rebalance_core.comparison.arms import generated_arms
 from rebalance_core.comparison.cells import of_seed, planned, save_set_of_seed
 from rebalance_core.comparison.config import DEFAULT_ARMS, ArmNames, CompareConfig, Names
 from rebalance_core.config import Config, EachOnce, Seed
@@ -65,7 +65,7 @@ def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     compare = CompareConfig.from_preset(
         config.preset, set=chosen.name, seeds=config.seeds, arms=config.arms, redraw=redraw
     )
-    kinds = [k for k in dict.fromkeys(a.images for a in compare.parsed) if k in GENERATED]
+    kinds = [k for k in dict.fromkeys(a.images for a in compare.parsed) if k in generated_arms()]
     drawn = config.seeds if redraw else (None,)
     steps.total += len(kinds) * len(drawn) * (WEIGHTS["train"] + WEIGHTS["sample"])
     sets = {s: chosen if s is None else save_set_of_seed(workspace, chosen.name, s) for s in drawn}

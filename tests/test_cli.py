@@ -125,7 +125,9 @@ def test_a_training_says_how_long_it_takes_before_it_starts(home: Path) -> None:
     longer = told(home, "train", "ddpm", "digits", "--set", "steps=1000", "--estimate")
     assert 2 * quick["seconds"] < longer["seconds"] < 10 * quick["seconds"]
     assert longer["disk"] == quick["disk"]
-    assert "of no SMOTE" in refused(home, "train", "smote", "digits", "--estimate")
+    assert "does not know what a smote costs" in refused(
+        home, "train", "smote", "digits", "--estimate"
+    )
     assert "train" not in {run["kind"] for run in told(home, "runs", "list")["runs"]}
 
 

@@ -21,13 +21,14 @@ def test_numbers_that_belong_together_share_a_plot() -> None:
         {"step": 2, "discriminator_loss": 1.0, "generator_loss": 2.0},
         {"step": 2, "gradient_penalty": 0.1, "gradient_norm": 1.1, "diversity": 0.8},
     ]
-    assert loss_groups(metrics) == [
+    stages = ("autoencoder", "_loss", "gradient", "diversity")
+    assert loss_groups(metrics, stages) == [
         ["autoencoder_mae", "autoencoder_mae_validation"],
         ["discriminator_loss", "generator_loss"],
         ["gradient_norm", "gradient_penalty"],
         ["diversity"],
     ]
-    assert loss_groups([{"step": 1, "loss glioma": 0.5}]) == [["loss glioma"]]
+    assert loss_groups([{"step": 1, "loss glioma": 0.5}], stages) == [["loss glioma"]]
 
 
 def test_a_smoothed_curve_keeps_the_raw_one_faint() -> None:

@@ -32,7 +32,7 @@ from rebalance_core import cli
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.importing import keep_upload
 from rebalance_core.errors import UserError
-from rebalance_core.generators.base import KINDS, generator_class
+from rebalance_core.generators.spec import generator_spec, generator_specs
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.clustering import PosesConfig, cluster_poses, open_clustering, recluster
 from rebalance_core.runs.executor import list_runs, view_run
@@ -367,7 +367,7 @@ def test_a_hostile_checkpoint_of_a_run_that_is_continued_is_not_run(
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("generator", KINDS)
+@pytest.mark.parametrize("generator", generator_specs())
 def test_a_generators_folder_of_pickles_is_refused_and_not_run(
     home: Workspace, tmp_path: Path, canary: Path, generator: str
 ) -> None:
@@ -381,7 +381,7 @@ def test_a_generators_folder_of_pickles_is_refused_and_not_run(
             write_json(place / "config.json", {"sample_size": 32})
     write_json(folder / "ddpm.json", {"classes": ["cat"], "config": {}})
     with pytest.raises(UserError):
-        generator_class(generator).load(folder)
+        generator_spec(generator).generator_class().load(folder)
     assert not canary.exists()
 
 

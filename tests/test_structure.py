@@ -72,7 +72,7 @@ def test_every_part_of_the_house_is_looked_at() -> None:
 ORDER = (
     "errors", "system", "config", "workspace", "imaging", "training", "plots", "runs", "datasets",
     "poses", "training_sets", "classifiers", "generators", "synthesis", "comparison", "study",
-    "removal", "doctor", "cli",
+    "removal", "doctor", "cli", "testing",
 )  # fmt: skip
 ANYWHERE = ("catalogue", "__init__", "__main__")  # name modules of every folder, lazily
 DOTTED = re.compile(r"\brebalance_core(?:\.\w+)+(?=[:.]?\w*)")

@@ -3,8 +3,12 @@
 from typing import Any, Literal, get_args, get_origin
 
 import streamlit as st
+from pydantic.fields import FieldInfo
 
 from rebalance_core.config import Config
+from rebalance_core.generators.spec import SamplingOptions
+
+DEFAULT = "generator default"  # shown in an option that is left to the generator
 
 
 def config_form(config: Config, fields: list[str], key: str, columns: int = 4) -> dict[str, Any]:
@@ -41,3 +45,44 @@ def _widget(config: Config, field: str, value: Any, key: str) -> Any:
 
 def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def options_form(options: type[SamplingOptions], key: str, columns: int = 4) -> dict[str, Any]:
+    """One widget per sampling option; returns those that are not left to the generator."""
+    values = {}
+    places = st.columns(columns)
+    for number, (name, field) in enumerate(options.model_fields.items()):
+        with places[number % columns]:
+            value = _option(name, field, f"{name} {key}")
+        if value not in (None, ""):
+            values[name] = value
+    return values
+
+
+def _option(name: str, field: FieldInfo, key: str) -> Any:
+    """A widget that is empty where the option is left to the generator."""
+    kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
+    kind = kinds[0] if kinds else field.annotation
+    label, words = field.title or name.replace("_", " "), field.description
+    if get_origin(kind) is Literal:
+        choices = list(get_args(kind))
+        return st.selectbox(label, choices, None, placeholder=DEFAULT, key=key, help=words)
+    if kind is bool:
+        return st.selectbox(label, [True, False], None, placeholder=DEFAULT, key=key, help=words)
+    if kind in (int, float):
+        least, most = _bounds(field, kind)
+        return st.number_input(
+            label, least, most, None, kind(1) if kind is int else 0.1,
+            placeholder=DEFAULT, key=key, help=words,
+        )  # fmt: skip
+    return st.text_input(label, placeholder=DEFAULT, key=key, help=words)
+
+
+def _bounds(field: FieldInfo, kind: Any) -> tuple[Any, Any]:
+    """The least and the greatest value that a number may have; None where it has no bound."""
+    limits: dict[str, Any] = {}
+    for rule in field.metadata:
+        for name in ("ge", "gt", "le", "lt"):
+            if (limit := getattr(rule, name, None)) is not None:
+                limits[name] = kind(limit)
+    return limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))

@@ -15,6 +15,7 @@ import streamlit as st
 from pages.parts.frame import guarded, notify
 from pages.parts.plain import plain
 from rebalance_core.errors import UserError
+from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import run_set
 from rebalance_core.plots.training import loss_curves, loss_groups
 from rebalance_core.runs.executor import RunView, cancel, list_runs, resume, view_run
@@ -177,7 +178,8 @@ def training(view: RunView) -> None:
             "Smoothing", 0.0, 0.99, 0.0, 0.01, key=f"smoothing {view.id}",
             help="Weight of the past in a moving average; the raw curve stays, faint.",
         )  # fmt: skip
-        groups = loss_groups(metrics)
+        spec = generator_specs().get(view.config.get("generator", ""))
+        groups = loss_groups(metrics, spec.plots if spec else ())
         for start in range(0, len(groups), PLOTS):
             for column, names in zip(
                 st.columns(PLOTS), groups[start : start + PLOTS], strict=False
@@ -225,14 +227,10 @@ def _preview(view: RunView, name: str, pictures: list[Path]) -> None:
 
 
 def _rows_in_words(view: RunView, name: str) -> str:
-    """What the rows of a picture are, where they are not all generated images of one class."""
-    if view.config.get("generator") == "smote":
-        return "training images, what is made of them, and the neighbours on the other side"
-    path = view.path / "set.json"
-    if view.config.get("generator") not in ("bagan-gp", "conditional-ddpm") or not path.exists():
+    """What the rows of a preview are, as the generator's spec describes them."""
+    spec = generator_specs().get(view.config.get("generator", ""))
+    if spec is None or not (view.path / "set.json").exists():
         return ""
+    words = spec.previews.get(name, spec.previews.get("", ""))
     classes = ", ".join(c for c, n in run_set(view).counts.items() if n)
-    if name == "samples":
-        same = "latent" if view.config.get("generator") == "bagan-gp" else "noise"
-        return f"a row a class ({classes}), each column the same {same}"
-    return f"two rows a class ({classes}): originals, and below what the autoencoder makes of them"
+    return words.replace("{classes}", plain(classes))

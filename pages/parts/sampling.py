@@ -1,19 +1,20 @@
 """The form that samples a generator, and looks into how it does."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import streamlit as st
 
 from pages.parts.choose import choose, remember
+from pages.parts.config_form import options_form
 from pages.parts.live import act, latest, run_label, submitted, watch
 from pages.parts.naming import name_field
-from rebalance_core.generators.diffusion.config import Sampler
-from rebalance_core.generators.training import DIFFUSION, makes
+from rebalance_core.generators.spec import generator_spec
+from rebalance_core.generators.training import makes
 from rebalance_core.runs.executor import RunView, submit
 from rebalance_core.synthesis.denoising import DenoiseConfig, check_denoise
-from rebalance_core.synthesis.morphing import CAN_MORPH, MorphConfig, check_morph, frames
-from rebalance_core.synthesis.sampling import OPTIONS, SampleConfig, check_sample
+from rebalance_core.synthesis.morphing import MorphConfig, check_morph, frames
+from rebalance_core.synthesis.sampling import SampleConfig, check_sample
 from rebalance_core.synthesis.synthetic_set import list_synthetic
 from rebalance_core.workspace import Workspace
 
@@ -27,12 +28,8 @@ def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
     columns = st.columns(4)
     count = columns[0].number_input("Images a class", 1, 100_000, 100, 50)
     seed = columns[1].number_input("Seed", 0, 10**6, 0)
-    asked: dict[str, Any] = _diffusion(kind, run)
-    if "truncation" in OPTIONS.get(kind, ()):
-        asked["truncation"] = columns[2].number_input(
-            "Truncation", 0.1, 10.0, None, 0.1, placeholder="none",
-            help="Latents beyond ±this are not drawn: fewer odd images, less variety.",
-        )  # fmt: skip
+    spec = generator_spec(kind)
+    asked = options_form(spec.sampling, run)
     classes = makes(view)
     labels = st.pills(
         "Classes", classes, selection_mode="multi", key=f"classes {run}",
@@ -47,7 +44,7 @@ def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
 
         def start() -> RunView:
             config = SampleConfig.build(
-                run=run, name=name, count=count, seed=seed, **asked,
+                run=run, name=name, count=count, seed=seed, options=asked,
                 classes=tuple(c for c in classes if c in labels),
             )  # fmt: skip
             check_sample(workspace, config)
@@ -57,38 +54,12 @@ def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
             return view
 
         act(start, submitted)
-    if kind in CAN_MORPH and len(classes) > 1:
+    if spec.interpolates and len(classes) > 1:
         with st.expander("Between two classes", icon=":material/swap_horiz:"):
             _morph(workspace, view, classes)
-    if kind in DIFFUSION:
+    if spec.denoises:
         with st.expander("Out of noise", icon=":material/blur_on:"):
             _denoise(workspace, view, classes, asked)
-
-
-def _diffusion(kind: str, run: str) -> dict[str, Any]:
-    """What a diffusion model's sampler can be asked; empty fields are left to the generator."""
-    asked: dict[str, Any] = {}
-    fields = [
-        option for option in ("sampler", "steps", "guidance") if option in OPTIONS.get(kind, ())
-    ]
-    for column, option in zip(st.columns(4), fields, strict=False):
-        key = f"{option} {run}"
-        if option == "sampler":
-            asked[option] = column.selectbox(
-                "Sampler", get_args(Sampler), None, placeholder="its own", key=key,
-                help="ddpm draws noise at each of many steps; the others need some twenty.",
-            )  # fmt: skip
-        elif option == "steps":
-            asked[option] = column.number_input(
-                "Steps", 1, 1000, None, 5, placeholder="its own", key=key
-            )
-        else:
-            asked[option] = column.number_input(
-                "Guidance", 0.0, 20.0, None, 0.5, placeholder="its own", key=key,
-                help="1: as the class was learned. Above: nearer to what tells it from the others, "
-                "with less variety.",
-            )  # fmt: skip
-    return asked
 
 
 def _denoise(
@@ -98,7 +69,7 @@ def _denoise(
     first, second, last = st.columns([2, 1, 1], vertical_alignment="bottom")
     label = first.selectbox("Class", labels, key=f"noise class {trained.id}")
     seed = second.number_input("Seed", 0, 10**6, 0, key=f"noise seed {trained.id}")
-    wanted = {"run": trained.id, "label": label, "seed": seed, **asked}
+    wanted = {"run": trained.id, "label": label, "seed": seed, "options": asked}
 
     def go() -> None:
         config = DenoiseConfig.build(**wanted)

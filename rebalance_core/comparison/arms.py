@@ -7,19 +7,29 @@ from typing import Any
 from rebalance_core.classifiers.recipe import REMEDIES, Recipe
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.errors import UserError
-from rebalance_core.generators.configs import CONFIGS
+from rebalance_core.generators.spec import generator_specs
 
 BASELINE = "none"
-GENERATED = tuple(CONFIGS)  # arms that add a generator's images
-REMEDY_GENERATORS = ("smote",)  # blends of real images: an arm with them is a remedy
-MEANINGS = {
-    BASELINE: "the real images as they are",
-    **{word: remedy.summary for word, remedy in REMEDIES.items()},
-    "smote": "blends of two neighbouring images of a class",
-    "bagan-gp": "images of BAGAN-GP",
-    "ddpm": "images of one DDPM per minority class",
-    "conditional-ddpm": "images of one guided diffusion model over all classes",
-}
+
+
+def generated_arms() -> tuple[str, ...]:
+    """Arms that add the images of a generator: one per generator, by its name."""
+    return tuple(generator_specs())
+
+
+def is_remedy_generator(name: str | None) -> bool:
+    """Whether a generator's images are a remedy, since it does not learn."""
+    spec = generator_specs().get(name or "")
+    return spec is not None and not spec.learns
+
+
+def descriptions() -> dict[str, str]:
+    """{word of an arm: what it does}, of the baseline, the remedies and the generators."""
+    return {
+        BASELINE: "the real images as they are",
+        **{word: remedy.summary for word, remedy in REMEDIES.items()},
+        **{name: spec.summary for name, spec in generator_specs().items()},
+    }
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from rebalance_core import __version__
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.amounts import capped, check_amount, resolve_amount
-from rebalance_core.comparison.arms import GENERATED, MEANINGS, Arm, variant_name
+from rebalance_core.comparison.arms import Arm, descriptions, generated_arms, variant_name
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.records import read_cell
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
@@ -155,7 +155,7 @@ def find_sets(
     found: dict[str, SyntheticSet] = {}
     for images in dict.fromkeys(arm.images for arm in config.parsed if arm.images):
         named = config.synthetic.get(of_seed(images, seed), config.synthetic.get(images))
-        if named is None and images in GENERATED:
+        if named is None and images in generated_arms():
             found[images] = synthetic_for(workspace, chosen, images)
             continue
         found[images] = open_synthetic(workspace, named or images)
@@ -169,12 +169,12 @@ def find_sets(
 def check_arms(workspace: Workspace, arms: Sequence[str], named: Sequence[str] = ()) -> None:
     """Raises UserError for an arm whose images are neither a generator's nor a synthetic set;
     `named` are those for which a set was named."""
-    known = {*GENERATED, *named, *list_synthetic(workspace)}
+    known = {*generated_arms(), *named, *list_synthetic(workspace)}
     for images in (Arm.parse(arm).images for arm in arms):
         if images is not None and images not in known:
             raise UserError(
                 f"There is no arm and no synthetic set {images!r}; arms are "
-                f"{', '.join(MEANINGS)}, or the name of a synthetic set, joined by +."
+                f"{', '.join(descriptions())}, or the name of a synthetic set, joined by +."
             )
 
 

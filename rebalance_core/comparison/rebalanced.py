@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rebalance_core.comparison.amounts import check_amount, resolve_amount
-from rebalance_core.comparison.arms import GENERATED, Arm
+from rebalance_core.comparison.arms import Arm, generated_arms
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic, synthetic_for
@@ -33,7 +33,7 @@ def plan_rebalanced(
     images = Arm.parse(arm).images
     if images is None:
         return chosen, None, {}
-    if synthetic is None and images in GENERATED:
+    if synthetic is None and images in generated_arms():
         found = synthetic_for(workspace, chosen, images)
     else:
         found = open_synthetic(workspace, synthetic or images)

@@ -28,6 +28,7 @@ from rebalance_core.comparison.results import in_words, table
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.health import duplicate_facts
 from rebalance_core.errors import UserError
+from rebalance_core.generators.spec import generator_specs
 from rebalance_core.imaging.grid import grid, png_bytes
 from rebalance_core.plots.comparison import (
     METRICS,
@@ -292,7 +293,9 @@ def _training(workspace: Workspace, synthetic: SyntheticSet) -> dict[str, Any]:
     except UserError:
         return about
     metrics = read_metrics(view.path)
-    about["plots"] = [_plot(loss_curves(metrics, names)) for names in loss_groups(metrics)]
+    spec = generator_specs().get(view.config.get("generator", ""))
+    groups = loss_groups(metrics, spec.plots if spec else ())
+    about["plots"] = [_plot(loss_curves(metrics, names)) for names in groups]
     if view.state.get("finished") and view.state.get("started"):
         about["seconds"] = view.state["finished"] - view.state["started"]
     return about

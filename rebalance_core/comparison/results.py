@@ -12,7 +12,7 @@ import numpy as np
 from rebalance_core.classifiers.config import MEASURES
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.answer import absence_sentence, answer, p_words
-from rebalance_core.comparison.arms import REMEDY_GENERATORS, Arm, variant_name
+from rebalance_core.comparison.arms import Arm, is_remedy_generator, variant_name
 from rebalance_core.comparison.cells import Ground
 from rebalance_core.comparison.config import PAPER_ACCURACY, CompareConfig
 from rebalance_core.comparison.contrasts import Row, add_contrasts, proven_gain
@@ -240,7 +240,7 @@ def _row(group: list[dict[str, Any]], origins: Mapping[str, Mapping[str, Any]]) 
         "added": first["plan"],
         "synthetic": first["synthetic"],
         "synthetic_sets": names,
-        "free": generators <= set(REMEDY_GENERATORS),
+        "free": all(map(is_remedy_generator, generators)),
         "unverified": any(origins.get(name, {}).get("unverified", False) for name in names),
         "epoch": [c["best"]["epoch"] for c in group],
         **{name: _mean([t[name] for t in tests]) for name in MEASURES},

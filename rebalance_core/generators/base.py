@@ -1,11 +1,10 @@
 """The contract of every generator: fit, sample, save, load."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -139,18 +138,27 @@ def check_folder(folder: Path, file: str) -> None:
         )
 
 
-KINDS = {
-    "bagan-gp": "rebalance_core.generators.bagan_gp.model:BaganGenerator",
-    "ddpm": "rebalance_core.generators.diffusion.ddpm:DdpmGenerator",
-    "conditional-ddpm": "rebalance_core.generators.diffusion.conditional:ConditionalDdpmGenerator",
-    "smote": "rebalance_core.generators.smote.model:SmoteGenerator",
-}
+@runtime_checkable
+class Interpolates(Protocol):
+    """A generator that can move from one class to another; its spec has `interpolates`."""
+
+    def between(
+        self,
+        start: str,
+        end: str,
+        shares: Sequence[float],
+        count: int,
+        seed: int,
+        truncation: float | None = None,
+    ) -> Iterator[np.ndarray]:
+        """For each share of the way from `start` to `end`: uint8 (count, H, W, C)."""
 
 
-def generator_class(kind: str) -> type[Generator]:
-    """The class behind a generator's name; imports torch."""
-    if kind not in KINDS:
-        raise UserError(f"There is no generator {kind!r}; choose one of {', '.join(KINDS)}.")
-    module, _, name = KINDS[kind].partition(":")
-    found: type[Generator] = getattr(import_module(module), name)
-    return found
+@runtime_checkable
+class Denoises(Protocol):
+    """A generator that samples from noise in steps; its spec has `denoises`."""
+
+    def denoising(
+        self, label: str, count: int, seed: int, *, frames: int, first: int = 0, **sampler: Any
+    ) -> Iterator[np.ndarray]:
+        """At most `frames` stages from noise to the images: uint8 (count, H, W, C) each."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     SerializeAsAny,
     ValidationError,
@@ -16,13 +17,13 @@ from rebalance_core.config import Config, problem
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.source import is_label
 from rebalance_core.errors import UserError
-from rebalance_core.generators.base import (
-    Generator,
-    check_folder,
-    generator_class,
-    load_training_data,
+from rebalance_core.generators.base import Generator, check_folder, load_training_data
+from rebalance_core.generators.spec import (
+    NAMED,
+    generator_spec,
+    generator_specs,
+    known_generator,
 )
-from rebalance_core.generators.configs import CONFIGS, CONTINUABLE, FINISHED
 from rebalance_core.poses.clustering import open_clustering
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import RunDirectory, find_run, last_checkpoint
@@ -30,14 +31,8 @@ from rebalance_core.system.files import folder_aside, read_json, write_bytes, wr
 from rebalance_core.training_sets.resolve import TrainingSet, open_set, read_set
 from rebalance_core.workspace import Workspace, check_name
 
-GeneratorName = Literal["bagan-gp", "ddpm", "conditional-ddpm", "smote"]
+GeneratorName = Annotated[str, AfterValidator(known_generator)]
 RECORD = "trained-on.json"  # lies with a generator's weights: what it was trained on, and how
-DIFFUSION = ("ddpm", "conditional-ddpm")
-OWN_FILES = {  # which no other generator has
-    "ddpm": "ddpm.json",
-    "conditional-ddpm": "conditional-ddpm.json",
-    "smote": "images.safetensors",
-}
 
 
 class TrainConfig(Config):
@@ -53,19 +48,17 @@ class TrainConfig(Config):
     @field_validator("training", mode="before")
     @classmethod
     def _of_its_kind(cls, value: Any, info: ValidationInfo) -> Config:
-        kind = CONFIGS.get(info.data.get("generator", ""))
-        if kind is not None and isinstance(value, kind):
+        spec = generator_specs().get(info.data.get("generator", ""))
+        if spec is not None and isinstance(value, spec.config):
             return value
-        if kind is None or not isinstance(value, Mapping):
+        if spec is None or not isinstance(value, Mapping):
             raise ValueError("it does not fit the generator")
-        return kind.build(**value)
+        return spec.config.build(**value)
 
     @classmethod
     def make(cls, kind: str, set_name: str, preset: str, **changes: Any) -> "TrainConfig":
         """From a preset and changes; raises UserError for what doesn't fit."""
-        if kind not in CONFIGS:
-            raise UserError(f"There is no generator {kind!r}; choose one of {', '.join(CONFIGS)}.")
-        training = CONFIGS[kind].from_preset(preset, **changes)
+        training = generator_spec(kind).config.from_preset(preset, **changes)
         return cls.build(generator=kind, set=set_name, training=training)
 
 
@@ -79,9 +72,11 @@ def continued(workspace: Workspace, run_id: str, **changes: Any) -> TrainConfig:
     if view.kind != "train" or view.live:
         raise UserError(f"Run {view.id} ({view.kind}, {view.status}) is no ended training run.")
     config = TrainConfig.build(**view.config)
-    allowed = CONTINUABLE.get(config.generator, ())
+    spec = generator_spec(config.generator)
+    allowed = spec.continuable
     if not allowed:
-        raise UserError(f"A {config.generator} cannot be continued: {FINISHED[config.generator]}.")
+        reason = spec.not_continuable_reason
+        raise UserError(f"A {config.generator} cannot be continued: {reason}.")
     if last_checkpoint(view.path) is None:
         raise UserError(f"Run {view.id} has no checkpoint to go on from.")
     other = [field for field in changes if field not in allowed]
@@ -94,7 +89,7 @@ def continued(workspace: Workspace, run_id: str, **changes: Any) -> TrainConfig:
     length, other_length = ("steps", "epochs") if old["steps"] else ("epochs", "steps")
     if other_length in changes:
         raise UserError(f"The length of run {view.id} is set in {length}; give {length}=…")
-    training = CONFIGS[config.generator].build(**{**old, **changes})
+    training = spec.config.build(**{**old, **changes})
     wanted, so_far = getattr(training, length), old[length]
     if wanted < so_far or (view.status == "done" and wanted == so_far):
         more = f"more {length} than" if view.status == "done" else f"at least as many {length} as"
@@ -119,24 +114,39 @@ def from_folder(workspace: Workspace, folder: str, set_name: str) -> TrainConfig
     else:
         kind, name = record.generator, check_name(str(record.set["name"]))
     believed = record is None or record.believed
-    if kind in DIFFUSION:
-        check_folder(path, OWN_FILES[kind])
-    training = (record and record.training) or CONFIGS[kind].from_preset("paper")
+    spec = generator_spec(kind)
+    if spec.safetensors_only and spec.own_file:
+        check_folder(path, spec.own_file)
+    training = (record and record.training) or spec.config.from_preset("paper")
     return TrainConfig.build(
         generator=kind, set=name, training=training, folder=str(path), believed=believed
     )
 
 
 def _kind_of(path: Path) -> str:
-    """Which generator lies in a folder that doesn't say; raises UserError for somebody else's."""
-    kind = next((k for k, file in OWN_FILES.items() if (path / file).exists()), None)
+    """The generator in a folder without a record: by `generator.json`, or, in folders of earlier
+    versions, by a file that no other generator has; raises UserError for any other folder."""
+    if (path / NAMED).exists():
+        about = read_json(path / NAMED)
+        name = about.get("generator") if isinstance(about, dict) else None
+        if not isinstance(name, str):
+            raise UserError(f"{path / NAMED} does not name a generator; correct it.")
+        return generator_spec(name).name
+    specs = generator_specs().values()
+    kind = next((s.name for s in specs if s.own_file and (path / s.own_file).exists()), None)
     if kind is None and (path / "model_index.json").exists():
         check_folder(path, "model_index.json")
         raise UserError(
             f"{path} is a diffusers pipeline that doesn't say which class it makes; lay it as "
             "class-0 into a folder with a ddpm.json of ours."
         )
-    return kind or "bagan-gp"
+    if kind is None:
+        known = "; ".join(f"{s.name}: {s.files}" for s in specs if s.files)
+        raise UserError(
+            f"{path} does not contain a generator: it has neither {NAMED} nor the files of one "
+            f"({known})."
+        )
+    return kind
 
 
 class Record(BaseModel):
@@ -184,9 +194,11 @@ def train_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
             size = run.config["training"]["size"]
             poses = _own_poses(run, dataset) if run.config["training"].get("poses") else None
             data = load_training_data(dataset, chosen, size, run.progress, poses)
-            made = generator_class(config.generator).fit(config.training, data, run)
+            kind = generator_spec(config.generator).generator_class()
+            made = kind.fit(config.training, data, run)
         with folder_aside(target) as aside:
             made.save(aside)
+            write_json(aside / NAMED, {"generator": config.generator, "version": 1})
             write_json(aside / RECORD, _new_record(config, chosen, run).model_dump(mode="json"))
         write_json(run.path / "classes.json", list(made.classes))
     return {
@@ -258,7 +270,7 @@ def _step_of(checkpoint: Path) -> int:
 
 def _take(folder: Path, kind: str, chosen: TrainingSet) -> Generator:
     """The generator in `folder`; raises UserError unless it makes classes of the training set."""
-    made = generator_class(kind).load(folder)
+    made = generator_spec(kind).generator_class().load(folder)
     other = sorted({*made.classes, *made.unseen, *made.lone} - set(chosen.classes))
     if other:
         raise UserError(
@@ -270,7 +282,8 @@ def _take(folder: Path, kind: str, chosen: TrainingSet) -> Generator:
 
 def load_generator(view: RunView) -> Generator:
     """The generator that a finished training run made."""
-    return generator_class(view.config.get("generator", "")).load(generator_folder(view))
+    spec = generator_spec(view.config.get("generator", ""))
+    return spec.generator_class().load(generator_folder(view))
 
 
 def generator_folder(view: RunView) -> Path:

@@ -1,5 +1,6 @@
 """Loss curves."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -38,11 +39,11 @@ def smoothed(values: list[float], weight: float) -> list[float]:
     return means
 
 
-def loss_groups(metrics: list[dict[str, Any]]) -> list[list[str]]:
-    """Names of numbers that belong into one plot, by stage and quantity."""
+def loss_groups(metrics: list[dict[str, Any]], stages: Sequence[str] = ()) -> list[list[str]]:
+    """Names of the metrics that share a plot: one plot per stage (a part of their names), or one
+    for all where no metric is of a stage."""
     numbers = ({k for k, v in m.items() if isinstance(v, float)} - {"time"} for m in metrics)
     names = sorted(set().union(*numbers))
-    stages = ("autoencoder", "_loss", "gradient", "diversity")
     if not any(s in n for n in names for s in stages):
         return [names] if names else []
     groups = [[n for n in names if s in n] for s in stages]

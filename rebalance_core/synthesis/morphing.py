@@ -10,6 +10,8 @@ from pydantic import Field
 
 from rebalance_core.config import Config, Seed
 from rebalance_core.errors import UserError
+from rebalance_core.generators.base import Interpolates
+from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import load_generator
 from rebalance_core.imaging.grid import grid, png_bytes
 from rebalance_core.runs.executor import RunView
@@ -17,8 +19,6 @@ from rebalance_core.runs.run import Cancelled, RunDirectory
 from rebalance_core.synthesis.sampling import check_classes, finished_training
 from rebalance_core.system.files import write_bytes
 from rebalance_core.workspace import Workspace
-
-CAN_MORPH = ("bagan-gp",)
 
 
 class MorphConfig(Config):
@@ -34,10 +34,11 @@ class MorphConfig(Config):
 def check_morph(workspace: Workspace, config: MorphConfig) -> RunView:
     """The training run; raises UserError before any work for what cannot be done."""
     source = finished_training(workspace, config.run)
-    if source.config.get("generator", "") not in CAN_MORPH:
+    kind = source.config.get("generator", "")
+    able = [spec.name for spec in generator_specs().values() if spec.interpolates]
+    if kind not in able:
         raise UserError(
-            f"Run {source.id} is a {source.config['generator']}; only {', '.join(CAN_MORPH)} "
-            "learns an embedding of classes to move in."
+            f"Run {source.id} is a {kind}; only {', '.join(able)} can interpolate between classes."
         )
     if config.start == config.end:
         raise UserError(f"Choose two classes; between {config.start} and itself lies nothing.")
@@ -47,12 +48,10 @@ def check_morph(workspace: Workspace, config: MorphConfig) -> RunView:
 
 def morph_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     """Leaves `result/frames/000.png` …: a row of images each, from `start` to `end`."""
-    from rebalance_core.generators.bagan_gp.model import BaganGenerator  # torch, in the worker only
-
     config = MorphConfig.build(**run.config)
     run.progress(0.0, "loading the generator")
     generator = load_generator(check_morph(workspace, config))
-    assert isinstance(generator, BaganGenerator)
+    assert isinstance(generator, Interpolates)
     shares = [n / (config.frames - 1) for n in range(config.frames)]
     frames = generator.between(
         config.start, config.end, shares, config.count, config.seed, config.truncation

@@ -1,15 +1,15 @@
 """The job that samples a trained generator into a synthetic set; goes on where it was killed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rebalance_core.config import Config, Seed
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import NEVER_SAW, SAW_ONE, Generator
-from rebalance_core.generators.diffusion.config import Sampler
+from rebalance_core.generators.spec import generator_spec, generator_specs
 from rebalance_core.generators.training import load_generator, makes, run_set
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.executor import RunView, view_run
@@ -18,14 +18,21 @@ from rebalance_core.synthesis.synthetic_set import check_free, finish_set, was_f
 from rebalance_core.system.files import write_bytes
 from rebalance_core.workspace import Workspace
 
-# What can be asked of each generator's sampler.
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "bagan-gp": ("truncation",),
-    "ddpm": ("sampler", "steps"),
-    "conditional-ddpm": ("sampler", "steps", "guidance"),
-    "smote": (),
-}
-NEED_TWO = ("smote",)  # images of a class, of which one alone gives nothing
+# Options of the sampler that earlier versions kept as fields of the run's config.
+EARLIER_OPTIONS = ("sampler", "steps", "truncation", "guidance")
+
+
+def collect_options(values: Any) -> Any:
+    """A run's config of an earlier version in the form of this one: options in a field of their
+    own."""
+    if not isinstance(values, Mapping):
+        return values
+    earlier = {k: values[k] for k in EARLIER_OPTIONS if values.get(k) is not None}
+    kept = {k: v for k, v in values.items() if k not in EARLIER_OPTIONS}
+    return {**kept, "options": {**earlier, **(kept.get("options") or {})}}
+
+
+Options = dict[str, Any]  # of the generator's sampler: its spec says which, and checks them
 
 
 class SampleConfig(Config):
@@ -34,18 +41,9 @@ class SampleConfig(Config):
     count: int = Field(default=1000, ge=1, le=1_000_000)  # images a class (paper 5.1, 5.3)
     classes: tuple[str, ...] = ()  # empty: every class the generator makes
     seed: Seed = 0
-    sampler: Sampler | None = None  # None: the generator's own
-    steps: int | None = Field(default=None, ge=1, le=1000)  # of the sampler
-    truncation: float | None = Field(default=None, gt=0, le=10)  # of BAGAN-GP's latents
-    guidance: float | None = Field(default=None, ge=0, le=20)  # None: the generator's own
+    options: Options = Field(default_factory=dict)  # those left out: the generator's own
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """What is asked of the generator's sampler, and nothing that is left to it."""
-        asked = {
-            name: getattr(self, name) for name in sorted({o for k in OPTIONS.values() for o in k})
-        }
-        return {name: value for name, value in asked.items() if value is not None}
+    _earlier = model_validator(mode="before")(collect_options)
 
 
 def check_sample(workspace: Workspace, config: SampleConfig) -> RunView:
@@ -65,15 +63,16 @@ def finished_training(workspace: Workspace, run_id: str) -> RunView:
     return source
 
 
-def check_options(kind: str, asked: Iterable[str]) -> None:
-    """Raises UserError for what a generator's sampler doesn't have."""
-    known = OPTIONS.get(kind, ())
-    foreign = [option for option in asked if option not in known]
+def check_options(kind: str, options: Mapping[str, Any]) -> None:
+    """Raises UserError for an option that a generator's sampler does not have, or for its value."""
+    spec = generator_spec(kind)
+    foreign = [option for option in options if option not in spec.option_names()]
     if foreign:
         raise UserError(
             f"A {kind} has no {' or '.join(foreign)} to set; it has "
-            f"{', '.join(known) or 'no such option'}."
+            f"{', '.join(spec.option_names()) or 'no such option'}."
         )
+    spec.sampling.build(**options)
 
 
 def check_classes(source: RunView, labels: Sequence[str]) -> None:
@@ -81,7 +80,8 @@ def check_classes(source: RunView, labels: Sequence[str]) -> None:
     for label in labels:
         if label not in makes(source):
             seen = run_set(source).counts.get(label)
-            lone = seen == 1 and source.config.get("generator", "") in NEED_TWO
+            spec = generator_specs().get(source.config.get("generator", ""))
+            lone = seen == 1 and spec is not None and spec.min_images > 1
             why = NEVER_SAW if seen == 0 else SAW_ONE if lone else "cannot make"
             raise UserError(
                 f"This generator {why} class {label!r}; it makes {', '.join(makes(source))}."

@@ -23,11 +23,12 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.generators.bagan_gp.config import BaganConfig
+from rebalance_core.generators.bagan_gp.cost import bagan_parameters, step_work
 from rebalance_core.generators.bagan_gp.training import BaganTrainer
 from rebalance_core.generators.base import load_training_data
-from rebalance_core.generators.configs import CONFIGS
+from rebalance_core.generators.diffusion.cost import unet_count, update_operations
 from rebalance_core.generators.estimate import estimate
-from rebalance_core.generators.flops import bagan_parameters, diffusion_work, step_work, unet_count
+from rebalance_core.generators.spec import generator_spec
 from rebalance_core.generators.training import (
     RECORD,
     TrainConfig,
@@ -391,7 +392,7 @@ def test_estimate_counts_the_operations_of_a_step(workspace: Workspace, phantom:
 @pytest.mark.parametrize("kind", ["ddpm", "conditional-ddpm"])
 @pytest.mark.parametrize("preset", ["quick", "small", "paper", "strong"])
 def test_estimate_knows_the_unets(kind: str, preset: str) -> None:
-    config = CONFIGS[kind].from_preset(preset)
+    config = generator_spec(kind).config.from_preset(preset)
     form = (config.widths, config.layers, config.attention)
     with torch.device("meta"):
         if kind == "ddpm":
@@ -408,7 +409,7 @@ def test_estimate_knows_the_unets(kind: str, preset: str) -> None:
     assert count.parameters == sum(p.numel() for p in model.parameters())
     assert 2 * count.products == pytest.approx(counter.total, rel=0.03)
     images = config.batch_size * config.accumulation
-    assert diffusion_work(config, 3) == 6 * images * count.products
+    assert update_operations(config, 3) == 6 * images * count.products
 
 
 def test_estimate_of_disk_is_what_a_run_leaves(workspace: Workspace, trained: RunView) -> None:

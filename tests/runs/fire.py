@@ -26,7 +26,7 @@ from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.generators.base import KINDS as GENERATORS
+from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.clustering import PosesConfig
 from rebalance_core.poses.weights import WeightsConfig
@@ -175,7 +175,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "import", Case("import", 6, lambda made, folder: source)
     yield "poses", Case("poses", 6, lambda made, folder: PosesConfig(dataset="phantom"))
     yield "weights", Case("weights", 6, _weights)
-    for name in GENERATORS:
+    for name in generator_specs():
         yield f"train {name}", Case("train", 8, lambda made, folder, name=name: tiny(name))
         yield f"sample {name}", Case(
             "sample", 5,

@@ -23,7 +23,7 @@ from rebalance_core.catalogue import JOBS
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.generators.base import KINDS as GENERATORS
+from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.runs import worker
 from rebalance_core.runs.executor import resume, submit, view_run
@@ -200,7 +200,7 @@ def test_every_kind_of_run_is_put_under_fire() -> None:
     """Whoever adds a kind adds a case to `CASES` in fire.py, or says in `EXCEPTIONS` why not."""
     covered = {case.kind for case in CASES.values()}
     assert JOBS.keys() - covered == EXCEPTIONS.keys()
-    assert {f"train {generator}" for generator in GENERATORS} <= CASES.keys()
+    assert {f"train {generator}" for generator in generator_specs()} <= CASES.keys()
     assert min(case.kills for case in CASES.values()) >= 5, "several times each"
     assert sum(case.kills for case in CASES.values()) >= 60
 

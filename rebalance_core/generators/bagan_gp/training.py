@@ -15,6 +15,7 @@ from models.bagan_gp import LATENT, BaganGP, seeded_bagan
 from rebalance_core.errors import UserError
 from rebalance_core.generators.bagan_gp.augmentation import diff_augment
 from rebalance_core.generators.bagan_gp.config import BaganConfig
+from rebalance_core.generators.bagan_gp.cost import step_work
 from rebalance_core.generators.bagan_gp.losses import (
     Penalty,
     discriminator_loss,
@@ -23,7 +24,6 @@ from rebalance_core.generators.bagan_gp.losses import (
     spread,
 )
 from rebalance_core.generators.base import TrainingData
-from rebalance_core.generators.flops import step_work
 from rebalance_core.imaging.grid import grid
 from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.training.batches import (

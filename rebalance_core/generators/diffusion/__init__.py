@@ -1,1 +1,79 @@
-"""The diffusion models: DDPM and conditional DDPM."""
+"""The diffusion models: one DDPM per minority class, and one conditional model over all classes."""
+
+from pydantic import Field
+
+from rebalance_core.generators.diffusion.config import (
+    ConditionalDdpmConfig,
+    DdpmConfig,
+    Sampler,
+)
+from rebalance_core.generators.spec import GeneratorSpec, SamplingOptions
+
+# On two cores, at `quick` and `small`; the paper's wide U-Net comes to 1.5.
+MATMUL_SHARE = 0.45
+FINISHED = "its learning rate schedule has ended"
+
+
+class DiffusionSampling(SamplingOptions):
+    sampler: Sampler | None = Field(
+        default=None,
+        title="Sampler",
+        description="ddpm draws noise at each of many steps; the others need some twenty.",
+    )
+    steps: int | None = Field(
+        default=None, ge=1, le=1000, title="Steps", description="Steps of the sampler."
+    )
+
+
+class GuidedSampling(DiffusionSampling):
+    guidance: float | None = Field(
+        default=None,
+        ge=0,
+        le=20,
+        title="Guidance",
+        description="1: as the class was learned. Above: nearer to what tells it from the others, "
+        "with less variety.",
+    )
+
+
+DDPM = GeneratorSpec(
+    name="ddpm",
+    title="DDPM, one per minority class",
+    summary="images of one DDPM per minority class",
+    description="Trains one model each for {minority}.",
+    config=DdpmConfig,
+    implementation="rebalance_core.generators.diffusion.ddpm:DdpmGenerator",
+    main_fields=("size", "steps", "batch_size", "lr"),
+    sampling=DiffusionSampling,
+    lengths={"steps": "epochs"},
+    not_continuable_reason=FINISHED,
+    safetensors_only=True,
+    own_file="ddpm.json",
+    files="ddpm.json",
+    denoises=True,
+    cost="rebalance_core.generators.diffusion.cost:ddpm_cost",
+    step_operations="rebalance_core.generators.diffusion.cost:update_operations",
+    matmul_share=MATMUL_SHARE,
+)
+CONDITIONAL = GeneratorSpec(
+    name="conditional-ddpm",
+    title="Conditional DDPM, one over all classes, guided",
+    summary="images of one guided diffusion model over all classes",
+    description="Trains one model on all classes, so that {minority} can borrow from the others "
+    "what such images look like; batches are class-balanced. With *poses*, it is conditioned on "
+    "the pose of each image too, if the dataset was clustered.",
+    config=ConditionalDdpmConfig,
+    implementation="rebalance_core.generators.diffusion.conditional:ConditionalDdpmGenerator",
+    main_fields=("size", "steps", "guidance", "poses"),
+    sampling=GuidedSampling,
+    lengths={"steps": "epochs"},
+    not_continuable_reason=FINISHED,
+    safetensors_only=True,
+    own_file="conditional-ddpm.json",
+    files="conditional-ddpm.json",
+    previews={"samples": "one row per class ({classes}), each column the same noise"},
+    denoises=True,
+    cost="rebalance_core.generators.diffusion.cost:conditional_cost",
+    step_operations="rebalance_core.generators.diffusion.cost:update_operations",
+    matmul_share=MATMUL_SHARE,
+)

@@ -1,1 +1,23 @@
-"""SMOTE."""
+"""SMOTE: images of a minority class blended with their nearest neighbours in that class."""
+
+from rebalance_core.generators.smote.config import SmoteConfig
+from rebalance_core.generators.spec import GeneratorSpec
+
+SPEC = GeneratorSpec(
+    name="smote",
+    title="SMOTE, between neighbours; no network, seconds",
+    summary="blends of two neighbouring images of a class",
+    description="Blends training images of {minority}, each with one of its nearest neighbours of "
+    "the same class. That takes seconds, whatever the preset; only the space *features* trains a "
+    "classifier first, with its epochs and lr. It is a baseline that costs nothing. What it keeps "
+    "are the training images themselves.",
+    config=SmoteConfig,
+    implementation="rebalance_core.generators.smote.model:SmoteGenerator",
+    main_fields=("size", "neighbours", "space"),
+    not_continuable_reason="it has no more to learn",
+    learns=False,
+    min_images=2,
+    own_file="images.safetensors",
+    files="config.json and images.safetensors",
+    previews={"": "training images, their blends, and the neighbours on the other side"},
+)

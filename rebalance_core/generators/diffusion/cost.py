@@ -1,48 +1,21 @@
-"""What a step of training costs and how many numbers a generator holds, counted without torch."""
+"""What training a diffusion model costs and leaves on disk, counted without torch."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
-from rebalance_core.generators.bagan_gp.config import BaganConfig
-from rebalance_core.generators.diffusion.config import ConditionalDdpmConfig, DiffusionConfig
-
-BASE, LATENT, HIDDEN = 4, 128, 512  # px, numbers: as in models/bagan_gp.py
-
-
-def widths(size: int) -> list[int]:
-    """Channels after each stride-2 stage."""
-    return [64] + [128] * ((size // BASE).bit_length() - 3) + [256]
-
-
-def stack_products(size: int, channels: int) -> int:
-    """Multiplications of one image through the stride-2 convolutions, either way."""
-    stages = enumerate(pairwise([channels, *widths(size)]), start=1)
-    return sum((size // 2**n) ** 2 * a * b * 16 for n, (a, b) in stages)
-
-
-def step_work(config: BaganConfig, channels: int) -> tuple[float, float]:
-    """Floating-point operations of one autoencoder step and one adversarial step: an image's way
-    forward counts 1, backward 2, through the gradient penalty 4."""
-    stack, flat = stack_products(config.size, channels), 256 * BASE**2
-    autoencoder = 3 * (2 * stack + 2 * flat * LATENT)
-    head, make = flat * HIDDEN, stack + flat * LATENT
-    discriminator = make + (2 * 3 + 4) * stack + (3 * 3 + 4) * head
-    adversarial = config.discriminator_updates * discriminator + 3 * make + 2 * (stack + head)
-    return 2.0 * config.batch_size * autoencoder, 2.0 * config.batch_size * adversarial
-
-
-def bagan_parameters(size: int, channels: int, classes: int) -> dict[str, int]:
-    """Trainable parameters of the four parts."""
-    flat, stages = 256 * BASE**2, list(pairwise([channels, *widths(size)]))
-    convolutions = sum(a * b * 16 + b for a, b in stages)
-    up = sum(a * b * 16 + a for a, b in stages) + 2 * sum(a for a, _ in stages[1:])
-    return {
-        "encoder": convolutions + (flat + 1) * LATENT,
-        "decoder": up + (LATENT + 1) * flat,
-        "embedding": classes * LATENT,
-        "discriminator": convolutions
-        + classes * HIDDEN + (HIDDEN + 1) * flat + (flat + 1) * HIDDEN + HIDDEN + 1,
-    }  # fmt: skip
+from rebalance_core.config import Config
+from rebalance_core.generators.diffusion.config import (
+    LOOKS,
+    PREVIEW_STEPS,
+    PREVIEWS,
+    VALIDATION_IMAGES,
+    VALIDATION_LEVELS,
+    ConditionalDdpmConfig,
+    DdpmConfig,
+    DiffusionConfig,
+)
+from rebalance_core.generators.spec import Cost
+from rebalance_core.runs.run import KEPT
+from rebalance_core.training_sets.resolve import TrainingSet
 
 
 class Count:
@@ -136,8 +109,41 @@ def _layers(
     return count
 
 
-def diffusion_work(config: DiffusionConfig, channels: int) -> float:
-    """Floating-point operations of one update: an image's way forward counts 1, backward 2."""
+def update_operations(config: Config, channels: int) -> float:
+    """Floating-point operations of one update: forward counts 1, backward 2."""
+    assert isinstance(config, DiffusionConfig)
     passes = 2 if isinstance(config, ConditionalDdpmConfig) and config.cbdm else 1
     images = config.batch_size * config.accumulation
     return 2.0 * 3 * passes * images * unet_count(config, channels).products
+
+
+def ddpm_cost(config: Config, chosen: TrainingSet, channels: int) -> Cost:
+    """One model for each class that is trained."""
+    assert isinstance(config, DdpmConfig)
+    trained = config.classes or tuple(chosen.minority)
+    models = [chosen.counts.get(label, 0) for label in trained]
+    return _cost(config, models, PREVIEWS, VALIDATION_IMAGES, channels)
+
+
+def conditional_cost(config: Config, chosen: TrainingSet, channels: int) -> Cost:
+    """One model over all classes."""
+    assert isinstance(config, ConditionalDdpmConfig)
+    classes = len(chosen.classes)
+    previews = PREVIEWS * classes * (1 if config.guidance == 1 else 2)
+    return _cost(config, [len(chosen.train)], previews, VALIDATION_IMAGES * classes, channels)
+
+
+def _cost(
+    config: DiffusionConfig, models: list[int], previews: int, held_out: int, channels: int
+) -> Cost:
+    """`models`: the images of each model; `previews` and `held_out`: images that pass through it at
+    every step of a preview's sampler, and at every level of a validation."""
+    unet, batch = unet_count(config, channels), config.batch_size * config.accumulation
+    evaluation = 2.0 * unet.products * (previews * PREVIEW_STEPS + held_out * VALIDATION_LEVELS)
+    lengths = [config.steps or config.epochs * max(1, -(-images // batch)) for images in models]
+    step = update_operations(config, channels)
+    operations = sum(steps * step + min(steps, LOOKS) * evaluation for steps in lengths)
+    # a checkpoint: the weights, Adam's two moments, the average, the models finished before
+    kept = 2 + len(models) + (1 if config.ema else 0)
+    numbers = unet.parameters * (len(models) + (KEPT + 1) * kept)  # the best may be older
+    return Cost(operations, numbers)

@@ -1,0 +1,67 @@
+"""What training BAGAN-GP costs and leaves on disk, counted without torch."""
+
+from itertools import pairwise
+
+from rebalance_core.config import Config
+from rebalance_core.generators.bagan_gp.config import BaganConfig
+from rebalance_core.generators.spec import Cost
+from rebalance_core.runs.run import KEPT
+from rebalance_core.training_sets.resolve import TrainingSet
+
+BASE, LATENT, HIDDEN = 4, 128, 512  # px, numbers: as in models/bagan_gp.py
+
+
+def widths(size: int) -> list[int]:
+    """Channels after each stride-2 stage."""
+    return [64] + [128] * ((size // BASE).bit_length() - 3) + [256]
+
+
+def stack_products(size: int, channels: int) -> int:
+    """Multiplications of one image through the stride-2 convolutions, either way."""
+    stages = enumerate(pairwise([channels, *widths(size)]), start=1)
+    return sum((size // 2**n) ** 2 * a * b * 16 for n, (a, b) in stages)
+
+
+def step_work(config: BaganConfig, channels: int) -> tuple[float, float]:
+    """Floating-point operations of one autoencoder step and one adversarial step: an image's way
+    forward counts 1, backward 2, through the gradient penalty 4."""
+    stack, flat = stack_products(config.size, channels), 256 * BASE**2
+    autoencoder = 3 * (2 * stack + 2 * flat * LATENT)
+    head, make = flat * HIDDEN, stack + flat * LATENT
+    discriminator = make + (2 * 3 + 4) * stack + (3 * 3 + 4) * head
+    adversarial = config.discriminator_updates * discriminator + 3 * make + 2 * (stack + head)
+    return 2.0 * config.batch_size * autoencoder, 2.0 * config.batch_size * adversarial
+
+
+def bagan_parameters(size: int, channels: int, classes: int) -> dict[str, int]:
+    """Trainable parameters of the four parts."""
+    flat, stages = 256 * BASE**2, list(pairwise([channels, *widths(size)]))
+    convolutions = sum(a * b * 16 + b for a, b in stages)
+    up = sum(a * b * 16 + a for a, b in stages) + 2 * sum(a for a, _ in stages[1:])
+    return {
+        "encoder": convolutions + (flat + 1) * LATENT,
+        "decoder": up + (LATENT + 1) * flat,
+        "embedding": classes * LATENT,
+        "discriminator": convolutions
+        + classes * HIDDEN + (HIDDEN + 1) * flat + (flat + 1) * HIDDEN + HIDDEN + 1,
+    }  # fmt: skip
+
+
+def adversarial_operations(config: Config, channels: int) -> float:
+    """Floating-point operations of one adversarial step, as it is logged."""
+    assert isinstance(config, BaganConfig)
+    return step_work(config, channels)[1]
+
+
+def training_cost(config: Config, chosen: TrainingSet, channels: int) -> Cost:
+    """Both stages, and the checkpoints that are kept."""
+    assert isinstance(config, BaganConfig)
+    parts = bagan_parameters(config.size, channels, len(chosen.classes))
+    made, all_of_it = parts["decoder"] + parts["embedding"], sum(parts.values())
+    # a checkpoint: the weights, Adam's two moments of three optimizers, the average
+    checkpoint = all_of_it + 2 * (all_of_it + made) + (made if config.ema else 0)
+    per_epoch = -(-len(chosen.train) // config.batch_size)
+    first = config.autoencoder_steps or config.autoencoder_epochs * per_epoch
+    second = config.steps or config.epochs * per_epoch
+    autoencoder, adversarial = step_work(config, channels)
+    return Cost(first * autoencoder + second * adversarial, all_of_it + KEPT * checkpoint)
