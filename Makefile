@@ -42,7 +42,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 screenshots: setup
 	$(BIN)/python -m tests.browser.screenshots

@@ -11,7 +11,6 @@ steps of ours in fp32 agree with theirs in every loss within 0.1 %: the maths is
 """
 
 import copy
-import json
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks._report import Guard, report
 from models.bagan_gp import LATENT, SLOPE, BaganGP, Bend
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.generators.bagan_gp.config import BaganConfig
@@ -142,20 +142,19 @@ def main(steps: int) -> int:
     d, g, other_d, other_g = np.mean(losses, axis=0)
     difference = float(max(abs(d / other_d - 1), abs(g / other_g - 1)))
     pairs = list(zip(seconds["ours"], seconds["theirs"], strict=True))[1:]  # the first sets up
-    print(json.dumps({
-        "claim": "a BAGAN-GP step of 5 D + 1 G updates, against eager fp32",
-        "ours": round(statistics.median(a for a, _ in pairs), 2),
-        "theirs": round(statistics.median(b for _, b in pairs), 2),
-        "unit": "s/step",
-        "ratio": round(statistics.median(b / a for a, b in pairs), 2),
-        "target": TARGET,
-        "guards": {
-            "difference_of_the_mean_losses": round(difference, 4),
+    return report(
+        claim="a BAGAN-GP step of 5 D + 1 G updates, against eager fp32",
+        ours=round(statistics.median(a for a, _ in pairs), 2),
+        theirs=round(statistics.median(b for _, b in pairs), 2),
+        unit="s/step",
+        ratio=round(statistics.median(b / a for a, b in pairs), 2),
+        target=TARGET,
+        guards={
+            "difference_of_the_mean_losses": Guard(round(difference, 4), difference <= TOLERANCE),
             "largest_difference_of_a_loss": round(apart, 4),
-            "largest_difference_in_fp32": round(exact, 6),
+            "largest_difference_in_fp32": Guard(round(exact, 6), exact <= SAME),
         },
-    }))  # fmt: skip
-    return 0 if difference <= TOLERANCE and exact <= SAME else 1
+    )
 
 
 if __name__ == "__main__":

@@ -5,15 +5,16 @@ thread library's default. Both run beside one process that keeps a core busy; fi
 Guards: the loss after the same steps is the same; alone, ours is at most 1.5 times slower.
 """
 
-import json
 import os
 import statistics
 import subprocess
 import sys
 
+from benchmarks._report import Guard, report
 from rebalance_core.runs.executor import SPIN
 
 PAIRS = 5
+SLOWER_ALONE = 1.5  # times, at most
 STEPS = 6
 CHILD = """
 import sys, time, torch
@@ -55,17 +56,18 @@ def main() -> int:
         neighbour.kill()
         neighbour.wait()
     slower_alone = statistics.median(a / b for a, b in alone)
-    guards = {"same_loss": len(losses) == 1, "slower_alone": round(slower_alone, 2)}
-    print(json.dumps({
-        "claim": "seconds a small U-Net's training step takes beside a busy process",
-        "ours": round(statistics.median(ours), 3),
-        "theirs": round(statistics.median(theirs), 3),
-        "unit": "s",
-        "ratio": round(statistics.median(t / o for o, t in zip(ours, theirs, strict=True)), 2),
-        "target": 2.0,
-        "guards": guards,
-    }))  # fmt: skip
-    return 0 if guards["same_loss"] and slower_alone <= 1.5 else 1
+    return report(
+        claim="seconds a small U-Net's training step takes beside a busy process",
+        ours=round(statistics.median(ours), 3),
+        theirs=round(statistics.median(theirs), 3),
+        unit="s",
+        ratio=round(statistics.median(t / o for o, t in zip(ours, theirs, strict=True)), 2),
+        target=2.0,
+        guards={
+            "same_loss": len(losses) == 1,
+            "slower_alone": Guard(round(slower_alone, 2), slower_alone <= SLOWER_ALONE),
+        },
+    )
 
 
 if __name__ == "__main__":

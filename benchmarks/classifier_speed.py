@@ -8,7 +8,6 @@ included, in turn: five pairs. Then both train three epochs from the same weight
 accuracies differ by at most 3 points. Targets: 1.6 times on two cores, 5 times on a GPU.
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from benchmarks._report import report
 from models.classifier import Classifier
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.epochs import epoch_order
@@ -163,18 +163,19 @@ def main() -> int:
     gpu = torch.cuda.is_available()
     ratio = statistics.median(t / o for o, t in pairs)
     close = abs(accuracies[0] - accuracies[1]) <= CLOSE
-    print(json.dumps({
-        "claim": f"an epoch of ResNet-18 on {len(real.labels)} images of 64 px, reading included",
-        "ours": round(statistics.median(o for o, _ in pairs), 2),
-        "theirs": round(statistics.median(t for _, t in pairs), 2),
-        "unit": "s",
-        "ratio": round(ratio, 2),
-        "target": 5.0 if gpu else 1.6,
-        "pairs": [[round(o, 2), round(t, 2)] for o, t in pairs],
-        "guards": {"accuracy_after_three_epochs": [round(a, 4) for a in accuracies],
-                   "close": close},
-    }))  # fmt: skip
-    return 0 if close else 1
+    return report(
+        claim=f"an epoch of ResNet-18 on {len(real.labels)} images of 64 px, reading included",
+        ours=round(statistics.median(o for o, _ in pairs), 2),
+        theirs=round(statistics.median(t for _, t in pairs), 2),
+        unit="s",
+        ratio=round(ratio, 2),
+        target=5.0 if gpu else 1.6,
+        guards={
+            "accuracy_after_three_epochs": [round(a, 4) for a in accuracies],
+            "close": close,
+        },
+        pairs=[[round(o, 2), round(t, 2)] for o, t in pairs],
+    )
 
 
 if __name__ == "__main__":

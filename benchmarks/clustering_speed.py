@@ -18,6 +18,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
+from benchmarks._report import Guard, report
 from rebalance_core.poses.kmeans import K_RANGE, match_clusters, project, restarts, silhouettes
 
 PAIRS = 5
@@ -88,25 +89,22 @@ def main() -> int:
         [sys.executable, __file__, "large"], check=True, capture_output=True, text=True
     )
     seconds, peak, large_agreement = json.loads(told.stdout)
-    guards = {
-        "agreement": round(min(agreement), 4),
-        "seconds_again_1500": round(again, 2),
-        "seconds_100000": round(seconds, 1),
-        "peak_gib_100000": round(peak, 2),
-        "agreement_100000": round(large_agreement, 4),
-    }
-    print(json.dumps({
-        "claim": "seconds to cluster 7,000 cached vectors of 4,096 values, 4 classes, k = 1 to 10",
-        "ours": round(statistics.median(ours), 2),
-        "theirs": round(statistics.median(theirs), 2),
-        "unit": "s",
-        "ratio": round(statistics.median(t / o for o, t in zip(ours, theirs, strict=True)), 2),
-        "target": LIMIT,
-        "guards": guards,
-    }))  # fmt: skip
-    good = min(agreement) > 0.99 and large_agreement > 0.99
-    fast = statistics.median(ours) < LIMIT and seconds < 180 and peak < 2 and again < 1
-    return 0 if good and fast else 1
+    return report(
+        claim="seconds to cluster 7,000 cached vectors of 4,096 values, 4 classes, k = 1 to 10",
+        ours=round(statistics.median(ours), 2),
+        theirs=round(statistics.median(theirs), 2),
+        unit="s",
+        ratio=round(statistics.median(t / o for o, t in zip(ours, theirs, strict=True)), 2),
+        target=LIMIT,
+        target_met=statistics.median(ours) < LIMIT,
+        guards={
+            "agreement": Guard(round(min(agreement), 4), min(agreement) > 0.99),
+            "seconds_again_1500": Guard(round(again, 2), again < 1),
+            "seconds_100000": Guard(round(seconds, 1), seconds < 180),
+            "peak_gib_100000": Guard(round(peak, 2), peak < 2),
+            "agreement_100000": Guard(round(large_agreement, 4), large_agreement > 0.99),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks._report import report
 from models.unet import WARP, ConditionalUNet, noise_schedule, seeded_conditional_unet, seeded_unet
 from rebalance_core.datasets.phantom import make_phantom
 from rebalance_core.generators.diffusion.config import ConditionalDdpmConfig, DdpmConfig
@@ -218,19 +219,21 @@ def main() -> int:
     times, losses = race()
     apart = max(abs(o - t) / t for o, t in losses)
     small, paper = asked("small"), asked("paper")
-    print(json.dumps({
-        "claim": "a training step of the paper's U-Net, 64 px, batch 16",
-        "ours": round(statistics.median(o for o, _ in times), 2),
-        "theirs": round(statistics.median(t for _, t in times), 2),
-        "unit": "s",
-        "ratio": round(statistics.median(t / o for o, t in times), 2),
-        "target": 2.3,
-        "pairs": [[round(o, 2), round(t, 2)] for o, t in times],
-        "guards": {"losses": [[round(o, 4), round(t, 4)] for o, t in losses],
-                   "furthest_apart": round(apart, 4), "close": apart <= CLOSE},
-        f"after_{EQUAL:.0f}_s": {"small": small, "paper": paper},
-    }))  # fmt: skip
-    return 0 if apart <= CLOSE else 1
+    return report(
+        claim="a training step of the paper's U-Net, 64 px, batch 16",
+        ours=round(statistics.median(o for o, _ in times), 2),
+        theirs=round(statistics.median(t for _, t in times), 2),
+        unit="s",
+        ratio=round(statistics.median(t / o for o, t in times), 2),
+        target=2.3,
+        guards={
+            "losses": [[round(o, 4), round(t, 4)] for o, t in losses],
+            "furthest_apart": round(apart, 4),
+            "close": apart <= CLOSE,
+        },
+        pairs=[[round(o, 2), round(t, 2)] for o, t in times],
+        **{f"after_{EQUAL:.0f}_s": {"small": small, "paper": paper}},
+    )
 
 
 if __name__ == "__main__":

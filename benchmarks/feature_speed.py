@@ -7,7 +7,6 @@ changes no time. Guards: the features point the same way, and K-means puts the i
 clusters.
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import nn
 from torchvision import models
 
+from benchmarks._report import Guard, report
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.imaging.grid import resize_stack
 from rebalance_core.poses.kmeans import project, restarts
@@ -86,21 +86,21 @@ def main() -> int:
             found[name].append(features)
     mine, other = (np.concatenate(found[name]) for name in ("ours", "theirs"))
     cosine = (mine * other).sum(1) / (np.linalg.norm(mine, axis=1) * np.linalg.norm(other, axis=1))
-    guards = {
-        "least_cosine": round(float(cosine.min()), 5),
-        "same_clusters": round(float(adjusted_rand_score(clusters(mine), clusters(other))), 3),
-    }
+    least = round(float(cosine.min()), 5)
+    agreement = round(float(adjusted_rand_score(clusters(mine), clusters(other))), 3)
     ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates["theirs"], strict=True))
-    print(json.dumps({
-        "claim": "VGG-16 features a second, against one image at a time in fp32",
-        "ours": round(statistics.median(rates["ours"]), 2),
-        "theirs": round(statistics.median(rates["theirs"]), 2),
-        "unit": "images/s",
-        "ratio": round(ratio, 2),
-        "target": TARGET,
-        "guards": guards,
-    }))  # fmt: skip
-    return 0 if guards["least_cosine"] >= 0.999 and guards["same_clusters"] >= 0.95 else 1
+    return report(
+        claim="VGG-16 features a second, against one image at a time in fp32",
+        ours=round(statistics.median(rates["ours"]), 2),
+        theirs=round(statistics.median(rates["theirs"]), 2),
+        unit="images/s",
+        ratio=round(ratio, 2),
+        target=TARGET,
+        guards={
+            "least_cosine": Guard(least, least >= 0.999),
+            "same_clusters": Guard(agreement, agreement >= 0.95),
+        },
+    )
 
 
 if __name__ == "__main__":

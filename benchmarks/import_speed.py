@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from benchmarks._report import Guard, report
 from rebalance_core.datasets.health import brightness, duplicate_facts, forms
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.phantom import CLASSES, make_phantom
@@ -120,26 +121,22 @@ def main(folder: Path, named: str | None) -> int:
     ratio = statistics.median(o["seconds"] / t["seconds"] for o, t in pairs)
     growth = statistics.median(run["seconds"] for run in large) / seconds
     more = max(run["peak_mb"] for run in large) - memory
-    guards = {
-        "every_image_arrives": all(o["images"] == t["images"] for o, t in pairs)
-        and large[0]["images"] == TIMES * pairs[0][0]["images"],
-        "at_most_target": ratio <= TARGET,
-        "time_growth": round(growth, 2),
-        "time_growth_holds": growth <= GROWTH,
-        "memory_growth_mb": round(more, 1),
-        "memory_growth_holds": more <= MEMORY,
-    }
-    print(json.dumps({
-        "claim": f"seconds to import {int(pairs[0][0]['images'])} images with health report; "
+    return report(
+        claim=f"seconds to import {int(pairs[0][0]['images'])} images with health report; "
         "theirs: Pillow decode and resize to 64 px in two processes",
-        "ours": round(seconds, 2),
-        "theirs": round(statistics.median(t["seconds"] for _, t in pairs), 2),
-        "unit": "s",
-        "ratio": round(ratio, 2),
-        "target": TARGET,
-        "guards": guards,
-    }))  # fmt: skip
-    return 0 if all(value is not False for value in guards.values()) else 1
+        ours=round(seconds, 2),
+        theirs=round(statistics.median(t["seconds"] for _, t in pairs), 2),
+        unit="s",
+        ratio=round(ratio, 2),
+        target=TARGET,
+        target_met=ratio <= TARGET,
+        guards={
+            "every_image_arrives": all(o["images"] == t["images"] for o, t in pairs)
+            and large[0]["images"] == TIMES * pairs[0][0]["images"],
+            "time_growth": Guard(round(growth, 2), growth <= GROWTH),
+            "memory_growth_mb": Guard(round(more, 1), more <= MEMORY),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ dataset is one of the workspace, `python benchmarks/mirrored_copies.py mri`; wit
 phantom of this run, with 20 test images that are mirrored training images.
 """
 
-import json
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks._report import report
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, nearest_differences
 from rebalance_core.datasets.importing import import_dataset
@@ -74,21 +74,25 @@ def main() -> int:
         for name, turn in SYMMETRIES.items()
     }
     copies = np.any([found for name, found in near.items() if name != "as is"], axis=0)
-    print(json.dumps({
-        "claim": f"test images of split clean of {dataset.name} with a near-duplicate in training "
+    guards = {name: int(found.sum()) for name, found in near.items()}
+    if not sys.argv[1:]:
+        guards["planted_copies_found"] = bool(copies.sum() >= PLANTED)
+    return report(
+        claim=f"test images of split clean of {dataset.name} with a near-duplicate in training "
         "or validation: as they are, and mirrored, flipped or turned by half",
-        "ours": int(near["as is"].sum()),
-        "theirs": int(copies.sum()),
-        "unit": "images",
-        "ratio": round(float(copies.mean()), 3),  # of all test images
-        "target": None,
-        "guards": {
-            **{name: int(found.sum()) for name, found in near.items()},
-            "test": len(chosen.test), "train": len(chosen.train),
-            "validation": len(chosen.validation), "difference": DEFAULT_DIFFERENCE,
+        ours=int(near["as is"].sum()),
+        theirs=int(copies.sum()),
+        unit="images",
+        ratio=round(float(copies.mean()), 3),  # of all test images
+        target=None,
+        guards={
+            **guards,
+            "test": len(chosen.test),
+            "train": len(chosen.train),
+            "validation": len(chosen.validation),
+            "difference": DEFAULT_DIFFERENCE,
         },
-    }))  # fmt: skip
-    return 0 if sys.argv[1:] or copies.sum() >= PLANTED else 1
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ of a classifier trained on generated images alone against one trained on as many
 run, so that a second call measures again without training.
 """
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._report import Guard, report
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.features import Scorer, train_scorer
 from rebalance_core.classifiers.recipe import Recipe
@@ -112,32 +112,33 @@ def main(kind: str, folder: Path, preset: str, changes: dict[str, Any]) -> int:
     asked = {"guidance": training["guidance"]} if "guidance" in training else {}
     made = generated_like(generator, real, classes, **asked)
     scorer = train_scorer(config, real, classes, SEED)
-    told = {c: by_class(scorer, made, real, parts["test"], n) for n, c in enumerate(classes)}
+    scores = {c: by_class(scorer, made, real, parts["test"], n) for n, c in enumerate(classes)}
     f1 = {
         "generated": macro_f1(config, made, parts, len(classes)),
         "real": macro_f1(config, real, parts, len(classes)),
     }
-    guards = {
-        "as_asked": min(t["as_asked"] for t in told.values()),
-        "coverage": min(t["coverage"] for t in told.values()),
-        "copies": max(t["copies"] for t in told.values()),
-    }
-    print(json.dumps({
-        "claim": f"macro-F1 of a classifier trained on images of {kind} ({preset}) alone, against "
+    as_asked = min(s["as_asked"] for s in scores.values())
+    coverage = min(s["coverage"] for s in scores.values())
+    copies = max(s["copies"] for s in scores.values())
+    return report(
+        claim=f"macro-F1 of a classifier trained on images of {kind} ({preset}) alone, against "
         "one trained on as many real ones",
-        "ours": round(f1["generated"], 4),
-        "theirs": round(f1["real"], 4),
-        "unit": "macro-F1",
-        "ratio": round(f1["generated"] / f1["real"], 3),
-        "target": TARGETS[kind],
-        "guards": {k: round(v, 4) for k, v in guards.items()},
-        "classes": {c: {k: round(v, 3) for k, v in t.items()} for c, t in told.items()},
-        "counts": chosen.counts,
-        "seed": SEED, **asked,
-    }))  # fmt: skip
-    good = guards["as_asked"] >= AS_ASKED and guards["coverage"] >= COVERAGE
-    taught = f1["generated"] >= TARGETS[kind] * f1["real"]
-    return 0 if good and taught and guards["copies"] <= COPIES else 1
+        ours=round(f1["generated"], 4),
+        theirs=round(f1["real"], 4),
+        unit="macro-F1",
+        ratio=round(f1["generated"] / f1["real"], 3),
+        target=TARGETS[kind],
+        target_met=f1["generated"] >= TARGETS[kind] * f1["real"],
+        guards={
+            "as_asked": Guard(round(as_asked, 4), as_asked >= AS_ASKED),
+            "coverage": Guard(round(coverage, 4), coverage >= COVERAGE),
+            "copies": Guard(round(copies, 4), copies <= COPIES),
+        },
+        classes={c: {k: round(v, 3) for k, v in s.items()} for c, s in scores.items()},
+        counts=chosen.counts,
+        seed=SEED,
+        **asked,
+    )
 
 
 if __name__ == "__main__":

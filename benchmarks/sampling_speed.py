@@ -9,7 +9,6 @@ components of the features of a ResNet-18 trained on real phantoms of all classe
 Some twenty-five minutes on two cores, nearly all of them for the 1,000 × 1,000 steps.
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from diffusers import DDPMPipeline
 
+from benchmarks._report import report
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.features import train_scorer
 from rebalance_core.datasets.phantom import CLASSES, make_phantom
@@ -129,25 +129,26 @@ def main() -> int:
     low, middle, high = np.percentile(ratios, [2.5, 50, 97.5])
     half = len(real) // 2
     near = bool(middle <= FURTHEST)
-    print(json.dumps({
-        "claim": f"time an image of {SIZE} px from one DDPM, batches of {BATCH}",
-        "ours": round(1000 * statistics.median(o for o, _ in pairs), 2),
-        "theirs": round(1000 * statistics.median(t for _, t in pairs), 1),
-        "unit": "ms",
-        "ratio": round(ratio, 1),
-        "target": 40.0,
-        "pairs": [[round(1000 * o, 2), round(1000 * t, 1)] for o, t in pairs],
-        "guards": {
+    return report(
+        claim=f"time an image of {SIZE} px from one DDPM, batches of {BATCH}",
+        ours=round(1000 * statistics.median(o for o, _ in pairs), 2),
+        theirs=round(1000 * statistics.median(t for _, t in pairs), 1),
+        unit="ms",
+        ratio=round(ratio, 1),
+        target=40.0,
+        guards={
             "frechet_to_real": {
-                "ours": round(frechet_of(real, few), 3), "theirs": round(frechet_of(real, many), 3),
+                "ours": round(frechet_of(real, few), 3),
+                "theirs": round(frechet_of(real, many), 3),
                 "real_to_real": round(frechet_of(real[:half], real[half:]), 3),
             },
             "bootstrap_ratio": round(float(middle), 3),
             "interval": [round(float(low), 3), round(float(high), 3)],
-            "images": IMAGES, "near": near,
+            "images": IMAGES,
+            "near": near,
         },
-    }))  # fmt: skip
-    return 0 if near else 1
+        pairs=[[round(1000 * o, 2), round(1000 * t, 1)] for o, t in pairs],
+    )
 
 
 if __name__ == "__main__":
