@@ -19,7 +19,8 @@ STEPS = 6
 CHILD = """
 import sys, time, torch
 from models.unet import seeded_unet
-unet = seeded_unet(32, 1, (16, 32, 64), 1, (2,), 0)
+from models.unet_shape import UNetShape
+unet = seeded_unet(UNetShape(32, 1, (16, 32, 64), 1, (2,)), 0)
 x, t = torch.randn(16, 1, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(16)
 for step in range(int(sys.argv[1]) + 1):
     if step == 1:

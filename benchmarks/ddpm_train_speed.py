@@ -54,14 +54,13 @@ SMALL = ConditionalDdpmConfig.from_preset("small")
 
 
 def paper_unet() -> UNet2DModel:
-    return seeded_unet(PAPER.size, 1, PAPER.widths, PAPER.layers, PAPER.attention, 0)
+    return seeded_unet(PAPER.unet_shape(1), 0)
 
 
 def small_unet() -> ConditionalUNet:
     return seeded_conditional_unet(
-        SMALL.size, 1, SMALL.widths, SMALL.layers, SMALL.attention, 0,
-        unshuffle=SMALL.unshuffle, classes=1, poses=0,
-    )  # fmt: skip
+        SMALL.unet_shape(1), 0, unshuffle=SMALL.unshuffle, classes=1, poses=0
+    )
 
 
 def predict_of(model: nn.Module) -> Predict:

@@ -7,44 +7,38 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
+from models.unet_shape import UNetShape
+
 TIMESTEPS = 1000  # Ho et al. 2020, arXiv 2006.11239
 SCHEDULES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
 WARP = 5  # numbers per warp of a training image (generators/diffusion/warps.py)
 
 
-def seeded_unet(
-    size: int,
-    channels: int,
-    widths: Sequence[int],
-    layers: int,
-    attention: Sequence[int],
-    seed: int,
-    *,
-    embedding: int | None = None,
-) -> UNet2DModel:
-    """A fresh U-Net; `attention` numbers the resolutions (0 = full) that attend to all pixels.
+def seeded_unet(shape: UNetShape, seed: int, *, conditional: bool = False) -> UNet2DModel:
+    """A U-Net with freshly initialised weights.
 
-    `widths=(128, 128, 256, 256, 512, 512), layers=2, attention=(4,)` is the paper's. With
-    `embedding` it takes that many numbers an image as `class_labels`, added to the timestep's.
+    A conditional one takes `shape.condition_dim` numbers per image as `class_labels` and adds them
+    to the timestep embedding.
     """
-    down = ["AttnDownBlock2D" if i in attention else "DownBlock2D" for i in range(len(widths))]
-    up = ["AttnUpBlock2D" if i in attention else "UpBlock2D" for i in range(len(widths))][::-1]
+    attends = [level in shape.attention for level in range(len(shape.widths))]
+    down = ["AttnDownBlock2D" if attention else "DownBlock2D" for attention in attends]
+    up = ["AttnUpBlock2D" if attention else "UpBlock2D" for attention in reversed(attends)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return UNet2DModel(
-            sample_size=size,
-            in_channels=channels,
-            out_channels=channels,
-            layers_per_block=layers,
-            block_out_channels=tuple(widths),
+            sample_size=shape.size,
+            in_channels=shape.channels,
+            out_channels=shape.channels,
+            layers_per_block=shape.layers,
+            block_out_channels=shape.widths,
             down_block_types=tuple(down),
             up_block_types=tuple(up),
-            norm_num_groups=norm_groups(widths),
-            # Told of more than the noise, blocks are scaled by it too, not only shifted (Dhariwal
-            # and Nichol 2021, arXiv 2105.05233, section 4.2).
-            resnet_time_scale_shift="scale_shift" if embedding else "default",
-            class_embed_type="identity" if embedding else None,
-            time_embedding_dim=embedding,
+            norm_num_groups=norm_groups(shape.widths),
+            # A conditional embedding scales and shifts the blocks (adaptive group normalisation,
+            # Dhariwal and Nichol 2021, arXiv 2105.05233, section 4.2); otherwise it only shifts.
+            resnet_time_scale_shift="scale_shift" if conditional else "default",
+            class_embed_type="identity" if conditional else None,
+            time_embedding_dim=shape.condition_dim if conditional else None,
         )
 
 
@@ -110,26 +104,13 @@ class ConditionalUNet(nn.Module):
 
 
 def seeded_conditional_unet(
-    size: int,
-    channels: int,
-    widths: Sequence[int],
-    layers: int,
-    attention: Sequence[int],
-    seed: int,
-    *,
-    unshuffle: int,
-    classes: int,
-    poses: int,
+    shape: UNetShape, seed: int, *, unshuffle: int, classes: int, poses: int
 ) -> ConditionalUNet:
-    """A fresh conditional U-Net for `size` px images of `classes` classes and `poses` poses."""
-    embedding = 4 * max(widths[0], 64)
-    unet = seeded_unet(
-        size // unshuffle, channels * unshuffle**2, widths, layers, attention, seed,
-        embedding=embedding,
-    )  # fmt: skip
+    """A conditional U-Net with freshly initialised weights; `shape` is that of its images."""
+    unet = seeded_unet(shape.unshuffled(unshuffle), seed, conditional=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
-        conditions = Conditions(classes, poses, embedding)
+        conditions = Conditions(classes, poses, shape.condition_dim)
     return ConditionalUNet(unet, conditions, unshuffle)
 
 

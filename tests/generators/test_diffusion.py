@@ -12,6 +12,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from models.unet import WARP, seeded_conditional_unet, seeded_unet
+from models.unet_shape import UNetShape
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import TrainingData, load_training_data
@@ -54,11 +55,8 @@ def alpha_bar(t: int, schedule: str) -> float:
 
 def other_net(**changes: Any) -> Any:
     """A conditional U-Net in which every condition matters."""
-    settings = {
-        "size": 16, "channels": 1, "widths": (32, 32), "layers": 1, "attention": (), "seed": 0,
-        "unshuffle": 2, "classes": 3, "poses": 2,
-    }  # fmt: skip
-    return seeded_conditional_unet(**{**settings, **changes}).eval()
+    settings = {"shape": UNetShape(16, 1, (32, 32), 1, ()), "seed": 0, "unshuffle": 2}
+    return seeded_conditional_unet(**{**settings, "classes": 3, "poses": 2, **changes}).eval()
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
@@ -133,7 +131,7 @@ def test_guidance_of_one_is_the_conditional_prediction_and_others_lie_on_its_lin
 
 def test_unshuffled_net_makes_images_of_the_full_size() -> None:
     for unshuffle in (1, 2, 4):
-        net = other_net(unshuffle=unshuffle, channels=3, size=32)
+        net = other_net(unshuffle=unshuffle, shape=UNetShape(32, 3, (32, 32), 1, ()))
         assert (net.size, net.channels) == (32, 3)
         images = net(
             torch.randn(2, 3, 32, 32), torch.tensor(5), torch.tensor([0, 1]),
@@ -358,5 +356,5 @@ def test_a_folder_that_is_no_model_or_holds_a_pickle_is_refused(
 
 def test_paper_unet_is_ours_by_default() -> None:
     config = DdpmConfig.from_preset("paper")
-    unet = seeded_unet(config.size, 1, config.widths, config.layers, config.attention, 0)
+    unet = seeded_unet(config.unet_shape(1), 0)
     assert sum(p.numel() for p in unet.parameters()) == 113_668_609

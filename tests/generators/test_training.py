@@ -393,14 +393,14 @@ def test_estimate_counts_the_operations_of_a_step(workspace: Workspace, phantom:
 @pytest.mark.parametrize("preset", ["quick", "small", "paper", "strong"])
 def test_estimate_knows_the_unets(kind: str, preset: str) -> None:
     config = generator_spec(kind).config.from_preset(preset)
-    form = (config.widths, config.layers, config.attention)
+    shape = config.unet_shape(3)
     with torch.device("meta"):
         if kind == "ddpm":
-            model = seeded_unet(config.size, 3, *form, 0)
+            model = seeded_unet(shape, 0)
             asked: tuple[torch.Tensor, ...] = ()
         else:
             options = {"unshuffle": config.unshuffle, "classes": 4, "poses": 0}
-            whole = seeded_conditional_unet(config.size, 3, *form, 0, **options)
+            whole = seeded_conditional_unet(shape, 0, **options)
             model, asked = whole.unet, (torch.zeros(1, whole.conditions.label.embedding_dim),)
         pixels = torch.zeros(1, model.config.in_channels, *[model.config.sample_size] * 2)
         with torch.no_grad(), Counting() as counter:

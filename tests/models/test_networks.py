@@ -9,8 +9,11 @@ from torch import nn
 from models.bagan_gp import BaganGP, seeded_bagan, stage_widths
 from models.classifier import Classifier, seeded_classifier
 from models.unet import norm_groups, seeded_unet
+from models.unet_shape import UNetShape
 
 CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]
+PAPER = UNetShape(128, 1, (128, 128, 256, 256, 512, 512), 2, (4,))
+NARROW = UNetShape(16, 1, (32,), 1, ())
 
 
 def parameters(module: nn.Module) -> int:
@@ -45,10 +48,31 @@ def test_bagan_refuses_other_sizes() -> None:
 
 
 def test_paper_unet_has_the_parameters_of_the_paper() -> None:
-    unet = seeded_unet(128, 1, (128, 128, 256, 256, 512, 512), 2, (4,), seed=0)
+    unet = seeded_unet(PAPER, seed=0)
     assert parameters(unet) == 113_668_609
     blocks = [type(b).__name__ for b in (*unet.down_blocks, *unet.up_blocks)]
     assert [i for i, name in enumerate(blocks) if name.startswith("Attn")] == [4, 7]
+
+
+def test_pixels_are_folded_into_channels_and_nothing_else_of_the_shape_changes() -> None:
+    assert PAPER.unshuffled(1) == PAPER
+    folded = UNetShape(size=32, channels=16, widths=PAPER.widths, layers=2, attention=(4,))
+    assert PAPER.unshuffled(4) == folded
+
+
+@pytest.mark.parametrize(("width", "dim"), [(16, 256), (64, 256), (128, 512)])
+def test_the_condition_embedding_has_four_times_the_first_width_and_256_at_least(
+    width: int, dim: int
+) -> None:
+    assert UNetShape(16, 1, (width, 512), 1, ()).condition_dim == dim
+
+
+def test_a_conditional_unet_takes_the_condition_embedding() -> None:
+    unet = seeded_unet(NARROW, seed=0, conditional=True).eval()
+    noisy, t = torch.zeros(2, 1, 16, 16), torch.tensor(5)
+    with torch.no_grad():
+        first, second = unet(noisy, t, torch.eye(2, NARROW.condition_dim)).sample
+    assert not torch.equal(first, second)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +93,7 @@ def test_groups_of_the_norms_have_four_channels_at_least(
 
 def test_a_narrow_unet_hears_the_timestep() -> None:
     """A norm over single channels took the timestep away again: its output did not change."""
-    unet = seeded_unet(16, 1, (32,), 1, (), seed=0).eval()
+    unet = seeded_unet(NARROW, seed=0).eval()
     noisy = torch.randn(1, 1, 16, 16)
     with torch.no_grad():
         early, late = (unet(noisy, torch.tensor(t)).sample for t in (0, 900))
@@ -81,7 +105,7 @@ def test_same_seed_same_weights_and_the_global_state_is_left_alone() -> None:
     before = torch.random.get_rng_state()
     makers = (
         lambda seed: seeded_bagan(32, 1, CLASSES, seed),
-        lambda seed: seeded_unet(16, 1, (32,), 1, (), seed),
+        lambda seed: seeded_unet(NARROW, seed),
         lambda seed: seeded_classifier(CLASSES, seed),
     )
     for make in makers:

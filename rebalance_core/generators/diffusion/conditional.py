@@ -137,9 +137,12 @@ def _train(config: ConditionalDdpmConfig, data: TrainingData, run: Run) -> Condi
     batch = config.batch_size * config.accumulation
     steps = config.steps or config.epochs * steps_per_epoch(len(images), batch)
     model = seeded_conditional_unet(
-        config.size, data.channels, config.widths, config.layers, config.attention,
-        derived_seed(config.seed, 0), unshuffle=config.unshuffle, classes=classes, poses=no_pose,
-    )  # fmt: skip
+        config.unet_shape(data.channels),
+        derived_seed(config.seed, 0),
+        unshuffle=config.unshuffle,
+        classes=classes,
+        poses=no_pose,
+    )
     held_out, held_labels = _held_out(data)
     kept = run.restore() or {}
     run.log(kept.get("step", 0), event="start")

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from models.unet_shape import UNetShape
 from rebalance_core.config import Config, Precision, Seed
 
 # How a diffusion model is looked at while it is trained.
@@ -43,6 +44,10 @@ class DiffusionConfig(Config):
     sampler_steps: int = Field(default=1000, ge=1, le=1000)
     precision: Precision = "auto"
     seed: Seed = 0
+
+    def unet_shape(self, channels: int) -> UNetShape:
+        """The shape of the U-Net for images of `channels` channels."""
+        return UNetShape(self.size, channels, self.widths, self.layers, self.attention)
 
 
 class DdpmConfig(DiffusionConfig):

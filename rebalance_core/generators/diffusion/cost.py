@@ -1,7 +1,6 @@
 """What training a diffusion model costs and leaves on disk, counted without torch."""
 
-from collections.abc import Sequence
-
+from models.unet_shape import UNetShape
 from rebalance_core.config import Config
 from rebalance_core.generators.diffusion.config import (
     LOOKS,
@@ -35,11 +34,11 @@ class Count:
     def norm(self, width: int) -> None:
         self.parameters += 2 * width
 
-    def residual(self, side: int, ins: int, outs: int, told: int, tells: int) -> None:
-        """Two convolutions, between which it is told `tells` numbers a channel of `told`."""
+    def residual(self, side: int, ins: int, outs: int, embedding_dim: int, modulation: int) -> None:
+        """Two convolutions; the embedding gives `modulation` numbers per channel in between."""
         self.norm(ins)
         self.conv(side, ins, outs)
-        self.linear(1, told, tells * outs)
+        self.linear(1, embedding_dim, modulation * outs)
         self.norm(outs)
         self.conv(side, outs, outs)
         if ins != outs:
@@ -54,34 +53,28 @@ class Count:
 
 
 def unet_count(config: DiffusionConfig, channels: int) -> Count:
-    """Of the U-Net of a diffusion model; what a conditional one is told of its images apart."""
-    size, embedding = config.size, None
+    """Parameters and multiplications of a diffusion model's U-Net, without its condition layers."""
+    shape = config.unet_shape(channels)
     if isinstance(config, ConditionalDdpmConfig):
-        size, channels = size // config.unshuffle, channels * config.unshuffle**2
-        embedding = 4 * max(config.widths[0], 64)
-    return _layers(size, channels, config.widths, config.layers, config.attention, embedding)
+        return _layers(shape.unshuffled(config.unshuffle), conditional=True)
+    return _layers(shape, conditional=False)
 
 
-def _layers(
-    size: int,
-    channels: int,
-    widths: Sequence[int],
-    layers: int,
-    attention: Sequence[int],
-    embedding: int | None,
-) -> Count:
-    """Of what models/unet.py builds of the same arguments."""
-    count, told, tells = Count(), embedding or 4 * widths[0], 2 if embedding else 1
-    # in, and the timestep
-    count.conv(size, channels, widths[0])
-    count.linear(1, widths[0], told)
-    count.linear(1, told, told)
-    # down
-    side, now, skips = size, widths[0], [widths[0]]
+def _layers(shape: UNetShape, *, conditional: bool) -> Count:
+    """The layers that `models.unet.seeded_unet` builds from the same arguments."""
+    widths, count = shape.widths, Count()
+    embedding_dim = shape.condition_dim if conditional else 4 * widths[0]
+    modulation = 2 if conditional else 1  # scale and shift, or shift alone
+    # Input convolution and timestep embedding.
+    count.conv(shape.size, shape.channels, widths[0])
+    count.linear(1, widths[0], embedding_dim)
+    count.linear(1, embedding_dim, embedding_dim)
+    # Down blocks.
+    side, now, skips = shape.size, widths[0], [widths[0]]
     for level, width in enumerate(widths):
-        for _ in range(layers):
-            count.residual(side, now, width, told, tells)
-            if level in attention:
+        for _ in range(shape.layers):
+            count.residual(side, now, width, embedding_dim, modulation)
+            if level in shape.attention:
                 count.attention(side, width)
             now = width
             skips.append(now)
@@ -89,23 +82,23 @@ def _layers(
             side //= 2
             count.conv(side, now, now)
             skips.append(now)
-    # middle
-    count.residual(side, now, now, told, tells)
-    count.attention(side, now, normed=not embedding)
-    count.residual(side, now, now, told, tells)
-    # up
+    # Middle block.
+    count.residual(side, now, now, embedding_dim, modulation)
+    count.attention(side, now, normed=not conditional)
+    count.residual(side, now, now, embedding_dim, modulation)
+    # Up blocks.
     for level, width in reversed(list(enumerate(widths))):
-        for _ in range(layers + 1):
-            count.residual(side, now + skips.pop(), width, told, tells)
-            if level in attention:
+        for _ in range(shape.layers + 1):
+            count.residual(side, now + skips.pop(), width, embedding_dim, modulation)
+            if level in shape.attention:
                 count.attention(side, width)
             now = width
         if level:
             side *= 2
             count.conv(side, now, now)
-    # out
+    # Output convolution.
     count.norm(now)
-    count.conv(size, now, channels)
+    count.conv(shape.size, now, shape.channels)
     return count
 
 

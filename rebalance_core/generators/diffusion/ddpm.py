@@ -89,10 +89,7 @@ def _train(config: DdpmConfig, data: TrainingData, run: Run) -> dict[str, UNet2D
     run.log(kept["step"], event="start", label=wanted[min(len(finished), len(wanted) - 1)])
     unets: dict[str, UNet2DModel] = {}
     for number, label in enumerate(wanted):
-        unet = seeded_unet(
-            config.size, data.channels, config.widths, config.layers, config.attention,
-            derived_seed(config.seed, number, 0),
-        )  # fmt: skip
+        unet = seeded_unet(config.unet_shape(data.channels), derived_seed(config.seed, number, 0))
         unets[label] = unet
         if label in finished:
             unet.load_state_dict(finished[label])
