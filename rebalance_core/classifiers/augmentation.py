@@ -1,8 +1,9 @@
 """Augmentation that suits scans: what another patient, table or scanner could have changed."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from rebalance_core.imaging.affine import warp
 
 TURN = 10.0  # degrees, either way
 SHIFT = 0.06  # of the side, either way
@@ -19,10 +20,8 @@ def augment_scans(images: Tensor, random: torch.Generator) -> Tensor:
     mirror = torch.where(draw[0] < 0, -1.0, 1.0)
     turn, scale = torch.deg2rad(draw[1] * TURN), 1 + draw[2] * SCALE
     cos, sin = turn.cos() / scale, turn.sin() / scale
-    # Each row maps a place of the result to a place of the image, in [-1, 1] of the side.
     rows = [mirror * cos, -mirror * sin, draw[3] * 2 * SHIFT, sin, cos, draw[4] * 2 * SHIFT]
-    grid = F.affine_grid(torch.stack(rows, dim=1).view(n, 2, 3), list(images.shape), False)
-    moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    moved = warp(images, torch.stack(rows, dim=1).view(n, 2, 3))
     contrast = 1 + draw[5].view(-1, 1, 1, 1) * CONTRAST
     # Black stays black: contrast turns about it, and brightness comes with what there is to see.
     light = (moved + 1) * contrast * (1 + draw[6].view(-1, 1, 1, 1) * BRIGHTNESS)

@@ -3,12 +3,13 @@ images learns longer and the generator never learns the augmentation (Zhao et al
 arXiv 2006.10738)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from rebalance_core.imaging.affine import warp
 
 SHIFT = 1 / 8  # of the side, at most
 HOLE = 1 / 2  # of the side, cut out
-BLACK = -1.0  # what comes in from outside the image
+BLACK = -1.0  # fill outside the image
 
 
 def diff_augment(images: Tensor, random: torch.Generator) -> Tensor:
@@ -28,13 +29,11 @@ def diff_augment(images: Tensor, random: torch.Generator) -> Tensor:
         images = gray + (images - gray) * (2 * draw(1, 1, 1))
     level = images.mean(dim=(1, 2, 3), keepdim=True)
     images = level + (images - level) * (0.5 + draw(1, 1, 1))
-    # translation by whole pixels; what lies outside is black
+    # Translate by whole pixels.
     shift = ((2 * draw(2) - 1) * SHIFT * width).round() * 2 / width
     eye = torch.eye(2, device=images.device).expand(n, 2, 2)
-    grid = F.affine_grid(
-        torch.cat([eye, shift[:, :, None]], dim=2), [n, 1, height, width], align_corners=False
-    )
-    moved = F.grid_sample(images.float() - BLACK, grid, mode="nearest", align_corners=False) + BLACK
+    matrices = torch.cat([eye, shift[:, :, None]], dim=2)
+    moved = warp(images.float(), matrices, mode="nearest", fill=BLACK)
     # cutout
     hole = int(width * HOLE)
     corner = (draw(2) * (width + 1)).long() - hole // 2

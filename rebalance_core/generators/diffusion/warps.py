@@ -2,10 +2,10 @@
 (Karras et al. 2022, arXiv 2206.00364, appendix F.2)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from models.unet import WARP
+from rebalance_core.imaging.affine import warp
 
 ZOOM, TURN, SHIFT = 0.1, 0.15, 0.06  # standard deviations: log2 of a factor, radians, of the side
 
@@ -26,19 +26,17 @@ def warp_images(images: Tensor, warps: Tensor) -> Tensor:
     if not moved.any():
         return images
     mirrored, zoom, turn, *shift = warps[moved].to(images.device).unbind(dim=1)
-    scale = torch.exp2(-ZOOM * zoom)  # the grid says where a pixel comes from: the way back
+    scale = torch.exp2(-ZOOM * zoom)  # `warp` takes the inverse map
     cos, sin = torch.cos(TURN * turn) * scale, torch.sin(TURN * turn) * scale
     across, down = (-2 * SHIFT * s for s in shift)
     flip = 1 - 2 * mirrored
-    back = torch.stack(
+    matrices = torch.stack(
         [
             torch.stack([cos * flip, sin * flip, across], dim=1),
             torch.stack([-sin, cos, down], dim=1),
         ],
         dim=1,
     )
-    some = images[moved]
-    grid = F.affine_grid(back, list(some.shape), align_corners=False)
     warped = images.clone()
-    warped[moved] = F.grid_sample(some, grid, padding_mode="border", align_corners=False)
+    warped[moved] = warp(images[moved], matrices)
     return warped
