@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rebalance_core.errors import UserError
+from rebalance_core.errors import UserError, first_line
 from rebalance_core.system.files import read_json
 
 if TYPE_CHECKING:
@@ -28,5 +28,5 @@ def load_classifier(folder: Path) -> "Classifier":
             )
         return Classifier.from_pretrained(folder, strict=True).eval()
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
-        told = str(error).splitlines()[0]
-        raise UserError(f"{folder} holds no readable classifier ({told}).") from error
+        reason = first_line(error)
+        raise UserError(f"{folder} does not contain a readable classifier ({reason}).") from error

@@ -13,7 +13,7 @@ from rebalance_core.comparison.job import CELL, winner
 from rebalance_core.comparison.records import read_winner
 from rebalance_core.config import Config
 from rebalance_core.datasets.importing import remove_upload
-from rebalance_core.errors import UserError
+from rebalance_core.errors import UserError, first_line
 from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.grid import fit_square
 from rebalance_core.runs.executor import RunView, view_run
@@ -74,7 +74,9 @@ def classify(workspace: Workspace, config: ClassifyConfig) -> list[dict[str, Any
         try:
             image = open_image(path)
         except (ValueError, OSError) as error:
-            raise UserError(f"{path.name} cannot be read as an image ({error}).") from error
+            raise UserError(
+                f"{path.name} cannot be read as an image ({first_line(error)})."
+            ) from error
         fitted = fit_square(image, cell["size"], cell["channels"], cell["fit"])
         probabilities = predict(model, fitted[None], accelerator)[0]
         told.append({

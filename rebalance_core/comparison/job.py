@@ -25,7 +25,7 @@ from rebalance_core.comparison.disagreements import cells_of
 from rebalance_core.comparison.records import read_winner
 from rebalance_core.comparison.results import summarise
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.errors import UserError
+from rebalance_core.errors import UserError, first_line
 from rebalance_core.imaging.grid import resize_stack
 from rebalance_core.runs.run import RunDirectory
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
@@ -87,15 +87,14 @@ def check_network(config: ClassifierConfig, classes: int) -> None:
     try:
         model = Classifier(["?"] * classes, config.network).eval()
     except Exception as error:  # whatever foreign code raises
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"The {used} ({told}); {mend}.") from error
+        raise UserError(f"The {used} ({first_line(error)}); {mend}.") from error
     try:
         with torch.no_grad():
             shape = model(torch.zeros(2, 3, config.size, config.size)).shape
     except Exception as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"The {used} for images of {config.size} px ({told}); choose a larger size or another."
+            f"The {used} for images of {config.size} px ({first_line(error)}); "
+            "choose a larger size or another."
         ) from error
     if tuple(shape) != (2, classes):
         raise UserError(f"The {used}: it gives {tuple(shape)} for two images; {mend}.")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from rebalance_core.datasets.source import Entry, ImportConfig
-from rebalance_core.errors import UserError
+from rebalance_core.errors import UserError, first_line
 
 BLOCK = 2**20  # bytes
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError)
@@ -90,12 +90,12 @@ def _reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Ca
                 return b"".join(iter(lambda: file.read(BLOCK), b""))
         except NotImplementedError as error:
             raise UserError(
-                f"{path} is packed in a way that cannot be read ({error}); unpack it and "
-                "import the folder."
+                f"{path} is packed in a way that cannot be read ({first_line(error)}); unpack "
+                "it and import the folder."
             ) from error
         except DAMAGED as error:
             raise UserError(
-                f"{path} is damaged at {member.filename!r} ({error}); pack it again."
+                f"{path} is damaged at {member.filename!r} ({first_line(error)}); pack it again."
             ) from error
 
     return read

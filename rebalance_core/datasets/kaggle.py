@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from rebalance_core.errors import UserError
+from rebalance_core.errors import UserError, first_line
 
 _HANDLE = re.compile(r"[\w-]+/[\w-]+(/versions/\d+)?")
 
@@ -27,11 +27,11 @@ def download(handle: str) -> Path:
         ) from error
     except (exceptions.KaggleApiHTTPError, exceptions.BackendError, RequestException) as error:
         raise UserError(
-            f"Kaggle refuses {handle} ({str(error).splitlines()[0]}); sign in as Kaggle's "
+            f"Kaggle refuses {handle} ({first_line(error)}); sign in as Kaggle's "
             f"documentation of API tokens says, or {by_hand} and add the zip."
         ) from error
     except (exceptions.DataCorruptionError, OSError, ValueError) as error:
         raise UserError(
-            f"Kaggle's download of {handle} failed ({error}); try again, or {by_hand} and add "
-            "the zip."
+            f"Kaggle's download of {handle} failed ({first_line(error)}); try again, or {by_hand} "
+            "and add the zip."
         ) from error

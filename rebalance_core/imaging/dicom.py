@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from rebalance_core.errors import first_line
+
 MISSING = "DICOM needs pydicom: pip install -r requirements-dicom.txt"
 
 
@@ -52,6 +54,6 @@ def patient_of(data: bytes) -> str:
     try:
         header = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["PatientID"])
     except Exception as error:  # whatever it raises over hostile bytes says the same
-        raise ValueError(str(error)) from error
+        raise ValueError(first_line(error)) from error
     identity = str(header.get("PatientID") or "").strip()
     return hashlib.sha256(identity.encode()).hexdigest()[:12] if identity else ""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from rebalance_core.errors import UserError
+from rebalance_core.errors import UserError, first_line
 from rebalance_core.runs.devices import VISIBLE, Device, list_devices
 from rebalance_core.runs.executor import RESUME_COMMAND, list_runs, needs_device
 from rebalance_core.runs.locks import device_lock, states_lock, working
@@ -68,8 +68,7 @@ def _sentence(error: BaseException, workspace: Workspace, run: RunDirectory) -> 
     if is_no_room(error):
         return no_room(workspace.root)
     if says_out_of_memory(error):
-        first = str(error).partition("\n")[0] or type(error).__name__
-        return f"Out of memory ({first}); {memory_sentence(run.config)}"
+        return f"Out of memory ({first_line(error)}); {memory_sentence(run.config)}"
     return f"{type(error).__name__}: {error}"
 
 

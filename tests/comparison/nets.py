@@ -28,3 +28,11 @@ def fourth_broken(classes: int) -> nn.Module:
 
 def no_network(classes: int) -> str:
     return "a string"
+
+
+def raises_without_message(classes: int) -> nn.Module:
+    raise RuntimeError
+
+
+def raises_below_an_empty_line(classes: int) -> nn.Module:
+    raise RuntimeError("\n  there is no such layer\nTraceback of the library")

@@ -271,7 +271,7 @@ def test_what_is_no_image_or_no_classifier_is_refused(
         load_classifier(folder)
     write_json(folder / "config.json", config)
     (folder / "model.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="holds no readable classifier"):
+    with pytest.raises(UserError, match="does not contain a readable classifier"):
         load_classifier(folder)
     other = create_run(workspace, "timing", {}, name="other")
     with pytest.raises(UserError, match="is no comparison that kept a classifier"):

@@ -14,9 +14,12 @@ import pytest
 from commands import ROOT
 from streamlit.testing.v1 import AppTest
 
+from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.comparison.config import CompareConfig
+from rebalance_core.comparison.job import check_network
 from rebalance_core.comparison.timing import timing_of
 from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.errors import UserError
 from rebalance_core.runs.devices import list_devices
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.locks import device_lock
@@ -227,3 +230,20 @@ def test_the_page_says_to_resume_on_the_command_line(
         f"Run {path.name} {NAMED.format('nets:tiny', on_command_line(path.name))}"
     )
     assert view_run(path).status == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        ("nets:raises_without_message", "RuntimeError"),
+        ("nets:raises_below_an_empty_line", "there is no such layer"),
+        ("nets:no_network", "nets:no_network gives a str, not a torch.nn.Module"),
+    ],
+)
+def test_whatever_a_network_raises_is_reported_in_one_sentence(network: str, reason: str) -> None:
+    with pytest.raises(UserError) as excinfo:
+        check_network(ClassifierConfig(network=network), classes=2)
+    assert str(excinfo.value) == (
+        f"The network {network!r} cannot be used ({reason}); name one of torchvision's "
+        "classifiers, or module:function on the command line."
+    )

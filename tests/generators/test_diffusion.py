@@ -350,7 +350,7 @@ def test_a_folder_that_is_no_model_or_holds_a_pickle_is_refused(
         type(made).load(tmp_path)
     hidden.unlink()
     next(tmp_path.rglob("diffusion_pytorch_model.safetensors")).write_bytes(b"not weights")
-    with pytest.raises(UserError, match="holds no readable diffusion model"):
+    with pytest.raises(UserError, match="does not contain a readable diffusion model"):
         type(made).load(tmp_path)
 
 

@@ -439,9 +439,9 @@ def test_a_bad_folder_is_refused_in_one_sentence(how: str, why: str, tmp_path: P
     sentence = str(told.value)
     assert "\n" not in sentence
     if why:
-        assert sentence == f"{tmp_path} holds no readable SMOTE ({why})."
+        assert sentence == f"{tmp_path} does not contain a readable SMOTE ({why})."
     else:  # in the words of safetensors
-        assert sentence.startswith(f"{tmp_path} holds no readable SMOTE (")
+        assert sentence.startswith(f"{tmp_path} does not contain a readable SMOTE (")
 
 
 def test_a_folder_that_lacks_a_file_or_holds_no_json_is_refused(tmp_path: Path) -> None:

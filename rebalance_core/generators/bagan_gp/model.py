@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from models.bagan_gp import LATENT, BaganGP
-from rebalance_core.errors import UserError
+from rebalance_core.errors import UserError, first_line
 from rebalance_core.generators.bagan_gp.config import BaganConfig
 from rebalance_core.generators.bagan_gp.training import BaganTrainer
 from rebalance_core.generators.base import Generator, TrainingData
@@ -100,8 +100,8 @@ class BaganGenerator(Generator):
         try:
             model = BaganGP.from_pretrained(folder, strict=True)
         except (RuntimeError, ValueError, TypeError, OSError, SafetensorError) as error:
-            told = str(error).splitlines()[0]
-            raise UserError(f"{folder} holds no readable BAGAN-GP ({told}).") from error
+            reason = first_line(error)
+            raise UserError(f"{folder} does not contain a readable BAGAN-GP ({reason}).") from error
         state = model.state_dict()
         if not all(torch.isfinite(v).all() for v in state.values()) or any(
             (v < 0).any() for name, v in state.items() if name.endswith("running_var")

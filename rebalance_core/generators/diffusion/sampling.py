@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from models.unet import TIMESTEPS
-from rebalance_core.errors import UserError
+from rebalance_core.errors import UserError, first_line
 from rebalance_core.generators.base import SAMPLE_BATCH, Generator, check_folder
 from rebalance_core.generators.diffusion.config import (
     PREVIEW_SAMPLER,
@@ -126,8 +126,9 @@ class DiffusionGenerator(Generator):
             OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, StopIteration,
             SafetensorError,
         ) as error:  # fmt: skip
-            told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{folder} holds no readable diffusion model ({told}).") from error
+            raise UserError(
+                f"{folder} does not contain a readable diffusion model ({first_line(error)})."
+            ) from error
 
 
 def draw_noise(randoms: list[torch.Generator], form: tuple[int, int]) -> torch.Tensor:

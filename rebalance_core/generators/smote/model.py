@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.features import train_scorer
-from rebalance_core.errors import UserError
+from rebalance_core.errors import UserError, first_line
 from rebalance_core.generators.base import Generator, TrainingData
 from rebalance_core.generators.smote.config import SmoteConfig
 from rebalance_core.imaging.distances import squared_distances
@@ -134,11 +134,11 @@ class SmoteGenerator(Generator):
             return cls(about.config, _checked(about, arrays), about.unseen, about.lone)
         except ValidationError as error:
             first = error.errors()[0]
-            told = f"{'.'.join(map(str, first['loc'])) or 'config.json'}: {first['msg']}"
-            raise UserError(f"{folder} holds no readable SMOTE ({told}).") from error
+            reason = f"{'.'.join(map(str, first['loc'])) or 'config.json'}: {first['msg']}"
+            raise UserError(f"{folder} does not contain a readable SMOTE ({reason}).") from error
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-            told = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"{folder} holds no readable SMOTE ({told}).") from error
+            reason = first_line(error)
+            raise UserError(f"{folder} does not contain a readable SMOTE ({reason}).") from error
 
 
 class About(BaseModel):
