@@ -1,7 +1,6 @@
 """The whole path in one job: dataset, set, poses, generators, samples, comparison, report."""
 
 from collections.abc import Mapping
-from itertools import count
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -30,11 +29,12 @@ from rebalance_core.training_sets.resolve import (
     open_sets,
 )
 from rebalance_core.training_sets.splits import SplitName
-from rebalance_core.workspace import Workspace
+from rebalance_core.workspace import LONGEST_NAME, Workspace, free_name
 
 SKEWED_FROM = 2.0  # imbalance ratio from which a dataset counts as skewed already
 STEP = "step:10"  # imposed on one that isn't
 QUICK_LIMIT = 600  # training images
+NUMBER = 4  # characters that a number may add to a name; `free_name` cuts a long one to make room
 # Share of the whole time a step takes, for the progress bar alone.
 WEIGHTS = {"import": 4, "poses": 6, "train": 25, "sample": 5, "compare": 35}
 
@@ -119,9 +119,10 @@ def _training_set(
         print(told)
     for there in found:
         same = there.config == wanted and there.fingerprint == dataset.fingerprint
-        if same and there.name.startswith(base):
+        if same and there.name.startswith(base[: LONGEST_NAME - NUMBER]):
             return there
-    return make_set(workspace, steps.name(base, list_sets(workspace)), wanted)
+    taken = [*list_sets(workspace), *list_datasets(workspace)]
+    return make_set(workspace, steps.name(base, taken), wanted)
 
 
 class _Steps:
@@ -141,8 +142,7 @@ class _Steps:
     def name(self, base: str, taken: list[str]) -> str:
         """A free name that starts with `base`; the same again after a resume."""
         if base not in self.kept["names"]:
-            tries = (base if n == 1 else f"{base}-{n}" for n in count(1))
-            self.kept["names"][base] = next(name for name in tries if name not in taken)
+            self.kept["names"][base] = free_name(base, taken)
             write_json(self.path, self.kept)
         return str(self.kept["names"][base])
 

@@ -2,31 +2,54 @@
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import can_write, cannot_write, nearest_existing
 
 HOME_VARIABLE = "REBALANCE_HOME"
-_NAME = re.compile(r"[\w][\w .+-]{0,63}")
+LONGEST_NAME, LONGEST_NAME_BYTES = 64, 200
+_NAME = re.compile(rf"\w[\w .+-]{{0,{LONGEST_NAME - 1}}}")
 # What Windows takes for a device, with any ending.
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\..*)?", re.IGNORECASE)
 
 
 def check_name(name: str, what: str = "name") -> str:
     """A name that is safe as a folder on every system; raises UserError otherwise."""
-    # Letters may take four bytes each, and a disk takes 255 bytes a name.
     if _DEVICE.fullmatch(name):
         raise UserError(
             f"{name!r} cannot be used as a {what}: some systems take it for a device; use another."
         )
-    if not _NAME.fullmatch(name) or name.endswith((".", " ")) or len(name.encode()) > 200:
+    if not _NAME.fullmatch(name) or name.endswith((".", " ")) or _has_too_many_bytes(name):
         raise UserError(
-            f"{name!r} cannot be used as a {what}: use up to 64 letters, digits, spaces, "
-            "dots, dashes, plus signs and underscores, starting with a letter or digit."
+            f"{name!r} cannot be used as a {what}: use up to {LONGEST_NAME} letters, digits, "
+            "spaces, dots, dashes, plus signs and underscores, starting with a letter or digit."
         )
     return name
+
+
+def free_name(base: str, taken: Collection[str], *, numbered: bool = False) -> str:
+    """A name that is not taken: `base`, `base-2`, …; with `numbered`, `base-1`, `base-2`, …
+
+    A long `base` is cut so that the name is within the limits of `check_name`.
+    """
+    suffixes = (f"-{n}" if numbered or n > 1 else "" for n in count(1))
+    return next(name for suffix in suffixes if (name := _cut(base, suffix)) not in taken)
+
+
+def _cut(base: str, suffix: str) -> str:
+    base = base[: LONGEST_NAME - len(suffix)]
+    while _has_too_many_bytes(base + suffix):
+        base = base[:-1]
+    return (base + suffix).rstrip(". ")
+
+
+def _has_too_many_bytes(name: str) -> bool:
+    """A letter may take four bytes, and most file systems allow 255 bytes per name."""
+    return len(name.encode(errors="surrogatepass")) > LONGEST_NAME_BYTES
 
 
 def home() -> Path:

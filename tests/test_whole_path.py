@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import pytest
+
 from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.datasets.importing import import_dataset
+from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.runs.executor import list_runs, view_run
-from rebalance_core.runs.run import RunDirectory, create_run
-from rebalance_core.study import StudyConfig, study_job
+from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run
+from rebalance_core.study import StudyConfig, _Steps, _training_set, study_job
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.system.files import read_json
 from rebalance_core.training_sets.resolve import list_sets, open_set
@@ -40,3 +44,28 @@ def test_each_seed_of_a_study_stands_on_its_own_skew_and_generator(
     assert "generator redrawn each time" in result["answer"]
     steps = [v for v in list_runs(workspace) if v.kind != "study"]
     assert {v.status for v in steps} == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("names", "set_name"),
+    [
+        (["scans", "scans-quick"], "scans-quick-2"),  # a dataset has the first one
+        (["a" * 64], "a" * 62 + "-2"),
+    ],
+)
+def test_the_training_set_of_a_study_gets_a_name_that_is_free_and_valid(
+    workspace: Workspace, names: list[str], set_name: str
+) -> None:
+    datasets = [
+        import_dataset(
+            workspace, ImportConfig(name=name, source="phantom", count=240, size=32), MemoryRun()
+        )
+        for name in names
+    ]
+    config = StudyConfig.build(dataset=names[0])
+    made = []
+    for _ in range(2):  # a second study uses the set of the first
+        path = create_run(workspace, "study", config.model_dump(mode="json"), name="study")
+        steps = _Steps(workspace, RunDirectory(path))
+        made.append(_training_set(workspace, datasets[0], config, steps).name)
+    assert made == [set_name, set_name]

@@ -19,7 +19,7 @@ from rebalance_core.synthesis.filtering import (
     removed_images,
 )
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
-from rebalance_core.workspace import Workspace
+from rebalance_core.workspace import Workspace, free_name
 
 SHOWN = 60  # removed images of a class
 MISSED = "Mirrored, flipped and turned copies are not found."
@@ -47,10 +47,9 @@ def filters(workspace: Workspace, found: SyntheticSet) -> None:
     )
     twins = columns[3].checkbox("No copies of each other", help=MISSED, key=f"twins {found.name}")
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    taken = list_synthetic(workspace)
-    free = next(n for k in range(1, 10_000) if (n := f"{found.name}-filtered-{k}") not in taken)
+    suggestion = free_name(f"{found.name}-filtered", list_synthetic(workspace), numbered=True)
     with left:
-        name = name_field("Name of the filtered set", free, f"name filtered {found.name}")
+        name = name_field("Name of the filtered set", suggestion, f"name filtered {found.name}")
     config = {
         "synthetic": found.name, "name": name, "confidence": confidence, "distance": distance,
         "copies": copies, "twins": twins,

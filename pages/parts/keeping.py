@@ -11,7 +11,7 @@ from pages.parts.plain import plain
 from rebalance_core.synthesis.filtering import FilterConfig
 from rebalance_core.synthesis.pictures import shown
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
-from rebalance_core.workspace import Workspace
+from rebalance_core.workspace import Workspace, free_name
 
 PAGE = 48  # images at once
 THROWN = "✕ thrown away"
@@ -42,9 +42,8 @@ def keep_or_throw(workspace: Workspace, found: SyntheticSet) -> None:
         thrown ^= {clicked}
         st.session_state[key] = thrown
         st.rerun()
-    taken = list_synthetic(workspace)
-    free = next(n for k in range(1, 10_000) if (n := f"{found.name}-kept-{k}") not in taken)
-    name = name_field("Name of the set without them", free, f"{key} name")
+    suggestion = free_name(f"{found.name}-kept", list_synthetic(workspace), numbered=True)
+    name = name_field("Name of the set without them", suggestion, f"{key} name")
     with st.container(horizontal=True):
         make = st.button(
             f"Make it without {len(thrown)}", type="primary", disabled=not thrown, key=f"{key} make"

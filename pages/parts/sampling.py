@@ -16,7 +16,7 @@ from rebalance_core.synthesis.denoising import DenoiseConfig, check_denoise
 from rebalance_core.synthesis.morphing import MorphConfig, check_morph, frames
 from rebalance_core.synthesis.sampling import SampleConfig, check_sample
 from rebalance_core.synthesis.synthetic_set import list_synthetic
-from rebalance_core.workspace import Workspace
+from rebalance_core.workspace import Workspace, free_name
 
 
 def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
@@ -35,11 +35,8 @@ def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
         "Classes", classes, selection_mode="multi", key=f"classes {run}",
         help="None chosen: every class that the generator makes.",
     )  # fmt: skip
-    taken = list_synthetic(workspace)
-    free = next(
-        n for i in range(1, 10_000) if (n := f"{set_name}-{kind}" + f"-{i}" * (i > 1)) not in taken
-    )
-    name = name_field("Name of the synthetic set", free, "name of the sample")
+    suggestion = free_name(f"{set_name}-{kind}", list_synthetic(workspace))
+    name = name_field("Name of the synthetic set", suggestion, "name of the sample")
     if st.button("Generate", type="primary"):
 
         def start() -> RunView:
