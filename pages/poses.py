@@ -7,9 +7,9 @@ import streamlit as st
 
 from pages.parts.choose import choose
 from pages.parts.config_form import config_form
-from pages.parts.frame import link, show
+from pages.parts.frame import empty_state, link, show
 from pages.parts.gallery import Group, gallery, image_tile
-from pages.parts.live import act, latest, watch
+from pages.parts.live import act, job_panel, latest
 from pages.parts.naming import name_field
 from pages.parts.plain import plain
 from pages.parts.sets import just_saved, save_set
@@ -59,14 +59,16 @@ BY_ELBOWS, OWN_ELBOW, BY_HAND = "One k, by all elbows", "Each class its own elbo
 def draw(workspace: Workspace) -> None:
     names = list_datasets(workspace)
     if not names:
-        st.info("There is no dataset yet: add one first, then cluster it here.")
-        link("data", "Add a dataset")
+        empty_state(
+            "There is no dataset yet: add one first, then cluster it here.",
+            "data",
+            "Add a dataset",
+        )
         return
     dataset = open_dataset(workspace, choose("Dataset", names, "dataset"))
     newest = latest(workspace, "poses", lambda v: v.config.get("dataset") == dataset.name)
     _start(workspace, dataset, newest)
-    if newest is not None and newest.status != "done":
-        watch(newest)
+    job_panel(newest)
     if not has_clustering(dataset):
         if newest is None or not newest.live:
             st.info("Not clustered yet. Press the button above; features are kept for next time.")

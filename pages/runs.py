@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.choose import choose
-from pages.parts.frame import guarded, link, show
+from pages.parts.frame import empty_state, guarded, show
 from pages.parts.live import REDRAW, act, duration, follow, training, watch
 from pages.parts.plain import plain
 from rebalance_core.comparison.results import shown_result
@@ -34,8 +34,11 @@ MB = 2**20
 def draw(workspace: Workspace) -> None:
     views = list_runs(workspace)
     if not views:
-        st.info("Nothing has run yet. Adding a dataset is the first run.")
-        link("data", "Add a dataset")
+        empty_state(
+            "Nothing has run yet. Adding a dataset is the first run.",
+            "data",
+            "Add a dataset",
+        )
         return
     came = parents(workspace, views)
     _table(views, came)

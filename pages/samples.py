@@ -7,7 +7,7 @@ from pages.parts.bringing import bring
 from pages.parts.choose import choose
 from pages.parts.exporting import export, offer_removal
 from pages.parts.filters import filters
-from pages.parts.frame import guarded, link, show
+from pages.parts.frame import empty_state, guarded, link, show
 from pages.parts.keeping import keep_or_throw
 from pages.parts.live import latest, watch
 from pages.parts.plain import plain
@@ -33,8 +33,11 @@ VIEWS = {
 def draw(workspace: Workspace) -> None:
     trained = [v for v in list_runs(workspace, "train") if v.status == "done"]
     if not trained:
-        st.info("There is no trained generator yet: train one, then sample it here.")
-        link("generators", "Train a generator")
+        empty_state(
+            "There is no trained generator yet: train one, then sample it here.",
+            "generators",
+            "Train a generator",
+        )
     else:
         guarded(sample_form)(workspace, trained)
     bring(workspace)

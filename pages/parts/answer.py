@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.gallery import Group, Tile, enlarge, gallery, image_tile
-from pages.parts.live import act, latest, watch
+from pages.parts.live import act, job_panel, latest
 from pages.parts.plain import plain
 from rebalance_core.comparison.classify import ClassifyConfig
 from rebalance_core.comparison.contrasts import (
@@ -217,16 +217,18 @@ def _classifier(workspace: Workspace, view: RunView) -> None:
     )  # fmt: skip
     if dropped is not None and st.button("Classify", key=f"classify {view.id}"):
         act(lambda: _classify(workspace, view, dropped.name, dropped))
-    made = latest(workspace, "classify", lambda v: v.config.get("run") == view.id)
-    if made is None:
-        st.caption("Research software, not for diagnosis: it knows the classes above and no other.")
-    elif made.status != "done":
-        watch(made)
-    else:
-        for told in made.result["predictions"]:
-            st.markdown(plain(f"{told['image']}: {told['class']}"))
-            for label, share in told["probabilities"].items():
-                st.progress(share, text=plain(f"{label} {share:.1%}"))
+    job_panel(
+        latest(workspace, "classify", lambda v: v.config.get("run") == view.id),
+        "Research software, not for diagnosis: it knows the classes above and no other.",
+        _predictions,
+    )
+
+
+def _predictions(classified: RunView) -> None:
+    for prediction in classified.result["predictions"]:
+        st.markdown(plain(f"{prediction['image']}: {prediction['class']}"))
+        for label, share in prediction["probabilities"].items():
+            st.progress(share, text=plain(f"{label} {share:.1%}"))
 
 
 def _classify(workspace: Workspace, view: RunView, name: str, content: io.BytesIO) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.parts.choose import remember
 from pages.parts.gallery import Group, Tile, gallery
-from pages.parts.live import act, latest, submitted, watch
+from pages.parts.live import act, job_panel, latest, submitted
 from pages.parts.naming import name_field
 from pages.parts.plain import plain
 from rebalance_core.runs.executor import RunView, submit
@@ -71,9 +71,7 @@ def submit_filter(workspace: Workspace, config: FilterConfig) -> RunView:
 
 def watch_filter(workspace: Workspace, found: SyntheticSet) -> None:
     """Show the newest filter of this set until it is done."""
-    newest = latest(workspace, "filter", lambda v: v.config.get("synthetic") == found.name)
-    if newest is not None and newest.status != "done":
-        watch(newest)
+    job_panel(latest(workspace, "filter", lambda v: v.config.get("synthetic") == found.name))
 
 
 def _removed(workspace: Workspace, found: SyntheticSet) -> None:

@@ -102,6 +102,12 @@ def link(name: str, label: str | None = None) -> None:
     st.page_link(ROOT / "pages" / f"{name}.py", label=label or title, icon=icon)
 
 
+def empty_state(message: str, page: str, label: str) -> None:
+    """What is missing here, and a link to the page where it is made."""
+    st.info(message)
+    link(page, label)
+
+
 def check_first_run() -> bool:
     """Can the workspace be written? Says what to do where it can't."""
     try:

@@ -107,6 +107,19 @@ def watch(view: RunView, draw: Callable[[RunView], None] | None = None) -> None:
         follow(view, draw, REDRAW)
 
 
+def job_panel(
+    view: RunView | None, empty: str = "", show: Callable[[RunView], None] | None = None
+) -> None:
+    """The caption `empty` without a run, its status until it is done, then `show`."""
+    if view is None:
+        if empty:
+            st.caption(empty)
+    elif view.status != "done":
+        watch(view)
+    elif show is not None:
+        show(view)
+
+
 def _status(view: RunView) -> None:
     workspace = Workspace(view.path.parent.parent)
     colour, icon = BADGES[view.status]

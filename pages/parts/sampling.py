@@ -7,7 +7,7 @@ import streamlit as st
 
 from pages.parts.choose import choose, remember
 from pages.parts.config_form import options_form
-from pages.parts.live import act, latest, run_label, submitted, watch
+from pages.parts.live import act, job_panel, latest, run_label, submitted
 from pages.parts.naming import name_field
 from rebalance_core.generators.spec import generator_spec
 from rebalance_core.generators.training import makes
@@ -76,13 +76,11 @@ def _denoise(
 
     if last.button("Show", key=f"denoise {trained.id}"):
         act(go)
-    made = latest(workspace, "denoise", lambda v: wanted.items() <= v.config.items())
-    if made is None:
-        st.caption("Choose a class and press Show to go through its sampling, step by step.")
-    elif made.status != "done":
-        watch(made)
-    else:
-        _slide(frames(made), "From noise to the image", made.id)
+    job_panel(
+        latest(workspace, "denoise", lambda v: wanted.items() <= v.config.items()),
+        "Choose a class and press Show to go through its sampling, step by step.",
+        lambda view: _slide(frames(view), "From noise to the image", view.id),
+    )
 
 
 def _slide(pictures: list[Path], words: str, key: str) -> None:
@@ -107,14 +105,9 @@ def _morph(workspace: Workspace, trained: RunView, labels: list[str]) -> None:
 
     if last.button("Show", disabled=start == end, key=f"morph {trained.id}"):
         act(go)
-    fits = wanted.items()
-    made = latest(workspace, "interpolate", lambda v: fits <= v.config.items())
-    if made is None:
-        st.caption(
-            "The latent decides what an image looks like, the label which class it shows. Choose "
-            "two classes and press Show to move from one label to the other."
-        )
-    elif made.status != "done":
-        watch(made)
-    else:
-        _slide(frames(made), f"From {start} to {end}", made.id)
+    job_panel(
+        latest(workspace, "interpolate", lambda v: wanted.items() <= v.config.items()),
+        "The latent decides what an image looks like, the label which class it shows. Choose two "
+        "classes and press Show to move from one label to the other.",
+        lambda view: _slide(frames(view), f"From {start} to {end}", view.id),
+    )

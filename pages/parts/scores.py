@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.parts.live import act, watch
+from pages.parts.live import act, job_panel
 from pages.parts.plain import plain
 from pages.parts.weights import get_weights
 from rebalance_core.plots.scores import score_plot
@@ -52,15 +52,12 @@ def scores(workspace: Workspace, found: SyntheticSet) -> None:
     busy = view is not None and view.live
     if right.button("Score", key=f"score {found.name}", disabled=busy or missing):
         act(start)
-    if view is None:
-        st.info(
-            "Not scored yet. Score measures how near these images are to the real ones, how much "
-            "of them they cover, and how many are copies, each beside real images against real."
-        )
-    elif view.status != "done":
-        watch(view)
-    else:
-        _show(read_scores(view), view.id)
+    job_panel(
+        view,
+        "Not scored yet. Score measures how near these images are to the real ones, how much of "
+        "them they cover, and how many are copies, each beside real images against real.",
+        lambda scored: _show(read_scores(scored), scored.id),
+    )
 
 
 def _show(told: dict[str, Any], run: str) -> None:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.parts.choose import SAVED, choose
-from pages.parts.frame import link
+from pages.parts.frame import empty_state
 from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import list_datasets
 from rebalance_core.synthesis.synthetic_set import open_all_synthetic
@@ -19,8 +19,7 @@ def choose_set(workspace: Workspace, resets: str) -> TrainingSet | None:
     """
     names = [*list_sets(workspace), *list_datasets(workspace)]
     if not names:
-        st.info("There is no training set yet: add a dataset first.")
-        link("data", "Add a dataset")
+        empty_state("There is no training set yet: add a dataset first.", "data", "Add a dataset")
         return None
     datasets = set(list_datasets(workspace))
     chosen = open_set(

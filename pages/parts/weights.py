@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.parts.live import act, latest, watch
+from pages.parts.live import act, job_panel, latest
 from rebalance_core.poses.extractors import DOWNLOADS, NETWORKS, NetworkName
 from rebalance_core.poses.weights import WeightsConfig
 from rebalance_core.runs.executor import submit
@@ -29,5 +29,4 @@ def get_weights(workspace: Workspace, network: NetworkName) -> None:
                     workspace, "weights", config.model_dump(mode="json"), name=f"weights of {title}"
                 )
             )
-        if getting is not None and getting.status != "done":
-            watch(getting)
+        job_panel(getting)
