@@ -15,7 +15,10 @@ import pytest
 from commands import ROOT, Command, command, process
 
 from rebalance_core.datasets.dataset import open_dataset
+from rebalance_core.generators.training import TrainConfig
 from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.runs.run import create_run
+from rebalance_core.system.files import read_json, write_json
 from rebalance_core.workspace import Workspace
 
 DIGITS = {
@@ -122,13 +125,34 @@ def test_a_person_reads_lines(home: Path) -> None:
 def test_a_training_says_how_long_it_takes_before_it_starts(home: Path) -> None:
     quick = told(home, "train", "ddpm", "digits", "--estimate")
     assert quick["seconds"] > 0
-    longer = told(home, "train", "ddpm", "digits", "--set", "steps=1000", "--estimate")
+    words = ("generators", "train", "ddpm", "digits", "--estimate")
+    longer = told(home, *words, "--override", "steps=1000")
+    for name in ("--set", "--override"):
+        assert refused(home, *words, name, "pace=1") == (
+            "pace=1 does not fit DdpmConfig: Extra inputs are not permitted."
+        )
     assert 2 * quick["seconds"] < longer["seconds"] < 10 * quick["seconds"]
     assert longer["disk"] == quick["disk"]
-    assert "does not know what a smote costs" in refused(
-        home, "train", "smote", "digits", "--estimate"
+    assert refused(home, "train", "smote", "digits", "--estimate") == (
+        "--estimate does not know what a smote costs."
     )
     assert "train" not in {run["kind"] for run in told(home, "runs", "list")["runs"]}
+
+
+def test_a_training_is_continued_under_its_own_names(new: Path) -> None:
+    config = TrainConfig.make("bagan-gp", "pets", "paper").model_dump(mode="json")
+    path = create_run(Workspace(new), "train", config, name="bagan-gp on pets")
+    write_json(path / "state.json", {**read_json(path / "state.json"), "status": "done"})
+    (path / "checkpoints").mkdir(exist_ok=True)
+    (path / "checkpoints" / "000100.pt").touch()
+    further = ("--continue", path.name, "--set", "epochs=999")
+    for names in (("ddpm", "pets"), ("bagan-gp", "faces")):
+        assert refused(new, "generators", "train", *names, *further) == (
+            "That run trained bagan-gp on pets; pass those names."
+        )
+    assert refused(new, "generators", "train", "bagan-gp", "pets", *further, "--estimate") == (
+        "--estimate works only for new trainings and not for SMOTE."
+    )
 
 
 def test_export_writes_the_originals(home: Path, tmp_path: Path) -> None:
@@ -204,6 +228,22 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
             "There is no training set or dataset 'faces' (there is: digits).",
         ),
         (
+            ["generators", "train", "ddpm", "digits", "--class", "x"],
+            "There is no class 'x' in digits; it has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9.",
+        ),
+        (
+            ["generators", "train", "ddpm", "digits", "--continue", "x", "--from", "y"],
+            "--continue and --from exclude each other: choose one.",
+        ),
+        (
+            ["generators", "train", "ddpm", "digits", "--from", "y", "--set", "steps=2"],
+            "--class and --set don't change what was trained; leave them out.",
+        ),
+        (
+            ["generators", "train", "ddpm", "digits", "--continue", "x", "--class", "9"],
+            "--class and --set don't change what was trained; leave them out.",
+        ),
+        (
             ["compare", "digits", "--preset", "huge"],
             "There is no preset 'huge'; choose one of quick, small, paper, strong.",
         ),
@@ -217,8 +257,8 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
         ),
         (
             ["compare", "digits", "--arms", "none,ddpm"],
-            "There are no images of ddpm for training set digits; run `train ddpm digits`, then "
-            "`sample`.",
+            "There are no images of ddpm for training set digits; run `generators train ddpm "
+            "digits`, then `generators sample`.",
         ),
         (
             ["compare", "digits", "--arms", "none", "--schedules", "until:9,always"],

@@ -50,7 +50,7 @@ HOSTILE = [
     "![x](https://example.org/x.png)", "*", "../*", "[a-z]*",
 ]  # fmt: skip
 # What the person names is theirs to read and write: no place for these tests.
-NAMED_BY_PERSON = {"file", "target", "source", "folder", "images", "again"}
+NAMED_BY_PERSON = {"file", "target", "source", "folder", "images", "from_report"}
 # What Typer raises over a command line that it cannot read; some versions bring their own click.
 USAGE = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 

@@ -115,7 +115,9 @@ def has_clustering(dataset: Dataset) -> bool:
 def open_clustering(dataset: Dataset) -> PoseClustering:
     path = current_version(dataset.path)
     if path is None:
-        raise UserError(f"Dataset {dataset.name} has no poses yet; run `poses {dataset.name}`.")
+        raise UserError(
+            f"Dataset {dataset.name} has no poses yet; run `poses cluster {dataset.name}`."
+        )
     return PoseClustering(path, read_json(path / "clustering.json"))
 
 

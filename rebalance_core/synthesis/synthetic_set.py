@@ -238,7 +238,7 @@ def synthetic_path(workspace: Workspace, name: str) -> Path:
     if name not in known:
         raise UserError(
             f"There is no synthetic set {name!r} (there is: {', '.join(known) or 'none yet'}); "
-            "make one with `sample`, or bring one with `synthetic add`."
+            "make one with `generators sample`, or bring one with `synthetic add`."
         )
     return workspace.synthetic / name
 
@@ -318,7 +318,7 @@ def synthetic_for(workspace: Workspace, chosen: TrainingSet, kind: str) -> Synth
     skipped = f" (damaged and skipped: {', '.join(damaged)})" if damaged else ""
     raise UserError(
         f"There are no images of {kind} for training set {chosen.name}{skipped}; run "
-        f"`train {kind} {chosen.name}`, then `sample`."
+        f"`generators train {kind} {chosen.name}`, then `generators sample`."
     )
 
 

@@ -295,7 +295,7 @@ def test_what_is_unknown_is_refused_with_what_there_is(
 def test_poses_before_clustering_are_refused(phantom: Dataset, workspace: Workspace) -> None:
     with pytest.raises(UserError) as told:
         make_set(workspace, "axial", SetConfig(dataset="phantom", poses=("pose 1",)))
-    assert str(told.value) == "Dataset phantom has no poses yet; run `poses phantom`."
+    assert str(told.value) == "Dataset phantom has no poses yet; run `poses cluster phantom`."
 
 
 @pytest.mark.parametrize("part", PARTS)

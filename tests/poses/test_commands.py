@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
 from commands import Command, command, process
 
+from rebalance_core import cli
 from rebalance_core.catalogue import JOBS
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
@@ -36,6 +38,16 @@ def refused(home: Path, *arguments: object) -> str:
     return sentence
 
 
+def images_of(folder: Path, counts: dict[str, int]) -> Path:
+    """A folder with so many images of noise of each class."""
+    for label, count in counts.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            image = np.random.default_rng(number).integers(0, 255, (16, 16), np.uint8)
+            (folder / label / f"{number}.png").write_bytes(png_bytes(image))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a phantom of 200 images, and a dataset whose class `cat` has 2 images;
@@ -44,12 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = ImportConfig(name="p", source="phantom", count=200, size=64)
     import_dataset(workspace, config, MemoryRun())
     for name, counts in (("tiny", {"cat": 2, "dog": 6}), ("few", {"cat": 4, "dog": 4})):
-        source = tmp_path_factory.mktemp(name)
-        for label, count in counts.items():
-            (source / label).mkdir()
-            for number in range(count):
-                image = np.random.default_rng(number).integers(0, 255, (16, 16), np.uint8)
-                (source / label / f"{number}.png").write_bytes(png_bytes(image))
+        source = images_of(tmp_path_factory.mktemp(name), counts)
         import_dataset(workspace, ImportConfig(name=name, source=str(source)), MemoryRun())
     return workspace.root
 
@@ -120,7 +127,8 @@ def test_options_may_stand_before_the_dataset(home: Path) -> None:
         (["p", "--extractor", "resnet18"], "ResNet-18 needs pretrained weights, which are not "
          "here yet; fetch them (45 MB) with `poses weights resnet18`, or name a file with "
          "--file."),
-        (["rename", "tiny", "pose 1", "x"], "Dataset tiny has no poses yet; run `poses tiny`."),
+        (["rename", "tiny", "pose 1", "x"], "Dataset tiny has no poses yet; run `poses cluster "
+         "tiny`."),
         (["move", "p", "x"], "Name either one --cluster CLASS/NUMBER or --image ID (repeat)."),
         (["move", "p", "x", "--cluster", "glioma"], "--cluster takes CLASS/NUMBER such as "
          "glioma/2, not 'glioma'."),
@@ -128,6 +136,27 @@ def test_options_may_stand_before_the_dataset(home: Path) -> None:
 )  # fmt: skip
 def test_what_does_not_fit_is_one_sentence(home: Path, arguments: list[str], sentence: str) -> None:
     assert refused(home, *arguments) == sentence
+
+
+@pytest.mark.parametrize("name", typer.main.get_command(cli.poses.app).commands)
+def test_a_command_of_poses_is_also_a_datasets_name(home: Path, name: str) -> None:
+    """What follows `poses cluster` is a dataset, whatever it is called."""
+    missing = f"There is no dataset {name!r} (there is: few, p, tiny); add it with `datasets add`."
+    assert refused(home, "cluster", name) == missing
+    assert refused(home, "cluster", "--k", "2", name) == missing
+
+
+def test_a_dataset_called_rename_is_clustered_and_renamed(tmp_path: Path) -> None:
+    new, images = tmp_path / "home", images_of(tmp_path / "images", {"cat": 4, "dog": 4})
+    config = ImportConfig(name="rename", source=str(images))
+    import_dataset(Workspace(new), config, MemoryRun())
+    advice = "Dataset rename has no poses yet; run `poses cluster rename`."
+    assert refused(new, "show", "rename") == advice
+    words = advice.partition("`poses ")[2].partition("`")[0].split()
+    assert told(new, *words, "--k", "2")["dataset"] == "rename"
+    assert told(new, "rename", "rename", "pose 1", "axial")["corrections"] == [
+        "pose 1 renamed to axial"
+    ]
 
 
 def test_weights_from_a_file_are_used_from_then_on(home: Path, tmp_path: Path) -> None:

@@ -90,4 +90,4 @@ def test_picture_has_each_image_above_its_nearest_training_image(
     assert not np.array_equal(pixels[:64, :64], pixels[66:130, :64])
     for bad in (file, tmp_path / "grid.jpg", tmp_path / "nowhere" / "grid.png"):
         refused = command(workspace.root, "synthetic", "grid", name, bad)
-        assert (refused.returncode, "is no new PNG" in refused.stderr) == (2, True)
+        assert (refused.returncode, "must be a new .png file" in refused.stderr) == (2, True)

@@ -1,0 +1,40 @@
+"""`classifiers …`: apply and export the classifier that a comparison kept."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rebalance_core.cli.common import Detach, Json, emit, start
+from rebalance_core.errors import UserError
+from rebalance_core.workspace import Workspace
+
+app = typer.Typer(no_args_is_help=True, help="Apply and save the best classifier of a comparison.")
+
+RunId = Annotated[str, typer.Argument(help="Run id of the comparison.")]
+
+
+@app.command("classify")
+def classify(
+    run_id: RunId,
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Classify images with the classifier that a comparison kept (the best on validation)."""
+    from rebalance_core.comparison.classify import ClassifyConfig, winner_of
+
+    view, _, _ = winner_of(Workspace.here(), run_id)
+    for image in images:
+        if not image.is_file():
+            raise UserError(f"There is no file {image}; name an image.")
+    config = ClassifyConfig(run=view.id, images=tuple(str(i.resolve()) for i in images))
+    start("classify", config, f"classify by {view.name}", detach, as_json, parents=[view.id])
+
+
+@app.command("save")
+def save(run_id: RunId, folder: Path, as_json: Json = False) -> None:
+    """Copy the classifier that a comparison kept into a new FOLDER (safetensors and config)."""
+    from rebalance_core.comparison.classify import export_classifier
+
+    emit(export_classifier(Workspace.here(), run_id, folder), as_json)
