@@ -70,9 +70,7 @@ def train(
     preset: Preset = "quick",
     label: Annotated[
         list[str] | None,
-        typer.Option(
-            "--class", help="Only this class, where one model is trained per class (repeat)."
-        ),
+        typer.Option("--class", help="Only this class, of one model per class (repeat)."),
     ] = None,
     override: Override = None,
     seed: Seed = 0,

@@ -178,7 +178,10 @@ def filter_synthetic(
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Create synthetic set NAME from the images of SYNTHETIC that pass the given filters."""
+    """Create synthetic set NAME from the images of SYNTHETIC that pass the given filters.
+
+    Mirrored, flipped and turned copies are not found.
+    """
     from rebalance_core.synthesis.filtering import FilterConfig, check_filter, named_images
 
     config = FilterConfig.build(
