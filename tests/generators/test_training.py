@@ -140,7 +140,7 @@ def test_what_cannot_be_continued_is_refused_with_the_reason(
     )  # fmt: skip
     state = read_json(ddpm / "state.json") | {"status": "done"}
     (ddpm / "state.json").write_text(json.dumps(state))
-    assert refused(ddpm.name) == "A ddpm cannot be continued: its learning rate has fallen to zero."
+    assert refused(ddpm.name) == "A ddpm cannot be continued: its learning rate schedule has ended."
     shutil.rmtree(trained.path / "checkpoints")
     assert refused(trained.id, steps=9) == f"Run {trained.id} has no checkpoint to go on from."
     sampled = do(workspace, "sample", SampleConfig(run=trained.id, name="s", count=1))
