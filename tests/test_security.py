@@ -139,6 +139,13 @@ def valid(parameter: Any, workspace: Workspace) -> str:
 COMMANDS = {" ".join(words): command for words, command in commands()}
 
 
+def assert_unchanged(home: Workspace, *names: str) -> None:
+    """The workspace has these datasets and sets and no others, and no run was started."""
+    present = [p.name for p in (*home.datasets.iterdir(), *home.sets.iterdir())]
+    assert sorted(name for name in present if not name.startswith(".")) == sorted(names)
+    assert [v.kind for v in list_runs(home)] == ["sample", "train"], "nothing was started"
+
+
 def test_every_command_is_among_them() -> None:
     assert len(COMMANDS) >= 31
     assert {"runs remove", "datasets add", "sets make", "poses move", "doctor"} <= COMMANDS.keys()
@@ -169,9 +176,7 @@ def test_a_command_given_hostile_names_refuses_or_takes_them_as_mere_text(
                 pass
     asked = [p for p in arguments if p.name not in NAMED_BY_PERSON]
     assert reached >= len(HOSTILE) // 2 * bool(asked), "the names came as far as our own code"
-    names = [p.name for p in (*home.datasets.iterdir(), *home.sets.iterdir())]
-    assert sorted(n for n in names if not n.startswith(".")) == ["pets", "pets-set.json"]
-    assert [v.kind for v in list_runs(home)] == ["sample", "train"], "nothing was started"
+    assert_unchanged(home, "pets", "pets-set.json")
 
 
 OPTIONS = {
@@ -201,9 +206,7 @@ def test_an_option_given_hostile_text_refuses_it(
         with suppress(UserError, USAGE, typer.Abort):
             called = [*words.split(), f"{tried.opts[0]}={text}", "--", *given]
             cli.app(called, standalone_mode=False)
-    names = [p.name for p in (*home.datasets.iterdir(), *home.sets.iterdir())]
-    assert sorted(n for n in names if not n.startswith(".")) == ["pets", "pets-set.json"]
-    assert [v.kind for v in list_runs(home)] == ["sample", "train"], "nothing was started"
+    assert_unchanged(home, "pets", "pets-set.json")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -249,9 +252,7 @@ def test_a_page_given_hostile_text_refuses_it_or_takes_it_as_mere_text(
                 button.click().run()
                 assert not app.exception, (page, hostile, label, app.exception)
     assert fields or page in ("home", "samples", "settings"), "nothing to type in"
-    names = [p.name for p in (*home.datasets.iterdir(), *home.sets.iterdir())]
-    assert sorted(n for n in names if not n.startswith(".")) == ["pets"]
-    assert [v.kind for v in list_runs(home)] == ["sample", "train"], "nothing was started"
+    assert_unchanged(home, "pets")
 
 
 def hostile_zip(path: Path, kind: str, canary: Path) -> Path:

@@ -161,6 +161,20 @@ def fill(page: Page, label: str, value: str) -> None:
     settled(page)
 
 
+def fill_training(page: Page, **values: int) -> None:
+    """Fill in fields of the Generators page: `fill_training(page, batch_size=8)`."""
+    for field, value in values.items():
+        fill(page, field.replace("_", " "), str(value))
+
+
+def train_quick(page: Page, kind: str = "BAGAN-GP", **values: int) -> None:
+    """Choose a generator by its title, fill in its fields and press Train."""
+    page.get_by_text(kind, exact=True).click()
+    settled(page)
+    fill_training(page, **values)
+    page.get_by_role("button", name="Train", exact=True).click()
+
+
 def status(page: Page, word: str) -> None:
     """The run on the page has this status; its badge's icon is a word of text before it."""
     badge = page.get_by_text(re.compile(rf"(^|\s){word}$")).first

@@ -14,6 +14,7 @@ from studio import (
     last_step,
     settled,
     status,
+    train_quick,
     unfold,
     until,
     visit,
@@ -35,10 +36,7 @@ def test_train_cancel_resume_load_sample_and_morph(
     page.goto(f"{server.url}/generators?set=p")
     expect(page.get_by_text("Time: about")).to_be_visible()
     expect(page.get_by_text(re.compile(r"Disk: \d+ MB of"))).to_be_visible()
-    fill(page, "autoencoder steps", "30")
-    fill(page, "steps", "200")
-    fill(page, "batch size", "16")
-    page.get_by_role("button", name="Train", exact=True).click()
+    train_quick(page, autoencoder_steps=30, steps=200, batch_size=16)
 
     # the curves and the pictures move; cancelling keeps what was learned
     last = page.get_by_text(re.compile(r"^Last step \d+$")).first
@@ -116,10 +114,7 @@ def test_a_finished_training_goes_on_for_more_steps(
     page: Page, server: Server, tiny: Workspace
 ) -> None:
     page.goto(f"{server.url}/generators?set=p")
-    fill(page, "autoencoder steps", "3")
-    fill(page, "steps", "3")
-    fill(page, "batch size", "8")
-    page.get_by_role("button", name="Train", exact=True).click()
+    train_quick(page, autoencoder_steps=3, steps=3, batch_size=8)
     status(page, "done")
     unfold(page, "Continue for more epochs, or with another")
     expect(page.get_by_label("steps in all")).to_have_value("6")

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from studio import Server, fill, settled, unfold, until, visit
+from studio import Server, fill_training, settled, unfold, until, visit
 
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
@@ -60,9 +60,7 @@ def test_two_browsers_that_start_the_same_at_once(
         settled(each)
     for each in pages:
         visit(each, "Generators")
-        fill(each, "autoencoder steps", "3")
-        fill(each, "steps", "2")
-        fill(each, "batch size", "8")
+        fill_training(each, autoencoder_steps=3, steps=2, batch_size=8)
     for each in pages:
         each.get_by_role("button", name="Train", exact=True).click(no_wait_after=True)
     until(lambda: len(list_runs(workspace, "train")) == 2, lambda: "a start was lost")

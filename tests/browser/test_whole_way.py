@@ -15,6 +15,7 @@ from studio import (
     last_step,
     settled,
     status,
+    train_quick,
     until,
     visit,
     watch_step_grow,
@@ -49,10 +50,7 @@ def test_the_whole_way(page: Page, server: Server, home: Path, tmp_path: Path) -
 
     # train BAGAN-GP: the curve moves, and a reload finds the run still going
     visit(page, "Generators")
-    fill(page, "autoencoder steps", "60")
-    fill(page, "steps", "25")
-    fill(page, "batch size", "16")
-    page.get_by_role("button", name="Train", exact=True).click()
+    train_quick(page, autoencoder_steps=60, steps=25, batch_size=16)
     run = begun(Workspace(home), "train")
     with held_at(run, lambda line: line["step"] >= 10):
         expect(page.get_by_text(re.compile(r"^Last step \d+$")).first).to_be_visible(timeout=LONG)
@@ -65,13 +63,10 @@ def test_the_whole_way(page: Page, server: Server, home: Path, tmp_path: Path) -
     expect(page.get_by_text("Last step 85", exact=True)).to_be_visible()
 
     # train DDPM
-    page.get_by_text("DDPM, one per minority class").click()
+    train_quick(page, "DDPM, one per minority class", steps=6)
     expect(page.get_by_label("autoencoder steps", exact=True)).to_have_count(0)
     expect(page.get_by_text("Trains one model each for")).to_be_visible()
     expect(page.get_by_text("Time: about")).to_be_visible()
-    settled(page)
-    fill(page, "steps", "6")
-    page.get_by_role("button", name="Train", exact=True).click()
     status(page, "(queued|running)")
     status(page, "done")
 

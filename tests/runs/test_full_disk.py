@@ -172,21 +172,23 @@ def test_a_comparison_fails_with_a_sentence_and_goes_on(disk: Path, home: Worksp
     ]  # fmt: skip
 
 
+def train_one(home: Workspace, generator: str, **training: Any) -> str:
+    """Train a generator and return the run's id."""
+    config = TrainConfig.make(generator, "phantom", "quick", **training)
+    path = create_run(home, "train", config.model_dump(mode="json"), name="train")
+    execute(home, RunDirectory(path))
+    return path.name
+
+
 def test_sampling_fails_with_a_sentence_and_goes_on(disk: Path, home: Workspace) -> None:
-    training = TrainConfig.make("ddpm", "phantom", "quick", **{**DDPM, "steps": 1})
-    trained = create_run(home, "train", training.model_dump(mode="json"), name="train")
-    execute(home, RunDirectory(trained))
-    config = SampleConfig(run=trained.name, name="made", count=12)
+    run = train_one(home, "ddpm", **{**DDPM, "steps": 1})
+    config = SampleConfig(run=run, name="made", count=12)
     assert fails_and_goes_on(disk, home, "sample", config, [0, 40 * KB, 64 * KB])
 
 
 def test_frames_between_classes_fail_with_a_sentence_and_go_on(disk: Path, home: Workspace) -> None:
-    training = TrainConfig.make(
-        "bagan-gp", "phantom", "quick", autoencoder_steps=1, steps=1, batch_size=8
-    )
-    trained = create_run(home, "train", training.model_dump(mode="json"), name="train")
-    execute(home, RunDirectory(trained))
-    config = MorphConfig(run=trained.name, start="glioma", end="notumor", frames=9)
+    run = train_one(home, "bagan-gp", autoencoder_steps=1, steps=1, batch_size=8)
+    config = MorphConfig(run=run, start="glioma", end="notumor", frames=9)
     assert fails_and_goes_on(disk, home, "interpolate", config, [0, 40 * KB, 64 * KB])
 
 
