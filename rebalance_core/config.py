@@ -67,13 +67,13 @@ class Config(BaseModel):
             ) from error
 
 
-def parse_changes(pairs: list[str]) -> dict[str, Any]:
+def parse_changes(pairs: list[str], option: str = "--set") -> dict[str, Any]:
     """`["field=value", …]` → dict: numbers, true, false and null as such, `a,b` as a tuple."""
     changes: dict[str, Any] = {}
     for pair in pairs:
         field, equals, value = pair.partition("=")
         if not equals:
-            raise UserError(f"--set takes field=value, not {pair!r}.")
+            raise UserError(f"{option} takes field=value, not {pair!r}.")
         parts = [_plain(part.strip()) for part in value.split(",")]
         changes[field.strip()] = parts[0] if len(parts) == 1 else tuple(p for p in parts if p != "")
     return changes

@@ -184,7 +184,7 @@ def sample(
         steps=steps,
         guidance=guidance,
         truncation=truncation,
-        options=parse_changes(option or []),
+        options=parse_changes(option or [], "--option"),
     )
     check_sample(Workspace.here(), config)
     start("sample", config, f"sample {name}", detach, as_json, seed)
