@@ -35,13 +35,15 @@ BASE: dict[str, Any] = {"autoencoder_steps": 300, "autoencoder_looks": 1, "looks
 VARIANTS: dict[str, dict[str, Any]] = {
     "all on": {},
     "original's quirks": {
-        "interpolation": "normal", "wrong_labels": "any", "fake_labels": "uniform",
+        "interpolation": "normal",
+        "wrong_labels": "any",
+        "fake_labels": "uniform",
     },
     "discriminator starts fresh": {"discriminator_start": "fresh"},
     "batches as they come": {"balanced": False},
     "no average": {"ema": 0.0},
     "with DiffAugment": {"augment": "diffaugment"},
-}  # fmt: skip
+}
 
 
 def main(steps: int, seeds: tuple[int, ...]) -> int:
@@ -69,14 +71,16 @@ def main(steps: int, seeds: tuple[int, ...]) -> int:
                 by_class(scorer, images, data.train, parts["test"], data.classes.index(c))
                 for c in data.minority
             ]
-            found.append({
-                "as_asked": statistics.mean(c["as_asked"] for c in classes),
-                "least_as_asked": min(c["as_asked"] for c in classes),
-                "least_coverage": min(c["coverage"] for c in classes),
-                "copies": max(c["copies"] for c in classes),
-                "macro_f1_generated_alone": macro_f1(config, images, parts, len(data.classes)),
-                "minutes": minutes,
-            })  # fmt: skip
+            found.append(
+                {
+                    "as_asked": statistics.mean(c["as_asked"] for c in classes),
+                    "least_as_asked": min(c["as_asked"] for c in classes),
+                    "least_coverage": min(c["coverage"] for c in classes),
+                    "copies": max(c["copies"] for c in classes),
+                    "macro_f1_generated_alone": macro_f1(config, images, parts, len(data.classes)),
+                    "minutes": minutes,
+                }
+            )
         asked[name] = statistics.mean(f["as_asked"] for f in found)
         means = {k: round(statistics.mean(f[k] for f in found), 3) for k in found[0]}
         print(json.dumps({"variant": name, "seeds": seeds, "steps": steps, **means}), flush=True)

@@ -35,9 +35,12 @@ def step_time(spin: dict[str, str]) -> tuple[float, float]:
     """Seconds a step, and the loss."""
     clean = {k: v for k, v in os.environ.items() if k not in SPIN}
     told = subprocess.run(
-        [sys.executable, "-c", CHILD, str(STEPS)], env={**clean, **spin}, check=True,
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", CHILD, str(STEPS)],
+        env={**clean, **spin},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     seconds, loss = map(float, told.stdout.split())
     return seconds, loss
 

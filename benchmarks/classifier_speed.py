@@ -69,9 +69,16 @@ class Ours:
         rows = epoch_order(len(self.labels), 0, 0, self.epoch)
         augment = augmentation(CONFIG, Recipe(), 0, self.epoch)
         train_epoch(
-            CONFIG, self.accelerator, self.model, self.optimizer, self.images, self.labels, rows,
-            F.cross_entropy, augment,
-        )  # fmt: skip
+            CONFIG,
+            self.accelerator,
+            self.model,
+            self.optimizer,
+            self.images,
+            self.labels,
+            rows,
+            F.cross_entropy,
+            augment,
+        )
 
     def accuracy(self, test: Images) -> float:
         return float(evaluate(self.model, test, self.accelerator)["accuracy"])
@@ -82,9 +89,9 @@ class Theirs:
 
     def __init__(self, folder: Path, start: Classifier) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.read = transforms.Compose([
-            transforms.Resize((64, 64)), transforms.ToTensor(), transforms.Normalize([0.5], [0.5]),
-        ])  # fmt: skip
+        self.read = transforms.Compose(
+            [transforms.Resize((64, 64)), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
+        )
         self.folder = folder
         self.model: nn.Module = Classifier(start.classes).to(self.device)
         self.model.load_state_dict(start.state_dict())
@@ -146,9 +153,10 @@ def main() -> int:
         chosen = resolve_set(workspace, "d", SetConfig(dataset="d"))
         parts = [load_part(dataset, chosen, p, CONFIG.size) for p in ("train", "validation")]
         real = Images(
-            np.concatenate([p.images for p in parts]), np.concatenate([p.labels for p in parts]),
+            np.concatenate([p.images for p in parts]),
+            np.concatenate([p.labels for p in parts]),
             (*parts[0].ids, *parts[1].ids),
-        )  # fmt: skip
+        )
         test = load_part(dataset, chosen, "test", CONFIG.size)
         ours = Ours(real, chosen.classes)
         theirs = Theirs(root, fresh_classifier(CONFIG, chosen.classes, 0))
@@ -156,8 +164,11 @@ def main() -> int:
         accuracies = (0.0, 0.0)
         for number in range(PAIRS):
             pairs.append((seconds(ours.train), seconds(theirs.train)))
-            print(f"epoch {number + 1}: ours {pairs[-1][0]:.1f} s, theirs {pairs[-1][1]:.1f} s",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            print(
+                f"epoch {number + 1}: ours {pairs[-1][0]:.1f} s, theirs {pairs[-1][1]:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
             if number + 1 == EPOCHS:
                 accuracies = ours.accuracy(test), theirs.accuracy()
     gpu = torch.cuda.is_available()
@@ -170,10 +181,7 @@ def main() -> int:
         unit="s",
         ratio=round(ratio, 2),
         target=5.0 if gpu else 1.6,
-        guards={
-            "accuracy_after_three_epochs": [round(a, 4) for a in accuracies],
-            "close": close,
-        },
+        guards={"accuracy_after_three_epochs": [round(a, 4) for a in accuracies], "close": close},
         pairs=[[round(o, 2), round(t, 2)] for o, t in pairs],
     )
 

@@ -154,9 +154,12 @@ def process(what: str) -> Iterator["subprocess.Popen[str]"]:
     """This file again, with what it is asked for; theirs without a worker's environment."""
     plain = {k: v for k, v in os.environ.items() if k not in WORKER_ENVIRONMENT}
     child = subprocess.Popen(
-        [sys.executable, __file__, what], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, __file__, what],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
         env=plain if what == "theirs" else {**plain, **WORKER_ENVIRONMENT},
-    )  # fmt: skip
+    )
     with child:
         yield child
 
@@ -170,8 +173,11 @@ def race() -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
             if number >= UNCOUNTED:
                 times.append((a[0], b[0]))
             losses.append((a[1], b[1]))
-            print(f"step {number}: {a[0]:.2f} and {b[0]:.2f} s, losses {a[1]:.4f} and {b[1]:.4f}",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            print(
+                f"step {number}: {a[0]:.2f} and {b[0]:.2f} s, losses {a[1]:.4f} and {b[1]:.4f}",
+                file=sys.stderr,
+                flush=True,
+            )
     return times, losses
 
 

@@ -40,7 +40,7 @@ IMAGES, COMPONENTS, DRAWS = 1000, 32, 200
 FURTHEST = 1.05
 CONFIG = DdpmConfig.from_preset(
     "small", size=SIZE, widths=(8, 16, 32), attention=(2,), classes=(LABEL,), steps=4000, lr=0.002
-)  # fmt: skip
+)
 
 
 def real_images() -> Images:
@@ -102,9 +102,12 @@ def main() -> int:
     mine = np.flatnonzero(everything.labels == index)
     learned, apart = mine[: len(mine) // 2], mine[len(mine) // 2 :]
     data = TrainingData(
-        train=part(everything, learned), validation=part(everything, apart[:16]),
-        classes=tuple(CLASSES), minority=(LABEL,), channels=1,
-    )  # fmt: skip
+        train=part(everything, learned),
+        validation=part(everything, apart[:16]),
+        classes=tuple(CLASSES),
+        minority=(LABEL,),
+        channels=1,
+    )
     made = DdpmGenerator.fit(CONFIG, data, MemoryRun())
     with tempfile.TemporaryDirectory() as place:
         made.save(Path(place))

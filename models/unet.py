@@ -45,9 +45,11 @@ def seeded_unet(shape: UNetShape, seed: int, *, conditional: bool = False) -> UN
 def norm_groups(widths: Sequence[int]) -> int:
     """Groups of the group norms: 32 at most, four channels each at least, as in the paper's U-Net.
     A group of one channel would take away what its block was just told of the noise."""
-    return max(g for g in range(1, 33) if all(w % g == 0 for w in widths) and (
-        g == 1 or 4 * g <= widths[0]
-    ))  # fmt: skip
+    return max(
+        g
+        for g in range(1, 33)
+        if all(w % g == 0 for w in widths) and (g == 1 or 4 * g <= widths[0])
+    )
 
 
 class Conditions(nn.Module):

@@ -26,11 +26,7 @@ from rebalance_core.plots.comparison import METRICS, cell_grid, comparison_curve
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.runs.run import read_metrics
-from rebalance_core.synthesis.synthetic_set import (
-    open_all_synthetic,
-    open_synthetic,
-    synthetic_for,
-)
+from rebalance_core.synthesis.synthetic_set import open_all_synthetic, open_synthetic, synthetic_for
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
@@ -49,9 +45,11 @@ def draw(workspace: Workspace) -> None:
     run = choose("Comparison", list(named), "run", shown=lambda i: named[i])
     view = next(v for v in views if v.id == run)
     metric = st.selectbox(
-        "Curve", list(METRICS), format_func=METRICS.__getitem__,
+        "Curve",
+        list(METRICS),
+        format_func=METRICS.__getitem__,
         help="Click a name in the legend to hide its curve, twice to see it alone.",
-    )  # fmt: skip
+    )
     watch(view, lambda now: _curves(now, metric))
     if not view.live:
         guarded(show_results)(workspace, view)
@@ -75,25 +73,32 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
         "Seeds", 1, 50, 1, help="One says nothing beyond chance; more give narrower intervals."
     )
     amounts = columns[2].text_input(
-        "Amounts", ", ".join(base.amounts), key=f"amounts {preset}",
+        "Amounts",
+        ", ".join(base.amounts),
+        key=f"amounts {preset}",
         help="1.0: up to full balance; 0.5: half of that; 1000: so many for each minority class. "
         "Several, separated by commas, are compared.",
-    )  # fmt: skip
+    )
     cap = columns[3].number_input(
         "Synthetic images at most (0: no limit)", 0, value=base.cap or 0, key=f"cap {preset}"
     )
     own = _own_sets(workspace, chosen)
     arms = st.multiselect(
-        "Arms", [BASELINE, *REMEDIES, *generated, *own],
+        "Arms",
+        [BASELINE, *REMEDIES, *generated, *own],
         default=[BASELINE, *(a for a in DEFAULT_ARMS if a in generated)],
-        format_func=str, accept_new_options=True,
+        format_func=str,
+        accept_new_options=True,
         help="Type a name joined by +, such as augment+focal+ddpm, to do several things at once.",
-    )  # fmt: skip
+    )
     schedules = st.multiselect(
-        "Schedules", [*dict.fromkeys([*base.schedules, "until:half", "pretrain:half"])],
-        default=base.schedules, format_func=lambda s: Schedule.parse(s).words,
-        key=f"schedules {preset}", help="Of arms that add images.",
-    )  # fmt: skip
+        "Schedules",
+        [*dict.fromkeys([*base.schedules, "until:half", "pretrain:half"])],
+        default=base.schedules,
+        format_func=lambda s: Schedule.parse(s).words,
+        key=f"schedules {preset}",
+        help="Of arms that add images.",
+    )
     words = descriptions()
     told = [f"**{name}**: {plain(words[name])}" for name in arms if name in words]
     st.caption(" · ".join(told))
@@ -225,9 +230,12 @@ def _take_away(workspace: Workspace, chosen: TrainingSet) -> None:
     if key in st.session_state:
         path = st.session_state[key]
         st.download_button(
-            f"Download {path.name}", path.read_bytes(), file_name=path.name,
-            mime="application/zip", icon=":material/download:",
-        )  # fmt: skip
+            f"Download {path.name}",
+            path.read_bytes(),
+            file_name=path.name,
+            mime="application/zip",
+            icon=":material/download:",
+        )
 
 
 show(draw, "Comparison", "Would generated images of the rare classes make the classifier better?")

@@ -158,14 +158,22 @@ def _continue(workspace: Workspace, view: RunView) -> None:
         left, right = st.columns(2)
         wanted = {
             length: left.number_input(
-                f"{length} in all", so_far, None, 2 * so_far if view.status == "done" else so_far,
+                f"{length} in all",
+                so_far,
+                None,
+                2 * so_far if view.status == "done" else so_far,
                 key=f"length {view.id}",
             ),
             "lr": right.number_input(
-                "learning rate from here", 0.0, None, config.lr, config.lr / 10, format="%g",
+                "learning rate from here",
+                0.0,
+                None,
+                config.lr,
+                config.lr / 10,
+                format="%g",
                 key=f"lr {view.id}",
             ),
-        }  # fmt: skip
+        }
         changes = {f: v for f, v in wanted.items() if v != getattr(config, f)}
         if st.button("Continue training"):
             act(lambda: _submit(workspace, continued(workspace, view.id, **changes)), submitted)

@@ -57,8 +57,10 @@ def draw(workspace: Workspace) -> None:
     st.subheader("What runs")
     again(
         any(v.live for v in views),
-        lambda: [v for v in list_runs(workspace) if v.live], bool, _running,
-    )  # fmt: skip
+        lambda: [v for v in list_runs(workspace) if v.live],
+        bool,
+        _running,
+    )
 
 
 def _start(workspace: Workspace, views: list[RunView]) -> None:

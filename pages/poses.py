@@ -17,12 +17,7 @@ from pages.parts.weights import get_weights
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.imaging.decode import open_image
 from rebalance_core.plots.dataset import class_bars
-from rebalance_core.plots.poses import (
-    cluster_scatter,
-    elbow_plot,
-    selected_images,
-    silhouette_plot,
-)
+from rebalance_core.plots.poses import cluster_scatter, elbow_plot, selected_images, silhouette_plot
 from rebalance_core.poses.clustering import (
     PoseClustering,
     PosesConfig,
@@ -60,9 +55,7 @@ def draw(workspace: Workspace) -> None:
     names = list_datasets(workspace)
     if not names:
         empty_state(
-            "There is no dataset yet: add one first, then cluster it here.",
-            "data",
-            "Add a dataset",
+            "There is no dataset yet: add one first, then cluster it here.", "data", "Add a dataset"
         )
         return
     dataset = open_dataset(workspace, choose("Dataset", names, "dataset"))
@@ -165,11 +158,19 @@ def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
     left, right = st.columns([5, 2], vertical_alignment="bottom")
     used_k = clustering.facts["k"] or 3
     k = left.slider(
-        "Clusters k in every class", 1, max(10, used_k), used_k,
-        disabled=mode != BY_HAND, key=f"k {dataset.name} {widgets}",
-    )  # fmt: skip
-    if right.button("Undo", icon=":material/undo:", disabled=not can_undo(dataset.path),
-                    help="Takes back the last clustering, new name or move."):  # fmt: skip
+        "Clusters k in every class",
+        1,
+        max(10, used_k),
+        used_k,
+        disabled=mode != BY_HAND,
+        key=f"k {dataset.name} {widgets}",
+    )
+    if right.button(
+        "Undo",
+        icon=":material/undo:",
+        disabled=not can_undo(dataset.path),
+        help="Takes back the last clustering, new name or move.",
+    ):
         act(lambda: step_back(dataset.path), "Undid the last change to the poses.")
     wanted = {BY_ELBOWS: "auto", OWN_ELBOW: "per-class", BY_HAND: k}[mode or at]
     if wanted == used or (mode == BY_HAND and k == clustering.facts["k"]):
@@ -350,9 +351,8 @@ def _names(dataset: Dataset, clustering: PoseClustering) -> None:
             "Cluster to move", clusters, format_func=lambda c: f"{c}, now {named[c]}"
         )
         target = st.selectbox(
-            "Pose to move it to", clustering.poses, accept_new_options=True,
-            key=f"target {version}",
-        )  # fmt: skip
+            "Pose to move it to", clustering.poses, accept_new_options=True, key=f"target {version}"
+        )
         if st.button("Move"):
             done = f"Moved cluster {cluster} to {target}."
             act(lambda: move_cluster(dataset, *_cluster(cluster), target), done)

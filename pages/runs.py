@@ -24,9 +24,19 @@ from rebalance_core.workspace import Workspace
 LOG_LINES = 40
 SHOWN = ("all", *LIVE, "done", "failed", "cancelled", "interrupted")
 COLUMNS = (
-    "Name", "Status", "Progress", "Stage", "Took", "Size", "Came from", "Led to", "Note", "Kind",
-    "Created", "Id",
-)  # fmt: skip
+    "Name",
+    "Status",
+    "Progress",
+    "Stage",
+    "Took",
+    "Size",
+    "Came from",
+    "Led to",
+    "Note",
+    "Kind",
+    "Created",
+    "Id",
+)
 SMALL_FAMILY = 3  # runs, up to which the graph keeps its own size
 MB = 2**20
 
@@ -35,9 +45,7 @@ def draw(workspace: Workspace) -> None:
     views = list_runs(workspace)
     if not views:
         empty_state(
-            "Nothing has run yet. Adding a dataset is the first run.",
-            "data",
-            "Add a dataset",
+            "Nothing has run yet. Adding a dataset is the first run.", "data", "Add a dataset"
         )
         return
     came = parents(workspace, views)
@@ -55,10 +63,16 @@ def draw(workspace: Workspace) -> None:
 def _table(views: list[RunView], came: dict[str, list[str]]) -> None:
     """All runs, or those of one status; the queue from its oldest on is told by their stage."""
     counts = Counter(v.status for v in views)
-    status = st.segmented_control(
-        "Show", SHOWN, default="all", key="shown",
-        format_func=lambda s: f"{s} {len(views) if s == 'all' else counts.get(s, 0)}",
-    ) or "all"  # fmt: skip
+    status = (
+        st.segmented_control(
+            "Show",
+            SHOWN,
+            default="all",
+            key="shown",
+            format_func=lambda s: f"{s} {len(views) if s == 'all' else counts.get(s, 0)}",
+        )
+        or "all"
+    )
     shown = [v for v in views if status in ("all", v.status)]
     names = {v.id: v.name for v in views}
     children = Counter(parent for parents_ in came.values() for parent in parents_)
@@ -108,9 +122,13 @@ def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
         "Remove": lambda: _remove(workspace, view),
     }
     chosen = st.segmented_control(
-        "Details", list(parts), default="Log", required=True, key="details",
+        "Details",
+        list(parts),
+        default="Log",
+        required=True,
+        key="details",
         label_visibility="collapsed",
-    )  # fmt: skip
+    )
     guarded(parts[chosen])()
 
 

@@ -118,37 +118,71 @@ def meanings(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
             ", ".join(facts["devices"]),
             f"{'One job at a time on each' if several else 'One job at a time'}; others wait, "
             "oldest first. CUDA_VISIBLE_DEVICES chooses among GPUs.",
-        ),
+        )
     ]
     if "device" in facts:
         precision = "bf16" if facts["fast_bf16"] else "fp32"
         lines += [
-            ("torch computes on", str(facts["device"]), "cuda is a GPU, mps Apple's; cpu is slow "
-             "beyond 64 px, where `quick` and `small` are what can be afforded."),
-            ("Precision `auto`", precision, "bf16 is fast here and takes half the memory."
-             if facts["fast_bf16"] else "bf16 would be slower here, so `auto` computes in fp32."),
-            ("Threads", str(facts["threads"]), "Of one job on the processor; OMP_NUM_THREADS "
-             "sets another number. A second job beside it slows both."),
-        ]  # fmt: skip
+            (
+                "torch computes on",
+                str(facts["device"]),
+                "cuda is a GPU, mps Apple's; cpu is slow "
+                "beyond 64 px, where `quick` and `small` are what can be afforded.",
+            ),
+            (
+                "Precision `auto`",
+                precision,
+                "bf16 is fast here and takes half the memory."
+                if facts["fast_bf16"]
+                else "bf16 would be slower here, so `auto` computes in fp32.",
+            ),
+            (
+                "Threads",
+                str(facts["threads"]),
+                "Of one job on the processor; OMP_NUM_THREADS "
+                "sets another number. A second job beside it slows both.",
+            ),
+        ]
     here = [name for name, there in facts["weights"].items() if there]
     every = facts["checkpoint_seconds"]
     lines += [
         ("Cores", str(facts["cores"]), "They decode and inspect images side by side in an import."),
-        ("Memory", f"{facts['memory_left_gib']} of {facts['memory_gib']} GiB left",
-         "If it runs out, the system ends the job; a smaller batch_size needs less."),
-        ("Workspace", facts["workspace"], f"All data and runs are there; {HOME_VARIABLE} names "
-         "another. Nothing leaves this machine."),
-        ("Free disk", f"{facts['free_gib']} GiB", f"At least {ROOM_WANTED} GiB are wanted. A full "
-         "disk fails a run, which resumes once there is room."),
-        ("Checkpoints", "a wrong setting" if every is None else f"every {every:g} s",
-         "What a kill costs at most, and rarer where writing is slow; "
-         "REBALANCE_CHECKPOINT_SECONDS sets it."),
-        ("Pretrained weights", ", ".join(here) or "none", "Poses can use these networks; without "
-         "any, HOG of the head. `poses weights` fetches them."),
-        ("Versions", ", ".join(f"{k} {v or 'missing'}" for k, v in facts["versions"].items()),
-         f"With Python {facts['python']} on {facts['platform']}; another version may round "
-         "differently, so a resumed run is exact only with the same."),
-    ]  # fmt: skip
+        (
+            "Memory",
+            f"{facts['memory_left_gib']} of {facts['memory_gib']} GiB left",
+            "If it runs out, the system ends the job; a smaller batch_size needs less.",
+        ),
+        (
+            "Workspace",
+            facts["workspace"],
+            f"All data and runs are there; {HOME_VARIABLE} names "
+            "another. Nothing leaves this machine.",
+        ),
+        (
+            "Free disk",
+            f"{facts['free_gib']} GiB",
+            f"At least {ROOM_WANTED} GiB are wanted. A full "
+            "disk fails a run, which resumes once there is room.",
+        ),
+        (
+            "Checkpoints",
+            "a wrong setting" if every is None else f"every {every:g} s",
+            "What a kill costs at most, and rarer where writing is slow; "
+            "REBALANCE_CHECKPOINT_SECONDS sets it.",
+        ),
+        (
+            "Pretrained weights",
+            ", ".join(here) or "none",
+            "Poses can use these networks; without "
+            "any, HOG of the head. `poses weights` fetches them.",
+        ),
+        (
+            "Versions",
+            ", ".join(f"{k} {v or 'missing'}" for k, v in facts["versions"].items()),
+            f"With Python {facts['python']} on {facts['platform']}; another version may round "
+            "differently, so a resumed run is exact only with the same.",
+        ),
+    ]
     return lines
 
 

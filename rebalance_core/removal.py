@@ -58,9 +58,8 @@ def dependents(workspace: Workspace, dataset: str) -> Dependents:
     synthetic = sorted(name for name, seen in made_from.items() if seen == dataset)
     unclear = [name for name, seen in made_from.items() if seen is None]
     runs += tuple(
-        v for v in views
-        if v.kind in ("score", "filter") and v.config.get("synthetic") in synthetic
-    )  # fmt: skip
+        v for v in views if v.kind in ("score", "filter") and v.config.get("synthetic") in synthetic
+    )
     return Dependents(sets, runs, tuple(synthetic), _in_words(damaged, unclear))
 
 

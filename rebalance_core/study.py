@@ -151,9 +151,12 @@ class _Steps:
         step = f"{kind} {arm}".strip()
         if step not in self.kept["runs"]:
             made = create_run(
-                self.workspace, kind, config.model_dump(mode="json"),
-                name=f"{step} for {self.run.record['name']}", parents=[self.run.id],
-            )  # fmt: skip
+                self.workspace,
+                kind,
+                config.model_dump(mode="json"),
+                name=f"{step} for {self.run.record['name']}",
+                parents=[self.run.id],
+            )
             self.kept["runs"][step] = made.name
             write_json(self.path, self.kept)
         path = self.workspace.runs / self.kept["runs"][step]

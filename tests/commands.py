@@ -23,8 +23,13 @@ def process(home: Path, *arguments: object, cwd: Path = ROOT, typed: str = "") -
     environment = {**os.environ, HOME_VARIABLE: str(home), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "rebalance_core", *map(str, arguments)],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=180, input=typed,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        input=typed,
+    )
 
 
 def command(home: Path, *arguments: object, cwd: Path = ROOT, typed: str = "") -> Done:

@@ -20,9 +20,16 @@ def synthetic_set(workspace: Workspace, kind: str, set_name: str, count: int = 1
     write_json(
         workspace.synthetic / name / "provenance.json",
         {
-            "generator": kind, "run": "none", "sample_run": "none", "seed": 0, "size": 32,
-            "training_set": chosen.to_json(), "training": {}, "sampler": {}, "filters": [],
+            "generator": kind,
+            "run": "none",
+            "sample_run": "none",
+            "seed": 0,
+            "size": 32,
+            "training_set": chosen.to_json(),
+            "training": {},
+            "sampler": {},
+            "filters": [],
             "counts": dict.fromkeys(chosen.minority, count),
         },
-    )  # fmt: skip
+    )
     return name

@@ -80,13 +80,21 @@ def test_adding_a_dataset_tells_what_it_holds(added: tuple[Path, dict[str, Any]]
     near = ("largest", "near", "test_images_near")
     found = {k: v for k, v in value.pop("duplicates").items() if not k.startswith(near)}
     assert found == {
-        "identical_groups": 0, "identical_files": 0, "redundant_files": 0,
-        "test_images_identical_to_training": 0, "label_conflicts": 0,
-    }  # fmt: skip
+        "identical_groups": 0,
+        "identical_files": 0,
+        "redundant_files": 0,
+        "test_images_identical_to_training": 0,
+        "label_conflicts": 0,
+    }
     assert value == {
-        "dataset": "digits", "classes": list("0123456789"), "channels": 1, "counts": DIGITS,
-        "imbalance_ratio": 6.0, "unreadable": [], "path": str(home / "datasets" / "digits"),
-    }  # fmt: skip
+        "dataset": "digits",
+        "classes": list("0123456789"),
+        "channels": 1,
+        "counts": DIGITS,
+        "imbalance_ratio": 6.0,
+        "unreadable": [],
+        "path": str(home / "datasets" / "digits"),
+    }
 
 
 def test_datasets_are_listed_and_shown(home: Path, added: tuple[Path, dict[str, Any]]) -> None:
@@ -187,14 +195,28 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
     told(new, "datasets", "add", "pets", folder_of(tmp_path / "pets", names))
     made = told(new, "sets", "make", "skewed", "pets", "--skew", "step:17", "--seed", 5)
     assert made == {
-        "set": "skewed", "split": "official", "counts": {"cat": 34, "dog": 2}, "ratio": 17.0,
-        "train": 36, "validation": 9, "test": 6, "dropped": {}, "notes": [],
-    }  # fmt: skip
+        "set": "skewed",
+        "split": "official",
+        "counts": {"cat": 34, "dog": 2},
+        "ratio": 17.0,
+        "train": 36,
+        "validation": 9,
+        "test": 6,
+        "dropped": {},
+        "notes": [],
+    }
     shown = told(new, "sets", "show", "skewed")
     assert shown["config"] == {
-        "dataset": "pets", "split": "official", "difference": 0.16, "skew": "step:17",
-        "poses": [], "limit": None, "validation": 0.15, "fit": "pad", "seed": 5,
-    }  # fmt: skip
+        "dataset": "pets",
+        "split": "official",
+        "difference": 0.16,
+        "skew": "step:17",
+        "poses": [],
+        "limit": None,
+        "validation": 0.15,
+        "fit": "pad",
+        "seed": 5,
+    }
     assert (len(shown["train"]), len(shown["validation"]), len(shown["test"])) == (36, 9, 6)
     assert told(new, "sets", "list") == {"sets": {"skewed": {"cat": 34, "dog": 2}}}
 
@@ -270,11 +292,13 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
             "seeds.1='one' does not fit CompareConfig: Input should be a valid integer, unable to "
             "parse string as an integer.",
         ),
-        (["poses", "faces"], "There is no dataset 'faces' (there is: digits); add it with "
-         "`datasets add`."),
+        (
+            ["poses", "faces"],
+            "There is no dataset 'faces' (there is: digits); add it with `datasets add`.",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)  # fmt: skip
+)
 def test_what_cannot_be_done_is_one_sentence_before_any_work(
     home: Path, arguments: list[str], sentence: str
 ) -> None:
@@ -309,8 +333,11 @@ def test_runs_are_listed_shown_and_removed(new: Path, tmp_path: Path) -> None:
     assert failed == f"Run {listed['run']} failed: {sentence}"
     about = {k: listed[k] for k in ("kind", "name", "status", "reason")}
     assert about == {
-        "kind": "import", "name": "import pets", "status": "failed", "reason": sentence,
-    }  # fmt: skip
+        "kind": "import",
+        "name": "import pets",
+        "status": "failed",
+        "reason": sentence,
+    }
     shown = told(new, "runs", "show", listed["run"][-4:])
     assert shown["config"]["source"] == str(missing)
     assert (shown["last"], shown["result"]) == ([], {})
@@ -329,8 +356,12 @@ def test_the_rebalanced_set_of_the_baseline_is_the_training_set(home: Path, tmp_
     target = tmp_path / "out"
     value = told(home, "rebalance", "digits", "none", target)
     assert value == {
-        "folder": str(target), "counts": LEFT, "real": LEFT, "added": {}, "synthetic": None,
-    }  # fmt: skip
+        "folder": str(target),
+        "counts": LEFT,
+        "real": LEFT,
+        "added": {},
+        "synthetic": None,
+    }
     about = json.loads((target / "manifest.json").read_text())
     assert (about["training_set"], about["arm"], about["counts"]) == ("digits", "none", LEFT)
     with (target / "manifest.csv").open(newline="") as file:

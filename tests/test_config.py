@@ -118,8 +118,13 @@ def test_changes_are_read_as_field_and_value() -> None:
     assert parse_changes([]) == {}
     changes = ["epochs=3", " lr = 0.1 ", "name=a=b", "on=true", "widths=8, 16", "classes=a,"]
     assert parse_changes(changes) == {
-        "epochs": 3, "lr": 0.1, "name": "a=b", "on": True, "widths": (8, 16), "classes": ("a",),
-    }  # fmt: skip
+        "epochs": 3,
+        "lr": 0.1,
+        "name": "a=b",
+        "on": True,
+        "widths": (8, 16),
+        "classes": ("a",),
+    }
     config = DdpmConfig.from_preset("quick", **parse_changes(["widths=8,16", "attention=1,"]))
     assert (config.widths, config.attention) == ((8, 16), (1,))
     assert BaganConfig.from_preset("quick", **parse_changes(["size=64"])).size == 64

@@ -58,35 +58,46 @@ COLOURS = np.array([[[255, 0, 0], [0, 9, 0]], [[0, 0, 7], [1, 2, 3]]], np.uint8)
 @pytest.mark.parametrize(
     ("data", "mode", "pixels"),
     [
-        (dicom(STEPS), "L", [[0, 64, ], [128, 255]]),
+        (dicom(STEPS), "L", [[0, 64], [128, 255]]),
         (dicom(STEPS, "MONOCHROME1"), "L", [[255, 191], [128, 0]]),
         (dicom((STEPS - 200).astype(np.int16)), "L", [[0, 64], [128, 255]]),
         (dicom(COLOURS, "RGB"), "RGB", COLOURS.tolist()),
         # From 100 to 300: (100, 300] in DICOM's convention is centre 200.5, width 201.
-        (
-            dicom(STEPS, WindowCenter=200.5, WindowWidth=201),
-            "L", [[0, 0], [128, 255]],
-        ),
+        (dicom(STEPS, WindowCenter=200.5, WindowWidth=201), "L", [[0, 0], [128, 255]]),
         (
             dicom(STEPS, "MONOCHROME1", WindowCenter=200.5, WindowWidth=201),
-            "L", [[255, 255], [128, 0]],
+            "L",
+            [[255, 255], [128, 0]],
         ),
-        (
-            dicom(STEPS, WindowCenter=[200.5, 5], WindowWidth=[201, 3]),
-            "L", [[0, 0], [128, 255]],
-        ),
+        (dicom(STEPS, WindowCenter=[200.5, 5], WindowWidth=[201, 3]), "L", [[0, 0], [128, 255]]),
         # Rescaled to −1000 … −600 first; the window goes from −1000 to 600.
         (
-            dicom(STEPS, RescaleSlope=1, RescaleIntercept=-1000, WindowCenter=-199.5,
-                  WindowWidth=1601),
-            "L", [[0, 16], [32, 64]],
+            dicom(
+                STEPS, RescaleSlope=1, RescaleIntercept=-1000, WindowCenter=-199.5, WindowWidth=1601
+            ),
+            "L",
+            [[0, 16], [32, 64]],
         ),
-        (dicom(np.stack([STEPS, STEPS + 7]), NumberOfFrames=2, Rows=2, Columns=2,
-               SamplesPerPixel=1), "L", [[0, 64], [128, 255]]),
+        (
+            dicom(
+                np.stack([STEPS, STEPS + 7]), NumberOfFrames=2, Rows=2, Columns=2, SamplesPerPixel=1
+            ),
+            "L",
+            [[0, 64], [128, 255]],
+        ),
     ],
-    ids=["gray", "inverted", "signed", "colour", "window", "inverted window", "two windows",
-         "wide window", "two frames"],
-)  # fmt: skip
+    ids=[
+        "gray",
+        "inverted",
+        "signed",
+        "colour",
+        "window",
+        "inverted window",
+        "two windows",
+        "wide window",
+        "two frames",
+    ],
+)
 def test_a_file_is_shown_as_it_wants_to_be(data: bytes, mode: str, pixels: list[object]) -> None:
     assert is_dicom(data)
     opened = open_image(data)

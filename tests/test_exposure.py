@@ -14,11 +14,19 @@ from rebalance_core.system.exposure import (
 @pytest.mark.parametrize(
     ("address", "local"),
     [
-        ("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True),
-        (None, False), ("", False), ("0.0.0.0", False), ("::", False), ("192.168.1.4", False),
-        ("example.org", False), ("127.0.0.1.example.org", False),
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        (None, False),
+        ("", False),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.4", False),
+        ("example.org", False),
+        ("127.0.0.1.example.org", False),
     ],
-)  # fmt: skip
+)
 def test_only_this_machines_own_addresses_are_local(address: str | None, local: bool) -> None:
     assert is_local(address) == local
 
@@ -65,14 +73,24 @@ def test_a_wider_address_is_warned_of_unless_a_proxy_guards_it(
         ("[::]:8501", None, False),
         ("8501", None, False),
     ],
-)  # fmt: skip
+)
 def test_a_host_is_loopback_or_configured_and_an_origin_equals_it(
     host: str | None, origin: str | None, allowed: bool
 ) -> None:
     configured = (
-        "studio.example.org", "https://Other.example.org:8443/studio", "192.168.1.4", "fe80::1",
-        "0.0.0.0", "::", "[::]", "", None, "unix:///run/studio.sock", "[broken", "http://[broken",
-    )  # fmt: skip
+        "studio.example.org",
+        "https://Other.example.org:8443/studio",
+        "192.168.1.4",
+        "fe80::1",
+        "0.0.0.0",
+        "::",
+        "[::]",
+        "",
+        None,
+        "unix:///run/studio.sock",
+        "[broken",
+        "http://[broken",
+    )
     assert host_allowed(host, origin, configured) == allowed
 
 

@@ -41,9 +41,10 @@ def way(workspace: Workspace) -> dict[str, str]:
             workspace, "sample", run=ids[f"train {name}"], name=f"{name} images"
         )
         about = {
-            "run": ids[f"train {name}"], "sample_run": ids[f"sample {name}"],
+            "run": ids[f"train {name}"],
+            "sample_run": ids[f"sample {name}"],
             "training_set": {"config": {"dataset": "pets"}},
-        }  # fmt: skip
+        }
         write_json(workspace.synthetic / f"{name} images" / "provenance.json", about)
     ids["compare"] = run(workspace, "compare", set="plain", synthetic={"ddpm": "plain images"})
     return ids
@@ -53,11 +54,15 @@ def test_each_run_came_from_what_it_used(workspace: Workspace, way: dict[str, st
     names = {run_id: step for step, run_id in way.items()}
     found = parents(workspace, list_runs(workspace))
     assert {names[k]: sorted(names[p] for p in v) for k, v in found.items()} == {
-        "import": [], "stranger": [], "poses": ["import"],
-        "train posed": ["poses"], "train plain": ["import"],
-        "sample posed": ["train posed"], "sample plain": ["train plain"],
+        "import": [],
+        "stranger": [],
+        "poses": ["import"],
+        "train posed": ["poses"],
+        "train plain": ["import"],
+        "sample posed": ["train posed"],
+        "sample plain": ["train plain"],
         "compare": ["import", "sample plain"],
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -147,8 +152,9 @@ def test_the_command_line_says_what_stays_and_what_goes(
     remove = ["runs", "remove", way["train plain"], "--json"]
     came = "2 runs; synthetic sets plain images"
     for option, fate in (
-        ([], "stays but cannot be continued"), (["--with-dependents"], "goes with it"),
-    ):  # fmt: skip
+        ([], "stays but cannot be continued"),
+        (["--with-dependents"], "goes with it"),
+    ):
         monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
         with pytest.raises(typer.Abort):
             cli.app([*remove, *option], standalone_mode=False)

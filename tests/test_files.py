@@ -189,8 +189,9 @@ def test_a_folder_is_replaced_whole(tmp_path: Path, there: bool) -> None:
     (aside / "new.txt").write_text("new")
     replace_folder(aside, target)
     assert [os.fspath(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == [
-        "poses", "poses/new.txt",
-    ]  # fmt: skip
+        "poses",
+        "poses/new.txt",
+    ]
 
 
 FILL_AND_WAIT = """

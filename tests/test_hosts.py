@@ -19,9 +19,11 @@ from rebalance_core.workspace import HOME_VARIABLE
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0  # seconds, on a busy machine
 UPGRADE = (
-    "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     "Sec-WebSocket-Version: 13",
-)  # fmt: skip
+)
 STREAM = "/_stcore/stream"
 UPLOAD = "/_stcore/upload_file/session/file"
 
@@ -44,8 +46,14 @@ def serving(
     port = free_port()
     home.mkdir(parents=True, exist_ok=True)
     command = [
-        sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}", *options,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(script),
+        f"--server.port={port}",
+        *options,
+    ]
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "DISPLAY")}
     variables = {**kept, HOME_VARIABLE: str(home), **(environment or {})}
     with (home / "server.log").open("ab") as log:
@@ -92,10 +100,16 @@ def both(port: int, host: str, origin: str | None = None) -> tuple[int, int]:
 @pytest.mark.parametrize(
     "host",
     [
-        "127.0.0.1:{port}", "localhost:{port}", "LocalHost:{port}", "[::1]:{port}",
-        "127.0.0.2:{port}", "127.0.0.1", "localhost", "127.0.0.1:9",
+        "127.0.0.1:{port}",
+        "localhost:{port}",
+        "LocalHost:{port}",
+        "[::1]:{port}",
+        "127.0.0.2:{port}",
+        "127.0.0.1",
+        "localhost",
+        "127.0.0.1:9",
     ],
-)  # fmt: skip
+)
 def test_a_loopback_host_at_any_port_is_answered_with_its_own_origin(port: int, host: str) -> None:
     host = host.format(port=port)
     assert both(port, host) == (200, 101)
@@ -105,16 +119,35 @@ def test_a_loopback_host_at_any_port_is_answered_with_its_own_origin(port: int, 
 @pytest.mark.parametrize(
     "host",
     [
-        "evil.example", "evil.example:{port}", "127.0.0.1.evil.example:{port}",
-        "localhost.evil.example:{port}", "evil.localhost:{port}", "localhost.:{port}",
-        "127.0.0.1.:{port}", "2130706433:{port}", "0177.0.0.1:{port}", "0x7f.0.0.1:{port}",
-        "127.1:{port}", "0.0.0.0:{port}", "[::]:{port}", "[::1]evil.example:{port}",
-        "me@127.0.0.1:{port}", "127.0.0.1@evil.example:{port}", "192.168.1.4:{port}",
-        "127.0.0.1:{port}.evil.example", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536",
-        "http://127.0.0.1:{port}", "127.0.0.1/:{port}", "::1", "[127.0.0.1]:{port}",
-        "127.0.0.1:{port},evil.example", "",
+        "evil.example",
+        "evil.example:{port}",
+        "127.0.0.1.evil.example:{port}",
+        "localhost.evil.example:{port}",
+        "evil.localhost:{port}",
+        "localhost.:{port}",
+        "127.0.0.1.:{port}",
+        "2130706433:{port}",
+        "0177.0.0.1:{port}",
+        "0x7f.0.0.1:{port}",
+        "127.1:{port}",
+        "0.0.0.0:{port}",
+        "[::]:{port}",
+        "[::1]evil.example:{port}",
+        "me@127.0.0.1:{port}",
+        "127.0.0.1@evil.example:{port}",
+        "192.168.1.4:{port}",
+        "127.0.0.1:{port}.evil.example",
+        "127.0.0.1:",
+        "127.0.0.1:0",
+        "127.0.0.1:65536",
+        "http://127.0.0.1:{port}",
+        "127.0.0.1/:{port}",
+        "::1",
+        "[127.0.0.1]:{port}",
+        "127.0.0.1:{port},evil.example",
+        "",
     ],
-)  # fmt: skip
+)
 def test_any_other_host_is_refused_before_there_is_a_session(port: int, host: str) -> None:
     host = host.format(port=port)
     for origin in (None, f"http://{host}", f"http://127.0.0.1:{port}"):
@@ -126,13 +159,25 @@ def test_any_other_host_is_refused_before_there_is_a_session(port: int, host: st
 @pytest.mark.parametrize(
     "origin",
     [
-        "http://evil.example", "http://127.0.0.1:3000", "http://127.0.0.1", "http://localhost:{port}",
-        "http://[::1]:{port}", "http://127.0.0.2:{port}", "", "null", "127.0.0.1:{port}",
-        "file://", "ftp://127.0.0.1:{port}", "http://127.0.0.1:{port}/", "//127.0.0.1:{port}",
-        "http://x@127.0.0.1:{port}", "http://127.0.0.1:{port}.evil.example",
-        "http://127.0.0.1:{port} http://evil.example", "http://2130706433:{port}",
+        "http://evil.example",
+        "http://127.0.0.1:3000",
+        "http://127.0.0.1",
+        "http://localhost:{port}",
+        "http://[::1]:{port}",
+        "http://127.0.0.2:{port}",
+        "",
+        "null",
+        "127.0.0.1:{port}",
+        "file://",
+        "ftp://127.0.0.1:{port}",
+        "http://127.0.0.1:{port}/",
+        "//127.0.0.1:{port}",
+        "http://x@127.0.0.1:{port}",
+        "http://127.0.0.1:{port}.evil.example",
+        "http://127.0.0.1:{port} http://evil.example",
+        "http://2130706433:{port}",
     ],
-)  # fmt: skip
+)
 def test_an_origin_that_is_not_the_host_is_refused(port: int, origin: str) -> None:
     assert both(port, f"127.0.0.1:{port}", origin.format(port=port)) == (403, 403)
 
@@ -213,9 +258,10 @@ def test_a_tunnel_at_another_port_is_answered(port: int) -> None:
 
 def test_the_name_of_a_proxy_is_configured(tmp_path: Path) -> None:
     with serving(
-        tmp_path, "--server.headless=true",
+        tmp_path,
+        "--server.headless=true",
         environment={"STREAMLIT_BROWSER_SERVER_ADDRESS": "studio.example.org"},
-    ) as port:  # fmt: skip
+    ) as port:
         name = "studio.example.org"
         assert both(port, name, f"https://{name}") == (200, 101)
         assert both(port, f"{name}:8443", f"https://{name}:8443") == (200, 101)

@@ -47,18 +47,30 @@ def palette() -> Image.Image:
         (Image.new("LA", (1, 1), (77, 0)), "PNG", "L", [[0]]),
         (Image.new("LA", (1, 1), (77, 255)), "PNG", "L", [[77]]),
         (Image.new("1", (2, 1), 1), "PNG", "L", [[255, 255]]),
-        (
-            Image.fromarray(np.array([[0, 13107, 65535]], np.uint16)),
-            "PNG", "L", [[0, 51, 255]],
-        ),
+        (Image.fromarray(np.array([[0, 13107, 65535]], np.uint16)), "PNG", "L", [[0, 51, 255]]),
         (Image.fromarray(np.array([[0, 9, 255]], np.uint16)), "PNG", "L", [[0, 9, 255]]),
         (Image.fromarray(np.array([[-5, 510]], np.int32)), "TIFF", "L", [[0, 255]]),
         (Image.fromarray(np.array([[0, 127.5, 255]], np.float32)), "TIFF", "L", [[0, 127, 255]]),
         (Image.new("CMYK", (1, 1), (0, 255, 255, 0)), "TIFF", "RGB", [[[255, 0, 0]]]),
     ],
-    ids=["L", "RGB", "half", "clear", "RGBA", "P", "GIF", "LA-clear", "LA", "1", "I;16",
-         "I;16-dark", "I", "F", "CMYK"],
-)  # fmt: skip
+    ids=[
+        "L",
+        "RGB",
+        "half",
+        "clear",
+        "RGBA",
+        "P",
+        "GIF",
+        "LA-clear",
+        "LA",
+        "1",
+        "I;16",
+        "I;16-dark",
+        "I",
+        "F",
+        "CMYK",
+    ],
+)
 def test_every_mode_becomes_gray_or_colour_bytes(
     image: Image.Image, form: str, mode: str, pixels: list[Any]
 ) -> None:

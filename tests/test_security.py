@@ -43,12 +43,37 @@ from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = [
-    "../../outside/secret", "../outside", "..", ".", "", " ", "/etc/passwd", "a/b", "a\\b", "~/x",
-    "x\0y", "x\ny", "-rf", "--help; touch {canary}", "$(touch {canary})", "`touch {canary}`",
-    "| touch {canary}", "__import__('os').system('touch {canary}')", "{{7*7}}", "%s%n", "CON",
-    "%2e%2e%2foutside", "‮gnp", "é" * 300, "x" * 5000, "<script>alert(1)</script>",
-    "![x](https://example.org/x.png)", "*", "../*", "[a-z]*",
-]  # fmt: skip
+    "../../outside/secret",
+    "../outside",
+    "..",
+    ".",
+    "",
+    " ",
+    "/etc/passwd",
+    "a/b",
+    "a\\b",
+    "~/x",
+    "x\0y",
+    "x\ny",
+    "-rf",
+    "--help; touch {canary}",
+    "$(touch {canary})",
+    "`touch {canary}`",
+    "| touch {canary}",
+    "__import__('os').system('touch {canary}')",
+    "{{7*7}}",
+    "%s%n",
+    "CON",
+    "%2e%2e%2foutside",
+    "‮gnp",
+    "é" * 300,
+    "x" * 5000,
+    "<script>alert(1)</script>",
+    "![x](https://example.org/x.png)",
+    "*",
+    "../*",
+    "[a-z]*",
+]
 # What the person names is theirs to read and write: no place for these tests.
 NAMED_BY_PERSON = {"file", "target", "source", "folder", "images", "from_report"}
 # What Typer raises over a command line that it cannot read; some versions bring their own click.
@@ -124,15 +149,28 @@ def commands() -> Iterator[tuple[list[str], Any]]:
 
 def valid(parameter: Any, workspace: Workspace) -> str:
     told = {
-        "name": "fresh", "dataset": "pets", "set_name": "pets", "generator": "ddpm", "arm": "none",
-        "pose": "axial", "new": "coronal", "text": "a note", "network": "vgg16",
-        "start_class": "cat", "end_class": "dog", "label": "cat", "synthetic_name": "made",
-        "answers": "r,g", "file": str(workspace.root / "out.png"),
+        "name": "fresh",
+        "dataset": "pets",
+        "set_name": "pets",
+        "generator": "ddpm",
+        "arm": "none",
+        "pose": "axial",
+        "new": "coronal",
+        "text": "a note",
+        "network": "vgg16",
+        "start_class": "cat",
+        "end_class": "dog",
+        "label": "cat",
+        "synthetic_name": "made",
+        "answers": "r,g",
+        "file": str(workspace.root / "out.png"),
         "target": str(workspace.root / "out"),
-        "source": str(workspace.root / "nothing"), "folder": str(workspace.root / "out"),
+        "source": str(workspace.root / "nothing"),
+        "folder": str(workspace.root / "out"),
         "images": str(workspace.root / "nothing.png"),
-        "run_id": list_runs(workspace)[0].id, "other_id": list_runs(workspace)[0].id,
-    }  # fmt: skip
+        "run_id": list_runs(workspace)[0].id,
+        "other_id": list_runs(workspace)[0].id,
+    }
     return told[str(parameter.name)]
 
 
@@ -149,8 +187,12 @@ def assert_unchanged(home: Workspace, *names: str) -> None:
 def test_every_command_is_among_them() -> None:
     assert len(COMMANDS) >= 31
     assert {"runs remove", "datasets add", "sets make", "poses move", "doctor"} <= COMMANDS.keys()
-    arguments = {p.name for command in COMMANDS.values() for p in command.params
-                 if p.param_type_name == "argument"}  # fmt: skip
+    arguments = {
+        p.name
+        for command in COMMANDS.values()
+        for p in command.params
+        if p.param_type_name == "argument"
+    }
     assert {"name", "dataset", "set_name", "run_id", "pose", "text"} <= arguments
 
 
@@ -190,8 +232,14 @@ OPTIONS = {
 
 def test_the_options_of_every_command_are_among_them() -> None:
     assert len(OPTIONS) >= 40, sorted(OPTIONS)
-    assert {"sets make --poses", "train --set", "train --continue", "sample --class",
-            "compare --schedules", "poses move --image"} <= OPTIONS.keys()  # fmt: skip
+    assert {
+        "sets make --poses",
+        "train --set",
+        "train --continue",
+        "sample --class",
+        "compare --schedules",
+        "poses move --image",
+    } <= OPTIONS.keys()
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -293,8 +341,9 @@ def test_a_hostile_archive_that_is_dropped_on_the_page_does_no_harm(
         view = view_run(view.path)
     if kind == "pickle":  # a file among others that is no image: listed, and left out
         assert (view.status, open_dataset(home, "evil").counts()) == (
-            "done", {"train": {"cat": 3, "dog": 3}},
-        )  # fmt: skip
+            "done",
+            {"train": {"cat": 3, "dog": 3}},
+        )
     else:
         assert view.status == "failed"
         assert view.state["reason"].count(". ") == 0, "one sentence"
@@ -374,8 +423,14 @@ def test_a_generators_folder_of_pickles_is_refused_and_not_run(
 ) -> None:
     """The names under which libraries look for pickled weights, where they look for them."""
     folder = tmp_path / "in" / "evil"
-    for name in ("pytorch_model.bin", "diffusion_pytorch_model.bin", "model.pt", "model.pkl",
-                 "model.safetensors", "diffusion_pytorch_model.safetensors"):  # fmt: skip
+    for name in (
+        "pytorch_model.bin",
+        "diffusion_pytorch_model.bin",
+        "model.pt",
+        "model.pkl",
+        "model.safetensors",
+        "diffusion_pytorch_model.safetensors",
+    ):
         for place in (folder, folder / "class-0" / "unet"):
             place.mkdir(parents=True, exist_ok=True)
             save_evil(place / name, canary, "zip")
@@ -394,8 +449,9 @@ def test_a_hostile_run_record_leads_nowhere(home: Workspace, canary: Path) -> No
     path = create_run(home, "train", {"set": "../../outside/secret", "generator": "ddpm"}, name="x")
     with pytest.raises(UserError):
         execute(home, RunDirectory(path))
-    path = create_run(home, "import", {"source": str(home.uploads / ".." / ".."), "name": "x"},
-                      name="x")  # fmt: skip
+    path = create_run(
+        home, "import", {"source": str(home.uploads / ".." / ".."), "name": "x"}, name="x"
+    )
     write_json(path / "state.json", {**read_json(path / "state.json"), "status": "failed"})
     cli.app(["runs", "remove", path.name, "--yes"], standalone_mode=False)
     assert open_dataset(home, "pets").counts()

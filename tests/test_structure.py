@@ -70,10 +70,27 @@ def test_every_part_of_the_house_is_looked_at() -> None:
 # The folders and top-level modules of rebalance_core, in the order in which data flows. A module
 # imports only from its own folder and from those above it, lazily or not.
 ORDER = (
-    "errors", "system", "config", "workspace", "imaging", "training", "plots", "runs", "datasets",
-    "poses", "training_sets", "classifiers", "generators", "synthesis", "comparison", "study",
-    "removal", "doctor", "cli", "testing",
-)  # fmt: skip
+    "errors",
+    "system",
+    "config",
+    "workspace",
+    "imaging",
+    "training",
+    "plots",
+    "runs",
+    "datasets",
+    "poses",
+    "training_sets",
+    "classifiers",
+    "generators",
+    "synthesis",
+    "comparison",
+    "study",
+    "removal",
+    "doctor",
+    "cli",
+    "testing",
+)
 ANYWHERE = ("catalogue", "__init__", "__main__")  # name modules of every folder, lazily
 DOTTED = re.compile(r"\brebalance_core(?:\.\w+)+(?=[:.]?\w*)")
 
@@ -121,8 +138,11 @@ def test_a_module_names_only_folders_above_its_own(path: Path) -> None:
 def first_page() -> dict[str, list[str]]:
     done = subprocess.run(
         [sys.executable, "-c", DRAW_FIRST_PAGE, str(ROOT / "app.py"), *HEAVY],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     told: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
     return told
@@ -148,6 +168,10 @@ def test_command_line_and_worker_start_light(module: str) -> None:
     script = f"import sys, {module}; print([m for m in sys.argv[1:] if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script, *HEAVY, "streamlit", "sklearn", "scipy", "pandas"],
-        cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     assert done.stdout == "[]\n"

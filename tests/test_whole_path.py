@@ -31,14 +31,19 @@ def test_each_seed_of_a_study_stands_on_its_own_skew_and_generator(
     assert first.counts == second.counts
     assert set(first.train) != set(second.train)
     assert set(result["steps"]) == {
-        "poses", "train smote, seed 0", "sample smote, seed 0", "train smote, seed 1",
-        "sample smote, seed 1", "compare",
-    }  # fmt: skip
+        "poses",
+        "train smote, seed 0",
+        "sample smote, seed 0",
+        "train smote, seed 1",
+        "sample smote, seed 1",
+        "compare",
+    }
     compared = view_run(workspace.runs / result["steps"]["compare"])
     taken = read_json(compared.path / "result" / "synthetic.json")
     assert taken == {
-        "smote, seed 0": "phantom-quick-smote", "smote, seed 1": "phantom-quick-seed1-smote",
-    }  # fmt: skip
+        "smote, seed 0": "phantom-quick-smote",
+        "smote, seed 1": "phantom-quick-seed1-smote",
+    }
     for name, seen in zip(taken.values(), (first, second), strict=True):
         assert open_synthetic(workspace, name).training_set == seen
     assert "generator redrawn each time" in result["answer"]

@@ -94,10 +94,13 @@ def _limits_then_add(
                 "GiB unpacked at most", 0.1, value=fields["max_gib"].default, key=f"{key} gib"
             ),
             "max_ratio": places[2].number_input(
-                "Unpacked : packed at most", 2.0, value=fields["max_ratio"].default,
-                key=f"{key} ratio", help="Of one file; pictures are rarely packed over 50 : 1.",
+                "Unpacked : packed at most",
+                2.0,
+                value=fields["max_ratio"].default,
+                key=f"{key} ratio",
+                help="Of one file; pictures are rarely packed over 50 : 1.",
             ),
-        }  # fmt: skip
+        }
     if st.button("Add", key=key, type="primary", disabled=not ready):
         _import(workspace, name, source, **limits)
 

@@ -13,17 +13,8 @@ from pages.parts.gallery import Group, Tile, enlarge, gallery, image_tile
 from pages.parts.live import act, job_panel, latest
 from pages.parts.plain import plain
 from rebalance_core.comparison.classify import ClassifyConfig
-from rebalance_core.comparison.contrasts import (
-    baseline_contrasts,
-    outcome,
-    reference_contrasts,
-)
-from rebalance_core.comparison.disagreements import (
-    Disagreement,
-    cells_of,
-    disagreements,
-    sets_of,
-)
+from rebalance_core.comparison.contrasts import baseline_contrasts, outcome, reference_contrasts
+from rebalance_core.comparison.disagreements import Disagreement, cells_of, disagreements, sets_of
 from rebalance_core.comparison.job import CELL, winner
 from rebalance_core.comparison.records import read_winner
 from rebalance_core.comparison.results import is_p, read_results, table
@@ -98,9 +89,14 @@ def _table(rows: list[dict[str, Any]]) -> None:
         for name in told.columns
         if name != "Arm"
     }
-    st.dataframe(told, hide_index=True, column_config={
-        "Arm": st.column_config.TextColumn("Arm", pinned=True, width="large"), **formats,
-    })  # fmt: skip
+    st.dataframe(
+        told,
+        hide_index=True,
+        column_config={
+            "Arm": st.column_config.TextColumn("Arm", pinned=True, width="large"),
+            **formats,
+        },
+    )
     st.caption(
         "Percent on the test split at the epoch that validation chose, mean over seeds; click a "
         "heading to sort. To baseline, to reference: points of macro-F1, paired by seed. Interval "
@@ -132,9 +128,14 @@ def _downloads(view: RunView, results: dict[str, Any]) -> None:
     for column, (label, file, mime, icon) in zip(st.columns(4), kinds, strict=True):
         if (folder / file).exists():
             column.download_button(
-                label, (folder / file).read_bytes(), file_name=f"{name}-{file}", mime=mime,
-                icon=icon, width="stretch", key=f"{file} {view.id}",
-            )  # fmt: skip
+                label,
+                (folder / file).read_bytes(),
+                file_name=f"{name}-{file}",
+                mime=mime,
+                icon=icon,
+                width="stretch",
+                key=f"{file} {view.id}",
+            )
 
 
 def _confusions(view: RunView, results: dict[str, Any]) -> None:
@@ -204,17 +205,22 @@ def _classifier(workspace: Workspace, view: RunView) -> None:
         st.markdown("On the command line, into a new folder:")
         st.code(f"python -m rebalance_core save-classifier {view.id} FOLDER", language=None)
         st.download_button(
-            "model.safetensors", (folder / "model.safetensors").read_bytes,
-            file_name="model.safetensors", key=f"weights {view.id}",
-        )  # fmt: skip
+            "model.safetensors",
+            (folder / "model.safetensors").read_bytes,
+            file_name="model.safetensors",
+            key=f"weights {view.id}",
+        )
         st.download_button(
-            "config.json", (folder / "config.json").read_bytes(), file_name="config.json",
+            "config.json",
+            (folder / "config.json").read_bytes(),
+            file_name="config.json",
             key=f"config {view.id}",
-        )  # fmt: skip
+        )
     dropped = st.file_uploader(
-        "Show it an image", ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "gif"],
+        "Show it an image",
+        ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "gif"],
         key=f"image {view.id}",
-    )  # fmt: skip
+    )
     if dropped is not None and st.button("Classify", key=f"classify {view.id}"):
         act(lambda: _classify(workspace, view, dropped.name, dropped))
     job_panel(

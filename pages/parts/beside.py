@@ -49,12 +49,13 @@ def _groups(rows: SampleRows) -> list[Group]:
     generated = _numbered(GENERATED, rows.generated)
     nearest = [
         picture_tile(
-            f"{NEAREST} {k + 1}", pixels,
+            f"{NEAREST} {k + 1}",
+            pixels,
             f"{rows.distances[k]:.1f}" + "\n⚠ copy" * bool(rows.copies[k]),
             "warn" if rows.copies[k] else "",
         )
         for k, pixels in enumerate(rows.nearest)
-    ]  # fmt: skip
+    ]
     for start in range(0, len(generated), ACROSS):
         band = slice(start, start + ACROSS)
         groups.append(Group(generated[band], "" if start else "generated"))

@@ -26,17 +26,19 @@ def bring(workspace: Workspace) -> None:
 
 def _choose_folder(workspace: Workspace, sets: list[str]) -> None:
     folder = st.text_input(
-        "Folder on this machine", placeholder="…/generated",
+        "Folder on this machine",
+        placeholder="…/generated",
         help="With a folder a class, named as the training set's, and square images of one size "
         "in each. They are copied; the folder stays as it is.",
-    )  # fmt: skip
+    )
     left, right = st.columns(2)
     name = left.text_input("Name", "brought", key="brought name")
     set_name = right.selectbox(
-        "Made from training set", sets,
+        "Made from training set",
+        sets,
         help="You are responsible for their generator having been trained on this set alone. The "
         "images, and comparisons that use them, are marked as unverified.",
-    )  # fmt: skip
+    )
     if st.button("Bring", disabled=not folder):
 
         def start() -> RunView:

@@ -72,9 +72,15 @@ def _option(name: str, field: FieldInfo, key: str) -> Any:
     if kind in (int, float):
         least, most = _bounds(field, kind)
         return st.number_input(
-            label, least, most, None, kind(1) if kind is int else 0.1,
-            placeholder=DEFAULT, key=key, help=words,
-        )  # fmt: skip
+            label,
+            least,
+            most,
+            None,
+            kind(1) if kind is int else 0.1,
+            placeholder=DEFAULT,
+            key=key,
+            help=words,
+        )
     return st.text_input(label, placeholder=DEFAULT, key=key, help=words)
 
 

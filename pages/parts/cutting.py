@@ -89,13 +89,16 @@ def _resolved(fingerprint: str, poses: int, config: str, _path: Path) -> Trainin
 
 def _choices(dataset: Dataset) -> dict[str, Any]:
     split = st.radio(
-        "Split", ["official", "clean"], key="split", bind="query-params", horizontal=True,
+        "Split",
+        ["official", "clean"],
+        key="split",
+        bind="query-params",
+        horizontal=True,
         captions=["As it came.", "Without the copies across parts that are found."],
-    )  # fmt: skip
+    )
     kind = st.radio(
-        "Skew", KINDS, key="skew", bind="query-params",
-        captions=[KIND_WORDS[k] for k in KINDS],
-    )  # fmt: skip
+        "Skew", KINDS, key="skew", bind="query-params", captions=[KIND_WORDS[k] for k in KINDS]
+    )
     skew = kind
     if kind in ("step", "long-tailed"):
         rho = st.slider("Ratio ρ, largest : smallest", 1, 100, 10, key="rho", bind="query-params")
@@ -104,16 +107,23 @@ def _choices(dataset: Dataset) -> dict[str, Any]:
     if has_clustering(dataset):
         values["poses"] = tuple(
             st.multiselect(
-                "Poses", open_clustering(dataset).poses, placeholder="all",
+                "Poses",
+                open_clustering(dataset).poses,
+                placeholder="all",
                 help="Training and validation keep only these; test stays whole.",
             )
-        )  # fmt: skip
+        )
     with st.expander("More", icon=":material/tune:"):
         values["fit"] = _fit(dataset)
         limit = st.number_input(
-            "At most so many training images (0: all)", 0, len(dataset.catalogue), 0, 50,
-            key="limit", bind="query-params",
-        )  # fmt: skip
+            "At most so many training images (0: all)",
+            0,
+            len(dataset.catalogue),
+            0,
+            50,
+            key="limit",
+            bind="query-params",
+        )
         values["limit"] = int(limit) or None
         if "validation" not in dataset.counts():
             values["validation"] = st.slider("Share of training for validation", 0.05, 0.5, 0.15)

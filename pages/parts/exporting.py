@@ -26,9 +26,13 @@ def export(workspace: Workspace, found: SyntheticSet) -> None:
     if ready is not None and ready.exists():
         with ready.open("rb") as file:
             st.download_button(
-                f"Download {ready.stat().st_size / 2**20:,.1f} MB", file, ready.name,
-                mime="application/zip", icon=":material/download:", key=f"download {key}",
-            )  # fmt: skip
+                f"Download {ready.stat().st_size / 2**20:,.1f} MB",
+                file,
+                ready.name,
+                mime="application/zip",
+                icon=":material/download:",
+                key=f"download {key}",
+            )
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     target = left.text_input(
         "Or a new folder on this machine", placeholder=f"…/{found.name}", key=f"folder {found.name}"

@@ -12,12 +12,7 @@ from pages.parts.live import act, job_panel, latest, submitted
 from pages.parts.naming import name_field
 from pages.parts.plain import plain
 from rebalance_core.runs.executor import RunView, submit
-from rebalance_core.synthesis.filtering import (
-    WORDS,
-    FilterConfig,
-    check_filter,
-    removed_images,
-)
+from rebalance_core.synthesis.filtering import WORDS, FilterConfig, check_filter, removed_images
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
 from rebalance_core.workspace import Workspace, free_name
 
@@ -34,14 +29,26 @@ def filters(workspace: Workspace, found: SyntheticSet) -> None:
     )
     columns = st.columns(4, vertical_alignment="bottom")
     confidence = columns[0].number_input(
-        "Least confidence", 0.01, 0.99, None, 0.05, placeholder="any", key=f"sure {found.name}",
+        "Least confidence",
+        0.01,
+        0.99,
+        None,
+        0.05,
+        placeholder="any",
+        key=f"sure {found.name}",
         help="The probability of its class that a ResNet-18 trained on the real images gives it.",
-    )  # fmt: skip
+    )
     distance = columns[1].number_input(
-        "Farthest, quantile", 0.01, 1.0, None, 0.05, placeholder="any", key=f"far {found.name}",
+        "Farthest, quantile",
+        0.01,
+        1.0,
+        None,
+        0.05,
+        placeholder="any",
+        key=f"far {found.name}",
         help="No image farther from its nearest real one than this share of the real images are "
         "from theirs, in that network's features.",
-    )  # fmt: skip
+    )
     copies = columns[2].checkbox(
         "No copies of training images", help=MISSED, key=f"copies {found.name}"
     )
@@ -51,9 +58,13 @@ def filters(workspace: Workspace, found: SyntheticSet) -> None:
     with left:
         name = name_field("Name of the filtered set", suggestion, f"name filtered {found.name}")
     config = {
-        "synthetic": found.name, "name": name, "confidence": confidence, "distance": distance,
-        "copies": copies, "twins": twins,
-    }  # fmt: skip
+        "synthetic": found.name,
+        "name": name,
+        "confidence": confidence,
+        "distance": distance,
+        "copies": copies,
+        "twins": twins,
+    }
     nothing = not (confidence or distance or copies or twins)
     if right.button("Filter", key=f"filter {found.name}", disabled=nothing):
         act(lambda: submit_filter(workspace, FilterConfig.build(**config)), submitted)
@@ -82,9 +93,11 @@ def _removed(workspace: Workspace, found: SyntheticSet) -> None:
             f"Taken out of **{plain(step['from']['name'])}**, {_asked(step)}: {plain(counts)}."
         )
     label = st.segmented_control(
-        "Taken out, of class", list(found.counts), default=next(iter(found.counts)),
+        "Taken out, of class",
+        list(found.counts),
+        default=next(iter(found.counts)),
         key=f"out {found.name}",
-    ) or next(iter(found.counts))  # fmt: skip
+    ) or next(iter(found.counts))
     removed = removed_images(workspace, found, label)
     tiles = [
         Tile(each.image, _source(each.file), f"{each.image}\n{each.why}", each.image)

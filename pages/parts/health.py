@@ -32,11 +32,16 @@ def difference_chosen() -> float:
 def health(dataset: Dataset) -> None:
     st.subheader("Health")
     st.slider(
-        "Near-duplicates differ by at most", 0.02, MAX_DIFFERENCE, DEFAULT_DIFFERENCE, 0.01,
-        key="difference", bind="query-params",
+        "Near-duplicates differ by at most",
+        0.02,
+        MAX_DIFFERENCE,
+        DEFAULT_DIFFERENCE,
+        0.01,
+        key="difference",
+        bind="query-params",
         help="The share of an image's contrast that the other doesn't explain, up to brightness, "
         "contrast, a small shift and scaling. 0: the same picture. Split `clean` uses it too.",
-    )  # fmt: skip
+    )
     drawn = st.session_state.get("difference drawn")
     st.session_state["difference drawn"] = difference_chosen()
     if drawn not in (None, difference_chosen()):

@@ -188,9 +188,14 @@ def training(view: RunView) -> None:
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         left.markdown(f"Last step **{metrics[-1]['step']}**")
         smoothing = right.slider(
-            "Smoothing", 0.0, 0.99, 0.0, 0.01, key=f"smoothing {view.id}",
+            "Smoothing",
+            0.0,
+            0.99,
+            0.0,
+            0.01,
+            key=f"smoothing {view.id}",
             help="Weight of the past in a moving average; the raw curve stays, faint.",
-        )  # fmt: skip
+        )
         spec = generator_specs().get(view.config.get("generator", ""))
         groups = loss_groups(metrics, spec.plots if spec else ())
         for start in range(0, len(groups), PLOTS):

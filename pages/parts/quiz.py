@@ -10,14 +10,7 @@ from pages.parts.live import act
 from pages.parts.plain import plain
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.synthesis.quiz import (
-    Kind,
-    Quiz,
-    hand_in,
-    make_quiz,
-    read_tally,
-    tally_words,
-)
+from rebalance_core.synthesis.quiz import Kind, Quiz, hand_in, make_quiz, read_tally, tally_words
 from rebalance_core.synthesis.synthetic_set import SyntheticSet
 from rebalance_core.workspace import Workspace
 
@@ -55,9 +48,11 @@ def quiz(workspace: Workspace, found: SyntheticSet) -> None:
     answers = _ask(asked, key)
     left = sum(answer is None for answer in answers)
     if st.button(
-        "Hand in" if not left else f"Hand in ({left} to go)", type="primary", disabled=left > 0,
+        "Hand in" if not left else f"Hand in ({left} to go)",
+        type="primary",
+        disabled=left > 0,
         key=f"{key} hand in",
-    ):  # fmt: skip
+    ):
 
         def keep() -> None:
             told = tuple(a for a in answers if a is not None)
@@ -85,10 +80,14 @@ def _ask(asked: Quiz, key: str) -> list[Kind | None]:
             column.image(png_bytes(asked.images[k]), width="stretch")
             answers.append(
                 column.segmented_control(
-                    f"Image {k + 1}", kinds, format_func=lambda kind: SHORT[kind],
-                    key=f"{key} {asked.seed} {k}", label_visibility="collapsed", width="stretch",
+                    f"Image {k + 1}",
+                    kinds,
+                    format_func=lambda kind: SHORT[kind],
+                    key=f"{key} {asked.seed} {k}",
+                    label_visibility="collapsed",
+                    width="stretch",
                 )
-            )  # fmt: skip
+            )
     return answers
 
 
@@ -105,8 +104,10 @@ def _truth(asked: Quiz, answered: Sequence[Kind]) -> None:
                 for k in wrong
             ]
             gallery(
-                [Group(tiles, title)], key=f"wrong {asked.synthetic} {asked.seed} {kind}",
-                columns=COLUMNS, cursor="default",
-            )  # fmt: skip
+                [Group(tiles, title)],
+                key=f"wrong {asked.synthetic} {asked.seed} {kind}",
+                columns=COLUMNS,
+                cursor="default",
+            )
     if right == len(pairs):
         st.success("None of them fooled you.")

@@ -32,18 +32,25 @@ def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
     asked = options_form(spec.sampling, run)
     classes = makes(view)
     labels = st.pills(
-        "Classes", classes, selection_mode="multi", key=f"classes {run}",
+        "Classes",
+        classes,
+        selection_mode="multi",
+        key=f"classes {run}",
         help="None chosen: every class that the generator makes.",
-    )  # fmt: skip
+    )
     suggestion = free_name(f"{set_name}-{kind}", list_synthetic(workspace))
     name = name_field("Name of the synthetic set", suggestion, "name of the sample")
     if st.button("Generate", type="primary"):
 
         def start() -> RunView:
             config = SampleConfig.build(
-                run=run, name=name, count=count, seed=seed, options=asked,
+                run=run,
+                name=name,
+                count=count,
+                seed=seed,
+                options=asked,
                 classes=tuple(c for c in classes if c in labels),
-            )  # fmt: skip
+            )
             check_sample(workspace, config)
             values = config.model_dump(mode="json")
             view = submit(workspace, "sample", values, name=f"sample {name}")

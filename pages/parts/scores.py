@@ -35,9 +35,12 @@ FEATURES: dict[Features, str] = {
 def scores(workspace: Workspace, found: SyntheticSet) -> None:
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     features = left.selectbox(
-        "Features of", list(FEATURES), format_func=FEATURES.__getitem__, key=f"of {found.name}",
+        "Features of",
+        list(FEATURES),
+        format_func=FEATURES.__getitem__,
+        key=f"of {found.name}",
         help="What distances are measured in. The first is trained now, once, if it wasn't yet.",
-    )  # fmt: skip
+    )
     missing = features != "scorer" and not has_weights(workspace, features)
     if features != "scorer" and missing:
         get_weights(workspace, features)
@@ -74,9 +77,12 @@ def _show(told: dict[str, Any], run: str) -> None:
     )
     names = [n for n in FIGURES if any(n in c["figures"] for c in told["classes"].values())]
     name = st.segmented_control(
-        "Figure", names, format_func=told["titles"].__getitem__, default=names[0],
+        "Figure",
+        names,
+        format_func=told["titles"].__getitem__,
+        default=names[0],
         key=f"figure {run}",
-    )  # fmt: skip
+    )
     name = name or names[0]
     st.plotly_chart(score_plot(told, name), key=f"plot {name} {run}")
     st.caption("More is better." if FIGURES[name][1] else "Less is better, down to the floor.")

@@ -52,9 +52,7 @@ REMEDIES = {
             {"loss": "class-weighted"},
         ),
         Remedy(
-            "focal",
-            "images that are classified well already are weighted less",
-            {"loss": "focal"},
+            "focal", "images that are classified well already are weighted less", {"loss": "focal"}
         ),
         Remedy(
             "logit-adjusted",

@@ -109,12 +109,18 @@ def train_classifier(
             best = {"epoch": epoch, "validation_macro_f1": validation["macro_f1"], "test": test}
             weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         if epoch < config.epochs:
-            run.stop_here({
-                **(tag or {}), "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                "curve": curve, "best": best, "seconds": seconds,
-                # The same storage is written once.
-                "weights": model.state_dict() if best["epoch"] == epoch else weights,
-            })  # fmt: skip
+            run.stop_here(
+                {
+                    **(tag or {}),
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "curve": curve,
+                    "best": best,
+                    "seconds": seconds,
+                    # The same storage is written once.
+                    "weights": model.state_dict() if best["epoch"] == epoch else weights,
+                }
+            )
     return {"curve": curve, "best": best, "seconds": seconds}, weights
 
 

@@ -24,8 +24,7 @@ Preset = Annotated[str, typer.Option(help="quick, small, paper or strong.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Split = Annotated[str, typer.Option(help="official or clean.")]
 Override = Annotated[
-    list[str] | None,
-    typer.Option(*OVERRIDE_NAMES, help="Change a setting: field=value (repeat)."),
+    list[str] | None, typer.Option(*OVERRIDE_NAMES, help="Change a setting: field=value (repeat).")
 ]
 EstimateOnly = Annotated[
     bool, typer.Option("--estimate", help="Print the expected time and size; start nothing.")

@@ -39,8 +39,7 @@ ContinueFrom = Annotated[
     ),
 ]
 FromFolder = Annotated[
-    Path | None,
-    typer.Option("--from", help="Import the trained generator in this folder."),
+    Path | None, typer.Option("--from", help="Import the trained generator in this folder.")
 ]
 Classes = Annotated[list[str] | None, typer.Option("--class", help="Only this class (repeat).")]
 Sampler = Annotated[

@@ -155,10 +155,7 @@ def diff(run_id: str, other_id: str, as_json: Json = False) -> None:
 
 @app.command("remove")
 def remove(
-    run_id: str,
-    with_dependents: WithDependents = False,
-    yes: Yes = False,
-    as_json: Json = False,
+    run_id: str, with_dependents: WithDependents = False, yes: Yes = False, as_json: Json = False
 ) -> None:
     """Remove a run that has ended, with everything in its directory."""
     workspace = Workspace.here()

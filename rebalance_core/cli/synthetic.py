@@ -38,8 +38,7 @@ app = typer.Typer(
 app.add_typer(quiz.app, name="quiz")
 
 GeneratorSet = Annotated[
-    str,
-    typer.Argument(metavar="SET", help="Training set the external generator was trained on."),
+    str, typer.Argument(metavar="SET", help="Training set the external generator was trained on.")
 ]
 Features = Annotated[
     str,

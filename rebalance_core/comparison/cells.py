@@ -70,9 +70,12 @@ class Cell:
     def told(self) -> dict[str, Any]:
         """What stands in each of its lines and in its file."""
         return {
-            "cell": self.key, "arm": str(self.arm), "amount": self.amount,
-            "schedule": str(self.schedule), "seed": self.seed,
-        }  # fmt: skip
+            "cell": self.key,
+            "arm": str(self.arm),
+            "amount": self.amount,
+            "schedule": str(self.schedule),
+            "seed": self.seed,
+        }
 
     @property
     def label(self) -> str:
@@ -213,11 +216,7 @@ def resolve_cells(
 
 
 def _cells_of_seed(
-    config: CompareConfig,
-    ground: Ground,
-    schedules: list[Schedule],
-    seed: int,
-    weights: str | None,
+    config: CompareConfig, ground: Ground, schedules: list[Schedule], seed: int, weights: str | None
 ) -> list[Cell]:
     chosen = ground.chosen
     empty = [c for c, n in chosen.counts.items() if not n]

@@ -79,10 +79,13 @@ def classify(workspace: Workspace, config: ClassifyConfig) -> list[dict[str, Any
             ) from error
         fitted = fit_square(image, cell["size"], cell["channels"], cell["fit"])
         probabilities = predict(model, fitted[None], accelerator)[0]
-        told.append({
-            "image": path.name,
-            "class": model.classes[int(np.argmax(probabilities))],
-            "probabilities": {c: round(float(p), 6) for c, p in
-                              zip(model.classes, probabilities, strict=True)},
-        })  # fmt: skip
+        told.append(
+            {
+                "image": path.name,
+                "class": model.classes[int(np.argmax(probabilities))],
+                "probabilities": {
+                    c: round(float(p), 6) for c, p in zip(model.classes, probabilities, strict=True)
+                },
+            }
+        )
     return told

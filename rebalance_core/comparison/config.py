@@ -64,24 +64,33 @@ class CompareConfig(Config):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "amounts": ("1.0",), "cap": 300, "schedules": ("always", "until:4", "real-every:4"),
+            "amounts": ("1.0",),
+            "cap": 300,
+            "schedules": ("always", "until:4", "real-every:4"),
             "classifier": {
-                "size": 32, "epochs": 8, "lr": 0.01, "cosine": True, "batch_size": 64,
+                "size": 32,
+                "epochs": 8,
+                "lr": 0.01,
+                "cosine": True,
+                "batch_size": 64,
                 "precision": "fp32",
             },
         },
-        "small": {
-            "amounts": ("1.0",), "classifier": {"size": 64, "epochs": 20, "lr": 0.01},
-        },
+        "small": {"amounts": ("1.0",), "classifier": {"size": 64, "epochs": 20, "lr": 0.01}},
         "paper": {},
         "strong": {
-            "amounts": ("0.5",), "schedules": ("always", "until:20", "real-every:4"),
+            "amounts": ("0.5",),
+            "schedules": ("always", "until:20", "real-every:4"),
             "classifier": {
-                "size": 128, "epochs": 40, "lr": 0.02, "cosine": True, "augmentation": "scans",
+                "size": 128,
+                "epochs": 40,
+                "lr": 0.02,
+                "cosine": True,
+                "augmentation": "scans",
                 "pretrained": "if at hand",
             },
         },
-    }  # fmt: skip
+    }
 
     @property
     def parsed(self) -> tuple[Arm, ...]:

@@ -78,10 +78,7 @@ def disagreements(
 
 
 def _right_images(
-    cells: Sequence[dict[str, Any]],
-    sets: Mapping[int, TrainingSet],
-    dataset: Dataset,
-    name: str,
+    cells: Sequence[dict[str, Any]], sets: Mapping[int, TrainingSet], dataset: Dataset, name: str
 ) -> dict[int, dict[str, bool]]:
     """{seed: {test image: whether the arm got it right}}"""
     right = {}

@@ -71,9 +71,11 @@ def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         )
     results = read_json(run.result / "results.json")
     return {
-        "set": config.set, "results": results["results"], "answer": results["answer"],
+        "set": config.set,
+        "results": results["results"],
+        "answer": results["answer"],
         "report": str(run.result / "report.html"),
-    }  # fmt: skip
+    }
 
 
 def check_network(config: ClassifierConfig, classes: int) -> None:
@@ -140,9 +142,17 @@ def run_cells(
             parts = ground.chosen, load_parts(dataset, ground.chosen, config, run)
         try:
             outcome, weights = train_cell(
-                workspace, run, config, cell, ground, parts[1], imagenet=imagenet, log=log,
-                kept=kept if kept.get("cell") == cell.key else None, number=number,
-            )  # fmt: skip
+                workspace,
+                run,
+                config,
+                cell,
+                ground,
+                parts[1],
+                imagenet=imagenet,
+                log=log,
+                kept=kept if kept.get("cell") == cell.key else None,
+                number=number,
+            )
         except CellFailed as error:
             write_json(
                 run.result / "failed" / f"{cell.key}.json", cell.told | {"reason": str(error)}
@@ -150,9 +160,15 @@ def run_cells(
             print(f"{cell.label}, seed {cell.seed} failed: {error}")
         else:
             keep_winner(
-                run, config, cell, ground, outcome, weights, channels=dataset.channels,
+                run,
+                config,
+                cell,
+                ground,
+                outcome,
+                weights,
+                channels=dataset.channels,
                 imagenet=imagenet,
-            )  # fmt: skip
+            )
             about = cell.told | {"plan": cell.plan, "synthetic": cell.synthetic}
             write_json(path, about | outcome)
         run.checkpoint({"cells": number + 1, "curve": []})
@@ -201,10 +217,17 @@ def train_cell(
         return made
 
     return train_classifier(
-        config.classifier, CellData(parts[0], added, *parts[1:], classes), cell.arm.recipe,
-        cell.schedule, cell.seed, run, log=log, start=start, kept=kept,
+        config.classifier,
+        CellData(parts[0], added, *parts[1:], classes),
+        cell.arm.recipe,
+        cell.schedule,
+        cell.seed,
+        run,
+        log=log,
+        start=start,
+        kept=kept,
         tag={"cell": cell.key, "cells": number},
-    )  # fmt: skip
+    )
 
 
 def added_images(
@@ -249,13 +272,19 @@ def keep_winner(
         model.save_pretrained(aside)
         write_json(
             aside / CELL,
-            cell.told | {
-                "label": cell.label, "validation_macro_f1": score,
-                "epoch": outcome["best"]["epoch"], "set": ground.chosen.name,
-                "size": config.classifier.size, "channels": channels, "run": run.id,
-                "fit": ground.chosen.config.fit, "dataset": ground.chosen.config.dataset,
+            cell.told
+            | {
+                "label": cell.label,
+                "validation_macro_f1": score,
+                "epoch": outcome["best"]["epoch"],
+                "set": ground.chosen.name,
+                "size": config.classifier.size,
+                "channels": channels,
+                "run": run.id,
+                "fit": ground.chosen.config.fit,
+                "dataset": ground.chosen.config.dataset,
             },
-        )  # fmt: skip
+        )
     if before is not None and before != target:
         remove_folder(before)
 

@@ -82,8 +82,10 @@ def write_report(workspace: Workspace, path: Path) -> None:
         run=path.name,
         results=results,
         rows=[{name: in_words(name, value) for name, value in row.items()} for row in rows],
-        by_class=[(r["name"], _percents(r["precision"]), _percents(r["recall"]))
-                  for r in results["results"]],
+        by_class=[
+            (r["name"], _percents(r["precision"]), _percents(r["recall"]))
+            for r in results["results"]
+        ],
         chosen=chosen,
         dataset=dataset,
         health=_health(dataset),
@@ -93,15 +95,16 @@ def write_report(workspace: Workspace, path: Path) -> None:
         unverified=[s.origin for s in sets if s.unverified],
         prices=_plot(gain_per_minute(results["results"])),
         strips=_plot(schedule_strips(strips_of(CompareConfig.build(**results["config"])))),
-        confusions=[(r["name"], _plot(confusion_plot(r, results["classes"])))
-                    for r in results["results"]],
+        confusions=[
+            (r["name"], _plot(confusion_plot(r, results["classes"]))) for r in results["results"]
+        ],
         poses=_poses(dataset),
         samples=[block for s in sets for block in _samples(dataset, s)],
         quizzes=[tally_words(s.name, t) for s in sets if (t := read_tally(workspace, s.name))],
         training=[_training(workspace, s) for s in sets],
         curves=[(title, _plot(comparison_curves(drawn, m))) for m, title in METRICS.items()],
         cells=cells,
-    )  # fmt: skip
+    )
     write_text(path / "result" / "report.html", page)
     write_text(path / "result" / "cells.csv", cells_table(cells))
     write_text(path / "result" / "curves.csv", _csv(lines))
@@ -119,12 +122,16 @@ def cells_table(cells: Iterable[Mapping[str, Any]]) -> str:
     for cell in cells:
         test = cell["best"]["test"]
         numbers = {k: v for k, v in test.items() if isinstance(v, float)}
-        lines.append({
-            **{k: cell[k] for k in ("arm", "amount", "schedule", "seed", "synthetic")},
-            "images_added": sum(cell["plan"].values()), "epoch": cell["best"]["epoch"],
-            "validation_macro_f1": cell["best"]["validation_macro_f1"],
-            **{f"test_{k}": v for k, v in numbers.items()}, "seconds": cell["seconds"],
-        })  # fmt: skip
+        lines.append(
+            {
+                **{k: cell[k] for k in ("arm", "amount", "schedule", "seed", "synthetic")},
+                "images_added": sum(cell["plan"].values()),
+                "epoch": cell["best"]["epoch"],
+                "validation_macro_f1": cell["best"]["validation_macro_f1"],
+                **{f"test_{k}": v for k, v in numbers.items()},
+                "seconds": cell["seconds"],
+            }
+        )
     return _csv(lines)
 
 
@@ -231,16 +238,16 @@ def _health(dataset: Dataset) -> list[tuple[str, Any]]:
 def _bars(dataset: Dataset, chosen: TrainingSet, results: dict[str, Any]) -> list[tuple[str, str]]:
     """Plots of the images of each class; with redraw, of the first seed's training set."""
     drawn = f" of seed {results['seeds'][0]}" if results["redraw"] else ""
-    plots = [
-        ("The dataset as it was imported", _plot(class_bars(dataset.counts()))),
-    ]
+    plots = [("The dataset as it was imported", _plot(class_bars(dataset.counts())))]
     plans = {r["amount"]: r["added"] for r in results["results"] if r["amount"] is not None}
     for amount, plan in plans.items():
         filled = {c: plan.get(c, 0) for c in chosen.classes}
-        plots.append((
-            f"The training set{drawn}, and what an amount of {amount} adds to it",
-            _plot(class_bars({"real": chosen.counts, "synthetic": filled}, stacked=True)),
-        ))  # fmt: skip
+        plots.append(
+            (
+                f"The training set{drawn}, and what an amount of {amount} adds to it",
+                _plot(class_bars({"real": chosen.counts, "synthetic": filled}, stacked=True)),
+            )
+        )
     if not plans:
         plots.append((f"The training set{drawn}", _plot(class_bars({"real": chosen.counts}))))
     return plots
@@ -268,13 +275,17 @@ def _samples(dataset: Dataset, synthetic: SyntheticSet) -> list[dict[str, Any]]:
             "original": rows.originals,
             "generated": rows.generated,
             "nearest original": rows.nearest,
-        }  # fmt: skip
-        blocks.append({
-            "generator": synthetic.generator,
-            "label": label,
-            "rows": [(name, _picture(grid(images, SHOWN))) for name, images in pictures.items()],
-            "distances": ", ".join(f"{d:.1f}" for d in rows.distances),
-        })  # fmt: skip
+        }
+        blocks.append(
+            {
+                "generator": synthetic.generator,
+                "label": label,
+                "rows": [
+                    (name, _picture(grid(images, SHOWN))) for name, images in pictures.items()
+                ],
+                "distances": ", ".join(f"{d:.1f}" for d in rows.distances),
+            }
+        )
     return blocks
 
 

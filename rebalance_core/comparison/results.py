@@ -33,9 +33,16 @@ from rebalance_core.workspace import Workspace
 PAPER_EPOCHS = (20, 30)  # the paper's text speaks of both
 STATISTICS = 2  # version of what follows from the cells; results of another are computed anew
 VERSIONS = (
-    "torch", "torchvision", "diffusers", "accelerate", "torchmetrics", "imbalanced-learn",
-    "scikit-learn", "scipy", "numpy",
-)  # fmt: skip
+    "torch",
+    "torchvision",
+    "diffusers",
+    "accelerate",
+    "torchmetrics",
+    "imbalanced-learn",
+    "scikit-learn",
+    "scipy",
+    "numpy",
+)
 
 
 def summarise(
@@ -259,7 +266,7 @@ def _row(group: list[dict[str, Any]], origins: Mapping[str, Mapping[str, Any]]) 
         **figures,
         "paper_accuracy": PAPER_ACCURACY.get((first["arm"], _kind(first["schedule"]))),
         "seconds": float(np.mean([c["seconds"] for c in group])),
-    }  # fmt: skip
+    }
 
 
 def _generator(synthetic: str, arm: str, origins: Mapping[str, Mapping[str, Any]]) -> str | None:

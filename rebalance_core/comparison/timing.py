@@ -78,9 +78,16 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
     for step in range(WARM + TIMED):
         began = time.perf_counter()
         train_epoch(  # reads the loss, so it waits for the device
-            classifier, accelerator, model, optimizer, shown, labels, np.arange(batch),
-            F.cross_entropy, augmentation(classifier, Recipe(), 0, step),
-        )  # fmt: skip
+            classifier,
+            accelerator,
+            model,
+            optimizer,
+            shown,
+            labels,
+            np.arange(batch),
+            F.cross_entropy,
+            augmentation(classifier, Recipe(), 0, step),
+        )
         seconds["train"].append((time.perf_counter() - began) / batch)
         run.progress((step + 1) / (WARM + TIMED + 2), "timing steps")
     for _ in range(2):

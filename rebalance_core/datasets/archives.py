@@ -36,10 +36,13 @@ def open_archive(path: Path, config: ImportConfig) -> Iterator[tuple[dict[str, E
                 )
             names.add(_name(member))
         yield (
-            {_name(m): Entry(m.file_size, _reader(archive, m, path)) for m in members
-             if not m.is_dir()},
+            {
+                _name(m): Entry(m.file_size, _reader(archive, m, path))
+                for m in members
+                if not m.is_dir()
+            },
             [_name(m) for m in members if m.is_dir()],
-        )  # fmt: skip
+        )
 
 
 def _name(member: zipfile.ZipInfo) -> str:

@@ -21,12 +21,15 @@ def phantom_files(config: ImportConfig) -> list[SourceFile]:
     return [
         _file(
             f"{FOLDERS[split]}/{CLASSES[label]}/phantom_{i:06d}.png",
-            CLASSES[label], split, image, POSES[pose],
+            CLASSES[label],
+            split,
+            image,
+            POSES[pose],
         )
         for i, (image, label, pose, split) in enumerate(
             zip(batch.images, batch.labels, batch.poses, batch.split, strict=True)
         )
-    ]  # fmt: skip
+    ]
 
 
 def digits_files() -> list[SourceFile]:

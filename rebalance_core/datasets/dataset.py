@@ -34,9 +34,14 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 FORMAT = 2  # of what is on disk
 MANIFEST = {
-    "classes": list, "channels": int, "fingerprint": str, "catalogue": str, "source": dict,
-    "unreadable": list, "created": float,
-}  # fmt: skip
+    "classes": list,
+    "channels": int,
+    "fingerprint": str,
+    "catalogue": str,
+    "source": dict,
+    "unreadable": list,
+    "created": float,
+}
 Progress = Callable[[float, str], None]
 
 

@@ -51,25 +51,53 @@ def examine(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> list[Fi
     shared = across(_sets(group_rows(len(patients), equal_pairs(patients))))
     leak = "the score on that split is better than it would be on new images; use split clean."
     found = [
-        ("identical", "Byte-identical copies", "The same file more than once: it counts double.",
-         identical),
-        ("identical-across", "Identical across splits", f"Training holds what is tested: {leak}",
-         across(identical)),
-        ("identical-labels", "Identical under two labels",
-         "The same file in two classes: at least one label is wrong.", torn(identical)),
-        ("near", "Near-duplicates", "Pictures that show the same, re-encoded, cropped, brighter, "
-         "or a neighbouring slice.", near),
-        ("near-across", "Near-duplicates across splits", f"Training shows what is tested: {leak}",
-         across(near)),
-        ("near-labels", "Near-duplicates under two labels",
-         "Pictures that show the same in two classes: look which label is right.", torn(near)),
-    ]  # fmt: skip
+        (
+            "identical",
+            "Byte-identical copies",
+            "The same file more than once: it counts double.",
+            identical,
+        ),
+        (
+            "identical-across",
+            "Identical across splits",
+            f"Training holds what is tested: {leak}",
+            across(identical),
+        ),
+        (
+            "identical-labels",
+            "Identical under two labels",
+            "The same file in two classes: at least one label is wrong.",
+            torn(identical),
+        ),
+        (
+            "near",
+            "Near-duplicates",
+            "Pictures that show the same, re-encoded, cropped, brighter, or a neighbouring slice.",
+            near,
+        ),
+        (
+            "near-across",
+            "Near-duplicates across splits",
+            f"Training shows what is tested: {leak}",
+            across(near),
+        ),
+        (
+            "near-labels",
+            "Near-duplicates under two labels",
+            "Pictures that show the same in two classes: look which label is right.",
+            torn(near),
+        ),
+    ]
     if (patients != "").any():
         found.append(
-            ("patients-across", "Patients across splits",
-             "One patient's images on both sides of a split; the studio leaves such training "
-             "images out.", shared)
-        )  # fmt: skip
+            (
+                "patients-across",
+                "Patients across splits",
+                "One patient's images on both sides of a split; the studio leaves such training "
+                "images out.",
+                shared,
+            )
+        )
     return [Finding(name, title, what, tuple(groups)) for name, title, what, groups in found]
 
 

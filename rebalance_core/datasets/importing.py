@@ -43,9 +43,20 @@ FEW = 512  # images that one process reads sooner than others start
 BATCH = 64  # images handed to a process at once
 BATCH_BYTES = 2**24
 COLUMNS = (
-    "image", "class", "split", "group", "pose", "sha256", "bytes", "offset", "width", "height",
-    "mode", "brightness", "gray",
-)  # fmt: skip
+    "image",
+    "class",
+    "split",
+    "group",
+    "pose",
+    "sha256",
+    "bytes",
+    "offset",
+    "width",
+    "height",
+    "mode",
+    "brightness",
+    "gray",
+)
 
 
 def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Dataset:

@@ -14,10 +14,14 @@ MAX_LABEL = 100  # characters
 # The study's data (CC0), pinned: https://www.kaggle.com/datasets/masoudnickparvar/...
 KAGGLE_STUDY = "masoudnickparvar/brain-tumor-mri-dataset/versions/1"
 SPLIT_FOLDERS = {
-    "train": "train", "training": "train",
-    "val": "validation", "valid": "validation", "validation": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
 
 
 class ImportConfig(Config):

@@ -46,9 +46,13 @@ def table_files(path: Path) -> list[SourceFile]:
         if image in files:
             raise UserError(f"{path}, line {number}: {image!r} is named twice; keep one line.")
         files[image] = SourceFile(
-            image, found["label"], split or "train", file_reader(target), _size(target),
+            image,
+            found["label"],
+            split or "train",
+            file_reader(target),
+            _size(target),
             found["group"],
-        )  # fmt: skip
+        )
     if not files:
         raise UserError(f"{path} names no images; it needs one line an image.")
     return [files[image] for image in sorted(files)]

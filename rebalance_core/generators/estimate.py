@@ -43,11 +43,7 @@ def estimate_here(
 
 
 def estimate(
-    spec: GeneratorSpec,
-    config: Config,
-    chosen: TrainingSet,
-    channels: int,
-    earlier: list[RunView],
+    spec: GeneratorSpec, config: Config, chosen: TrainingSet, channels: int, earlier: list[RunView]
 ) -> Estimate | None:
     """`earlier`: training runs of this workspace, the newest first."""
     cost = spec.training_cost(config, chosen, channels)

@@ -18,12 +18,7 @@ from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.source import is_label
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import Generator, check_folder, load_training_data
-from rebalance_core.generators.spec import (
-    NAMED,
-    generator_spec,
-    generator_specs,
-    known_generator,
-)
+from rebalance_core.generators.spec import NAMED, generator_spec, generator_specs, known_generator
 from rebalance_core.poses.clustering import open_clustering
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import RunDirectory, find_run, last_checkpoint
@@ -216,9 +211,12 @@ def _new_record(config: TrainConfig, chosen: TrainingSet, run: RunDirectory) -> 
         code = record.code if record else None
     training = None if config.believed else config.training.model_dump(mode="json")
     return Record(
-        generator=config.generator, set=chosen.to_json(), training=training,
-        believed=config.believed, code=code,
-    )  # fmt: skip
+        generator=config.generator,
+        set=chosen.to_json(),
+        training=training,
+        believed=config.believed,
+        code=code,
+    )
 
 
 def _own_copy(workspace: Workspace, run: RunDirectory, config: TrainConfig) -> TrainingSet:

@@ -9,11 +9,7 @@ Mode = Literal["bilinear", "nearest"]
 
 
 def warp(
-    images: Tensor,
-    matrices: Tensor,
-    *,
-    mode: Mode = "bilinear",
-    fill: float | None = None,
+    images: Tensor, matrices: Tensor, *, mode: Mode = "bilinear", fill: float | None = None
 ) -> Tensor:
     """Float (n, C, H, W) resampled by one matrix per image, (n, 2, 3); differentiable.
 

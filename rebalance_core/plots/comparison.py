@@ -43,13 +43,23 @@ def comparison_curves(lines: list[dict[str, Any]], metric: str) -> go.Figure:
             figure.add_scatter(
                 x=[*xs, *xs[::-1]],
                 y=[*(max(epochs[e]) for e in xs), *(min(epochs[e]) for e in xs[::-1])],
-                fill="toself", fillcolor=colour, opacity=0.12, line_width=0, hoverinfo="skip",
-                showlegend=False, legendgroup=name,
-            )  # fmt: skip
+                fill="toself",
+                fillcolor=colour,
+                opacity=0.12,
+                line_width=0,
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=name,
+            )
         figure.add_scatter(
-            x=xs, y=[sum(epochs[e]) / len(epochs[e]) for e in xs], name=name, legendgroup=name,
-            mode="lines+markers", line={"color": colour, "dash": dash}, marker={"size": 5},
-        )  # fmt: skip
+            x=xs,
+            y=[sum(epochs[e]) / len(epochs[e]) for e in xs],
+            name=name,
+            legendgroup=name,
+            mode="lines+markers",
+            line={"color": colour, "dash": dash},
+            marker={"size": 5},
+        )
     return figure
 
 
@@ -62,11 +72,14 @@ def gain_intervals(contrasts: dict[str, dict[str, Any]], other: str) -> go.Figur
     figure = base_figure(110 + 34 * len(shown), f"points of macro-F1 above {other}", "")
     for name, contrast in shown:
         figure.add_scatter(
-            x=contrast["gains"], y=[name] * len(contrast["gains"]), mode="markers", opacity=0.45,
+            x=contrast["gains"],
+            y=[name] * len(contrast["gains"]),
+            mode="markers",
+            opacity=0.45,
             marker={"size": 9, "symbol": "line-ns", "line": {"width": 2, "color": "#7F7F7F"}},
             showlegend=False,
             hovertemplate="%{x:+.2f}<extra>one seed</extra>",
-        )  # fmt: skip
+        )
         gain, bounds = contrast["gain"], contrast["interval"]
         style: dict[str, Any] = {"marker": {"size": 10, "color": COLOURS[0]}}
         if bounds is None:
@@ -74,14 +87,22 @@ def gain_intervals(contrasts: dict[str, dict[str, Any]], other: str) -> go.Figur
             hover = "%{x:+.2f}, cannot be tested<extra>mean</extra>"
         else:
             style["error_x"] = {
-                "type": "data", "symmetric": False, "array": [bounds[1] - gain],
-                "arrayminus": [gain - bounds[0]], "thickness": 2,
-            }  # fmt: skip
+                "type": "data",
+                "symmetric": False,
+                "array": [bounds[1] - gain],
+                "arrayminus": [gain - bounds[0]],
+                "thickness": 2,
+            }
             hover = f"%{{x:+.2f}} ({bounds[0]:+.2f} to {bounds[1]:+.2f})<extra>mean</extra>"
         figure.add_scatter(
-            x=[gain], y=[name], mode="markers", showlegend=False, name=name, hovertemplate=hover,
+            x=[gain],
+            y=[name],
+            mode="markers",
+            showlegend=False,
+            name=name,
+            hovertemplate=hover,
             **style,
-        )  # fmt: skip
+        )
     figure.add_vline(x=0, line_color="gray", line_dash="dash")
     figure.update_yaxes(automargin=True, showgrid=False)
     return figure
@@ -94,10 +115,14 @@ def gain_per_minute(rows: list[dict[str, Any]]) -> go.Figure:
         if row["gain"] is None or row.get("generator_seconds") is None:
             continue
         figure.add_scatter(
-            x=[(row["seconds"] + row["generator_seconds"]) / 60], y=[row["gain"]],
-            mode="markers+text", text=[row["name"]], textposition="top center", showlegend=False,
+            x=[(row["seconds"] + row["generator_seconds"]) / 60],
+            y=[row["gain"]],
+            mode="markers+text",
+            text=[row["name"]],
+            textposition="top center",
+            showlegend=False,
             marker={"size": 11, "color": COLOURS[number % len(COLOURS)]},
-        )  # fmt: skip
+        )
     figure.add_hline(y=0, line_color="gray", line_dash="dash")
     figure.update_xaxes(rangemode="tozero")
     return figure
@@ -109,10 +134,17 @@ def confusion_plot(row: dict[str, Any], classes: list[str]) -> go.Figure:
     shares = [[n / max(1, sum(line)) for n in line] for line in counts]
     figure = base_figure(320, "predicted", "true")
     figure.add_heatmap(
-        z=shares, x=classes, y=classes, text=counts, texttemplate="%{text}", showscale=False,
-        colorscale=[[0, "rgba(0,114,178,0.04)"], [1, "rgba(0,114,178,0.85)"]], zmin=0, zmax=1,
+        z=shares,
+        x=classes,
+        y=classes,
+        text=counts,
+        texttemplate="%{text}",
+        showscale=False,
+        colorscale=[[0, "rgba(0,114,178,0.04)"], [1, "rgba(0,114,178,0.85)"]],
+        zmin=0,
+        zmax=1,
         hovertemplate="true %{y}, predicted %{x}: %{text} (%{z:.0%})<extra></extra>",
-    )  # fmt: skip
+    )
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(type="category")
     return figure
@@ -120,18 +152,26 @@ def confusion_plot(row: dict[str, Any], classes: list[str]) -> go.Figure:
 
 def schedule_strips(strips: dict[str, list[str]]) -> go.Figure:
     """{schedule in words: what each epoch shows} as a strip of coloured epochs."""
-    kinds = {"both": ("real and synthetic", COLOURS[1]), "real": ("real only", COLOURS[0]),
-             "synthetic": ("synthetic only", COLOURS[4])}  # fmt: skip
+    kinds = {
+        "both": ("real and synthetic", COLOURS[1]),
+        "real": ("real only", COLOURS[0]),
+        "synthetic": ("synthetic only", COLOURS[4]),
+    }
     figure = base_figure(90 + 34 * len(strips), "epoch", "")
     for kind, (words, colour) in kinds.items():
         for number, (name, epochs) in enumerate(list(strips.items())[::-1]):
             xs = [e for e, shows in enumerate(epochs, start=1) if shows == kind]
             figure.add_bar(
-                x=[0.92] * len(xs), y=[name] * len(xs), base=[x - 0.46 for x in xs],
-                orientation="h", marker_color=colour, name=words, legendgroup=kind,
+                x=[0.92] * len(xs),
+                y=[name] * len(xs),
+                base=[x - 0.46 for x in xs],
+                orientation="h",
+                marker_color=colour,
+                name=words,
+                legendgroup=kind,
                 showlegend=number == 0 and any(kind in s for s in strips.values()),
                 hovertemplate=f"{words}<extra></extra>",
-            )  # fmt: skip
+            )
     figure.update_layout(barmode="overlay", bargap=0.35)
     figure.update_yaxes(automargin=True, showgrid=False)
     return figure
@@ -147,11 +187,19 @@ def cell_grid(cells: list[dict[str, Any]], states: dict[str, str]) -> go.Figure:
     z = [[order.index(place.get((n, s), "waiting")) for s in seeds] for n in names]
     figure = base_figure(100 + 24 * len(names), "seed", "")
     figure.add_heatmap(
-        z=z, x=[str(s) for s in seeds], y=names, zmin=0, zmax=3, showscale=False, xgap=3, ygap=3,
+        z=z,
+        x=[str(s) for s in seeds],
+        y=names,
+        zmin=0,
+        zmax=3,
+        showscale=False,
+        xgap=3,
+        ygap=3,
         colorscale=[[k / 3, c] for k, c in enumerate(colours)],
-        text=[[order[v] for v in line] for line in z], texttemplate="%{text}",
+        text=[[order[v] for v in line] for line in z],
+        texttemplate="%{text}",
         hovertemplate="%{y}, seed %{x}: %{text}<extra></extra>",
-    )  # fmt: skip
+    )
     figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
     figure.update_xaxes(type="category", showgrid=False)
     return figure

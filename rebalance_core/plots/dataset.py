@@ -11,11 +11,14 @@ def class_bars(groups: dict[str, dict[str, int]], *, stacked: bool = False) -> g
     figure = base_figure(300, "", "images")
     for number, (name, counts) in enumerate(groups.items()):
         figure.add_bar(
-            x=list(counts), y=list(counts.values()), name=name,
+            x=list(counts),
+            y=list(counts.values()),
+            name=name,
             marker_color=COLOURS[number % len(COLOURS)],
-            text=list(counts.values()), textposition="inside" if stacked else "outside",
+            text=list(counts.values()),
+            textposition="inside" if stacked else "outside",
             cliponaxis=False,
-        )  # fmt: skip
+        )
     figure.update_layout(barmode="stack" if stacked else "group")
     figure.update_xaxes(type="category")
     return figure
@@ -26,9 +29,15 @@ def brightness_boxes(table: pd.DataFrame) -> go.Figure:
     figure = base_figure(280, "", "brightness, 0 to 255")
     for number, (label, row) in enumerate(table.iterrows()):
         figure.add_box(
-            x=[label], lowerfence=[row["least"]], q1=[row["q1"]], median=[row["median"]],
-            q3=[row["q3"]], upperfence=[row["most"]], name=str(label), showlegend=False,
+            x=[label],
+            lowerfence=[row["least"]],
+            q1=[row["q1"]],
+            median=[row["median"]],
+            q3=[row["q3"]],
+            upperfence=[row["most"]],
+            name=str(label),
+            showlegend=False,
             marker_color=COLOURS[number % len(COLOURS)],
-        )  # fmt: skip
+        )
     figure.update_xaxes(type="category")
     return figure

@@ -14,9 +14,12 @@ def elbow_plot(facts: dict[str, Any]) -> go.Figure:
         shares = [value / inertia[0] if inertia[0] else 0 for value in inertia]
         own = facts["elbows"][label]
         figure.add_scatter(
-            x=facts["tried"], y=shares, name=f"{label} (elbow {own or 'none'})",
-            mode="lines+markers", line_color=COLOURS[number % len(COLOURS)],
-        )  # fmt: skip
+            x=facts["tried"],
+            y=shares,
+            name=f"{label} (elbow {own or 'none'})",
+            mode="lines+markers",
+            line_color=COLOURS[number % len(COLOURS)],
+        )
     return _chosen_k(figure, facts)
 
 
@@ -26,9 +29,12 @@ def silhouette_plot(facts: dict[str, Any]) -> go.Figure:
     figure.update_layout(showlegend=True)
     for number, (label, values) in enumerate(facts["silhouettes"].items()):
         figure.add_scatter(
-            x=facts["tried"], y=values, name=label, mode="lines+markers",
+            x=facts["tried"],
+            y=values,
+            name=label,
+            mode="lines+markers",
             line_color=COLOURS[number % len(COLOURS)],
-        )  # fmt: skip
+        )
     return _chosen_k(figure, facts)
 
 
@@ -37,9 +43,14 @@ def _chosen_k(figure: go.Figure, facts: dict[str, Any]) -> go.Figure:
     if facts["k"] is not None:
         figure.add_vline(x=facts["k"], line_dash="dash", line_color="gray")
         figure.add_annotation(
-            x=facts["k"], y=1, yref="paper", text=f"k = {facts['k']}", showarrow=False,
-            xanchor="left", xshift=6,
-        )  # fmt: skip
+            x=facts["k"],
+            y=1,
+            yref="paper",
+            text=f"k = {facts['k']}",
+            showarrow=False,
+            xanchor="left",
+            xshift=6,
+        )
         return figure
     for trace, k in zip(figure.data, facts["ks"].values(), strict=True):
         trace.marker.size = [14 if tried == k else 6 for tried in facts["tried"]]
@@ -57,19 +68,34 @@ def cluster_scatter(table: Any, colour: str, *, dimensions: int = 2) -> go.Figur
     for number, (name, rows) in enumerate(table.groupby(colour, sort=True)):
         axes = {"x": rows["x"], "y": rows["y"]} | ({"z": rows["z"]} if dimensions == 3 else {})
         trace = go.Scatter3d if dimensions == 3 else go.Scattergl
-        figure.add_trace(trace(
-            **axes, customdata=rows[["image", "class", "pose"]].to_numpy(), mode="markers",
-            name=str(name),
-            hovertemplate="%{customdata[0]}<br>%{customdata[1]}, %{customdata[2]}<extra></extra>",
-            marker={"size": 6 if dimensions == 2 else 3, "opacity": 0.7,
-                    "color": COLOURS[number % len(COLOURS)]},
-        ))  # fmt: skip
+        figure.add_trace(
+            trace(
+                **axes,
+                customdata=rows[["image", "class", "pose"]].to_numpy(),
+                mode="markers",
+                name=str(name),
+                hovertemplate="%{customdata[0]}<br>%{customdata[1]}, %{customdata[2]}"
+                "<extra></extra>",
+                marker={
+                    "size": 6 if dimensions == 2 else 3,
+                    "opacity": 0.7,
+                    "color": COLOURS[number % len(COLOURS)],
+                },
+            )
+        )
     if dimensions == 3:
-        figure.update_layout(height=620, margin={"l": 0, "r": 0, "t": 16, "b": 0}, scene={
-            f"{axis}axis": {"title": f"component {number}", "gridcolor": "rgba(128,128,128,0.4)",
-                            "backgroundcolor": "rgba(0,0,0,0)"}
-            for number, axis in enumerate("xyz", start=1)
-        })  # fmt: skip
+        figure.update_layout(
+            height=620,
+            margin={"l": 0, "r": 0, "t": 16, "b": 0},
+            scene={
+                f"{axis}axis": {
+                    "title": f"component {number}",
+                    "gridcolor": "rgba(128,128,128,0.4)",
+                    "backgroundcolor": "rgba(0,0,0,0)",
+                }
+                for number, axis in enumerate("xyz", start=1)
+            },
+        )
     return figure
 
 

@@ -16,12 +16,15 @@ def score_plot(told: dict[str, Any], name: str) -> go.Figure:
         values = {label: c["figures"].get(name, {}).get(side) for label, c in classes}
         spreads = [c["figures"].get(name, {}).get(f"{side}_spread") for _, c in classes]
         figure.add_bar(
-            x=list(values), y=list(values.values()), name=words,
+            x=list(values),
+            y=list(values.values()),
+            name=words,
             marker_color=(COLOURS[0], COLOURS[7])[number],
             text=["" if v is None else f"{v:.3g}" for v in values.values()],
-            textposition="inside", cliponaxis=False,
+            textposition="inside",
+            cliponaxis=False,
             error_y={"type": "data", "array": spreads, "thickness": 1.5, "color": "#7F7F7F"},
-        )  # fmt: skip
+        )
     figure.update_layout(barmode="group", showlegend=True)
     figure.update_xaxes(type="category")
     return figure

@@ -271,8 +271,16 @@ def _cluster(
         for c in dataset.classes
     }
     numbers = match_clusters({c: own[0].centres for c, own in fits.items()})
-    table = pd.DataFrame({"image": catalogue["image"], "class": labels, "cluster": 0, "pose": "",
-                          "split": catalogue["split"], "distance": 0.0})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "image": catalogue["image"],
+            "class": labels,
+            "cluster": 0,
+            "pose": "",
+            "split": catalogue["split"],
+            "distance": 0.0,
+        }
+    )
     for number, axis in enumerate(AXES):
         table[axis] = points[:, number] if number < points.shape[1] else 0.0
     for label, own in fits.items():

@@ -106,8 +106,10 @@ def read_weights(network: NetworkName, file: Path) -> "dict[str, Tensor]":
     wrong = _difference(empty_network(network), found)
     if wrong:
         raise UserError(f"{file} does not fit {title} ({wrong}); {mend}.")
-    return {name: tensor.float().contiguous() if tensor.is_floating_point() else tensor
-            for name, tensor in found.items()}  # fmt: skip
+    return {
+        name: tensor.float().contiguous() if tensor.is_floating_point() else tensor
+        for name, tensor in found.items()
+    }
 
 
 def _difference(network: "nn.Module", found: Any) -> str | None:

@@ -17,9 +17,14 @@ UPLOAD_AGE = 3600.0  # seconds after which an upload that no import names counts
 def sweep_after(workspace: Workspace, run: Path) -> None:
     """After a process is gone: what it was writing in its run and wherever jobs write."""
     shared = [
-        workspace.datasets, workspace.sets, workspace.runs, workspace.synthetic,
-        workspace.exports, workspace.synthetic_exports, workspace.root / "weights",
-    ]  # fmt: skip
+        workspace.datasets,
+        workspace.sets,
+        workspace.runs,
+        workspace.synthetic,
+        workspace.exports,
+        workspace.synthetic_exports,
+        workspace.root / "weights",
+    ]
     inside = [run, *(p for p in run.rglob("*") if p.is_dir())]
     for name in list_names(workspace.datasets):
         dataset = workspace.datasets / name

@@ -429,8 +429,11 @@ def code_version() -> str:
     try:
         told = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=10"],
-            cwd=here, capture_output=True, text=True, timeout=5,
-        )  # fmt: skip
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return __version__
     return told.stdout.strip() or __version__

@@ -116,8 +116,11 @@ def difference(one: RunView, other: RunView) -> dict[str, tuple[Any, Any]]:
 
 
 def _facts(view: RunView) -> dict[str, Any]:
-    return {"kind": view.kind, "seed of the run": view.record.get("seed"),
-            "code": view.record.get("code")}  # fmt: skip
+    return {
+        "kind": view.kind,
+        "seed of the run": view.record.get("seed"),
+        "code": view.record.get("code"),
+    }
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -36,9 +36,13 @@ def execute(workspace: Workspace, run: RunDirectory) -> None:
     """Do the run's job in this process and record how it ended; raises what the job raised."""
     with working(run.path):
         run.write_state(
-            "running", **own_process(), reason=None, progress=None, started=time.time(),
+            "running",
+            **own_process(),
+            reason=None,
+            progress=None,
+            started=time.time(),
             finished=None,
-        )  # fmt: skip
+        )
         try:
             check_named(run.config, run.network, f"Run {run.id}", RESUME_COMMAND.format(run.id))
             run.keep_reserve()

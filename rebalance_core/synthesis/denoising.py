@@ -56,9 +56,13 @@ def denoise_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     generator = load_generator(check_denoise(workspace, config))
     assert isinstance(generator, Denoises)
     frames = generator.denoising(
-        config.label, config.count, config.seed, frames=config.frames, first=config.first,
+        config.label,
+        config.count,
+        config.seed,
+        frames=config.frames,
+        first=config.first,
         **config.options,
-    )  # fmt: skip
+    )
     made = write_frames(
         run, frames, config.frames, lambda number: f"{config.label}, picture {number}"
     )

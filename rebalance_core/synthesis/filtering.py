@@ -60,9 +60,12 @@ class FilterConfig(Config):
     def values(self) -> dict[str, Any]:
         """{filter: what is asked of it}, in the order in which they are applied."""
         asked = {
-            BY_HAND: list(self.without), "copies": self.copies, "confidence": self.confidence,
-            "distance": self.distance, "twins": self.twins,
-        }  # fmt: skip
+            BY_HAND: list(self.without),
+            "copies": self.copies,
+            "confidence": self.confidence,
+            "distance": self.distance,
+            "twins": self.twins,
+        }
         return {name: value for name, value in asked.items() if value}
 
 

@@ -30,9 +30,8 @@ def sample_rows(dataset: Dataset, synthetic: SyntheticSet, label: str, count: in
     generated = synthetic.images(label, count)
     rows, distances = nearest_images(generated, real)
     return SampleRows(
-        shown(real[:count]), shown(generated), shown(real[rows]), distances,
-        copied(generated, real),
-    )  # fmt: skip
+        shown(real[:count]), shown(generated), shown(real[rows]), distances, copied(generated, real)
+    )
 
 
 def originals(dataset: Dataset, synthetic: SyntheticSet, label: str, count: int) -> np.ndarray:

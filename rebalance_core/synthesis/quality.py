@@ -6,11 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from rebalance_core.datasets.duplicates import (
-    DEFAULT_DIFFERENCE,
-    near_pairs,
-    nearest_differences,
-)
+from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, near_pairs, nearest_differences
 from rebalance_core.datasets.inspecting import THUMBNAIL
 from rebalance_core.imaging.grid import resize_stack
 

@@ -126,9 +126,11 @@ def parse_answers(text: str) -> tuple[Kind, ...]:
 def hand_in(workspace: Workspace, quiz: Quiz, answers: Sequence[Kind]) -> int:
     """Count the right answers, and keep the attempt for the tally."""
     line = {
-        "time": round(time.time(), 3), "seed": quiz.seed, "answers": "".join(answers),
+        "time": round(time.time(), 3),
+        "seed": quiz.seed,
+        "answers": "".join(answers),
         "truth": "".join(quiz.truth),
-    }  # fmt: skip
+    }
     open_synthetic(workspace, quiz.synthetic)  # else the next set of its name would be told of it
     path = workspace.quiz_attempts(quiz.synthetic)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -94,10 +94,13 @@ def score(
     scorer = kept_scorer(dataset, chosen, parts["train"], config.epochs, config.seed, run)
     run.progress(TRAINING, "looking for copies among the real images")
     by = Yardstick(
-        **parts, doubled=doubled(parts["train"].images), scorer=scorer,
-        features=_features(workspace, config, scorer), components=components_of(config),
+        **parts,
+        doubled=doubled(parts["train"].images),
+        scorer=scorer,
+        features=_features(workspace, config, scorer),
+        components=components_of(config),
         seed=config.seed,
-    )  # fmt: skip
+    )
     classes: dict[str, Any] = {}
     for number, label in enumerate(found.counts):
         run.progress(TRAINING + (1 - TRAINING) * number / len(found.counts), f"measuring {label}")
@@ -150,9 +153,13 @@ def kept_scorer(
     real = replace(real, images=resize_stack(real.images, size))
     settings = ClassifierConfig(size=size, epochs=epochs, lr=0.01, cosine=True)
     about = {
-        "fingerprint": chosen.fingerprint, "train": chosen.train, "classes": chosen.classes,
-        "fit": chosen.config.fit, "settings": settings.model_dump(mode="json"), "seed": seed,
-    }  # fmt: skip
+        "fingerprint": chosen.fingerprint,
+        "train": chosen.train,
+        "classes": chosen.classes,
+        "fit": chosen.config.fit,
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+    }
     # With the dataset, which takes it along when it is removed.
     folder = dataset.path / "scorers" / digest(about)
     if not folder.exists():
@@ -241,10 +248,12 @@ def _of_class(found: SyntheticSet, label: str, by: Yardstick) -> dict[str, Any]:
         dimensions = by.components or real_features.shape[1]
         figures |= beside(real_features, made_features, half, by.seed, by.components)
     return {
-        "images": len(made), "real": len(real), "compared": half,
+        "images": len(made),
+        "real": len(real),
+        "compared": half,
         "figures": {name: figures[name] for name in FIGURES if name in figures},
         "warnings": few_images(label, half, dimensions),
-    }  # fmt: skip
+    }
 
 
 def beside(
@@ -335,8 +344,12 @@ def score_table(told: dict[str, Any]) -> list[dict[str, Any]]:
     """A row a class: every figure of the generated images, and beside it that of real ones."""
     rows = []
     for label, found in told["classes"].items():
-        row = {"class": label, "images": found["images"], "real images": found["real"],
-               "compared": found["compared"]}  # fmt: skip
+        row = {
+            "class": label,
+            "images": found["images"],
+            "real images": found["real"],
+            "compared": found["compared"],
+        }
         for name, words in told["titles"].items():
             figure = found["figures"].get(name, {})
             row |= {words: figure.get("generated"), f"{words}, real": figure.get("real")}

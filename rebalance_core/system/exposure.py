@@ -59,10 +59,7 @@ def host_allowed(host: str | None, origin: str | None, configured: Iterable[str 
 
 
 def request_allowed(
-    method: str | None,
-    hosts: list[str],
-    origins: list[str],
-    configured: Iterable[str | None],
+    method: str | None, hosts: list[str], origins: list[str], configured: Iterable[str | None]
 ) -> bool:
     """`host_allowed` for the headers of a request; `method` is None for a WebSocket.
 

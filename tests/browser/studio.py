@@ -24,9 +24,14 @@ from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 START = 60  # seconds a server may take to answer
 LONG = 240_000  # ms a tiny training may take here
 
@@ -48,9 +53,14 @@ def start_server(home: Path, log: Path, script: str = "app.py") -> Server:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
-        sys.executable, "-m", "streamlit", "run", script,
-        f"--server.port={port}", "--server.headless=true",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        script,
+        f"--server.port={port}",
+        "--server.headless=true",
+    ]
     environment = {**os.environ, HOME_VARIABLE: str(home), "PYTHONPATH": str(ROOT)}
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -183,6 +193,18 @@ def status(page: Page, word: str) -> None:
 
 
 __all__ = [
-    "PlaywrightError", "Server", "begun", "fill", "held_at", "last_step", "open_browser", "settled",
-    "start_server", "status", "unfold", "until", "visit", "watch_step_grow",
-]  # fmt: skip
+    "PlaywrightError",
+    "Server",
+    "begun",
+    "fill",
+    "held_at",
+    "last_step",
+    "open_browser",
+    "settled",
+    "start_server",
+    "status",
+    "unfold",
+    "until",
+    "visit",
+    "watch_step_grow",
+]

@@ -90,8 +90,12 @@ def lasso(page: Page, plot: Locator, fewest: int, most: int) -> list[str]:
     plot.scroll_into_view_if_needed()
     page.wait_for_timeout(500)
     shape = np.array([(0, 0), (0.5, 0.02), (0.32, 0.4), (0.45, 0.75), (0.05, 0.7)])
-    shifts = ((x, y, s) for s in (1, 0.8, 0.6) for x in np.arange(0, 0.5, 0.05)
-              for y in np.arange(0.02, 0.3, 0.05))  # fmt: skip
+    shifts = (
+        (x, y, s)
+        for s in (1, 0.8, 0.6)
+        for x in np.arange(0, 0.5, 0.05)
+        for y in np.arange(0.02, 0.3, 0.05)
+    )
     for x, y, scale in shifts:
         corners = (shape * scale + [x, y]).tolist()
         ids, polygon, nearest = page.evaluate(WITHIN, [plot.element_handle(), corners])

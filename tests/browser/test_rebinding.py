@@ -26,9 +26,7 @@ LISTEN = """url => new Promise(done => {
 @pytest.fixture
 def strange(browser: Browser) -> Iterator[Page]:
     """A page in a browser for which evil.example is this machine."""
-    launched = browser.browser_type.launch(
-        executable_path=find_chromium(), args=[*FLAGS, REBOUND]
-    )  # fmt: skip
+    launched = browser.browser_type.launch(executable_path=find_chromium(), args=[*FLAGS, REBOUND])
     yield launched.new_page()
     launched.close()
 

@@ -14,12 +14,7 @@ from studio import Server, fill_training, settled, unfold, until, visit
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.runs.executor import RunView, list_runs, view_run
-from rebalance_core.runs.run import (
-    MemoryRun,
-    RunDirectory,
-    create_run,
-    read_metrics,
-)
+from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run, read_metrics
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.system.processes import own_process
 from rebalance_core.workspace import Workspace
@@ -156,9 +151,10 @@ def test_the_runs_page(page: Page, server: Server, ran: dict[str, Path]) -> None
 
 def test_only_this_machine_and_only_this_app_is_answered(server: Server) -> None:
     listening = {
-        c.laddr.ip for c in psutil.Process(server.process.pid).net_connections("tcp")
+        c.laddr.ip
+        for c in psutil.Process(server.process.pid).net_connections("tcp")
         if c.status == psutil.CONN_LISTEN
-    }  # fmt: skip
+    }
     assert listening == {"127.0.0.1"}
 
     def answered(request: urllib.request.Request) -> int:
@@ -175,10 +171,16 @@ def test_only_this_machine_and_only_this_app_is_answered(server: Server) -> None
     # A strange page that listens in.
     host, port = server.url.removeprefix("http://").split(":")
     lines = (
-        "GET /_stcore/stream HTTP/1.1", f"Host: {host}:{port}", "Upgrade: websocket",
-        "Connection: Upgrade", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version: 13", "Origin: http://evil.example", "", "",
-    )  # fmt: skip
+        "GET /_stcore/stream HTTP/1.1",
+        f"Host: {host}:{port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        "Origin: http://evil.example",
+        "",
+        "",
+    )
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall("\r\n".join(lines).encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 403")

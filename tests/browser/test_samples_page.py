@@ -64,9 +64,7 @@ def test_look_throw_away_score_guess_and_take_away(
     expect(page.get_by_test_id("stToast").get_by_text(submitted)).to_be_visible()
     until(lambda: f"{name}-kept-1" in list_synthetic(tiny), lambda: list_synthetic(tiny))
     kept = open_synthetic(tiny, f"{name}-kept-1")
-    assert [f.name for f in kept.files("glioma")] == [
-        f"{k:06d}.png" for k in range(10) if k != 2
-    ]  # fmt: skip
+    assert [f.name for f in kept.files("glioma")] == [f"{k:06d}.png" for k in range(10) if k != 2]
 
     # what was taken out is shown
     page.goto(f"{server.url}/samples?synthetic={kept.name}")

@@ -77,9 +77,15 @@ def test_every_kind_of_run_survives(
         for number, (name, case) in enumerate(CASES.items()):
             app.left, before, began = SERVERS, app.killed, time.monotonic()
             made[name] = check(
-                workspace, case.kind, case.config(made, tmp_path), Random(number), case.kills,
-                case.longest, start=case.start, again=app.again,
-            )  # fmt: skip
+                workspace,
+                case.kind,
+                case.config(made, tmp_path),
+                Random(number),
+                case.kills,
+                case.longest,
+                start=case.start,
+                again=app.again,
+            )
             workers[name], servers[name] = case.kills, app.killed - before
             took = time.monotonic() - began
             print(f"{name}: {workers[name]} workers, {servers[name]} servers, {took:.0f} s")

@@ -11,9 +11,13 @@ _made = itertools.count(1)
 def tiny(classes: int) -> nn.Module:
     """Fast, and learns a little."""
     return nn.Sequential(
-        nn.Conv2d(3, 4, 5, stride=4), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(), nn.Linear(16, classes),
-    )  # fmt: skip
+        nn.Conv2d(3, 4, 5, stride=4),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16, classes),
+    )
 
 
 def fourth_broken(classes: int) -> nn.Module:

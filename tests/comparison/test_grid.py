@@ -45,8 +45,14 @@ TINY = {**CLASSIFIER, "network": "nets:tiny", "epochs": 3}
 
 
 def config_of(**changes: Any) -> CompareConfig:
-    values = {"set": "phantom", "arms": ("none",), "amounts": "10", "schedules": ("always",),
-              "classifier": TINY, **changes}  # fmt: skip
+    values = {
+        "set": "phantom",
+        "arms": ("none",),
+        "amounts": "10",
+        "schedules": ("always",),
+        "classifier": TINY,
+        **changes,
+    }
     return CompareConfig.from_preset("quick", **values)
 
 
@@ -151,8 +157,11 @@ def test_the_answer_is_true_of_the_numbers_of_a_real_study(
         if arm != "none":
             gain = 100 * np.mean(np.subtract(scores[arm], scores["none"]))
             assert row["gain"] == pytest.approx(gain)
-    clear = [r for r in by_arm.values() if r["p_corrected"] is not None
-             and r["p_corrected"] < SIGNIFICANT]  # fmt: skip
+    clear = [
+        r
+        for r in by_arm.values()
+        if r["p_corrected"] is not None and r["p_corrected"] < SIGNIFICANT
+    ]
     if clear:
         for row in clear:
             word = "raises" if row["gain"] > 0 else "lowers"
@@ -211,14 +220,20 @@ def test_pictures_that_two_arms_tell_apart(workspace: Workspace, phantom: Datase
         best = {"test": {"predictions": said}}
         return {"arm": arm, "amount": None, "schedule": "always", "seed": seed, "best": best}
 
-    cells = [cell("none", 0, {0, 1}), cell("none", 1, {0, 2}), cell("focal", 0, {0, 2, 3}),
-             cell("focal", 1, {0, 3}), cell("focal", 2, set())]  # fmt: skip
+    cells = [
+        cell("none", 0, {0, 1}),
+        cell("none", 1, {0, 2}),
+        cell("focal", 0, {0, 2, 3}),
+        cell("focal", 1, {0, 3}),
+        cell("focal", 2, set()),
+    ]
     sets = dict.fromkeys(range(3), chosen)
     found, tested = disagreements(cells, sets, phantom, "focal", "none")
     assert tested == len(chosen.test)
     assert [(d.image, d.first, d.second) for d in found] == [
-        (chosen.test[3], 1.0, 0.0), (chosen.test[1], 0.0, 0.5),
-    ]  # fmt: skip
+        (chosen.test[3], 1.0, 0.0),
+        (chosen.test[1], 0.0, 0.5),
+    ]
     assert found[0].label == labels[phantom.rows[chosen.test[3]]]
     assert disagreements(cells, sets, phantom, "focal", "augment") == ([], 0)
 
@@ -252,8 +267,11 @@ def test_the_classifier_best_on_validation_is_kept_and_used(
     target = tmp_path / "taken"
     assert export_classifier(workspace, compared.name, target)["label"] == cell["label"]
     assert sorted(p.name for p in target.iterdir()) == [
-        "README.md", "cell.json", "config.json", "model.safetensors",
-    ]  # fmt: skip
+        "README.md",
+        "cell.json",
+        "config.json",
+        "model.safetensors",
+    ]
     assert load_classifier(target).classes == list(chosen.classes)
 
 
@@ -362,8 +380,14 @@ def test_images_shown_follow_schedule_and_sampler(workspace: Workspace, phantom:
     cells = check_compare(workspace, config)
     shown = [shown_images(c, counts, 3) for c in cells]
     # 10 added to each of three classes: 120 with them, 90 without
-    assert shown == [120 + 2 * 90, (60 + 30) + 2 * 90, 90 + 120 + 90,
-                     80 + 2 * 40, 40 + 2 * 40, 40 + 80 + 40]  # fmt: skip
+    assert shown == [
+        120 + 2 * 90,
+        (60 + 30) + 2 * 90,
+        90 + 120 + 90,
+        80 + 2 * 40,
+        40 + 2 * 40,
+        40 + 80 + 40,
+    ]
 
 
 def test_timing_knows_what_decides_the_cost() -> None:

@@ -51,8 +51,10 @@ def test_averages_are_over_the_classes_that_are_there() -> None:
     # class 0: precision 1, recall 1/2; class 1: precision 2/3, recall 1
     assert found["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert found["balanced_accuracy"] == pytest.approx(0.75)
-    assert (found["precision"], found["recall"]) == ([1.0, pytest.approx(2 / 3), None],
-                                                     [0.5, 1.0, None])  # fmt: skip
+    assert (found["precision"], found["recall"]) == (
+        [1.0, pytest.approx(2 / 3), None],
+        [0.5, 1.0, None],
+    )
     # 0.8 and 0.2 against 0.1 and 0.3: three of four pairs are in order; 0.8, 0.6 against 0.1, 0.7
     assert found["auroc"] == pytest.approx((3 / 4 + 3 / 4) / 2)
     sometimes = never.copy()

@@ -55,9 +55,12 @@ def run_python(workspace: Workspace, canary: Path) -> Callable[..., Any]:
     def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", module, *map(str, arguments)],
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
             timeout=PATIENCE,
-        )  # fmt: skip
+        )
 
     return run
 
@@ -84,10 +87,15 @@ def set_status(path: Path, status: str) -> None:
 
 def report_of(workspace: Workspace, phantom: Dataset, file: Path, network: str) -> Path:
     """What a comparison's report holds, with a network of somebody's choice."""
-    file.write_text(json.dumps({
-        "config": config_of(network).model_dump(mode="json"), "fingerprint": phantom.fingerprint,
-        "training_set": open_set(workspace, "phantom").config.model_dump(mode="json"),
-    }))  # fmt: skip
+    file.write_text(
+        json.dumps(
+            {
+                "config": config_of(network).model_dump(mode="json"),
+                "fingerprint": phantom.fingerprint,
+                "training_set": open_set(workspace, "phantom").config.model_dump(mode="json"),
+            }
+        )
+    )
     return file
 
 
@@ -113,9 +121,14 @@ def on_command_line(run_id: str) -> str:
 @pytest.mark.parametrize("network", HOSTILE)
 @pytest.mark.parametrize("options", [(), ("--estimate",)])
 def test_a_report_that_names_code_is_refused(
-    workspace: Workspace, phantom: Dataset, tmp_path: Path, canary: Path,
-    run_python: Callable[..., Any], network: str, options: tuple[str, ...],
-) -> None:  # fmt: skip
+    workspace: Workspace,
+    phantom: Dataset,
+    tmp_path: Path,
+    canary: Path,
+    run_python: Callable[..., Any],
+    network: str,
+    options: tuple[str, ...],
+) -> None:
     report = report_of(workspace, phantom, tmp_path / "it.json", network)
     done = run_python("rebalance_core", "compare", "--from", report, *options, "--json")
     assert refusal(done) == f"Report it.json {NAMED.format(network, 'run this command again')}"
@@ -145,9 +158,13 @@ def test_a_report_runs_again_once_its_network_is_typed(
 @pytest.mark.parametrize("network", HOSTILE)
 @pytest.mark.parametrize("kind", ["compare", "timing"])
 def test_a_hand_made_run_that_names_code_is_not_resumed(
-    workspace: Workspace, phantom: Dataset, canary: Path, run_python: Callable[..., Any],
-    network: str, kind: str,
-) -> None:  # fmt: skip
+    workspace: Workspace,
+    phantom: Dataset,
+    canary: Path,
+    run_python: Callable[..., Any],
+    network: str,
+    kind: str,
+) -> None:
     path = hand_made(workspace, network, kind)
     told = f"Run {path.name} {NAMED.format(network, on_command_line(path.name))}"
     assert refusal(run_python("rebalance_core", "runs", "resume", path.name)) == told
@@ -160,8 +177,9 @@ def test_a_hand_made_run_that_names_code_is_not_resumed(
         assert view.status == "failed"
         assert view.state["reason"] == (
             f"Run {path.name} has the network {network!r}, not 'nets:tiny'; name the same one."
-            if named else told
-        )  # fmt: skip
+            if named
+            else told
+        )
     assert not canary.exists()
 
 

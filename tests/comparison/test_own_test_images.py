@@ -57,8 +57,13 @@ def imported(workspace: Workspace, source: Path, name: str) -> Dataset:
 @pytest.fixture
 def no_bird_tests(workspace: Workspace, tmp_path: Path) -> Dataset:
     """A dataset whose Testing folder lacks a class."""
-    counts = {"Training/ant": 30, "Training/bird": 10, "Training/cat": 10,
-              "Testing/ant": 8, "Testing/cat": 6}  # fmt: skip
+    counts = {
+        "Training/ant": 30,
+        "Training/bird": 10,
+        "Training/cat": 10,
+        "Testing/ant": 8,
+        "Testing/cat": 6,
+    }
     return imported(workspace, folder_of(tmp_path / "pets", counts), "pets")
 
 
@@ -69,8 +74,14 @@ def no_bird_validation(workspace: Workspace, tmp_path: Path) -> Dataset:
 
 
 def config_of(**changes: Any) -> CompareConfig:
-    values = {"set": "pets", "arms": ("none", "oversample"), "amounts": "5",
-              "schedules": ("always",), "classifier": TINY, **changes}  # fmt: skip
+    values = {
+        "set": "pets",
+        "arms": ("none", "oversample"),
+        "amounts": "5",
+        "schedules": ("always",),
+        "classifier": TINY,
+        **changes,
+    }
     return CompareConfig.from_preset("quick", **values)
 
 
@@ -116,11 +127,16 @@ def test_a_class_without_test_images_is_in_no_average_and_is_named(
     assert results["answer"].endswith(
         "The test split has no image of bird: averages are over the other classes, for all arms."
     )
-    assert results["sets"] == [{
-        "seed": 0, "name": "pets", "train": {"ant": 26, "bird": 8, "cat": 8},
-        "validation": {"ant": 4, "bird": 2, "cat": 2}, "test": {"ant": 8, "bird": 0, "cat": 6},
-        "absent": ["bird"],
-    }]  # fmt: skip
+    assert results["sets"] == [
+        {
+            "seed": 0,
+            "name": "pets",
+            "train": {"ant": 26, "bird": 8, "cat": 8},
+            "validation": {"ant": 4, "bird": 2, "cat": 2},
+            "test": {"ant": 8, "bird": 0, "cat": 6},
+            "absent": ["bird"],
+        }
+    ]
     report = (run / "result" / "report.html").read_text()
     assert "<b>The test split has no image of bird: averages are over the other" in report
     app = page_of(run, "pets")
@@ -246,14 +262,18 @@ def test_shares_are_of_the_seeds_that_tested_an_image(
         return {"arm": arm, "amount": None, "schedule": "always", "seed": seed, "best": best}
 
     cells = [
-        cell("none", 0, [wrong[0], wrong[1]]), cell("focal", 0, [truth[0], truth[1]]),
-        cell("none", 1, [truth[1], truth[2]]), cell("focal", 1, [truth[1], wrong[2]]),
-    ]  # fmt: skip
+        cell("none", 0, [wrong[0], wrong[1]]),
+        cell("focal", 0, [truth[0], truth[1]]),
+        cell("none", 1, [truth[1], truth[2]]),
+        cell("focal", 1, [truth[1], wrong[2]]),
+    ]
     found, tested = disagreements(cells, sets, patients, "focal", "none")
     assert tested == 3
     assert [(d.image, d.first, d.second, d.seeds) for d in found] == [
-        (a, 1.0, 0.0, 1), (b, 1.0, 0.5, 2), (c, 0.0, 1.0, 1),
-    ]  # fmt: skip
+        (a, 1.0, 0.0, 1),
+        (b, 1.0, 0.5, 2),
+        (c, 0.0, 1.0, 1),
+    ]
 
 
 def test_results_of_another_version_are_computed_anew(

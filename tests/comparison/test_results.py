@@ -6,21 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_rel
 
-from rebalance_core.comparison.answer import (
-    absence_sentence,
-    answer,
-    p_words,
-    points_words,
-)
+from rebalance_core.comparison.answer import absence_sentence, answer, p_words, points_words
 from rebalance_core.comparison.arms import Arm
 from rebalance_core.comparison.contrasts import outcome, proven_gain, reference_of
-from rebalance_core.comparison.results import (
-    in_words,
-    paper_figure,
-    rows_of,
-    table,
-    table_row,
-)
+from rebalance_core.comparison.results import in_words, paper_figure, rows_of, table, table_row
 
 
 def cell(
@@ -34,20 +23,29 @@ def cell(
     """A finished cell whose test accuracy is 0.5 in the first epoch and 0.6 from then on."""
     adds = Arm.parse(arm).images is not None
     test = {
-        "accuracy": 0.5 + seed / 10, "balanced_accuracy": 0.5, "macro_f1": macro_f1, "auroc": 0.75,
-        "calibration_error": 0.125, "precision": [0.5, 1.0], "recall": [1.0, seed / 2],
+        "accuracy": 0.5 + seed / 10,
+        "balanced_accuracy": 0.5,
+        "macro_f1": macro_f1,
+        "auroc": 0.75,
+        "calibration_error": 0.125,
+        "precision": [0.5, 1.0],
+        "recall": [1.0, seed / 2],
         "confusion": [[10, 0], [8, 2]],
-    }  # fmt: skip
+    }
     return {
-        "arm": arm, "amount": "1.0" if adds else None, "schedule": schedule, "seed": seed,
-        "plan": {"dog": 90} if adds else {}, "synthetic": f"pets-{arm}" if adds else None,
+        "arm": arm,
+        "amount": "1.0" if adds else None,
+        "schedule": schedule,
+        "seed": seed,
+        "plan": {"dog": 90} if adds else {},
+        "synthetic": f"pets-{arm}" if adds else None,
         "best": {"epoch": 1 + seed, "validation_macro_f1": validation, "test": test},
         "curve": [
             {"test_accuracy": 0.6 if e else 0.5, "validation_accuracy": 0.5 + 0.1 * (e % 2)}
             for e in range(epochs)
         ],
         "seconds": 10.0 + seed,
-    }  # fmt: skip
+    }
 
 
 def cells(
@@ -103,9 +101,9 @@ def test_the_baseline_has_no_difference_and_no_schedule() -> None:
 
 
 def test_p_and_interval_are_corrected_for_all_comparisons() -> None:
-    told = rows({
-        "none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76], "focal": [0.55, 0.66, 0.75],
-    })  # fmt: skip
+    told = rows(
+        {"none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76], "focal": [0.55, 0.66, 0.75]}
+    )
     for arm in ("focal", "ddpm"):
         row = told[arm]
         assert row["contrasts"] == 2
@@ -118,8 +116,12 @@ def test_p_and_interval_are_corrected_for_all_comparisons() -> None:
 
 
 def test_seeds_are_paired_whatever_their_order() -> None:
-    mixed = [cell("ddpm", 1, 0.62), cell("none", 0, 0.5), cell("ddpm", 0, 0.51),
-             cell("none", 1, 0.6)]  # fmt: skip
+    mixed = [
+        cell("ddpm", 1, 0.62),
+        cell("none", 0, 0.5),
+        cell("ddpm", 0, 0.51),
+        cell("none", 1, 0.6),
+    ]
     row = {r["arm"]: r for r in rows_of(mixed)}["ddpm"]
     assert row["gain"] == pytest.approx(1.5)
     assert row["seeds"] == [1, 0]
@@ -195,10 +197,15 @@ def test_one_seed_has_no_interval() -> None:
         ),
     ],
     ids=[
-        "baseline alone", "no baseline", "one seed", "two seeds", "one unclear", "all unclear",
+        "baseline alone",
+        "no baseline",
+        "one seed",
+        "two seeds",
+        "one unclear",
+        "all unclear",
         "shown both ways, unclear and untestable",
     ],
-)  # fmt: skip
+)
 def test_the_answer_is_true_of_the_rows(scores: dict[str, list[float]], told: str) -> None:
     assert answered(scores) == told
 
@@ -224,8 +231,11 @@ def test_generated_arms_stand_beside_the_free_arm_that_is_best_on_validation() -
     )
     found = {r["arm"]: r for r in rows_of(cells(RIVALS, validation={"oversample": 0.6}))}
     assert {arm: row["is_reference"] for arm, row in found.items()} == {
-        "none": False, "oversample": True, "bagan-gp": False, "ddpm": False,
-    }  # fmt: skip
+        "none": False,
+        "oversample": True,
+        "bagan-gp": False,
+        "ddpm": False,
+    }
     assert found["oversample"]["reference"] is None
     reference = found["bagan-gp"]["reference"]
     assert reference["gains"] == pytest.approx([1.5, 1.5, 1.4])
@@ -237,9 +247,11 @@ def test_generated_arms_stand_beside_the_free_arm_that_is_best_on_validation() -
 def test_the_reference_is_chosen_on_validation_never_on_test() -> None:
     """On test, augment would be the hardest rival; on validation it is undersample."""
     scores = {
-        "none": [0.5, 0.6, 0.7], "augment": [0.8, 0.8, 0.8], "undersample": [0.4, 0.5, 0.6],
+        "none": [0.5, 0.6, 0.7],
+        "augment": [0.8, 0.8, 0.8],
+        "undersample": [0.4, 0.5, 0.6],
         "ddpm": [0.45, 0.55, 0.66],
-    }  # fmt: skip
+    }
     told = answered(scores, {"undersample": 0.7, "augment": 0.6, "ddpm": 0.9})
     assert told.startswith("Against undersample (of the arms without a generator")
 
@@ -308,8 +320,11 @@ def test_equal_differences_in_float32_are_not_tested() -> None:
 
 def test_numbers_are_not_rounded_over_the_line() -> None:
     assert [p_words(p, "= ") for p in (0.04999, 0.0500004, 0.05, 0.1884)] == [
-        "= 0.04999", "= 0.0500004", "= 0.05000000", "= 0.188",
-    ]  # fmt: skip
+        "= 0.04999",
+        "= 0.0500004",
+        "= 0.05000000",
+        "= 0.188",
+    ]
     assert [points_words(v) for v in (0.04, -0.004, 0.0, 3.26)] == ["0.04", "-0.004", "0.0", "3.3"]
     assert in_words("To baseline", -0.001) == "+0.00"
 

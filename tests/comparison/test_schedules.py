@@ -41,8 +41,12 @@ def test_half_is_the_first_half_of_the_epochs() -> None:
 
 def test_pretraining_is_synthetic_alone_and_then_real_alone() -> None:
     assert Schedule.parse("pretrain:2").epochs(5) == (
-        "synthetic", "synthetic", "real", "real", "real",
-    )  # fmt: skip
+        "synthetic",
+        "synthetic",
+        "real",
+        "real",
+        "real",
+    )
     assert Schedule.parse("pretrain:half").epochs(4) == ("synthetic", "synthetic", "real", "real")
     assert set(Schedule.parse("until:2").epochs(5)) == {"both", "real"}
 
@@ -82,10 +86,25 @@ def test_a_schedule_has_words(text: str, words: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "never", "Always", "always:3", "until", "until:", "until:0", "until:-1", "until:1.5",
-     "until: 5", "real-every:0", "real-every:1", "real-every:x", "real-every:half", "pretrain",
-     "pretrain:0"],
-)  # fmt: skip
+    [
+        "",
+        "never",
+        "Always",
+        "always:3",
+        "until",
+        "until:",
+        "until:0",
+        "until:-1",
+        "until:1.5",
+        "until: 5",
+        "real-every:0",
+        "real-every:1",
+        "real-every:x",
+        "real-every:half",
+        "pretrain",
+        "pretrain:0",
+    ],
+)
 def test_a_bad_schedule_is_refused_with_good_ones(text: str) -> None:
     with pytest.raises(UserError) as told:
         Schedule.parse(text)

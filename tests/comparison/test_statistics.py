@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rebalance_core.comparison.statistics import (
-    SIGNIFICANT,
-    interval,
-    paired_test,
-    swing,
-)
+from rebalance_core.comparison.statistics import SIGNIFICANT, interval, paired_test, swing
 
 NONE = [0.50, 0.61, 0.70, 0.55, 0.64]
 DDPM = [0.53, 0.62, 0.76, 0.57, 0.69]

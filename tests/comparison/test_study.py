@@ -34,9 +34,11 @@ def ready(workspace: Workspace, phantom: Dataset) -> Workspace:
 
 def compare_run(workspace: Workspace, **changes: Any) -> Path:
     values = {
-        "amounts": "10", "schedules": ("always", "until:2"), "classifier": CLASSIFIER,
+        "amounts": "10",
+        "schedules": ("always", "until:2"),
+        "classifier": CLASSIFIER,
         "reuse": False,
-    }  # fmt: skip
+    }
     config = CompareConfig.from_preset("quick", set="phantom", **{**values, **changes})
     return create_run(workspace, "compare", config.model_dump(mode="json"), name="tiny")
 
@@ -56,9 +58,12 @@ def test_comparison_trains_every_cell_once_and_reports(ready: Workspace) -> None
     assert "phantom-bagan-gp: tried" not in report
     rows = {(r["arm"], r["schedule"]) for r in result["results"]}
     assert rows == {
-        ("none", None), ("bagan-gp", "always"), ("bagan-gp", "until:2"),
-        ("ddpm", "always"), ("ddpm", "until:2"),
-    }  # fmt: skip
+        ("none", None),
+        ("bagan-gp", "always"),
+        ("bagan-gp", "until:2"),
+        ("ddpm", "always"),
+        ("ddpm", "until:2"),
+    }
     for row in result["results"]:
         confusion = np.array(row["confusion"])
         assert confusion.sum() == 30
@@ -121,8 +126,9 @@ def test_what_cannot_be_compared_is_refused_before_any_work(ready: Workspace) ->
     refused("There are no images of bagan-gp for training set rare", set="rare")
     refused(
         "saw .* images outside training set rare",
-        set="rare", synthetic={"bagan-gp": "phantom-bagan-gp", "ddpm": "phantom-ddpm"},
-    )  # fmt: skip
+        set="rare",
+        synthetic={"bagan-gp": "phantom-bagan-gp", "ddpm": "phantom-ddpm"},
+    )
 
 
 def test_a_balanced_set_needs_a_number_of_images(ready: Workspace) -> None:

@@ -26,17 +26,7 @@ import numpy as np
 import pytest
 from commands import ROOT, Done, command, process
 from PIL import Image
-from sources import (
-    BARE,
-    Files,
-    contents,
-    folders,
-    pack,
-    png,
-    refusal,
-    take,
-    unpack,
-)
+from sources import BARE, Files, contents, folders, pack, png, refusal, take, unpack
 
 from rebalance_core.datasets.dataset import (
     Dataset,
@@ -197,8 +187,8 @@ BAD = {
         "{path} does not exist; name a zip, a folder, a CSV, or one of phantom, digits, kaggle.",
     ),
     "a name too long for the disk": Bad(
-        lambda path: path / ("n" * 300), "{path} cannot be read (File name too long); allow it, or "
-        "name another.",
+        lambda path: path / ("n" * 300),
+        "{path} cannot be read (File name too long); allow it, or name another.",
     ),
     "no zip": Bad(
         lambda path: write(path / "source.zip", b"PKtext"),
@@ -209,9 +199,7 @@ BAD = {
         "{path} is no readable zip (File is not a zip file); pack or download it again.",
     ),
     "zip cut off": Bad(
-        lambda path: write(
-            path / "cut.zip", zipped(folders(BARE))(path).read_bytes()[:-60]
-        ),
+        lambda path: write(path / "cut.zip", zipped(folders(BARE))(path).read_bytes()[:-60]),
         "{path} is no readable zip (File is not a zip file); pack or download it again.",
     ),
     "zip with ../": Bad(
@@ -307,7 +295,7 @@ BAD = {
         table("path,label\n../a.png,cat\n"),
         "{path}, line 2: '../a.png' lies outside the CSV's folder; put the CSV beside its images.",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -401,10 +389,25 @@ def test_a_raised_limit_lets_a_large_zip_through(
 
 LONG = "n" * 195 + ".png"  # 199 and 200 characters, all that a Linux disk takes is 255 bytes
 NAMES = [
-    "Größe.png", "脳腫瘍.png", "with space.png", " led and trailed .png", "it's \"quoted\".png",
-    "a,b.png", "line\nfeed.png", "return\rhere.png", "tab\there.png", "=1+1.png", "NA.png", LONG,
-    "scan.png", "Scan.png", "SCAN.PNG", "e\u0301.png", "\u00e9.png", "😀.png",
-]  # fmt: skip
+    "Größe.png",
+    "脳腫瘍.png",
+    "with space.png",
+    " led and trailed .png",
+    'it\'s "quoted".png',
+    "a,b.png",
+    "line\nfeed.png",
+    "return\rhere.png",
+    "tab\there.png",
+    "=1+1.png",
+    "NA.png",
+    LONG,
+    "scan.png",
+    "Scan.png",
+    "SCAN.PNG",
+    "e\u0301.png",
+    "\u00e9.png",
+    "😀.png",
+]
 LISTED = {
     "cat/cut.jpg": (CLIPPED, r"image file is truncated \(\d+ bytes not processed\)"),
     "cat/huge.png": (huge_png(), HUGE_REASON),
@@ -501,8 +504,12 @@ def bound(home: Path, *arguments: object) -> Done:
     environment = {**os.environ, HOME_VARIABLE: str(home), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [*start, sys.executable, *map(str, arguments)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
 
 
 @pytest.fixture
@@ -613,9 +620,13 @@ def test_no_room_on_the_disk_is_one_sentence_and_changes_nothing(
 
     # Through a memory map, a full disk would kill the process.
     decoded = subprocess.run(
-        [sys.executable, "-c", DECODE], cwd=ROOT, capture_output=True, text=True, timeout=180,
+        [sys.executable, "-c", DECODE],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
         env={**os.environ, HOME_VARIABLE: str(home)},
-    )  # fmt: skip
+    )
     assert (decoded.returncode, decoded.stdout, decoded.stderr) == (0, f"{full}\n", "")
     assert contents(home) == before
     assert open_dataset(workspace, "kept").array(16).shape == (14, 16, 16, 1)
@@ -697,7 +708,8 @@ OTHER_FORMAT = (
 CHANGED = DAMAGED.format("its catalogue was changed by hand")
 EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
     "catalogue changed": (
-        edit("catalogue.csv", lambda data: data.replace(b",cat,", b",dog,", 1)), CHANGED,
+        edit("catalogue.csv", lambda data: data.replace(b",cat,", b",dog,", 1)),
+        CHANGED,
     ),
     "catalogue cut off": (edit("catalogue.csv", lambda data: data[:-9]), CHANGED),
     "catalogue gone": (
@@ -732,7 +744,7 @@ EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
         edit("originals", lambda data: None),
         DAMAGED.format("originals: No such file or directory"),
     ),
-}  # fmt: skip
+}
 
 
 def use_all(workspace: Workspace, folder: Path) -> None:

@@ -171,9 +171,11 @@ def planted() -> list[Row]:
         for _ in range(rng.integers(4) if number < 50 else 0):
             way = rng.integers(4)
             data = [
-                png_bytes(pixels), png_bytes(brighter(pixels)), encoded(pixels),
+                png_bytes(pixels),
+                png_bytes(brighter(pixels)),
+                encoded(pixels),
                 png_bytes(cropped(pixels)),
-            ][way]  # fmt: skip
+            ][way]
             split = ("train", "val", "test")[rng.integers(3)]
             other = "ab"[rng.integers(2)] if rng.random() < 0.3 else label
             rows.append((split, other, str(number), data))
@@ -235,8 +237,13 @@ def test_the_figures_are_those_of_a_count_by_brute_force(dataset: Dataset, rows:
     }
     findings = {finding.name: finding for finding in examine(dataset)}
     assert list(findings) == [
-        "identical", "identical-across", "identical-labels", "near", "near-across", "near-labels",
-    ]  # fmt: skip
+        "identical",
+        "identical-across",
+        "identical-labels",
+        "near",
+        "near-across",
+        "near-labels",
+    ]
     assert len(findings["identical-across"].groups) == same["across"]
     assert len(findings["near-across"].groups) == near["across"]
 
@@ -267,5 +274,7 @@ def test_byte_identical_even_tones_are_one_group(workspace: Workspace, tmp_path:
     facts = duplicate_facts(take(workspace, unpack(tmp_path / "source", files)))
     assert (facts["near_duplicate_groups"], facts["near_duplicate_images"]) == (1, 3)
     assert (facts["identical_groups"], facts["redundant_files"], facts["label_conflicts"]) == (
-        1, 2, 1,
-    )  # fmt: skip
+        1,
+        2,
+        1,
+    )

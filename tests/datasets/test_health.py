@@ -52,29 +52,48 @@ def test_brightness_that_always_or_never_tells_a_class(
 
 def test_sizes_and_modes_are_told_by_class(workspace: Workspace, tmp_path: Path) -> None:
     files = {
-        "a/0.png": flat(1), "a/1.png": flat(2), "a/2.png": flat(3), "a/3.png": flat(4, (8, 9)),
-        "b/0.png": flat(5, (10, 8, 3)), "b/1.png": flat(6, (10, 8)),
-    }  # fmt: skip
+        "a/0.png": flat(1),
+        "a/1.png": flat(2),
+        "a/2.png": flat(3),
+        "a/3.png": flat(4, (8, 9)),
+        "b/0.png": flat(5, (10, 8, 3)),
+        "b/1.png": flat(6, (10, 8)),
+    }
     source = unpack(tmp_path / "source", files)
     Image.new("P", (8, 10)).save(source / "b" / "2.png")
     found = forms(take(workspace, source))
     assert found.to_dict("index") == {
         "a": {
-            "images": 4, "most frequent size": "8×8", "share of it": 0.75,
-            "mode L": 1.0, "mode P": 0.0, "mode RGB": 0.0,
+            "images": 4,
+            "most frequent size": "8×8",
+            "share of it": 0.75,
+            "mode L": 1.0,
+            "mode P": 0.0,
+            "mode RGB": 0.0,
         },
         "b": {
-            "images": 3, "most frequent size": "8×10", "share of it": 1.0,
-            "mode L": pytest.approx(1 / 3), "mode P": pytest.approx(1 / 3),
+            "images": 3,
+            "most frequent size": "8×10",
+            "share of it": 1.0,
+            "mode L": pytest.approx(1 / 3),
+            "mode P": pytest.approx(1 / 3),
             "mode RGB": pytest.approx(1 / 3),
         },
-    }  # fmt: skip
+    }
 
 
 def test_patients_on_both_sides_of_a_split_are_found(workspace: Workspace, tmp_path: Path) -> None:
     lines = ["path,label,split,patient"]
-    rows = [("train", "p1"), ("train", "p2"), ("test", "p1"), ("test", ""), ("train", ""),
-            ("val", "p3"), ("test", "p3"), ("train", "p2")]  # fmt: skip
+    rows = [
+        ("train", "p1"),
+        ("train", "p2"),
+        ("test", "p1"),
+        ("test", ""),
+        ("train", ""),
+        ("val", "p3"),
+        ("test", "p3"),
+        ("train", "p2"),
+    ]
     rng = np.random.default_rng(0)
     for k, (split, patient) in enumerate(rows):
         pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)

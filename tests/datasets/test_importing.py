@@ -14,12 +14,7 @@ import pytest
 from sources import BARE, Files, folders, leftovers, pack, png, take, unpack
 
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset, remove_dataset
-from rebalance_core.datasets.importing import (
-    import_dataset,
-    import_job,
-    keep_upload,
-    remove_upload,
-)
+from rebalance_core.datasets.importing import import_dataset, import_job, keep_upload, remove_upload
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
@@ -62,10 +57,7 @@ KAGGLE_COUNTS = {"train": {"glioma": 3, "notumor": 4}, "test": {"glioma": 2, "no
     ],
 )
 def test_a_zip_and_its_folder_give_the_same_dataset(
-    workspace: Workspace,
-    tmp_path: Path,
-    layout: dict[str, int],
-    counts: dict[str, dict[str, int]],
+    workspace: Workspace, tmp_path: Path, layout: dict[str, int], counts: dict[str, dict[str, int]]
 ) -> None:
     files = folders(layout)
     zipped = take(workspace, pack(tmp_path / "source.zip", files), "zipped")
@@ -119,10 +111,19 @@ def test_the_catalogue_tells_what_each_image_is(workspace: Workspace, tmp_path: 
     data, same = files["NA/0.png"], len(files["007/0.png"])
     assert dataset.classes == ["007", "NA"]
     assert dataset.catalogue.iloc[2].to_dict() == {
-        "image": "NA/0.png", "class": "NA", "split": "train",
-        "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "offset": len(data) + same,
-        "width": 5, "height": 6, "mode": "L", "brightness": 102.0, "group": "", "pose": "",
-    }  # fmt: skip
+        "image": "NA/0.png",
+        "class": "NA",
+        "split": "train",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": len(data),
+        "offset": len(data) + same,
+        "width": 5,
+        "height": 6,
+        "mode": "L",
+        "brightness": 102.0,
+        "group": "",
+        "pose": "",
+    }
     assert dataset.original("NA/0.png") == data
     assert dataset.rows == {"007/0.png": 0, "007/1.png": 1, "NA/0.png": 2, "NA/1.png": 3}
 

@@ -94,9 +94,10 @@ def straddling(groups: dict[str, object], made: TrainingSet) -> list[object]:
     """The groups with images in more than one part."""
     held = [{groups[image] for image in ids} for ids in parts(made).values()]
     return sorted(
-        group for group, n in Counter(g for each in held for g in each).items()
+        group
+        for group, n in Counter(g for each in held for g in each).items()
         if n > 1 and group != ""
-    )  # fmt: skip
+    )
 
 
 def near(dataset: Dataset) -> dict[str, object]:
@@ -247,8 +248,10 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         patient = f"P{rng.integers(60):02d}" if k < 300 else ""
         lines.append((f"{k:03d}.png", "abc"[int(rng.integers(7)) // 3], patient))
     columns = {
-        "bare": [""], "tested": ["train"] * 4 + ["test"], "split": ["train"] * 3 + ["val", "test"],
-    }  # fmt: skip
+        "bare": [""],
+        "tested": ["train"] * 4 + ["test"],
+        "split": ["train"] * 3 + ["val", "test"],
+    }
     for name, choices in columns.items():
         rows = [f"{path},{c},{p},{rng.choice(choices)}" for path, c, p in lines]
         text = "\n".join(["path,label,patient,split", *rows])
@@ -322,8 +325,10 @@ def test_each_class_is_in_each_part_where_that_is_possible(
             made = drawn(workspace, "taken", split, seed=seed)
             held = {part: Counter(labels[i] for i in ids) for part, ids in parts(made).items()}
             assert {c for c in groups if all(held[part][c] for part in PARTS)} == {
-                "many", "three", "loose",
-            }  # fmt: skip
+                "many",
+                "three",
+                "loose",
+            }
             assert held["train"]["single"] == 6
 
 

@@ -131,12 +131,10 @@ def test_missing_and_bad_files_are_listed_and_the_rest_imported(
         ("path,label", ["..\\a.png,cat"], f"line 2: '..\\\\a.png' {OUTSIDE}"),
         ("path,label", [*CATS, "/etc/passwd,cat"], f"line 5: '/etc/passwd' {OUTSIDE}"),
         ("path,label", ["link.png,cat"], f"line 2: 'link.png' {OUTSIDE}"),
+        ("path,label", ["a\0b.png,cat"], "line 2: 'a\\x00b.png' cannot be a file's name; mend it."),
         (
-            "path,label", ["a\0b.png,cat"],
-            "line 2: 'a\\x00b.png' cannot be a file's name; mend it.",
-        ),
-        (
-            "path,label", [*CATS, "cat/./1.png,dog"],
+            "path,label",
+            [*CATS, "cat/./1.png,dog"],
             "line 5: 'cat/1.png' is named twice; keep one line.",
         ),
         ("path,label", ["", *CATS, "dog/0.png,"], f"line 6: {EMPTY}"),
@@ -144,11 +142,12 @@ def test_missing_and_bad_files_are_listed_and_the_rest_imported(
         ("path,label", [",cat"], f"line 2: {EMPTY}"),
         ("path,label", ['"cat/0.png",cat', '"cat/\n1.png",""'], f"line 4: {EMPTY}"),
         (
-            "path,label,split", ["cat/0.png,cat,trian"],
+            "path,label,split",
+            ["cat/0.png,cat,trian"],
             "line 2: split 'trian' is not understood; write train, validation or test.",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_told_by_line(
     folder: Path, tmp_path: Path, headings: str, lines: list[str], sentence: str
 ) -> None:

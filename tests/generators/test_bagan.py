@@ -299,9 +299,7 @@ def test_sampling_refuses_what_it_has_not(data: TrainingData) -> None:
         next(made.sample("a", 1, 0, truncation=0))
 
 
-def test_validation_and_pictures_are_told_at_every_look(
-    data: TrainingData,
-) -> None:
+def test_validation_and_pictures_are_told_at_every_look(data: TrainingData) -> None:
     run = MemoryRun()
     trained(data, run, autoencoder_steps=4, steps=4, autoencoder_looks=2, looks=4)
 

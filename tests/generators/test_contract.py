@@ -64,13 +64,14 @@ class Deaf(SmoteGenerator):
 SPOILT: dict[str, dict[str, Any]] = {
     "title is empty": {"title": " "},
     "implementation is empty": {"implementation": ""},
-    "config lacks the presets quick, small": {"config": type("Odd", (SmoteConfig,), {"presets": {
-        "paper": {}, "strong": {}}})},
+    "config lacks the presets quick, small": {
+        "config": type("Odd", (SmoteConfig,), {"presets": {"paper": {}, "strong": {}}})
+    },
     "has no field colour": {"main_fields": ("size", "colour")},
     "cost and step_operations belong together": {"cost": "a:b"},
     "cannot be used as a name of a generator": {"name": "../x"},
     "which separate arms": {"name": "a+b"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("lack", SPOILT)
@@ -102,9 +103,7 @@ def test_ddpm_trains_minority_classes_and_opens_in_plain_diffusers(
     assert pipeline.unet.config.sample_size == 16
 
 
-def test_samplers_differ_and_unknown_ones_are_refused(
-    data: Callable[[int], TrainingData],
-) -> None:
+def test_samplers_differ_and_unknown_ones_are_refused(data: Callable[[int], TrainingData]) -> None:
     made = fitted("ddpm", data, MemoryRun())
     fast = sampled(made, "glioma", 1, sampler="dpm-solver++", steps=3)
     ancestral = sampled(made, "glioma", 1, sampler="ddpm", steps=3)

@@ -134,9 +134,12 @@ def test_unshuffled_net_makes_images_of_the_full_size() -> None:
         net = other_net(unshuffle=unshuffle, shape=UNetShape(32, 3, (32, 32), 1, ()))
         assert (net.size, net.channels) == (32, 3)
         images = net(
-            torch.randn(2, 3, 32, 32), torch.tensor(5), torch.tensor([0, 1]),
-            torch.tensor([2, 2]), torch.zeros(2, WARP),
-        )  # fmt: skip
+            torch.randn(2, 3, 32, 32),
+            torch.tensor(5),
+            torch.tensor([0, 1]),
+            torch.tensor([2, 2]),
+            torch.zeros(2, WARP),
+        )
         assert images.shape == (2, 3, 32, 32)
 
 
@@ -319,9 +322,12 @@ def test_accumulated_batches_are_one_larger_batch() -> None:
         optimizer = torch.optim.SGD(model.parameters(), 0.01)
         parts = inputs.chunk(accumulation)
         loss = update(
-            config, open_device("fp32"), model, optimizer,
+            config,
+            open_device("fp32"),
+            model,
+            optimizer,
             lambda part, model=model, parts=parts: model(parts[part]).square().mean(),
-        )  # fmt: skip
+        )
         after.append((loss.item(), *model.weight.flatten().tolist()))
     assert after[0] == pytest.approx(after[1], rel=1e-5)
     assert after[0][1:] != (0.1, 0.1, 0.1)

@@ -84,9 +84,17 @@ def test_a_generator_of_one_file_is_trained_sampled_compared_shown_and_removed(
     scores = studio("score", "narrow", "--epochs", "1")["scores"]
     assert set(scores["classes"]) == {"glioma", "meningioma", "pituitary"}
     compared = studio(
-        "compare", "p", "--arms", "none,pca", "--amount", "10", "--schedules", "always",
-        "--set", "epochs=1",
-    )  # fmt: skip
+        "compare",
+        "p",
+        "--arms",
+        "none,pca",
+        "--amount",
+        "10",
+        "--schedules",
+        "always",
+        "--set",
+        "epochs=1",
+    )
     assert [row["arm"] for row in compared["results"]] == ["none", "pca"]
     assert [row["free"] for row in compared["results"]] == [True, False]
     # pages: title, fields, description, time; the option of its sampler; its arm

@@ -160,8 +160,13 @@ def test_draws_are_of_all_images_all_neighbours_and_any_share() -> None:
     neighbours = np.array([[1, 2], [0, 2], [0, 1]])
     draws = [draw(neighbours, 0, 1, k) for k in range(600)]
     assert {(row, other) for row, other, _ in draws} == {
-        (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1),
-    }  # fmt: skip
+        (0, 1),
+        (0, 2),
+        (1, 0),
+        (1, 2),
+        (2, 0),
+        (2, 1),
+    }
     shares = np.array([share for _, _, share in draws])
     assert np.histogram(shares, 4, (0, 1))[0].min() > 120
     assert draws[7] == draw(neighbours, 0, 1, 7)
@@ -191,8 +196,10 @@ def test_a_class_of_one_image_is_left_out_and_said(tmp_path: Path) -> None:
     made.save(tmp_path)
     for generator in (made, SmoteGenerator.load(tmp_path)):
         assert (generator.classes, generator.lone, generator.unseen) == (
-            ("two",), ("one",), ("none",),
-        )  # fmt: skip
+            ("two",),
+            ("one",),
+            ("none",),
+        )
         for label, why in (
             ("one", "saw only one image, and needs two, of"),
             ("none", "never saw an image of"),
@@ -257,8 +264,10 @@ def test_features_are_those_of_a_classifier_of_the_training_images(
     data, made = data_of(DATA), undisturbed[0]
     scorer = train_scorer(
         ClassifierConfig(size=SIZE, epochs=2, lr=0.01, precision="fp32"),
-        data.train, data.classes, 0,
-    )  # fmt: skip
+        data.train,
+        data.classes,
+        0,
+    )
     for found in made.found.values():
         features = scorer(found.images)[1]
         assert features.shape[1] == 512

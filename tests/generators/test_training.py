@@ -50,9 +50,13 @@ from rebalance_core.training_sets.resolve import make_set
 from rebalance_core.workspace import Workspace
 
 TINY: dict[str, Any] = {
-    "autoencoder_steps": 2, "steps": 2, "batch_size": 8, "precision": "fp32", "looks": 1,
+    "autoencoder_steps": 2,
+    "steps": 2,
+    "batch_size": 8,
+    "precision": "fp32",
+    "looks": 1,
     "autoencoder_looks": 1,
-}  # fmt: skip
+}
 
 
 def do(workspace: Workspace, kind: str, config: Config) -> RunView:
@@ -135,9 +139,11 @@ def test_what_cannot_be_continued_is_refused_with_the_reason(
     )
     assert "steps='many' does not fit BaganConfig" in refused(trained.id, steps="many")
     ddpm = create_run(
-        workspace, "train",
-        TrainConfig.make("ddpm", "phantom", "quick", steps=1).model_dump(mode="json"), name="d",
-    )  # fmt: skip
+        workspace,
+        "train",
+        TrainConfig.make("ddpm", "phantom", "quick", steps=1).model_dump(mode="json"),
+        name="d",
+    )
     state = read_json(ddpm / "state.json") | {"status": "done"}
     (ddpm / "state.json").write_text(json.dumps(state))
     assert refused(ddpm.name) == "A ddpm cannot be continued: its learning rate schedule has ended."

@@ -63,9 +63,17 @@ def test_progress_is_looked_at_more_often_than_what_is_heavy(
 
 @pytest.mark.parametrize(
     ("seconds", "told"),
-    [(42, "42 s"), (59.4, "59 s"), (180, "3 min"), (4800, "1 h 20 min"), (7200, "2 h 0 min"),
-     (172_769, "47 h 59 min"), (172_800, "2 days"), (800_000, "9 days")],
-)  # fmt: skip
+    [
+        (42, "42 s"),
+        (59.4, "59 s"),
+        (180, "3 min"),
+        (4800, "1 h 20 min"),
+        (7200, "2 h 0 min"),
+        (172_769, "47 h 59 min"),
+        (172_800, "2 days"),
+        (800_000, "9 days"),
+    ],
+)
 def test_a_duration_is_told_in_its_units(seconds: float, told: str) -> None:
     assert live.duration(seconds) == told
 

@@ -73,9 +73,12 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         sample = SampleConfig(run=run, name=f"p-{kind}", count=60, steps=steps)
         do(workspace, "sample", sample, f"sample {kind}")
     compare = CompareConfig.from_preset(
-        "quick", set="p", arms=("none", "bagan-gp"), schedules=("always",),
+        "quick",
+        set="p",
+        arms=("none", "bagan-gp"),
+        schedules=("always",),
         classifier={"size": 32, "epochs": 2, "precision": "fp32"},
-    )  # fmt: skip
+    )
     do(workspace, "compare", compare, "compare on p")
     return workspace
 

@@ -46,13 +46,20 @@ def scored(workspace: Workspace, name: str) -> None:
     path = create_run(workspace, "score", config, name=f"score {name}")
     figure = {"generated": 3.0, "real": 1.0, "generated_spread": 0.2, "real_spread": 0.1}
     told: dict[str, Any] = {
-        "provenance": digest(found.provenance), "network": "a ResNet-18 trained on phantom",
-        "components": 32, "titles": {n: title for n, (title, _) in FIGURES.items()},
+        "provenance": digest(found.provenance),
+        "network": "a ResNet-18 trained on phantom",
+        "components": 32,
+        "titles": {n: title for n, (title, _) in FIGURES.items()},
         "classes": {
-            "glioma": {"images": 3, "real": 9, "compared": 4, "warnings": ["glioma: too few."],
-                       "figures": {"frechet": figure, "memorised": {"generated": 0.1, "real": 0.0}}}
+            "glioma": {
+                "images": 3,
+                "real": 9,
+                "compared": 4,
+                "warnings": ["glioma: too few."],
+                "figures": {"frechet": figure, "memorised": {"generated": 0.1, "real": 0.0}},
+            }
         },
-    }  # fmt: skip
+    }
     write_json(path / "result" / "scores.json", told)
     RunDirectory(path).end("done")
 

@@ -40,9 +40,12 @@ class PcaConfig(Config):
 
 class PcaSampling(SamplingOptions):
     spread: float | None = Field(
-        default=None, gt=0, le=3, title="Spread",
+        default=None,
+        gt=0,
+        le=3,
+        title="Spread",
         description="Standard deviations of the components: 1 as in training.",
-    )  # fmt: skip
+    )
 
 
 class PcaGenerator(Generator):
@@ -84,9 +87,9 @@ class PcaGenerator(Generator):
             )[:8]
             run.preview(number, grid(as_bytes(pictures, shape), len(pictures)), label)
             run.progress(number / len(data.minority), label)
-            run.stop_here({
-                "done": number, "arrays": {k: torch.from_numpy(v) for k, v in arrays.items()}
-            })  # fmt: skip
+            run.stop_here(
+                {"done": number, "arrays": {k: torch.from_numpy(v) for k, v in arrays.items()}}
+            )
         about = {"classes": data.minority, "size": config.size, "channels": data.channels}
         return cls(about, arrays)
 

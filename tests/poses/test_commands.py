@@ -93,8 +93,10 @@ def test_names_moves_and_undo_show_in_the_same_file(home: Path, clustered: dict[
     whole = told(home, "move", "p", "odd", "--cluster", "notumor/2")
     assert moved["assignments"] == whole["assignments"] == clustered["assignments"]
     assert whole["corrections"] == [
-        "pose 1 renamed to axial", "1 image(s) moved to odd", "cluster notumor/2 moved to odd",
-    ]  # fmt: skip
+        "pose 1 renamed to axial",
+        "1 image(s) moved to odd",
+        "cluster notumor/2 moved to odd",
+    ]
     rows = table(clustered)
     odd = {row["image"] for row in rows if row["pose"] == "odd"}
     assert odd == {next(iter(before))} | {
@@ -116,24 +118,42 @@ def test_options_may_stand_before_the_dataset(home: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["faces"], "There is no dataset 'faces' (there is: few, p, tiny); add it with "
-         "`datasets add`."),
-        (["p", "--k", "19"], "Class glioma of p has 18 training image(s), too few for 19 "
-         "clusters; choose a smaller k or add images."),
-        (["tiny"], "Class cat of tiny has 2 training image(s), too few for an elbow; choose k by "
-         "hand (--k 1 …) or add images."),
-        (["p", "--k", "many"], "k='many' does not fit PosesConfig: Value error, use auto, "
-         "per-class or a number from 1."),
-        (["p", "--extractor", "resnet18"], "ResNet-18 needs pretrained weights, which are not "
-         "here yet; fetch them (45 MB) with `poses weights resnet18`, or name a file with "
-         "--file."),
-        (["rename", "tiny", "pose 1", "x"], "Dataset tiny has no poses yet; run `poses cluster "
-         "tiny`."),
+        (
+            ["faces"],
+            "There is no dataset 'faces' (there is: few, p, tiny); add it with `datasets add`.",
+        ),
+        (
+            ["p", "--k", "19"],
+            "Class glioma of p has 18 training image(s), too few for 19 "
+            "clusters; choose a smaller k or add images.",
+        ),
+        (
+            ["tiny"],
+            "Class cat of tiny has 2 training image(s), too few for an elbow; choose k by "
+            "hand (--k 1 …) or add images.",
+        ),
+        (
+            ["p", "--k", "many"],
+            "k='many' does not fit PosesConfig: Value error, use auto, "
+            "per-class or a number from 1.",
+        ),
+        (
+            ["p", "--extractor", "resnet18"],
+            "ResNet-18 needs pretrained weights, which are not "
+            "here yet; fetch them (45 MB) with `poses weights resnet18`, or name a file with "
+            "--file.",
+        ),
+        (
+            ["rename", "tiny", "pose 1", "x"],
+            "Dataset tiny has no poses yet; run `poses cluster tiny`.",
+        ),
         (["move", "p", "x"], "Name either one --cluster CLASS/NUMBER or --image ID (repeat)."),
-        (["move", "p", "x", "--cluster", "glioma"], "--cluster takes CLASS/NUMBER such as "
-         "glioma/2, not 'glioma'."),
+        (
+            ["move", "p", "x", "--cluster", "glioma"],
+            "--cluster takes CLASS/NUMBER such as glioma/2, not 'glioma'.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_one_sentence(home: Path, arguments: list[str], sentence: str) -> None:
     assert refused(home, *arguments) == sentence
 

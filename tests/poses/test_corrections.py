@@ -83,22 +83,30 @@ def test_single_images_are_moved(clustered: Dataset) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda d: rename_pose(d, "pose 9", "axial"),
-         "Dataset p has no pose pose 9; it has pose 1, pose 2, pose 3."),
-        (lambda d: rename_pose(d, "pose 1", "pose 2"),
-         "Dataset p has a pose pose 2 already; to join the two, move the clusters of pose 1 there "
-         "with `poses move`."),
+        (
+            lambda d: rename_pose(d, "pose 9", "axial"),
+            "Dataset p has no pose pose 9; it has pose 1, pose 2, pose 3.",
+        ),
+        (
+            lambda d: rename_pose(d, "pose 1", "pose 2"),
+            "Dataset p has a pose pose 2 already; to join the two, move the clusters of pose 1 "
+            "there with `poses move`.",
+        ),
         (lambda d: rename_pose(d, "pose 1", " "), "' ' cannot"),
-        (lambda d: move_images(d, ["no.png"], "pose 1"),
-         "Dataset p has no image 'no.png'; name it as the assignments do."),
+        (
+            lambda d: move_images(d, ["no.png"], "pose 1"),
+            "Dataset p has no image 'no.png'; name it as the assignments do.",
+        ),
         (lambda d: move_images(d, [], "pose 1"), "Dataset p has no image ''"),
         (lambda d: move_images(d, [d.catalogue["image"][0]], "a,b"), "'a,b' cannot be the name"),
-        (lambda d: move_cluster(d, "glioma", 3, "pose 1"),
-         "There is no cluster glioma/3; there are glioma/0 to glioma/2, meningioma/0 to "
-         "meningioma/2, notumor/0 to notumor/2, pituitary/0 to pituitary/2."),
+        (
+            lambda d: move_cluster(d, "glioma", 3, "pose 1"),
+            "There is no cluster glioma/3; there are glioma/0 to glioma/2, meningioma/0 to "
+            "meningioma/2, notumor/0 to notumor/2, pituitary/0 to pituitary/2.",
+        ),
         (lambda d: step_back(d.path), "There is no earlier state of the poses of p to go to."),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused_and_changes_nothing(
     clustered: Dataset, change: object, sentence: str
 ) -> None:

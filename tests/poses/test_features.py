@@ -90,9 +90,7 @@ def test_what_was_computed_before_a_stop_is_kept(phantom: Dataset, computed: lis
     assert sum(computed) == 120
 
 
-def test_many_images_go_through_processes_with_the_same_result(
-    workspace: Workspace,
-) -> None:
+def test_many_images_go_through_processes_with_the_same_result(workspace: Workspace) -> None:
     config = ImportConfig(name="many", source="phantom", count=2 * CHUNK + 40, size=32)
     dataset = import_dataset(workspace, config, MemoryRun())
     found = features(dataset)

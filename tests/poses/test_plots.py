@@ -3,12 +3,7 @@
 import pandas as pd
 import pytest
 
-from rebalance_core.plots.poses import (
-    cluster_scatter,
-    elbow_plot,
-    selected_images,
-    silhouette_plot,
-)
+from rebalance_core.plots.poses import cluster_scatter, elbow_plot, selected_images, silhouette_plot
 
 TABLE = pd.DataFrame(
     {

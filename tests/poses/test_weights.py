@@ -41,10 +41,11 @@ def seeded(name: NetworkName) -> nn.Module:
     torch.manual_seed(0)
     with torch.device("meta"):
         network = {
-            "vgg16": models.vgg16, "resnet18": models.resnet18,
+            "vgg16": models.vgg16,
+            "resnet18": models.resnet18,
             # as torchvision builds it for its weights
             "inception": partial(models.inception_v3, init_weights=False, transform_input=True),
-        }[name]()  # fmt: skip
+        }[name]()
     state = {}
     for key, tensor in network.state_dict().items():
         if not tensor.is_floating_point():
@@ -66,12 +67,14 @@ def images(count: int, channels: int, size: int = 224) -> np.ndarray:
 
 def plain_forward(network: nn.Module, name: NetworkName, stack: np.ndarray) -> np.ndarray:
     """As the paper says it, in torchvision's own words, one image at a time."""
-    prepare = transforms.Compose([
-        transforms.ToPILImage(),
-        transforms.Grayscale(3) if stack.shape[3] == 1 else nn.Identity(),
-        transforms.ToTensor(),
-        transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-    ])  # fmt: skip
+    prepare = transforms.Compose(
+        [
+            transforms.ToPILImage(),
+            transforms.Grayscale(3) if stack.shape[3] == 1 else nn.Identity(),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
     if name == "vgg16":
         network.classifier = nn.Sequential(*list(network.classifier)[:-2])  # type: ignore[arg-type]
     else:
@@ -319,9 +322,10 @@ def test_an_address_that_does_not_answer_is_one_sentence(
 @pytest.mark.parametrize("name", DOWNLOADS)
 def test_the_download_is_torchvisions_own(name: NetworkName) -> None:
     theirs = {
-        "vgg16": models.VGG16_Weights, "resnet18": models.ResNet18_Weights,
+        "vgg16": models.VGG16_Weights,
+        "resnet18": models.ResNet18_Weights,
         "inception": models.Inception_V3_Weights,
-    }[name]  # fmt: skip
+    }[name]
     offered = DOWNLOADS[name]
     assert offered.url == theirs.IMAGENET1K_V1.url
     assert offered.url.endswith(f"-{offered.sha256}.pth")

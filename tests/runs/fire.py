@@ -31,14 +31,7 @@ from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.clustering import PosesConfig
 from rebalance_core.poses.weights import WeightsConfig
 from rebalance_core.runs.devices import list_devices
-from rebalance_core.runs.executor import (
-    RunView,
-    list_runs,
-    needs_device,
-    resume,
-    submit,
-    view_run,
-)
+from rebalance_core.runs.executor import RunView, list_runs, needs_device, resume, submit, view_run
 from rebalance_core.runs.run import create_run, numbered, read_metrics
 from rebalance_core.study import StudyConfig
 from rebalance_core.synthesis.bringing import BringConfig
@@ -115,10 +108,15 @@ def _weights(made: Mapping[str, RunView], folder: Path) -> Config:
 
 def _compare(made: Mapping[str, RunView], folder: Path) -> Config:
     return CompareConfig.from_preset(
-        "quick", set="phantom", arms=("none", "bagan-gp"), schedules=("always",), cap=20,
-        synthetic={"bagan-gp": "bagan-gp images"}, reuse=False,
+        "quick",
+        set="phantom",
+        arms=("none", "bagan-gp"),
+        schedules=("always",),
+        cap=20,
+        synthetic={"bagan-gp": "bagan-gp images"},
+        reuse=False,
         classifier={"size": 32, "epochs": 3, "precision": "fp32"},
-    )  # fmt: skip
+    )
 
 
 def _bring(made: Mapping[str, RunView], folder: Path) -> Config:
@@ -145,9 +143,12 @@ def start_study(workspace: Workspace, kind: str, config: Config, name: str) -> R
 
     def plan(step: str, its: Config) -> None:
         made = create_run(
-            workspace, step.split()[0], its.model_dump(mode="json"), name=f"{step} for {name}",
+            workspace,
+            step.split()[0],
+            its.model_dump(mode="json"),
+            name=f"{step} for {name}",
             parents=[path.name],
-        )  # fmt: skip
+        )
         ids[step] = made.name
 
     synthetic = {arm: f"{chosen}-{arm}" for arm in ("bagan-gp", "ddpm")}
@@ -155,14 +156,22 @@ def start_study(workspace: Workspace, kind: str, config: Config, name: str) -> R
     for arm, images in synthetic.items():
         plan(f"train {arm}", TrainConfig.make(arm, chosen, "quick", **changes[arm]))
         sample = SampleConfig(
-            run=ids[f"train {arm}"], name=images, count=20,
+            run=ids[f"train {arm}"],
+            name=images,
+            count=20,
             classes=("glioma", "meningioma", "pituitary"),
-        )  # fmt: skip
+        )
         plan(f"sample {arm}", sample)
     compare = CompareConfig.from_preset(
-        "quick", set=chosen, arms=("none", *synthetic), schedules=("always",), cap=20,
-        synthetic=synthetic, classifier=classifier, reuse=False,
-    )  # fmt: skip
+        "quick",
+        set=chosen,
+        arms=("none", *synthetic),
+        schedules=("always",),
+        cap=20,
+        synthetic=synthetic,
+        classifier=classifier,
+        reuse=False,
+    )
     plan("compare", compare)
     write_json(path / "steps.json", {"runs": ids, "names": {}})
     state = read_json(path / "state.json")
@@ -177,35 +186,56 @@ def _cases() -> Iterator[tuple[str, Case]]:
     yield "weights", Case("weights", 6, _weights)
     for name in generator_specs():
         yield f"train {name}", Case("train", 8, lambda made, folder, name=name: tiny(name))
-        yield f"sample {name}", Case(
-            "sample", 5,
-            lambda made, folder, name=name: SampleConfig(
-                run=made[f"train {name}"].id, name=f"{name} images", count=30
+        yield (
+            f"sample {name}",
+            Case(
+                "sample",
+                5,
+                lambda made, folder, name=name: SampleConfig(
+                    run=made[f"train {name}"].id, name=f"{name} images", count=30
+                ),
             ),
-        )  # fmt: skip
-    yield "interpolate", Case(
-        "interpolate", 5,
-        lambda made, folder: MorphConfig(
-            run=made["train bagan-gp"].id, start="glioma", end="notumor", frames=101
+        )
+    yield (
+        "interpolate",
+        Case(
+            "interpolate",
+            5,
+            lambda made, folder: MorphConfig(
+                run=made["train bagan-gp"].id, start="glioma", end="notumor", frames=101
+            ),
         ),
-    )  # fmt: skip
-    yield "denoise", Case(
-        "denoise", 5,
-        lambda made, folder: DenoiseConfig(
-            run=made["train conditional-ddpm"].id, label="glioma", frames=101, steps=200
+    )
+    yield (
+        "denoise",
+        Case(
+            "denoise",
+            5,
+            lambda made, folder: DenoiseConfig(
+                run=made["train conditional-ddpm"].id, label="glioma", frames=101, steps=200
+            ),
         ),
-    )  # fmt: skip
-    yield "score", Case(
-        "score", 5,
-        lambda made, folder: ScoreConfig(synthetic="bagan-gp images", epochs=4),
-    )  # fmt: skip
-    yield "filter", Case(
-        "filter", 5,
-        lambda made, folder: FilterConfig(
-            synthetic="bagan-gp images", name="filtered", confidence=1e-6, twins=True, epochs=4,
-            seed=1, without=tuple(f"glioma/{k:06d}.png" for k in range(3)),
+    )
+    yield (
+        "score",
+        Case("score", 5, lambda made, folder: ScoreConfig(synthetic="bagan-gp images", epochs=4)),
+    )
+    yield (
+        "filter",
+        Case(
+            "filter",
+            5,
+            lambda made, folder: FilterConfig(
+                synthetic="bagan-gp images",
+                name="filtered",
+                confidence=1e-6,
+                twins=True,
+                epochs=4,
+                seed=1,
+                without=tuple(f"glioma/{k:06d}.png" for k in range(3)),
+            ),
         ),
-    )  # fmt: skip
+    )
     yield "bring", Case("bring", 5, _bring)
     yield "compare", Case("compare", 8, _compare)
     yield "classify", Case("classify", 5, _classify)
@@ -417,9 +447,11 @@ def _on_devices(workspace: Workspace) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for view in list_runs(workspace):
         state = view.state
-        if view.status == "running" and needs_device(view) and live_process(
-            state["pid"], state["pid_started"]
-        ):  # fmt: skip
+        if (
+            view.status == "running"
+            and needs_device(view)
+            and live_process(state["pid"], state["pid_started"])
+        ):
             found.setdefault(state["pid"], []).append(view.id)
     return found
 

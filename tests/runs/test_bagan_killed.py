@@ -37,9 +37,15 @@ def killed_after(view: RunView, step: int) -> RunView:
 def under_fire(workspace: Workspace, steps: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CHECKPOINT_VARIABLE, "0")  # after each step
     config = TrainConfig.make(
-        "bagan-gp", "phantom", "quick", autoencoder_steps=AUTOENCODER, steps=ADVERSARIAL,
-        batch_size=8, ema=0.9, augment="diffaugment",
-    ).model_dump(mode="json")  # fmt: skip
+        "bagan-gp",
+        "phantom",
+        "quick",
+        autoencoder_steps=AUTOENCODER,
+        steps=ADVERSARIAL,
+        batch_size=8,
+        ema=0.9,
+        augment="diffaugment",
+    ).model_dump(mode="json")
     calm = ended(submit(workspace, "train", config, name="calm"))
     assert calm.status == "done", calm.state
     view = submit(workspace, "train", config, name="killed")

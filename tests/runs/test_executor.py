@@ -68,8 +68,9 @@ def queue(workspace: Workspace, name: str = "compare") -> Path:
 def start_worker(path: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "rebalance_core.runs.worker", str(path)],
-        cwd=ROOT, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 @pytest.fixture
@@ -113,9 +114,7 @@ def test_a_job_that_cannot_be_done_fails_with_one_sentence(workspace: Workspace)
     assert (failed.path / "log.txt").read_text() == f"{NO_SET}\n"
 
 
-def test_a_killed_job_is_interrupted_and_resumes_to_the_whole_result(
-    workspace: Workspace,
-) -> None:
+def test_a_killed_job_is_interrupted_and_resumes_to_the_whole_result(workspace: Workspace) -> None:
     config = ImportConfig(name="phantom", source="phantom", count=1500, size=64).model_dump()
     view = submit(workspace, "import", config, name="import phantom")
     running = wait(view.path, lambda view: view.status != "queued")
@@ -423,9 +422,13 @@ def test_a_run_of_another_machine_lives_by_its_heartbeat(
     """In a workspace on a shared disk; its pid means nothing here."""
     path = queue(workspace)
     set_state(
-        path, status="running", pid=1, pid_started=0.0, host="elsewhere",
+        path,
+        status="running",
+        pid=1,
+        pid_started=0.0,
+        host="elsewhere",
         heartbeat=time.time() - age,
-    )  # fmt: skip
+    )
     assert view_run(path).status == status
 
 

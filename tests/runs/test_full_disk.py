@@ -164,12 +164,17 @@ def test_an_import_and_its_poses_fail_with_a_sentence_and_go_on(
 def test_a_comparison_fails_with_a_sentence_and_goes_on(disk: Path, home: Workspace) -> None:
     classifier = {"size": 32, "epochs": 2, "precision": "fp32"}
     config = CompareConfig.from_preset(
-        "quick", set="phantom", arms=("none",), schedules=("always",), classifier=classifier,
+        "quick",
+        set="phantom",
+        arms=("none",),
+        schedules=("always",),
+        classifier=classifier,
         reuse=False,
-    )  # fmt: skip
+    )
     assert fails_and_goes_on(disk, home, "compare", config, [40 * KB, 60 * MB]) == [
-        40 * KB, 60 * MB,
-    ]  # fmt: skip
+        40 * KB,
+        60 * MB,
+    ]
 
 
 def train_one(home: Workspace, generator: str, **training: Any) -> str:
@@ -316,8 +321,9 @@ def test_a_job_whose_disk_is_full_at_its_start_says_so(disk: Path, home: Workspa
     worker = [sys.executable, "-m", "rebalance_core.runs.worker", str(path)]
     subprocess.run(worker, cwd=ROOT, capture_output=True, timeout=120)
     old = read_json(path / "state.json")["heartbeat"] - 60  # nobody waits for it any more
-    (path / "state.json").write_text(json.dumps({"status": "queued", "pid": None, "heartbeat": old,
-                                                 "progress": None}))  # fmt: skip
+    (path / "state.json").write_text(
+        json.dumps({"status": "queued", "pid": None, "heartbeat": old, "progress": None})
+    )
     view = view_run(path)
     assert (view.status, view.state["reason"]) == ("interrupted", no_room(home.root))
 

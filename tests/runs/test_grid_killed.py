@@ -51,11 +51,21 @@ def cell_times(run: Path) -> dict[str, int]:
 def under_fire(workspace: Workspace, moments: Sequence[int]) -> None:
     synthetic_set(workspace, "ddpm", "phantom")
     config = CompareConfig.from_preset(
-        "quick", set="phantom", arms=ARMS, seeds=SEEDS, amounts="10", schedules=("until:2",),
+        "quick",
+        set="phantom",
+        arms=ARMS,
+        seeds=SEEDS,
+        amounts="10",
+        schedules=("until:2",),
         reuse=False,
-        classifier={"size": 16, "epochs": EPOCHS, "lr": 0.01, "batch_size": 16,
-                    "precision": "fp32"},
-    ).model_dump(mode="json")  # fmt: skip
+        classifier={
+            "size": 16,
+            "epochs": EPOCHS,
+            "lr": 0.01,
+            "batch_size": 16,
+            "precision": "fp32",
+        },
+    ).model_dump(mode="json")
     calm = ended(submit(workspace, "compare", config, name="calm"))
     assert calm.status == "done", calm.state
     view = submit(workspace, "compare", config, name="killed")

@@ -225,9 +225,12 @@ def test_a_new_run_is_queued_and_says_what_it_is(workspace: Workspace) -> None:
     )
     record, state = read_json(path / "run.json"), read_json(path / "state.json")
     assert {k: v for k, v in record.items() if k not in ("code", "created")} == {
-        "kind": "train", "name": "ddpm on pets", "config": {"steps": 3},
-        "parents": ["pets"], "seed": 7,
-    }  # fmt: skip
+        "kind": "train",
+        "name": "ddpm on pets",
+        "config": {"steps": 3},
+        "parents": ["pets"],
+        "seed": 7,
+    }
     assert record["code"]
     assert (state["status"], state["pid"], state["progress"]) == ("queued", None, None)
     run = RunDirectory(path)

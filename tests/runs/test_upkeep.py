@@ -92,15 +92,21 @@ def test_what_kills_left_behind_is_swept_wherever_it_is(workspace: Workspace) ->
     home = workspace.root
     (home / "datasets" / "pets" / "arrays").mkdir(parents=True)
     places = [
-        view.path / "state.json", view.path / "checkpoints" / "000002.pt",
-        view.path / "previews" / "x.png", view.path / "result" / "cells" / "x.json",
-        home / "datasets" / "folder", home / "datasets" / "pets" / "folder",
+        view.path / "state.json",
+        view.path / "checkpoints" / "000002.pt",
+        view.path / "previews" / "x.png",
+        view.path / "result" / "cells" / "x.json",
+        home / "datasets" / "folder",
+        home / "datasets" / "pets" / "folder",
         home / "datasets" / "pets" / "arrays" / "folder",
         home / "datasets" / "pets" / "pose-versions" / "folder",
-        home / "sets" / "x.json", home / "exports" / "folder",
-        home / "exports" / "synthetic" / "x.zip", home / "weights" / "x",
-        home / "synthetic" / f".{view.id}" / "cat" / "000001.png", home / "runs" / "folder",
-    ]  # fmt: skip
+        home / "sets" / "x.json",
+        home / "exports" / "folder",
+        home / "exports" / "synthetic" / "x.zip",
+        home / "weights" / "x",
+        home / "synthetic" / f".{view.id}" / "cat" / "000001.png",
+        home / "runs" / "folder",
+    ]
     subprocess.run([sys.executable, "-c", LEAVE, *map(str, places)], cwd=ROOT, check=True)
     mine = beside(home / "sets" / "mine.json")
     mine.write_text("still being written")
@@ -164,8 +170,9 @@ def test_the_same_by_the_command_line(
         return value
 
     assert told("diff", one.id, other.id) == {
-        "runs": [one.id, other.id], "differs": {"set": ["a", "b"]}
-    }  # fmt: skip
+        "runs": [one.id, other.id],
+        "differs": {"set": ["a", "b"]},
+    }
     assert told("rename", one.id, "the first")["name"] == "the first"
     assert told("note", one.id, "keep it")["note"] == "keep it"
     (listed,) = (run for run in told("list")["runs"] if run["run"] == one.id)

@@ -69,9 +69,13 @@ def test_every_image_is_copied_by_class_in_the_order_of_names(
         "pituitary/deeper/d.png": gray(4),
         "notumor/x.bmp": stored(np.full((SIDE, SIDE), 5, np.uint8), "BMP"),
         # none of these is an image of a class
-        "notes.txt": b"x", "glioma/readme.md": b"x", "glioma/.hidden.png": b"x",
-        ".cache/a.png": b"x", "__MACOSX/glioma/a.png": b"x", "glioma/@eaDir/a.png": b"x",
-    }  # fmt: skip
+        "notes.txt": b"x",
+        "glioma/readme.md": b"x",
+        "glioma/.hidden.png": b"x",
+        ".cache/a.png": b"x",
+        "__MACOSX/glioma/a.png": b"x",
+        "glioma/@eaDir/a.png": b"x",
+    }
     folder = unpack(tmp_path / "theirs", files)
     (folder / "meningioma").mkdir()
     before = contents(folder)
@@ -81,9 +85,14 @@ def test_every_image_is_copied_by_class_in_the_order_of_names(
     assert made.counts == {"glioma": 3, "notumor": 1, "pituitary": 2}
     there = sorted(p.relative_to(made.path).as_posix() for p in made.path.rglob("*.*"))
     assert there == [
-        "glioma/000000.png", "glioma/000001.png", "glioma/000002.png", "notumor/000000.png",
-        "pituitary/000000.png", "pituitary/000001.png", "provenance.json",
-    ]  # fmt: skip
+        "glioma/000000.png",
+        "glioma/000001.png",
+        "glioma/000002.png",
+        "notumor/000000.png",
+        "pituitary/000000.png",
+        "pituitary/000001.png",
+        "provenance.json",
+    ]
     values = {label: made.images(label)[:, 0, 0, 0].tolist() for label in made.counts}
     assert values == {"glioma": [7, 1, 2], "notumor": [5], "pituitary": [3, 4]}
     assert made.images("glioma").shape == (3, SIDE, SIDE, 1)
@@ -91,10 +100,18 @@ def test_every_image_is_copied_by_class_in_the_order_of_names(
     assert told.pop("training_set")["name"] == "phantom"
     assert told.pop("created") > 0
     assert told == {
-        "generator": "folder", "run": None, "bring_run": "a run", "believed": True,
-        "training": None, "source": str(folder), "seed": 0, "sampler": {}, "size": SIDE,
-        "counts": {"glioma": 3, "notumor": 1, "pituitary": 2}, "filters": [],
-    }  # fmt: skip
+        "generator": "folder",
+        "run": None,
+        "bring_run": "a run",
+        "believed": True,
+        "training": None,
+        "source": str(folder),
+        "seed": 0,
+        "sampler": {},
+        "size": SIDE,
+        "counts": {"glioma": 3, "notumor": 1, "pituitary": 2},
+        "filters": [],
+    }
     made.check_fits(open_set(workspace, "phantom"))
     assert made.origin == (
         f"brought from {folder}; that it was trained on phantom alone is unverified"
@@ -126,8 +143,9 @@ def test_forms_become_what_the_dataset_is(
 def test_a_gray_image_gets_the_channels_of_a_colour_dataset(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    source = {f"{c}/{k}.png": coloured(9 * k, 200, 90 + i) for i, c in enumerate("ab")
-              for k in range(9)}  # fmt: skip
+    source = {
+        f"{c}/{k}.png": coloured(9 * k, 200, 90 + i) for i, c in enumerate("ab") for k in range(9)
+    }
     folder = unpack(tmp_path / "pets", source)
     import_dataset(workspace, ImportConfig(name="pets", source=str(folder)), MemoryRun())
     theirs = unpack(tmp_path / "theirs", {"a/1.png": gray(9), "a/2.png": coloured(1, 2, 3)})
@@ -202,7 +220,7 @@ BAD: dict[str, tuple[dict[str, bytes], str]] = {
         "{folder}: image 'pituitary/z.png' cannot be brought: it is in colour, and the dataset is "
         "gray.",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("how", BAD)
@@ -359,11 +377,20 @@ def test_the_command_line_brings_lists_shows_and_removes(
         return value
 
     about = {
-        "synthetic": "made", "generator": "folder", "set": "phantom", "dataset": "phantom",
-        "believed": True, "generator_run": None, "source": str(folder), "seed": 0, "sampler": {},
-        "size": SIDE, "counts": {"glioma": 2, "pituitary": 1}, "filters": [],
+        "synthetic": "made",
+        "generator": "folder",
+        "set": "phantom",
+        "dataset": "phantom",
+        "believed": True,
+        "generator_run": None,
+        "source": str(folder),
+        "seed": 0,
+        "sampler": {},
+        "size": SIDE,
+        "counts": {"glioma": 2, "pituitary": 1},
+        "filters": [],
         "path": str(home / "synthetic" / "made"),
-    }  # fmt: skip
+    }
     added = told("add", "made", folder, "phantom")
     (run,) = list_runs(workspace, "bring")
     assert added == {"run": run.id, **about}

@@ -19,9 +19,7 @@ from rebalance_core.synthesis.denoising import DenoiseConfig, check_denoise
 from rebalance_core.synthesis.morphing import frames
 from rebalance_core.workspace import Workspace
 
-TINY: dict[str, Any] = {
-    "size": 16, "widths": (32,), "attention": (), "batch_size": 4, "steps": 1
-}  # fmt: skip
+TINY: dict[str, Any] = {"size": 16, "widths": (32,), "attention": (), "batch_size": 4, "steps": 1}
 
 
 def do(workspace: Workspace, kind: str, config: Config) -> RunView:
@@ -52,9 +50,10 @@ def test_pictures_end_with_what_is_sampled(workspace: Workspace, phantom: Datase
 def test_what_cannot_be_shown_is_refused_before_any_work(
     workspace: Workspace, phantom: Dataset
 ) -> None:
-    ddpm, smote = trained(workspace, "ddpm"), do(
-        workspace, "train", TrainConfig.make("smote", "phantom", "quick", size=16)
-    )  # fmt: skip
+    ddpm, smote = (
+        trained(workspace, "ddpm"),
+        do(workspace, "train", TrainConfig.make("smote", "phantom", "quick", size=16)),
+    )
     with pytest.raises(UserError, match=r"is a smote; only ddpm, conditional-ddpm take images"):
         check_denoise(workspace, DenoiseConfig(run=smote.id, label="glioma"))
     with pytest.raises(UserError, match="A ddpm has no guidance to set"):

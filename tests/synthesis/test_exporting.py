@@ -36,8 +36,9 @@ def test_folder_and_zip_hold_the_set_with_its_provenance(
         }
     assert zip_synthetic(workspace, name).read_bytes() == packed.read_bytes(), "the same bytes"
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("out")) == [
-        "out", "out.zip",
-    ]  # fmt: skip
+        "out",
+        "out.zip",
+    ]
 
 
 def test_a_rebalanced_set_of_the_same_name_leaves_the_zip_alone(

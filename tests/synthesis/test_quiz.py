@@ -22,11 +22,7 @@ from rebalance_core.synthesis.quiz import (
     read_tally,
     tally_words,
 )
-from rebalance_core.synthesis.synthetic_set import (
-    SyntheticSet,
-    open_synthetic,
-    remove_synthetic,
-)
+from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic, remove_synthetic
 from rebalance_core.training_sets.load import load_part
 from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace

@@ -59,9 +59,21 @@ def test_guidance_and_sampler_stand_in_the_provenance(
 ) -> None:
     view = trained(workspace, "conditional-ddpm")
     done = command(
-        workspace.root, "sample", view.id, "x", "--count", 2, "--guidance", 1.5,
-        "--sampler", "unipc", "--steps", 3, "--class", "glioma",
-    )  # fmt: skip
+        workspace.root,
+        "sample",
+        view.id,
+        "x",
+        "--count",
+        2,
+        "--guidance",
+        1.5,
+        "--sampler",
+        "unipc",
+        "--steps",
+        3,
+        "--class",
+        "glioma",
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(command(workspace.root, "synthetic", "show", "x", "--json").stdout)
     assert told["sampler"] == {"sampler": "unipc", "steps": 3, "guidance": 1.5}

@@ -100,9 +100,17 @@ def test_scores_of_the_real_images_themselves_are_their_floor(
         put(workspace, "same", f"notumor/{k:06d}.png", pixels)
     write_json(
         workspace.synthetic / "same" / "provenance.json",
-        {"generator": "ddpm", "run": "none", "seed": 0, "size": 32, "sampler": {}, "filters": [],
-         "training_set": chosen.to_json(), "counts": {"notumor": len(mine)}},
-    )  # fmt: skip
+        {
+            "generator": "ddpm",
+            "run": "none",
+            "seed": 0,
+            "size": 32,
+            "sampler": {},
+            "filters": [],
+            "training_set": chosen.to_json(),
+            "counts": {"notumor": len(mine)},
+        },
+    )
     told = read_scores(do(workspace, "score", ScoreConfig(synthetic="same", **SHORT)))
     found = told["classes"]["notumor"]
     assert found["compared"] == len(mine) // 2
@@ -171,9 +179,12 @@ def test_filters_take_out_exactly_what_they_say_and_the_source_stays(
 ) -> None:
     before = {p: p.read_bytes() for p in (workspace.synthetic / generated).rglob("*.png")}
     config = FilterConfig(
-        synthetic=generated, name="clean", copies=True, twins=True,
+        synthetic=generated,
+        name="clean",
+        copies=True,
+        twins=True,
         without=("glioma/000000.png", "glioma/000003.png"),
-    )  # fmt: skip
+    )
     view = do(workspace, "filter", config)
     assert view.result["kept"] == {"glioma": 6, "meningioma": 10, "pituitary": 10}
     made = open_synthetic(workspace, "clean")
@@ -197,9 +208,10 @@ def test_filters_take_out_exactly_what_they_say_and_the_source_stays(
     assert removed[0].file == workspace.synthetic / generated / "glioma/000000.png"
     about = made.about["filters"]
     assert [(f["name"], f["value"], f["from"], f["set"]) for f in about] == [
-        ("by hand", 2, generated, None), ("copies", True, generated, "phantom"),
+        ("by hand", 2, generated, None),
+        ("copies", True, generated, "phantom"),
         ("twins", True, generated, None),
-    ]  # fmt: skip
+    ]
     assert about[0]["removed"] == {"glioma": 2, "meningioma": 0, "pituitary": 0}
     assert made.origin.endswith(", filtered: by hand, copies, twins")
 
@@ -387,8 +399,10 @@ def test_scores_are_of_this_set_not_of_another_of_its_name(
 
 def test_images_by_hand_are_named_with_commas_or_one_by_one() -> None:
     assert named_images(["a/1.png,a/2.png", " b/3.png , a/1.png"]) == (
-        "a/1.png", "a/2.png", "b/3.png",
-    )  # fmt: skip
+        "a/1.png",
+        "a/2.png",
+        "b/3.png",
+    )
     assert named_images(["one, two/1.png,one, two/2.png"]) == ("one, two/1.png", "one, two/2.png")
     assert named_images([]) == named_images([""]) == ()
 

@@ -9,8 +9,10 @@ from rebalance_core.config import Config, Precision, Seed
 
 # BAGAN-GP's quirks mended: what every preset but `paper` uses.
 MENDED: Mapping[str, Any] = {
-    "interpolation": "uniform", "wrong_labels": "other", "fake_labels": "batch",
-}  # fmt: skip
+    "interpolation": "uniform",
+    "wrong_labels": "other",
+    "fake_labels": "batch",
+}
 # What made rare classes better on the phantom (docs/results/bagan-gp.md).
 STRONGER: Mapping[str, Any] = {"balanced": True, "discriminator_start": "encoder", "ema": 0.99}
 
@@ -45,14 +47,30 @@ class BaganConfig(Config):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "size": 32, "autoencoder_steps": 150, "steps": 150, "batch_size": 64, "lr": 0.0005,
-            "autoencoder_lr": 0.001, "discriminator_updates": 2, "autoencoder_looks": 10,
-            "looks": 10, **MENDED, **STRONGER,
+            "size": 32,
+            "autoencoder_steps": 150,
+            "steps": 150,
+            "batch_size": 64,
+            "lr": 0.0005,
+            "autoencoder_lr": 0.001,
+            "discriminator_updates": 2,
+            "autoencoder_looks": 10,
+            "looks": 10,
+            **MENDED,
+            **STRONGER,
         },
         "small": {
-            "size": 64, "autoencoder_steps": 400, "steps": 2000, "batch_size": 64, "lr": 0.0005,
-            "discriminator_updates": 2, "autoencoder_looks": 20, "looks": 25, **MENDED, **STRONGER,
+            "size": 64,
+            "autoencoder_steps": 400,
+            "steps": 2000,
+            "batch_size": 64,
+            "lr": 0.0005,
+            "discriminator_updates": 2,
+            "autoencoder_looks": 20,
+            "looks": 25,
+            **MENDED,
+            **STRONGER,
         },
         "paper": {},
         "strong": {"epochs": 200, "discriminator_updates": 2, **MENDED, **STRONGER},
-    }  # fmt: skip
+    }

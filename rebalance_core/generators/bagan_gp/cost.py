@@ -43,8 +43,12 @@ def bagan_parameters(size: int, channels: int, classes: int) -> dict[str, int]:
         "decoder": up + (LATENT + 1) * flat,
         "embedding": classes * LATENT,
         "discriminator": convolutions
-        + classes * HIDDEN + (HIDDEN + 1) * flat + (flat + 1) * HIDDEN + HIDDEN + 1,
-    }  # fmt: skip
+        + classes * HIDDEN
+        + (HIDDEN + 1) * flat
+        + (flat + 1) * HIDDEN
+        + HIDDEN
+        + 1,
+    }
 
 
 def adversarial_operations(config: Config, channels: int) -> float:

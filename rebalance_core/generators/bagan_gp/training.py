@@ -59,9 +59,12 @@ class BaganTrainer:
         self.autoencoder_steps = config.autoencoder_steps or config.autoencoder_epochs * per_epoch
         self.steps = config.steps or config.epochs * per_epoch
         self.model = model = seeded_bagan(
-            config.size, data.channels, list(data.classes), derived_seed(config.seed, 0),
+            config.size,
+            data.channels,
+            list(data.classes),
+            derived_seed(config.seed, 0),
             unseen=[c for n, c in enumerate(data.classes) if n not in self.seen],
-        )  # fmt: skip
+        )
         model.to(self.device).to(memory_format=torch.channels_last)
         betas = (config.beta1, config.beta2)
         both = [*model.encoder.parameters(), *model.generator_parameters()]

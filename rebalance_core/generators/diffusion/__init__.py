@@ -2,11 +2,7 @@
 
 from pydantic import Field
 
-from rebalance_core.generators.diffusion.config import (
-    ConditionalDdpmConfig,
-    DdpmConfig,
-    Sampler,
-)
+from rebalance_core.generators.diffusion.config import ConditionalDdpmConfig, DdpmConfig, Sampler
 from rebalance_core.generators.spec import GeneratorSpec, SamplingOptions
 
 # On two cores, at `quick` and `small`; the paper's wide U-Net comes to 1.5.

@@ -11,12 +11,7 @@ from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.unet import (
-    ConditionalUNet,
-    Conditions,
-    noise_schedule,
-    seeded_conditional_unet,
-)
+from models.unet import ConditionalUNet, Conditions, noise_schedule, seeded_conditional_unet
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import TrainingData
 from rebalance_core.generators.diffusion.config import (
@@ -163,9 +158,11 @@ def _train(config: ConditionalDdpmConfig, data: TrainingData, run: Run) -> Condi
                 warp_images(images[rows], warps),
                 torch.randn((len(rows), *images.shape[1:]), generator=random),
                 draw_timesteps(len(rows), random),
-                told, where, warps,
+                told,
+                where,
+                warps,
             )
-        )  # fmt: skip
+        )
         # the error under their own class, and how much another class changes
         loss, noisy, predicted = denoising_loss(
             config, lambda x, t: model(x, t, told, where, warps), clean, noise, timesteps

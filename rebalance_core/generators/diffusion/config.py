@@ -16,9 +16,13 @@ PREVIEW_SAMPLER, PREVIEW_STEPS, PREVIEWS = "dpm-solver++", 15, 8  # PREVIEWS: in
 Sampler = Literal["ddpm", "ddim", "dpm-solver++", "unipc"]
 # What the study's DDPM did not know yet: every preset of the conditional one but `paper`.
 LEARNED_SINCE: Mapping[str, Any] = {
-    "prediction": "v_prediction", "schedule": "cosine", "ema": 0.999, "warp": 0.15,
-    "sampler": "dpm-solver++", "sampler_steps": 20,
-}  # fmt: skip
+    "prediction": "v_prediction",
+    "schedule": "cosine",
+    "ema": 0.999,
+    "warp": 0.15,
+    "sampler": "dpm-solver++",
+    "sampler_steps": 20,
+}
 
 
 class DiffusionConfig(Config):
@@ -57,21 +61,41 @@ class DdpmConfig(DiffusionConfig):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "size": 32, "widths": (16, 32, 64), "layers": 1, "attention": (2,), "steps": 100,
-            "warmup_steps": 10, "batch_size": 16, "lr": 0.003, "prediction": "v_prediction",
-            "sampler": "dpm-solver++", "sampler_steps": 20, "precision": "fp32",
+            "size": 32,
+            "widths": (16, 32, 64),
+            "layers": 1,
+            "attention": (2,),
+            "steps": 100,
+            "warmup_steps": 10,
+            "batch_size": 16,
+            "lr": 0.003,
+            "prediction": "v_prediction",
+            "sampler": "dpm-solver++",
+            "sampler_steps": 20,
+            "precision": "fp32",
         },
         "small": {
-            "size": 64, "widths": (32, 64, 96, 128), "layers": 1, "attention": (3,),
-            "steps": 1200, "warmup_steps": 100, "batch_size": 16, "prediction": "v_prediction",
-            "sampler": "dpm-solver++", "sampler_steps": 20,
+            "size": 64,
+            "widths": (32, 64, 96, 128),
+            "layers": 1,
+            "attention": (3,),
+            "steps": 1200,
+            "warmup_steps": 100,
+            "batch_size": 16,
+            "prediction": "v_prediction",
+            "sampler": "dpm-solver++",
+            "sampler_steps": 20,
         },
         "paper": {},
         "strong": {
-            "epochs": 200, "lr": 2e-4, "prediction": "v_prediction", "ema": 0.999,
-            "sampler": "dpm-solver++", "sampler_steps": 25,
+            "epochs": 200,
+            "lr": 2e-4,
+            "prediction": "v_prediction",
+            "ema": 0.999,
+            "sampler": "dpm-solver++",
+            "sampler_steps": 25,
         },
-    }  # fmt: skip
+    }
 
 
 class ConditionalDdpmConfig(DiffusionConfig):
@@ -89,22 +113,48 @@ class ConditionalDdpmConfig(DiffusionConfig):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            **LEARNED_SINCE, "size": 32, "unshuffle": 2, "widths": (64, 128), "layers": 1,
-            "attention": (1,), "steps": 300, "warmup_steps": 20, "batch_size": 32, "lr": 0.002,
-            "ema": 0.98, "guidance": 1.5, "precision": "fp32",
+            **LEARNED_SINCE,
+            "size": 32,
+            "unshuffle": 2,
+            "widths": (64, 128),
+            "layers": 1,
+            "attention": (1,),
+            "steps": 300,
+            "warmup_steps": 20,
+            "batch_size": 32,
+            "lr": 0.002,
+            "ema": 0.98,
+            "guidance": 1.5,
+            "precision": "fp32",
         },
         "small": {
-            **LEARNED_SINCE, "size": 64, "unshuffle": 2, "widths": (32, 96, 128), "layers": 1,
-            "attention": (2,), "steps": 5500, "warmup_steps": 200, "batch_size": 16, "lr": 0.001,
+            **LEARNED_SINCE,
+            "size": 64,
+            "unshuffle": 2,
+            "widths": (32, 96, 128),
+            "layers": 1,
+            "attention": (2,),
+            "steps": 5500,
+            "warmup_steps": 200,
+            "batch_size": 16,
+            "lr": 0.001,
             "guidance": 2.0,
         },
         "paper": {},
         "strong": {
-            **LEARNED_SINCE, "widths": (128, 256, 256, 512), "unshuffle": 2, "attention": (2, 3),
-            "epochs": 400, "lr": 2e-4, "batch_size": 32, "ema": 0.9999, "min_snr": 5.0,
-            "guidance": 1.5, "sampler_steps": 25,
+            **LEARNED_SINCE,
+            "widths": (128, 256, 256, 512),
+            "unshuffle": 2,
+            "attention": (2, 3),
+            "epochs": 400,
+            "lr": 2e-4,
+            "batch_size": 32,
+            "ema": 0.9999,
+            "min_snr": 5.0,
+            "guidance": 1.5,
+            "sampler_steps": 25,
         },
-    }  # fmt: skip
+    }
 
     @model_validator(mode="after")
     def _folds(self) -> Self:

@@ -61,9 +61,13 @@ def target(
 
 
 def weighted_error(
-    predicted: Tensor, wanted: Tensor, timesteps: Tensor, prediction: str, schedule: str,
+    predicted: Tensor,
+    wanted: Tensor,
+    timesteps: Tensor,
+    prediction: str,
+    schedule: str,
     min_snr: float | None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Mean squared error over all pixels, each image weighted by its timestep; a scalar."""
     if min_snr is None:
         return F.mse_loss(predicted.float(), wanted)

@@ -123,9 +123,15 @@ class DiffusionGenerator(Generator):
         except UserError:
             raise
         except (
-            OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, StopIteration,
+            OSError,
+            ValueError,
+            RuntimeError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            StopIteration,
             SafetensorError,
-        ) as error:  # fmt: skip
+        ) as error:
             raise UserError(
                 f"{folder} does not contain a readable diffusion model ({first_line(error)})."
             ) from error

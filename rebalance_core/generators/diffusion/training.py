@@ -87,11 +87,16 @@ def train_model(
         if run.checkpoint_due() or score is not None:
             _finite(loss, place, done)
         if not last:
-            run.stop_here({
-                **(beside or {}), "step": done, "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "average": average.state_dict() if average is not None else None,
-            }, score)  # fmt: skip
+            run.stop_here(
+                {
+                    **(beside or {}),
+                    "step": done,
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "average": average.state_dict() if average is not None else None,
+                },
+                score,
+            )
     if average is not None:
         average.copy_to(model.parameters())
 

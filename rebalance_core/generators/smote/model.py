@@ -117,9 +117,12 @@ class SmoteGenerator(Generator):
             arrays[f"neighbours {number}"] = each.neighbours
         save_file(arrays, folder / "images.safetensors")
         about = About(
-            classes=self.classes, unseen=self.unseen, lone=self.lone,
-            channels=self.channels, config=self.config,
-        )  # fmt: skip
+            classes=self.classes,
+            unseen=self.unseen,
+            lone=self.lone,
+            channels=self.channels,
+            config=self.config,
+        )
         write_json(folder / "config.json", about.model_dump(mode="json"))
 
     @classmethod
@@ -237,9 +240,13 @@ def _learn(
         run.stop_here(kept)
 
     scorer = train_scorer(
-        settings, data.train, data.classes, config.seed,
-        kept=kept["classifier"], after_epoch=after_epoch,
-    )  # fmt: skip
+        settings,
+        data.train,
+        data.classes,
+        config.seed,
+        kept=kept["classifier"],
+        after_epoch=after_epoch,
+    )
     features = {label: torch.from_numpy(scorer(stack)[1]) for label, stack in images.items()}
     kept.update(classifier=None, features=features)
 
