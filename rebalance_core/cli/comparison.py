@@ -106,10 +106,12 @@ def _repeated(workspace: Workspace, report: Path, override: list[str] | None) ->
     """Config of a report's comparison; its own code must be named again in `override`."""
     from rebalance_core.comparison.report import from_report
 
-    config = from_report(workspace, report)
     typed = named_network(override)
-    check_named(config.model_dump(), typed, f"Report {report.name}", "run this command again")
-    return config
+
+    def check(config: CompareConfig) -> None:
+        check_named(config.model_dump(), typed, f"Report {report.name}", "run this command again")
+
+    return from_report(workspace, report, check)
 
 
 def _new_comparison(preset: str, override: list[str] | None, **values: Any) -> CompareConfig:

@@ -5,7 +5,7 @@ import base64
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ from rebalance_core.workspace import Workspace
 
 SHOWN = 10  # images in a row
 EMBEDDED = re.compile(r'<script type="application/json" id="study">(.*?)</script>', re.DOTALL)
+REPORTS = "name a report or results.json"
 LARGEST = 200 * 2**20  # bytes of a report that is read
 
 
@@ -151,19 +152,23 @@ def strips_of(config: CompareConfig) -> dict[str, list[str]]:
     return {s.words: list(s.epochs(config.classifier.epochs)) for s in parsed}
 
 
-def from_report(workspace: Workspace, file: Path) -> CompareConfig:
-    """The comparison that a report (.html) or its `results.json` tells of, to be run again.
+def from_report(
+    workspace: Workspace, file: Path, check: Callable[[CompareConfig], None] = lambda config: None
+) -> CompareConfig:
+    """The comparison in a report (.html) or its `results.json`, to be run again.
 
-    Makes its training set if that is not there; raises UserError where the dataset is missing or
-    another, or the training set's name means something else here.
+    `check` may refuse it before anything is made. Makes its training set if that is not there;
+    raises UserError where the dataset is missing or another, or the training set's name means
+    something else here.
     """
-    told = _study_of(file)
+    study = _study_of(file)
     try:
-        config = CompareConfig.build(**told["config"])
-        wanted = SetConfig.build(**told["training_set"])
-        fingerprint = str(told["fingerprint"])
+        config = CompareConfig.build(**study["config"])
+        wanted = SetConfig.build(**study["training_set"])
+        fingerprint = str(study["fingerprint"])
     except (KeyError, TypeError) as error:
-        raise UserError(f"{file} tells of no comparison; name a report or results.json.") from error
+        raise UserError(f"{file} is not a comparison report; {REPORTS}.") from error
+    check(config)
     dataset = open_dataset(workspace, wanted.dataset)
     if dataset.fingerprint != fingerprint:
         raise UserError(
@@ -186,7 +191,7 @@ def from_report(workspace: Workspace, file: Path) -> CompareConfig:
 def _study_of(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > LARGEST:
-            raise UserError(f"{file} is too large for a report; name a report or results.json.")
+            raise UserError(f"{file} is too large for a report; {REPORTS}.")
         text = file.read_text(errors="replace")
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}); name a report.") from error
@@ -196,7 +201,7 @@ def _study_of(file: Path) -> dict[str, Any]:
     except ValueError:
         told = None
     if not isinstance(told, dict):
-        raise UserError(f"{file} tells of no comparison; name a report or results.json.")
+        raise UserError(f"{file} is not a comparison report; {REPORTS}.")
     return told
 
 

@@ -189,7 +189,7 @@ def test_a_study_runs_again_from_its_report(workspace: Workspace, phantom: Datas
         from_report(workspace, other)
     for text in ("nonsense", "[1]", "{}"):
         other.write_text(text)
-        with pytest.raises(UserError, match="tells of no comparison; name a report or"):
+        with pytest.raises(UserError, match="is not a comparison report; name a report or"):
             from_report(workspace, other)
 
 

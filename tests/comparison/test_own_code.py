@@ -134,6 +134,11 @@ def test_a_report_that_names_code_is_refused(
     assert refusal(done) == f"Report it.json {NAMED.format(network, 'run this command again')}"
     assert list_runs(workspace) == []
     assert not canary.exists()
+    # nor is the training set made that the report names
+    written = json.loads(report.read_text())
+    report.write_text(json.dumps({**written, "config": {**written["config"], "set": "fresh"}}))
+    assert refusal(run_python("rebalance_core", "compare", "--from", report, "--json"))
+    assert not (workspace.sets / "fresh.json").exists()
 
 
 def test_a_report_runs_again_once_its_network_is_typed(
