@@ -182,7 +182,8 @@ def _continue(workspace: Workspace, view: RunView) -> None:
 def _submit(workspace: Workspace, config: TrainConfig) -> RunView:
     name = f"{config.generator} on {config.set}"
     parents = [config.continues] if config.continues else None
-    view = submit(workspace, "train", config.model_dump(mode="json"), name=name, parents=parents)
+    values, seed = config.model_dump(mode="json"), config.training.model_dump()["seed"]
+    view = submit(workspace, "train", values, name=name, seed=seed, parents=parents)
     remember("run", view.id)
     return view
 

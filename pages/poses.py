@@ -116,9 +116,8 @@ def _submit(
         dataset=dataset.name, extractor=extractor, discard_corrections=sure, **changes
     )
     config = prepare_poses(workspace, config)
-    return submit(
-        workspace, "poses", config.model_dump(mode="json"), name=f"poses of {dataset.name}"
-    )
+    values, name = config.model_dump(mode="json"), f"poses of {dataset.name}"
+    return submit(workspace, "poses", values, name=name, seed=config.seed)
 
 
 def _elbow(dataset: Dataset, clustering: PoseClustering) -> None:

@@ -50,6 +50,14 @@ def way(workspace: Workspace) -> dict[str, str]:
     return ids
 
 
+@pytest.mark.parametrize("kind", ["sample", "denoise", "interpolate"])
+def test_what_a_generator_made_hangs_on_its_training(workspace: Workspace, kind: str) -> None:
+    trained = run(workspace, "train", set="plain", generator="bagan-gp", training={})
+    made = run(workspace, kind, run=trained)
+    assert parents(workspace, list_runs(workspace))[made] == [trained]
+    assert [view.id for view in run_dependents(workspace, trained).runs] == [made]
+
+
 def test_each_run_came_from_what_it_used(workspace: Workspace, way: dict[str, str]) -> None:
     names = {run_id: step for step, run_id in way.items()}
     found = parents(workspace, list_runs(workspace))

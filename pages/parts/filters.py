@@ -75,7 +75,8 @@ def submit_filter(workspace: Workspace, config: FilterConfig) -> RunView:
     """Start a filter; what it makes becomes the choice."""
     check_filter(workspace, config)
     name = f"filter {config.synthetic} to {config.name}"
-    view = submit(workspace, "filter", config.model_dump(mode="json"), name=name)
+    values = config.model_dump(mode="json")
+    view = submit(workspace, "filter", values, name=name, seed=config.seed)
     remember("synthetic", config.name)
     return view
 

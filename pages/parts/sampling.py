@@ -53,7 +53,7 @@ def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
             )
             check_sample(workspace, config)
             values = config.model_dump(mode="json")
-            view = submit(workspace, "sample", values, name=f"sample {name}")
+            view = submit(workspace, "sample", values, name=f"sample {name}", seed=config.seed)
             remember("synthetic", name)
             return view
 

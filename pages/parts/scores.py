@@ -49,7 +49,7 @@ def scores(workspace: Workspace, found: SyntheticSet) -> None:
         config = ScoreConfig(synthetic=found.name, features=features)
         check_score(workspace, config)
         values = config.model_dump(mode="json")
-        submit(workspace, "score", values, name=f"score {found.name}")
+        submit(workspace, "score", values, name=f"score {found.name}", seed=config.seed)
 
     view = scores_of(workspace, found)
     busy = view is not None and view.live

@@ -72,7 +72,7 @@ def parents(workspace: Workspace, views: Sequence[RunView]) -> dict[str, list[st
         elif view.kind in ("train", "bring", "compare"):
             dataset, with_poses = of_set(str(view.config.get("set")))
             came.append(posed.get(dataset) if with_poses else imports.get(dataset))
-        if view.kind in ("sample", "denoise"):
+        if view.kind in ("sample", "denoise", "interpolate"):
             came.append(view.config.get("run"))
         if view.kind in ("score", "filter"):
             came.append(samples.get(view.config.get("synthetic")))
