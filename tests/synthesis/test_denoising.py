@@ -43,7 +43,7 @@ def test_pictures_end_with_what_is_sampled(workspace: Workspace, phantom: Datase
     assert np.array_equal(pictures[-1], grid(sampled, 3)[..., 0])
     assert len({p.tobytes() for p in pictures}) == 5
     # never more pictures than there are steps, and the noise before them
-    few = config.model_copy(update={"frames": 21, "steps": 2})
+    few = config.model_copy(update={"frames": 21, "options": {**config.options, "steps": 2}})
     assert do(workspace, "denoise", few).result == {"frames": 3}
 
 
@@ -54,7 +54,9 @@ def test_what_cannot_be_shown_is_refused_before_any_work(
         trained(workspace, "ddpm"),
         do(workspace, "train", TrainConfig.make("smote", "phantom", "quick", size=16)),
     )
-    with pytest.raises(UserError, match=r"is a smote; only ddpm, conditional-ddpm take images"):
+    with pytest.raises(
+        UserError, match=r"is a smote; only ddpm, conditional-ddpm sample from noise"
+    ):
         check_denoise(workspace, DenoiseConfig(run=smote.id, label="glioma"))
     with pytest.raises(UserError, match="A ddpm has no guidance to set"):
         check_denoise(workspace, DenoiseConfig(run=ddpm.id, label="glioma", guidance=2.0))
