@@ -48,7 +48,9 @@ def step_time(spin: dict[str, str]) -> tuple[float, float]:
 def main() -> int:
     alone = [(step_time(SPIN)[0], step_time({})[0]) for _ in range(2)]
     busy = [sys.executable, "-c", "while True: pass"]
-    ours, theirs, losses = [], [], set()
+    ours: list[float] = []
+    theirs: list[float] = []
+    losses: set[float] = set()
     neighbour = subprocess.Popen(busy)
     try:
         for _ in range(PAIRS):

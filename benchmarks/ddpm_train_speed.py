@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +69,9 @@ def predict_of(model: nn.Module) -> Predict:
 
         def predict(noisy: Tensor, t: Tensor) -> Tensor:
             none = torch.zeros(len(noisy), dtype=torch.long, device=noisy.device)
-            return model(noisy, t, none, none, torch.zeros(len(noisy), WARP, device=noisy.device))
+            warp = torch.zeros(len(noisy), WARP, device=noisy.device)
+            predicted: Tensor = model(noisy, t, none, none, warp)
+            return predicted
 
         return predict
     return lambda noisy, t: model(noisy, t).sample
@@ -223,7 +226,9 @@ def main() -> int:
         return 0
     times, losses = race()
     apart = max(abs(o - t) / t for o, t in losses)
-    small, paper = asked("small"), asked("paper")
+    after: dict[str, Any] = {
+        f"after_{EQUAL:.0f}_s": {"small": asked("small"), "paper": asked("paper")}
+    }
     return report(
         claim="a training step of the paper's U-Net, 64 px, batch 16",
         ours=round(statistics.median(o for o, _ in times), 2),
@@ -237,7 +242,7 @@ def main() -> int:
             "close": apart <= CLOSE,
         },
         pairs=[[round(o, 2), round(t, 2)] for o, t in times],
-        **{f"after_{EQUAL:.0f}_s": {"small": small, "paper": paper}},
+        **after,
     )
 
 

@@ -40,7 +40,7 @@ TARGET = 2.8
 def random_vgg16() -> nn.Module:
     """Weights that let signals through all layers (He initialisation)."""
     with torch.device("meta"):
-        network = models.vgg16()
+        network: nn.Module = models.vgg16()
     draw = torch.Generator().manual_seed(0)
     state = {
         name: torch.randn(tensor.shape, generator=draw) * (2 / tensor[0].numel()) ** 0.5

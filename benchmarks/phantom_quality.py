@@ -59,7 +59,8 @@ def _learned(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def of_class(part: Images, number: int) -> np.ndarray:
-    return part.images[part.labels == number]
+    images: np.ndarray = part.images[part.labels == number]
+    return images
 
 
 def generated_like(

@@ -70,7 +70,9 @@ def their_batch(folder: Path, rows: range) -> np.ndarray:
     torch.set_num_threads(1)
     random = [generator(1, k) for k in rows]
     pipeline = open_pipeline(folder)
-    images = pipeline(len(rows), random, num_inference_steps=STEPS, output_type="np").images
+    images: np.ndarray = pipeline(
+        len(rows), random, num_inference_steps=STEPS, output_type="np"
+    ).images
     return (images * 255).round().astype(np.uint8)
 
 

@@ -31,6 +31,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "browser"))
 
@@ -101,7 +102,9 @@ class Session(threading.Thread):
         self._due: dict[str, tuple[float, float]] = {}  # part: (seconds between looks, the next)
 
     def run(self) -> None:
-        with connect(self.address, subprotocols=["streamlit"], max_size=None) as socket:
+        with connect(
+            self.address, subprotocols=[Subprotocol("streamlit")], max_size=None
+        ) as socket:
             self._ask(socket)
             while not self.left.is_set():
                 upcoming = min((due for _, due in self._due.values()), default=time.monotonic() + 1)

@@ -72,9 +72,9 @@ def test_a_cell_that_fails_stops_no_other_and_is_retried_alone(
 ) -> None:
     classifier = {**TINY, "network": "nets:fourth_broken"}
     run = run_of(workspace, config_of(arms=("none", "focal", "augment"), classifier=classifier))
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError) as excinfo:
         compare_job(workspace, run)
-    assert str(error.value) == (
+    assert str(excinfo.value) == (
         "1 of 3 classifiers failed, first focal: The classifier's loss became nan; a smaller lr "
         "helps. Resume trains these again; the others' results are kept."
     )
@@ -120,9 +120,9 @@ def test_each_seed_draws_its_own_skew_and_takes_images_that_saw_only_that(
     drawn = set_of_seed(workspace, "rare", 1)
     assert (drawn.name, drawn.config.seed) == ("rare-seed1", 1)
     assert set_of_seed(workspace, "rare", 0) == open_set(workspace, "rare")
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError) as excinfo:
         check_compare(workspace, config_of(arms=("none", "ddpm"), **redrawn))
-    assert "no images of ddpm for training set rare" in str(error.value)
+    assert "no images of ddpm for training set rare" in str(excinfo.value)
     assert not (workspace.sets / "rare-seed1.json").exists()
     assert save_set_of_seed(workspace, "rare", 1) == drawn
     names = [synthetic_set(workspace, "ddpm", name) for name in ("rare", "rare-seed1")]
@@ -310,10 +310,10 @@ def test_a_network_that_does_not_work_is_one_sentence(
     workspace: Workspace, phantom: Dataset, network: str, told: str
 ) -> None:
     run = run_of(workspace, config_of(classifier={**TINY, "network": network}))
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError) as excinfo:
         compare_job(workspace, run)
-    assert told in str(error.value)
-    assert "\n" not in str(error.value)
+    assert told in str(excinfo.value)
+    assert "\n" not in str(excinfo.value)
 
 
 def test_synthetic_sets_that_do_not_fit_are_refused(workspace: Workspace, phantom: Dataset) -> None:

@@ -205,18 +205,18 @@ def test_a_class_of_one_image_is_left_out_and_said(tmp_path: Path) -> None:
             ("none", "never saw an image of"),
             ("common", "cannot make"),
         ):
-            with pytest.raises(UserError) as told:
+            with pytest.raises(UserError) as excinfo:
                 generator.sample(label, 1, 0)
-            assert str(told.value) == (
+            assert str(excinfo.value) == (
                 f"This generator {why} class {label!r}; it was trained for two."
             )
 
 
 def test_without_two_images_of_a_minority_class_nothing_is_made() -> None:
     run = MemoryRun()
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         fitted(data_of({"one": 1, "other": 1, "common": 9}), run)
-    assert str(told.value) == (
+    assert str(excinfo.value) == (
         "No minority class of this training set has two images to draw between; add images, or "
         "choose a weaker skew."
     )
@@ -324,9 +324,9 @@ def test_the_way_from_a_training_to_a_synthetic_set(
         ),
         ({"steps": 3}, "A smote has no steps to set; it has no such option."),
     ):
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as excinfo:
             check_sample(workspace, ask.model_copy(update=changes))
-        assert str(told.value) == sentence
+        assert str(excinfo.value) == sentence
     do(workspace, "sample", ask)
     found = open_synthetic(workspace, "s")
     assert (found.generator, found.counts) == ("smote", {"meningioma": 5, "pituitary": 5})
@@ -443,9 +443,9 @@ def test_a_bad_folder_is_refused_in_one_sentence(how: str, why: str, tmp_path: P
     fitted(data_of({"rare": 9, "common": 20})).save(tmp_path)
     assert isinstance(SmoteGenerator.load(tmp_path).found["rare"], Neighbourhood)
     _spoil(tmp_path, how)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         SmoteGenerator.load(tmp_path)
-    sentence = str(told.value)
+    sentence = str(excinfo.value)
     assert "\n" not in sentence
     if why:
         assert sentence == f"{tmp_path} does not contain a readable SMOTE ({why})."
@@ -460,9 +460,9 @@ def test_a_folder_that_lacks_a_file_or_holds_no_json_is_refused(tmp_path: Path) 
         SmoteGenerator.load(tmp_path)
     for name in ("config.json", "images.safetensors"):
         (tmp_path / name).unlink()
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as excinfo:
             SmoteGenerator.load(tmp_path)
-        assert str(told.value) == (
+        assert str(excinfo.value) == (
             f"{tmp_path} holds no SMOTE; it needs config.json and images.safetensors."
         )
 

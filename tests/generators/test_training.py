@@ -122,9 +122,9 @@ def test_what_cannot_be_continued_is_refused_with_the_reason(
     workspace: Workspace, trained: RunView
 ) -> None:
     def refused(run: str, **changes: Any) -> str:
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as excinfo:
             continued(workspace, run, **changes)
-        return str(told.value)
+        return str(excinfo.value)
 
     more = f"Run {trained.id} was made for 2; give more steps than that."
     assert refused(trained.id) == more
@@ -288,11 +288,11 @@ def test_a_bad_folder_is_refused_in_one_sentence(
     shutil.copytree(trained.path / "result" / "generator", folder)
     _spoil(folder, how)
     outside = sorted(p for p in tmp_path.rglob("*") if workspace.runs not in p.parents)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         do(workspace, "train", from_folder(workspace, str(folder), "phantom"))
-    assert sentence in str(told.value)
-    assert "\n" not in str(told.value)
-    assert str(folder) in str(told.value) or how == "path as set"
+    assert sentence in str(excinfo.value)
+    assert "\n" not in str(excinfo.value)
+    assert str(folder) in str(excinfo.value) or how == "path as set"
     assert sorted(p for p in tmp_path.rglob("*") if workspace.runs not in p.parents) == outside
 
 
@@ -306,9 +306,9 @@ def test_what_cannot_be_sampled_is_refused_before_any_work(
     workspace: Workspace, trained: RunView
 ) -> None:
     def refused(**changes: Any) -> str:
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as excinfo:
             check_sample(workspace, SampleConfig(run=trained.id, name="s", **changes))
-        return str(told.value)
+        return str(excinfo.value)
 
     assert refused(classes=("cat",)) == (
         "This generator cannot make class 'cat'; it makes glioma, meningioma, notumor, pituitary."

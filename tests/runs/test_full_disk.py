@@ -266,9 +266,9 @@ def test_each_write_of_a_run_leaves_what_was_there_and_works_again(
     before = everything(run.path)
     leave(disk, 0)
     # As the process of a job says what comes up.
-    with pytest.raises(UserError) as told, files.room(home.root):
+    with pytest.raises(UserError) as excinfo, files.room(home.root):
         WRITES[name](run)
-    assert str(told.value) == no_room(home.root)
+    assert str(excinfo.value) == no_room(home.root)
     assert everything(run.path) == before
     (disk / "ballast").unlink()
     WRITES[name](run)
@@ -296,9 +296,9 @@ def test_what_is_asked_for_on_a_full_disk_is_refused_and_leaves_nothing(
     ]
     for ask in asked:
         # As pages and the command line ask, which turn what comes up into the sentence.
-        with pytest.raises(UserError) as told, files.room(home.root):
+        with pytest.raises(UserError) as excinfo, files.room(home.root):
             ask()
-        assert str(told.value) == no_room(home.root)
+        assert str(excinfo.value) == no_room(home.root)
     assert [(v.id, v.status) for v in list_runs(home)] == [(path.name, "failed")]
     command = [sys.executable, "-m", "rebalance_core", "runs", "resume", path.name, "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -333,7 +333,7 @@ def test_the_dataset_is_as_before(disk: Path, home: Workspace) -> None:
     dataset: Dataset = open_dataset(home, "phantom")
     before = everything(home.root)
     leave(disk, 16 * KB)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         dataset.array(48)
-    assert str(told.value) == no_room(home.root)
+    assert str(excinfo.value) == no_room(home.root)
     assert everything(home.root) == before
