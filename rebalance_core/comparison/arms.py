@@ -85,6 +85,6 @@ def labelled(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def variant_name(record: Mapping[str, Any]) -> str:
     """`augment+ddpm, 0.5, until epoch 10`: an arm, and what else tells its cells from others'."""
-    if record["amount"] is None:
+    if record.get("amount") is None:
         return str(record["arm"])
     return f"{record['arm']}, {record['amount']}, {Schedule.parse(record['schedule']).words}"

@@ -80,7 +80,7 @@ def test_a_cell_that_fails_stops_no_other_and_is_retried_alone(
     )
     results = read_json(run.path / "result" / "results.json")
     assert [row["arm"] for row in results["results"]] == ["none", "augment"]
-    assert results["answer"].endswith("1 classifiers failed and are missing here.")
+    assert results["answer"].endswith("1 classifier failed and is missing here.")
     cells, states = cell_states(run.path, live_curves(read_metrics(run.path)))
     assert [states[c["cell"]] for c in cells] == ["done", "failed", "done"]
     before = {p: p.stat().st_mtime_ns for p in (run.path / "result" / "cells").iterdir()}

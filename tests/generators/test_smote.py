@@ -29,6 +29,7 @@ from rebalance_core.generators.smote.model import (
     draw,
     nearest_neighbours,
 )
+from rebalance_core.generators.spec import NAMED
 from rebalance_core.generators.training import (
     RECORD,
     TrainConfig,
@@ -322,7 +323,7 @@ def test_the_way_from_a_training_to_a_synthetic_set(
             {"classes": ("notumor",)},
             "This generator cannot make class 'notumor'; it makes meningioma, pituitary.",
         ),
-        ({"steps": 3}, "A smote has no steps to set; it has no such option."),
+        ({"options": {"steps": 3}}, "A smote has no steps to set; it has no such option."),
     ):
         with pytest.raises(UserError) as excinfo:
             check_sample(workspace, ask.model_copy(update=changes))
@@ -341,6 +342,9 @@ def test_the_way_from_a_training_to_a_synthetic_set(
     (folder / RECORD).unlink()
     taken = from_folder(workspace, str(folder), "rare")
     assert (taken.generator, taken.believed) == ("smote", True)
+    assert read_json(folder / NAMED) == {"generator": "smote", "version": 1}
+    (folder / NAMED).unlink()  # as an earlier version left it
+    assert from_folder(workspace, str(folder), "rare").generator == "smote"
     again = load_generator(do(workspace, "train", taken))
     assert np.array_equal(np.concatenate(list(again.sample("pituitary", 5, 0))), expected)
     about = read_json(folder / "config.json")

@@ -420,12 +420,14 @@ def test_estimate_knows_the_unets(kind: str, preset: str) -> None:
 
 def test_estimate_of_disk_is_what_a_run_leaves(workspace: Workspace, trained: RunView) -> None:
     config, chosen = BaganConfig.build(**trained.config["training"]), run_set(trained)
-    found = estimate(config, chosen, 1, [])
+    spec = generator_spec("bagan-gp")
+    found = estimate(spec, config, chosen, 1, [])
+    assert found is not None
     kept = [*trained.path.rglob("*.pt"), *trained.path.rglob("model.safetensors")]
     assert found.disk == pytest.approx(sum(p.stat().st_size for p in kept), rel=0.03)
     assert found.seconds is not None
-    twice = estimate(config.model_copy(update={"steps": 4}), chosen, 1, [])
-    assert twice.seconds is not None
+    twice = estimate(spec, config.model_copy(update={"steps": 4}), chosen, 1, [])
+    assert twice is not None and twice.seconds is not None
     assert found.seconds < twice.seconds < 2 * found.seconds
 
 
@@ -440,15 +442,17 @@ def test_estimate_goes_by_the_last_training_of_its_kind(
     chosen = run_set(view)
     lines = [m for m in read_metrics(view.path) if any(k.startswith("loss") for k in m)]
     paces = [b["time"] - a["time"] for a, b in pairwise(lines)]
-    found = estimate(config.training, chosen, 1, list_runs(workspace, "train"))
-    # a step as long as those were, and the looks, which take longer than a few small steps
-    assert found.seconds is not None
+    spec = generator_spec(kind)
+    found = estimate(spec, config.training, chosen, 1, list_runs(workspace, "train"))
+    # a step as long as those were, and the evaluations, which take longer than a few small steps
+    assert found is not None and found.seconds is not None
     assert found.seconds > models * 8 * statistics.median(paces)
     more = config.training.model_copy(update={"steps": 1008})
-    longer = estimate(more, chosen, 1, list_runs(workspace, "train"))
+    longer = estimate(spec, more, chosen, 1, list_runs(workspace, "train"))
     fewer = config.training.model_copy(update={"steps": 1000})
-    shorter = estimate(fewer, chosen, 1, list_runs(workspace, "train"))
-    assert longer.seconds is not None and shorter.seconds is not None
+    shorter = estimate(spec, fewer, chosen, 1, list_runs(workspace, "train"))
+    assert longer is not None and longer.seconds is not None
+    assert shorter is not None and shorter.seconds is not None
     taken = models * 8 * statistics.median(paces)
     assert longer.seconds - shorter.seconds == pytest.approx(taken, rel=1e-6)
     # a checkpoint holds the finished models too; the best may be one of the last
@@ -456,7 +460,8 @@ def test_estimate_goes_by_the_last_training_of_its_kind(
     assert 0.6 * found.disk < sum(p.stat().st_size for p in kept) < 1.05 * found.disk
     # another kind's speed says nothing
     other = BaganConfig.from_preset("quick")
-    assert estimate(other, chosen, 1, [view]) == estimate(other, chosen, 1, [])
+    bagan = generator_spec("bagan-gp")
+    assert estimate(bagan, other, chosen, 1, [view]) == estimate(bagan, other, chosen, 1, [])
 
 
 @pytest.mark.parametrize("kind", ["ddpm", "conditional-ddpm"])

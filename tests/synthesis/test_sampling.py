@@ -15,6 +15,7 @@ from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
+from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.system.files import write_bytes
 from rebalance_core.training_sets.load import load_part
 from rebalance_core.training_sets.resolve import open_set
@@ -103,3 +104,21 @@ def test_picture_has_each_image_above_its_nearest_training_image(
     for bad in (file, tmp_path / "grid.jpg", tmp_path / "nowhere" / "grid.png"):
         refused = command(workspace.root, "synthetic", "grid", name, bad)
         assert (refused.returncode, "must be a new .png file" in refused.stderr) == (2, True)
+
+
+def test_a_run_that_kept_options_as_fields_is_read() -> None:
+    """As version 0.1.0 wrote them."""
+    earlier = {
+        "run": "r",
+        "name": "s",
+        "count": 5,
+        "classes": [],
+        "seed": 3,
+        "sampler": None,
+        "steps": 9,
+        "truncation": None,
+        "guidance": 2.0,
+    }
+    config = SampleConfig.build(**earlier)
+    assert config.options == {"steps": 9, "guidance": 2.0}
+    assert SampleConfig.build(**config.model_dump(mode="json")) == config
