@@ -159,7 +159,7 @@ def test_a_training_is_continued_under_its_own_names(new: Path) -> None:
             "That run trained bagan-gp on pets; pass those names."
         )
     assert refused(new, "generators", "train", "bagan-gp", "pets", *further, "--estimate") == (
-        "--estimate works only for new trainings and not for SMOTE."
+        "--estimate works only for new trainings."
     )
 
 

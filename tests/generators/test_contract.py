@@ -44,11 +44,11 @@ def test_a_broken_generator_is_named_by_what_it_does_not_keep() -> None:
 
 
 class Forgetful(SmoteGenerator):
-    """Starts again from nothing, and logs it."""
+    """Starts again from nothing."""
 
     @classmethod
     def fit(cls, config: Any, data: TrainingData, run: Run) -> Self:
-        run.log(-1, beginning=1.0)
+        run.restore = lambda: None  # type: ignore[method-assign]
         return super().fit(config, data, run)
 
 

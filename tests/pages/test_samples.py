@@ -110,5 +110,5 @@ def test_a_smote_is_sampled_without_options(workspace: Workspace, phantom: Datas
     app.switch_page("pages/generators.py").run()
     assert not app.exception and not app.error
     pictures = [caption for i in app.get("image") for caption in i.captions]
-    rows = "training images, what is made of them, and the neighbours on the other side"
+    rows = "training images, their blends, and the neighbours on the other side"
     assert [p.partition("; ")[2] for p in pictures] == [rows] * 3
