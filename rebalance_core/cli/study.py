@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from rebalance_core.cli.common import Detach, Json, Preset, Split, start
-from rebalance_core.comparison.config import CompareConfig
+from rebalance_core.comparison.config import DEFAULT_ARMS, CompareConfig
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.source import BUILT_IN
 from rebalance_core.training_sets.skew import skewed_counts
@@ -33,7 +33,7 @@ def study(
     skew: Skew = "auto",
     seeds: Seeds = "0",
     fixed: Fixed = False,
-    arms: Annotated[str, typer.Option(help="Comma-separated.")] = "none,bagan-gp,ddpm",
+    arms: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(DEFAULT_ARMS),
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
