@@ -58,7 +58,7 @@ def test_a_grid_from_its_start_to_its_report(
     expect(page.get_by_text("6 of 6 classifiers are done")).to_be_visible()
 
     # read the sentence
-    answer = page.get_by_test_id("stAlert").filter(has_text="2 seeds, skew fixed")
+    answer = page.get_by_test_id("stAlert").filter(has_text="2 seeds (skew fixed)")
     expect(answer).to_contain_text(re.compile("macro-F1 .* points"))
     sentence = answer.inner_text().strip()
 
