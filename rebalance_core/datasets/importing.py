@@ -235,7 +235,12 @@ def _check_labels(files: list[SourceFile], source: str) -> None:
             )
 
 
-def _check_classes(files: list[SourceFile], columns: dict[str, list[str]], source: str) -> None:
+def _check_classes(
+    files: list[SourceFile],
+    columns: dict[str, list[str]],
+    unreadable: list[dict[str, str]],
+    source: str,
+) -> None:
     labels = sorted({file.label for file in files})
     where = set(zip(columns["class"], columns["split"], strict=True))
     readable = Counter(columns["class"])
@@ -246,8 +251,11 @@ def _check_classes(files: list[SourceFile], columns: dict[str, list[str]], sourc
     for label in labels:
         if readable[label] < 2:
             told = "no readable image" if not readable[label] else "a single readable image"
+            within = {file.image for file in files if file.label == label}
+            why = _main_reason([entry for entry in unreadable if entry["image"] in within])
             raise UserError(
-                f"{source}: class {label!r} has {told}; add images, at least two, or remove it."
+                f"{source}: class {label!r} has {told}{why}; "
+                "add images, at least two, or remove it."
             )
         if (label, "train") not in where:
             splits = sorted(split for c, split in where if c == label)
@@ -255,6 +263,15 @@ def _check_classes(files: list[SourceFile], columns: dict[str, list[str]], sourc
                 f"{source}: class {label!r} has images in the {' and '.join(splits)} split only; "
                 "add some to train on, or remove it."
             )
+
+
+def _main_reason(unreadable: list[dict[str, str]]) -> str:
+    """The commonest reason, how many files it holds for and the first of them; "" for none."""
+    if not unreadable:
+        return ""
+    reason, count = Counter(entry["reason"] for entry in unreadable).most_common(1)[0]
+    first = next(entry["image"] for entry in unreadable if entry["reason"] == reason)
+    return f" ({count} of {len(unreadable)} unreadable files, {first!r} first: {reason})"
 
 
 def _read_source(
@@ -294,7 +311,7 @@ def _read_source(
                 if run.should_stop():
                     raise Cancelled
                 run.progress(0.9 * number / len(files), f"reading {len(files)} images")
-        _check_classes(files, columns, config.source)
+        _check_classes(files, columns, unreadable, config.source)
     return pd.DataFrame(columns), unreadable
 
 

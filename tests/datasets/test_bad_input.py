@@ -181,6 +181,12 @@ def only(data: bytes, name: str = "0.png") -> Callable[[Path], Path]:
     return plain(folders(BARE) | {f"fox/{name}": data})
 
 
+def unreadable(name: str, reason: str) -> str:
+    """What is told where class `fox` holds one file, which cannot be read."""
+    told = f"(1 of 1 unreadable files, 'fox/{name}' first: {reason})"
+    return f"{{path}}: class 'fox' has no readable image {told}; {MORE}"
+
+
 BAD = {
     "missing path": Bad(
         lambda path: path / "none",
@@ -258,19 +264,28 @@ BAD = {
         f"{{path}}: class 'fox' has a single readable image; {MORE}",
     ),
     "class of a two-pixel image": Bad(
-        only(TWO_PIXELS), f"{{path}}: class 'fox' has no readable image; {MORE}"
+        only(TWO_PIXELS), unreadable("0.png", "2×1 pixels are too few, 4 a side are needed")
     ),
-    "class of a zero-byte file": Bad(
-        only(b""), f"{{path}}: class 'fox' has no readable image; {MORE}"
-    ),
+    "class of a zero-byte file": Bad(only(b""), unreadable("0.png", "the file is empty")),
     "class of text named .jpg": Bad(
-        only(b"This is text.", "0.jpg"), f"{{path}}: class 'fox' has no readable image; {MORE}"
+        only(b"This is text.", "0.jpg"), unreadable("0.jpg", "cannot identify image file")
     ),
     "class of a cut JPEG": Bad(
-        only(CLIPPED, "0.jpg"), f"{{path}}: class 'fox' has no readable image; {MORE}"
+        only(CLIPPED, "0.jpg"),
+        unreadable("0.jpg", "image file is truncated (1 bytes not processed)"),
     ),
     "class of a huge image": Bad(
-        lambda path: only(huge_png())(path), f"{{path}}: class 'fox' has no readable image; {MORE}"
+        lambda path: only(huge_png())(path), unreadable("0.png", HUGE_REASON)
+    ),
+    "class of three faults": Bad(
+        plain(folders(BARE) | {"fox/0.png": b"", "fox/1.png": b"text", "fox/2.png": b"more"}),
+        "{path}: class 'fox' has no readable image (2 of 3 unreadable files, 'fox/1.png' first: "
+        f"cannot identify image file); {MORE}",
+    ),
+    "class of one image and a fault": Bad(
+        plain(folders(BARE | {"fox": 1}) | {"fox/x.png": b""}),
+        "{path}: class 'fox' has a single readable image (1 of 1 unreadable files, 'fox/x.png' "
+        f"first: the file is empty); {MORE}",
     ),
     "classes differing by case": Bad(
         zipped(folders({"cat": 2, "Cat": 2})),

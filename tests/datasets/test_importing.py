@@ -296,11 +296,13 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "one readable class": (
         holding(folders({"cat": 3}) | {"dog/0.png": b"text"}),
-        "{path}: class 'dog' has no readable image; add images, at least two, or remove it.",
+        "{path}: class 'dog' has no readable image (1 of 1 unreadable files, 'dog/0.png' first: "
+        "cannot identify image file); add images, at least two, or remove it.",
     ),
     "no readable image": (
         holding({"cat/0.png": b"text", "dog/0.png": b"text"}),
-        "{path}: class 'cat' has no readable image; add images, at least two, or remove it.",
+        "{path}: class 'cat' has no readable image (1 of 1 unreadable files, 'cat/0.png' first: "
+        "cannot identify image file); add images, at least two, or remove it.",
     ),
     "no class": (
         holding(folders(BARE) | {"x.png": png(1)}),
