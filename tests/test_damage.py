@@ -427,7 +427,7 @@ MANIFEST = (
 
 
 DAMAGED_MANIFEST = (
-    "Dataset a is damaged (its manifest cannot be read); remove it and import it again."
+    "Dataset a is damaged (manifest.json cannot be read); remove it and import it again."
 )
 
 

@@ -151,7 +151,7 @@ def test_scans_are_imported_with_their_patients_as_groups(
     hashes = [hashlib.sha256(f"DOE^JANE-{k}".encode()).hexdigest()[:12] for k in range(2)]
     assert dataset.catalogue["group"].tolist() == [hashes[k] for k in (0, 0, 1, 0, 1, 1)]
     assert dataset.catalogue["mode"].tolist() == ["DICOM"] * 6
-    assert [entry["image"] for entry in dataset.manifest["unreadable"]] == ["a/bad.dcm"]
+    assert [entry.image for entry in dataset.manifest.unreadable] == ["a/bad.dcm"]
     for name in ("catalogue.csv", "manifest.json"):
         assert b"JANE" not in (dataset.path / name).read_bytes()
     assert dataset.array(12).shape == (6, 12, 12, 1)
@@ -179,6 +179,6 @@ def test_without_pydicom_the_reason_says_what_to_install(
     for label in "ab":
         for k in range(2):
             (folder / label / f"{k}.png").write_bytes(png_bytes(np.eye(8, dtype=np.uint8) * k))
-    listed = taken(workspace, folder).manifest["unreadable"]
-    assert {entry["reason"] for entry in listed} == {MISSING}
+    listed = taken(workspace, folder).manifest.unreadable
+    assert {entry.reason for entry in listed} == {MISSING}
     assert len(listed) == 7

@@ -47,7 +47,7 @@ def health(dataset: Dataset) -> None:
     if drawn not in (None, difference_chosen()):
         st.rerun()  # the whole page: split clean goes by it too
     found = findings(dataset.fingerprint, difference_chosen(), dataset)
-    unreadable = dataset.manifest["unreadable"]
+    unreadable = [file.model_dump() for file in dataset.manifest.unreadable]
     if unreadable:
         with st.expander(
             f"{len(unreadable)} files could not be read and were left out",

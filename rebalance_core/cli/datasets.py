@@ -37,7 +37,7 @@ def show_dataset(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> di
         "fingerprint": dataset.fingerprint,
         "counts": counts,
         "imbalance_ratio": round(max(train.values()) / max(1, min(train.values())), 3),
-        "unreadable": dataset.manifest["unreadable"],
+        "unreadable": [file.model_dump() for file in dataset.manifest.unreadable],
         "duplicates": duplicate_facts(dataset, difference),
         "brightness": brightness(dataset).round(3).to_dict("index"),
         "forms": forms(dataset).round(3).to_dict("index"),

@@ -235,7 +235,7 @@ def _reference(rows: list[Row]) -> dict[str, Any] | None:
 
 def _health(dataset: Dataset) -> list[tuple[str, Any]]:
     """Facts of the dataset that a reader of the results has to know."""
-    facts = [("unreadable files skipped", len(dataset.manifest["unreadable"]))]
+    facts = [("unreadable files skipped", len(dataset.manifest.unreadable))]
     told = duplicate_facts(dataset)
     return facts + [(k.replace("_", " "), v) for k, v in told.items() if isinstance(v, int | float)]
 

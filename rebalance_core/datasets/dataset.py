@@ -10,38 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rebalance_core.datasets.manifest import Manifest, damaged, read_manifest
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.grid import Fit, fit_square
-from rebalance_core.system.files import (
-    NO_ROOM,
-    beside,
-    folder_aside,
-    no_room,
-    read_json,
-    remove_folder,
-    sweep,
-)
+from rebalance_core.system.files import NO_ROOM, beside, folder_aside, no_room, remove_folder, sweep
 from rebalance_core.workspace import Workspace, list_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SPLITS = ("train", "validation", "test")
-FORMAT = 2  # of what is on disk
-MANIFEST = {
-    "classes": list,
-    "channels": int,
-    "fingerprint": str,
-    "catalogue": str,
-    "source": dict,
-    "unreadable": list,
-    "created": float,
-}
 Progress = Callable[[float, str], None]
 
 
@@ -50,7 +33,7 @@ class Dataset:
     """Images with one label each; immutable once imported."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     @property
     def name(self) -> str:
@@ -58,16 +41,16 @@ class Dataset:
 
     @property
     def classes(self) -> list[str]:
-        return list(self.manifest["classes"])
+        return list(self.manifest.classes)
 
     @property
     def channels(self) -> int:
         """1 if the images are gray, else 3."""
-        return int(self.manifest["channels"])
+        return self.manifest.channels
 
     @property
     def fingerprint(self) -> str:
-        return str(self.manifest["fingerprint"])
+        return self.manifest.fingerprint
 
     @cached_property
     def catalogue(self) -> "pd.DataFrame":
@@ -79,16 +62,16 @@ class Dataset:
         try:
             data = (self.path / "catalogue.csv").read_bytes()
         except OSError as error:
-            raise _broken(self.name, f"its catalogue cannot be read: {error.strerror}") from error
-        if hashlib.sha256(data).hexdigest() != self.manifest["catalogue"]:
-            raise _broken(self.name, "its catalogue was changed by hand")
+            raise damaged(self.name, f"its catalogue cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != self.manifest.catalogue:
+            raise damaged(self.name, "its catalogue was changed by hand")
         text = dict.fromkeys(("image", "class", "split", "group", "pose", "sha256", "mode"), str)
         # A name may hold a carriage return, which the writer doesn't quote.
         found = pd.read_csv(
             io.BytesIO(data), dtype=text, keep_default_na=False, lineterminator="\n"
         )
         if sorted(set(found["class"])) != self.classes:
-            raise _broken(self.name, "its manifest was changed by hand")
+            raise damaged(self.name, "manifest.json names other classes than its catalogue")
         return found
 
     @cached_property
@@ -98,10 +81,11 @@ class Dataset:
             with np.load(self.path / "near.npz") as kept:
                 pairs, difference = kept["pairs"], kept["difference"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise _broken(self.name, "its near-duplicates cannot be read") from error
-        matched = pairs.dtype.kind == "i" and pairs.shape == (len(difference), 2)
-        if not matched or ((pairs < 0) | (pairs >= len(self.catalogue))).any():
-            raise _broken(self.name, "its near-duplicates are another dataset's")
+            raise damaged(self.name, "its near-duplicates cannot be read") from error
+        has_types = (pairs.dtype.kind, difference.dtype.kind) == ("i", "f")
+        has_shapes = difference.ndim == 1 and pairs.shape == (len(difference), 2)
+        if not (has_types and has_shapes) or ((pairs < 0) | (pairs >= len(self.catalogue))).any():
+            raise damaged(self.name, "its near-duplicates are another dataset's")
         return pairs, difference
 
     @cached_property
@@ -135,9 +119,9 @@ class Dataset:
                 file.seek(offset)
                 data = file.read(size)
         except OSError as error:
-            raise _broken(self.name, f"originals: {error.strerror}") from error
+            raise damaged(self.name, f"originals: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != digest:
-            raise _broken(self.name, f"{image!r} was changed by hand")
+            raise damaged(self.name, f"{image!r} was changed by hand")
         return data
 
     def array(self, size: int, progress: Progress | None = None, fit: Fit = "pad") -> np.ndarray:
@@ -178,7 +162,7 @@ class Dataset:
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise UserError(no_room(self.path.parents[1])) from error
-            raise _broken(self.name, f"an original cannot be read: {error}") from error
+            raise damaged(self.name, f"an original cannot be read: {error}") from error
         finally:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -198,10 +182,6 @@ def _read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     except (OSError, ValueError, EOFError):
         return None
     return found if found.shape == shape and found.dtype == np.uint8 else None
-
-
-def _broken(name: str, what: str) -> UserError:
-    return UserError(f"Dataset {name} is damaged ({what}); remove it and import it again.")
 
 
 def fingerprint(table: "pd.DataFrame") -> str:
@@ -230,29 +210,7 @@ def open_dataset(workspace: Workspace, name: str) -> Dataset:
 @lru_cache(maxsize=8)
 def _open(path: Path, changed: tuple[int, ...]) -> Dataset:
     """A page is drawn many times over: 100,000 rows are read once, until their file changes."""
-    try:
-        manifest = read_json(path / "manifest.json")
-    except UserError as error:
-        raise _broken(path.name, "its manifest cannot be read") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise UserError(
-            f"Dataset {path.name} was imported by another version of the studio; remove it and "
-            "import it again."
-        )
-    known = all(isinstance(manifest.get(key), kind) for key, kind in MANIFEST.items())
-    if not known or manifest["channels"] not in (1, 3) or not _holds_words(manifest):
-        raise _broken(path.name, "its manifest was changed by hand")
-    return Dataset(path, manifest)
-
-
-def _holds_words(manifest: dict[str, Any]) -> bool:
-    """Whether classes are words, at least one, and unreadable files are told of in words."""
-    lists = (manifest["classes"], *(_values(file) for file in manifest["unreadable"]))
-    return bool(manifest["classes"]) and all(isinstance(v, str) for found in lists for v in found)
-
-
-def _values(file: Any) -> list[Any]:
-    return list(file.values()) if isinstance(file, dict) else [None]
+    return Dataset(path, read_manifest(path))
 
 
 def export_dataset(dataset: Dataset, folder: Path) -> None:

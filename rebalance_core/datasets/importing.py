@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from rebalance_core.datasets.dataset import FORMAT, Dataset, fingerprint, open_dataset
+from rebalance_core.datasets.dataset import Dataset, fingerprint, open_dataset
 from rebalance_core.datasets.duplicates import near_pairs
 from rebalance_core.datasets.folders import LAYOUT, is_image, label_files, walk_folder
 from rebalance_core.datasets.inspecting import THUMBNAIL, inspect_all
+from rebalance_core.datasets.manifest import FORMAT, Manifest, UnreadableFile
 from rebalance_core.datasets.source import (
     BUILT_IN,
     KAGGLE,
@@ -68,17 +69,17 @@ def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Data
         gray = table.pop("gray")
         catalogue = table.to_csv(index=False, lineterminator="\n").encode()
         (aside / "catalogue.csv").write_bytes(catalogue)
-        manifest = {
-            "format": FORMAT,
-            "classes": sorted(set(table["class"])),
-            "channels": 1 if gray.mean() >= GRAY_SHARE else 3,
-            "fingerprint": fingerprint(table),
-            "catalogue": hashlib.sha256(catalogue).hexdigest(),
-            "source": config.model_dump(mode="json"),
-            "unreadable": unreadable,
-            "created": time.time(),
-        }
-        write_json(aside / "manifest.json", manifest)
+        manifest = Manifest(
+            format=FORMAT,
+            classes=sorted(set(table["class"])),
+            channels=1 if gray.mean() >= GRAY_SHARE else 3,
+            fingerprint=fingerprint(table),
+            catalogue=hashlib.sha256(catalogue).hexdigest(),
+            source=config.model_dump(mode="json"),
+            unreadable=unreadable,
+            created=time.time(),
+        )
+        write_json(aside / "manifest.json", manifest.model_dump(mode="json"))
         os.sync()  # what is there under its own name survives a power cut
     return open_dataset(workspace, config.name)
 
@@ -238,7 +239,7 @@ def _check_labels(files: list[SourceFile], source: str) -> None:
 def _check_classes(
     files: list[SourceFile],
     columns: dict[str, list[str]],
-    unreadable: list[dict[str, str]],
+    unreadable: list[UnreadableFile],
     source: str,
 ) -> None:
     labels = sorted({file.label for file in files})
@@ -252,7 +253,7 @@ def _check_classes(
         if readable[label] < 2:
             told = "no readable image" if not readable[label] else "a single readable image"
             within = {file.image for file in files if file.label == label}
-            why = _main_reason([entry for entry in unreadable if entry["image"] in within])
+            why = _main_reason([entry for entry in unreadable if entry.image in within])
             raise UserError(
                 f"{source}: class {label!r} has {told}{why}; "
                 "add images, at least two, or remove it."
@@ -265,18 +266,18 @@ def _check_classes(
             )
 
 
-def _main_reason(unreadable: list[dict[str, str]]) -> str:
+def _main_reason(unreadable: list[UnreadableFile]) -> str:
     """The commonest reason, how many files it holds for and the first of them; "" for none."""
     if not unreadable:
         return ""
-    reason, count = Counter(entry["reason"] for entry in unreadable).most_common(1)[0]
-    first = next(entry["image"] for entry in unreadable if entry["reason"] == reason)
+    reason, count = Counter(entry.reason for entry in unreadable).most_common(1)[0]
+    first = next(entry.image for entry in unreadable if entry.reason == reason)
     return f" ({count} of {len(unreadable)} unreadable files, {first!r} first: {reason})"
 
 
 def _read_source(
     config: ImportConfig, folder: Path, run: Run
-) -> "tuple[pd.DataFrame, list[dict[str, str]]]":
+) -> "tuple[pd.DataFrame, list[UnreadableFile]]":
     """Copy and inspect every file of the source: the catalogue, and what cannot be read.
 
     Leaves `originals` and `thumbnails` (64 × 64 bytes each, in the catalogue's order) in `folder`.
@@ -291,11 +292,11 @@ def _read_source(
         _check_labels(files, config.source)
         _check_room(files, folder)
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-        unreadable: list[dict[str, str]] = []
+        unreadable: list[UnreadableFile] = []
         kept: dict[str, int] = {}  # SHA-256 → where its bytes begin
         for number, (file, data, found) in enumerate(read_all(files, inspect_all), start=1):
             if found.reason:
-                unreadable.append({"image": file.image, "reason": found.reason})
+                unreadable.append(UnreadableFile(image=file.image, reason=found.reason))
             else:
                 digest = found.facts["sha256"]
                 if digest not in kept:

@@ -1,13 +1,12 @@
 """Training sets resolved to image ids, saved and read."""
 
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rebalance_core.config import problem
+from rebalance_core.config import STRICT, problem
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import read_json, write_json
@@ -16,20 +15,36 @@ from rebalance_core.training_sets.skew import limited_counts, skewed_counts
 from rebalance_core.training_sets.splits import split_rows
 from rebalance_core.workspace import Workspace, check_name
 
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Names = Annotated[tuple[str, ...], Field(strict=False)]  # JSON has no tuples
 
-@dataclass(frozen=True)
-class TrainingSet:
+
+class TrainingSet(BaseModel):
     """Image ids of each part; saved as `sets/<name>.json` and copied into every run."""
 
+    model_config = STRICT | ConfigDict(frozen=True, extra="forbid")
     name: str
     config: SetConfig
-    fingerprint: str
-    classes: tuple[str, ...]
-    counts: dict[str, int]
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-    dropped: dict[str, int] = field(default_factory=dict)  # {part: images the split left out}
+    fingerprint: str  # of the dataset
+    classes: Annotated[Names, Field(min_length=1)]
+    counts: dict[str, Count]  # {class: training images}
+    train: Names
+    validation: Names
+    test: Names
+    dropped: dict[str, Count] = {}  # {part: images that the split left out}
+
+    @model_validator(mode="after")
+    def _parts_are_consistent(self) -> Self:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("a class is listed twice")
+        if set(self.counts) != set(self.classes):
+            raise ValueError("counts are not those of the classes")
+        if sum(self.counts.values()) != len(self.train):
+            raise ValueError("counts do not add up to the number of training images")
+        ids = [*self.train, *self.validation, *self.test]
+        if len(set(ids)) < len(ids):
+            raise ValueError("an image is listed twice")
+        return self
 
     @property
     def majority(self) -> list[str]:
@@ -47,7 +62,7 @@ class TrainingSet:
         return max(self.counts.values()) / max(1, min(self.counts.values()))
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "config": self.config.model_dump(mode="json")}
+        return self.model_dump(mode="json")
 
     def number(self, label: str) -> int:
         """The number of a class; raises UserError for one that this set does not have."""
@@ -57,39 +72,14 @@ class TrainingSet:
         return self.classes.index(label)
 
     @classmethod
-    def from_json(cls, value: Any, source: Path | str = "The training set") -> "TrainingSet":
+    def from_json(cls, value: Any, source: Path | str = "The training set") -> Self:
         """Raises UserError, naming `source`, where a value is missing or not of its type."""
         try:
-            _Stored.model_validate(value)
-            config = SetConfig.build(**value["config"])
-        except (ValidationError, UserError) as error:
-            told = problem(error) if isinstance(error, ValidationError) else str(error)
+            return cls.model_validate(value)
+        except ValidationError as error:
             raise UserError(
-                f"{source} is damaged ({told.rstrip('.')}); make it again, or remove it."
+                f"{source} is damaged ({problem(error)}); make it again, or remove it."
             ) from error
-        lists = {k: tuple(value[k]) for k in ("classes", "train", "validation", "test")}
-        return cls(**{**value, **lists, "config": config})
-
-
-class _Stored(BaseModel):
-    """What `TrainingSet.to_json` writes."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-    name: str
-    config: dict[str, Any]
-    fingerprint: str
-    classes: Annotated[list[str], Field(min_length=1)]
-    counts: dict[str, Annotated[int, Field(ge=0, lt=2**63)]]
-    train: list[str]
-    validation: list[str]
-    test: list[str]
-    dropped: dict[str, int] = {}
-
-    @model_validator(mode="after")
-    def _every_class_is_counted(self) -> "_Stored":
-        if set(self.counts) != set(self.classes):
-            raise ValueError("counts are not those of the classes")
-        return self
 
 
 def make_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:

@@ -703,7 +703,7 @@ def with_value(key: str, value: object) -> Callable[[bytes], bytes]:
     return lambda data: json.dumps({**json.loads(data), key: value}).encode()
 
 
-def pairs(**arrays: list[object]) -> Callable[[bytes], bytes]:
+def pairs(**arrays: list[object] | float) -> Callable[[bytes], bytes]:
     def make(_: bytes) -> bytes:
         buffer = io.BytesIO()
         np.savez(buffer, **{name: np.array(values) for name, values in arrays.items()})
@@ -713,8 +713,8 @@ def pairs(**arrays: list[object]) -> Callable[[bytes], bytes]:
 
 
 DAMAGED = "Dataset kept is damaged ({}); remove it and import it again."
-BY_HAND = DAMAGED.format("its manifest was changed by hand")
-NO_MANIFEST = DAMAGED.format("its manifest cannot be read")
+NO_MANIFEST = DAMAGED.format("manifest.json cannot be read")
+CHANNELS = DAMAGED.format("manifest.json: channels: input should be 1 or 3")
 NO_NEAR = DAMAGED.format("its near-duplicates cannot be read")
 OTHER_NEAR = DAMAGED.format("its near-duplicates are another dataset's")
 OTHER_FORMAT = (
@@ -733,13 +733,25 @@ EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "manifest cut off": (edit("manifest.json", lambda data: data[:-9]), NO_MANIFEST),
     "manifest gone": (edit("manifest.json", lambda data: None), NO_MANIFEST),
-    "manifest of nothing": (edit("manifest.json", lambda data: b"[]"), OTHER_FORMAT),
+    "manifest of nothing": (
+        edit("manifest.json", lambda data: b"[]"),
+        DAMAGED.format("manifest.json: it should be an object"),
+    ),
     "manifest of another format": (edit("manifest.json", with_value("format", 1)), OTHER_FORMAT),
-    "manifest without classes": (edit("manifest.json", without("classes")), BY_HAND),
-    "manifest without a digest": (edit("manifest.json", without("catalogue")), BY_HAND),
-    "manifest of channels in words": (edit("manifest.json", with_value("channels", "x")), BY_HAND),
-    "manifest with another class": (edit("manifest.json", with_value("classes", ["cat"])), BY_HAND),
-    "manifest with two channels": (edit("manifest.json", with_value("channels", 2)), BY_HAND),
+    "manifest without classes": (
+        edit("manifest.json", without("classes")),
+        DAMAGED.format("manifest.json: classes: field required"),
+    ),
+    "manifest without a digest": (
+        edit("manifest.json", without("catalogue")),
+        DAMAGED.format("manifest.json: catalogue: field required"),
+    ),
+    "manifest of channels in words": (edit("manifest.json", with_value("channels", "x")), CHANNELS),
+    "manifest with another class": (
+        edit("manifest.json", with_value("classes", ["cat"])),
+        DAMAGED.format("manifest.json names other classes than its catalogue"),
+    ),
+    "manifest with two channels": (edit("manifest.json", with_value("channels", 2)), CHANNELS),
     "duplicates cut off": (edit("near.npz", lambda data: data[:-30]), NO_NEAR),
     "duplicates emptied": (edit("near.npz", lambda data: b""), NO_NEAR),
     "duplicates gone": (edit("near.npz", lambda data: None), NO_NEAR),
@@ -747,6 +759,8 @@ EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
     "duplicates below 0": (edit("near.npz", pairs(pairs=[[-1, 3]], difference=[0.1])), OTHER_NEAR),
     "duplicates without a pair": (edit("near.npz", pairs(difference=[0.1])), NO_NEAR),
     "duplicates misshapen": (edit("near.npz", pairs(pairs=[[1, 2]], difference=[])), OTHER_NEAR),
+    "duplicates in words": (edit("near.npz", pairs(pairs=[[1, 2]], difference=["x"])), OTHER_NEAR),
+    "duplicates of a number": (edit("near.npz", pairs(pairs=[[1, 2]], difference=0.1)), OTHER_NEAR),
     "originals cut off": (
         edit("originals", lambda data: data[:-9]),
         DAMAGED.format("'dog/4.png' was changed by hand"),

@@ -65,7 +65,7 @@ def test_a_zip_and_its_folder_give_the_same_dataset(
     assert zipped.counts() == plain.counts() == counts
     assert zipped.fingerprint == plain.fingerprint
     assert zipped.catalogue.equals(plain.catalogue)
-    assert zipped.manifest["unreadable"] == []
+    assert zipped.manifest.unreadable == []
     assert leftovers(workspace) == ["plain", "zipped"]
 
 
@@ -102,7 +102,7 @@ def test_hidden_and_foreign_files_are_ignored(workspace: Workspace, tmp_path: Pa
     for source in (pack(tmp_path / "a.zip", files), unpack(tmp_path / "a", files)):
         dataset = take(workspace, source, f"from {source.name}")
         assert dataset.counts() == {"train": BARE}
-        assert dataset.manifest["unreadable"] == []
+        assert dataset.manifest.unreadable == []
 
 
 def test_the_catalogue_tells_what_each_image_is(workspace: Workspace, tmp_path: Path) -> None:
@@ -174,9 +174,9 @@ def test_one_unreadable_image_is_listed_and_the_rest_imported(
     files = folders(BARE) | {"cat/9.jpg": b"no image", "dog/9.png": png(5)[:40]}
     dataset = take(workspace, pack(tmp_path / "a.zip", files))
     assert dataset.counts() == {"train": BARE}
-    listed = dataset.manifest["unreadable"]
-    assert [entry["image"] for entry in listed] == ["cat/9.jpg", "dog/9.png"]
-    assert listed[0]["reason"].startswith("cannot identify image file")
+    listed = dataset.manifest.unreadable
+    assert [entry.image for entry in listed] == ["cat/9.jpg", "dog/9.png"]
+    assert listed[0].reason.startswith("cannot identify image file")
     assert (dataset.path / "originals").read_bytes() == b"".join(
         files[name] for name in dataset.catalogue["image"]
     )

@@ -63,7 +63,7 @@ def test_a_pinned_version_in_the_cache_needs_no_network(workspace: Workspace, ca
         "train": {"glioma": 3, "notumor": 4},
         "test": {"glioma": 2, "notumor": 1},
     }
-    assert study.manifest["source"]["source"] == "kaggle"
+    assert study.manifest.source["source"] == "kaggle"
     cached(cache, "some-body/pets_2", 7)
     other = take(workspace, "kaggle:some-body/pets_2/versions/7", "other")
     assert other.fingerprint == study.fingerprint

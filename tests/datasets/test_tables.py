@@ -116,7 +116,7 @@ def test_missing_and_bad_files_are_listed_and_the_rest_imported(
     lines = [*LINES, "cat/9.png,cat", "cat,dog", "table.csv,dog", f"{LONG},dog"]
     dataset = take(workspace, table(folder, "path,label", lines))
     assert dataset.counts() == {"train": BARE}
-    assert dataset.manifest["unreadable"] == [
+    assert [file.model_dump() for file in dataset.manifest.unreadable] == [
         {"image": "cat", "reason": "cannot be read (Is a directory)"},
         {"image": "cat/9.png", "reason": "cannot be read (No such file or directory)"},
         {"image": LONG, "reason": "cannot be read (File name too long)"},

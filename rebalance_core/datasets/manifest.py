@@ -1,0 +1,57 @@
+"""A dataset's `manifest.json`, checked when it is read: anybody may have edited it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from rebalance_core.config import STRICT, Moment, problem
+from rebalance_core.errors import UserError
+from rebalance_core.system.files import read_json
+
+FORMAT = 2  # of a dataset on disk
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class UnreadableFile(BaseModel):
+    """A file of the source that was left out, and why."""
+
+    model_config = STRICT
+    image: str
+    reason: str
+
+
+class Manifest(BaseModel):
+    """What an import records about a dataset beside its catalogue."""
+
+    model_config = STRICT
+    format: Literal[2]
+    classes: Annotated[list[str], Field(min_length=1)]
+    channels: Literal[1, 3]
+    fingerprint: Sha256
+    catalogue: Sha256  # of catalogue.csv
+    source: dict[str, str | int | float | bool | None]  # the import's config
+    unreadable: list[UnreadableFile]
+    created: Moment
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the dataset in `folder`; raises UserError where it is missing or damaged."""
+    try:
+        value = read_json(folder / "manifest.json")
+    except UserError as error:
+        raise damaged(folder.name, "manifest.json cannot be read") from error
+    if isinstance(value, dict) and value.get("format") != FORMAT:
+        raise UserError(
+            f"Dataset {folder.name} was imported by another version of the studio; remove it and "
+            "import it again."
+        )
+    try:
+        return Manifest.model_validate(value)
+    except ValidationError as error:
+        raise damaged(folder.name, f"manifest.json: {problem(error)}") from error
+
+
+def damaged(name: str, reason: str) -> UserError:
+    """The error for a dataset that is not on disk as it was imported."""
+    return UserError(f"Dataset {name} is damaged ({reason}); remove it and import it again.")
