@@ -61,7 +61,7 @@ def thumbnails(dataset: Dataset, images: tuple[str, ...]) -> np.ndarray:
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if sys.argv[1:]:
-            workspace = Workspace.here()
+            workspace = Workspace.from_environment()
             dataset = open_dataset(workspace, sys.argv[1])
         else:
             workspace = Workspace(Path(folder) / "home")

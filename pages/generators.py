@@ -91,7 +91,7 @@ def _estimate(
     found = estimate_here(workspace, spec.name, config, chosen)
     if found is None:
         return
-    free = shutil.disk_usage(workspace.ground).free
+    free = shutil.disk_usage(workspace.nearest_existing).free
     told = (
         f"about {duration(found.seconds)} on this machine"
         if found.seconds is not None

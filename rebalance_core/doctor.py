@@ -36,7 +36,7 @@ def look(workspace: Workspace) -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = None
             problems.append(f"{package} is not installed; run `make setup`.")
-    existing = workspace.ground
+    existing = workspace.nearest_existing
     free = shutil.disk_usage(existing).free / GIB
     if free < ROOM_WANTED:
         problems.append(f"Only {free:.1f} GiB are free at {existing}; make room before training.")

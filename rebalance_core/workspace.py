@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from rebalance_core.errors import UserError
-from rebalance_core.system.files import can_write, cannot_write, nearest_existing
+from rebalance_core.system.files import is_writable, nearest_existing, not_writable_message
 
 HOME_VARIABLE = "REBALANCE_HOME"
 LONGEST_NAME, LONGEST_NAME_BYTES = 64, 200
@@ -68,21 +68,21 @@ class Workspace:
     root: Path
 
     @classmethod
-    def here(cls) -> "Workspace":
+    def from_environment(cls) -> "Workspace":
         """The workspace that $REBALANCE_HOME names, or ./workspace; raises UserError where there
         is none and none can be made."""
         workspace = cls(home())
         try:
             begun = any(f.is_dir() for f in (workspace.datasets, workspace.runs, workspace.sets))
-            usable = begun or can_write(workspace.root)
+            usable = begun or is_writable(workspace.root)
         except OSError:  # a name too long, links in a circle
             usable = False
         if not usable:
-            raise UserError(cannot_write(workspace.root))
+            raise UserError(not_writable_message(workspace.root))
         return workspace
 
     @property
-    def ground(self) -> Path:
+    def nearest_existing(self) -> Path:
         """The root, or the nearest folder above it that exists already."""
         return nearest_existing(self.root)
 

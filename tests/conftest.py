@@ -26,7 +26,7 @@ def own_main() -> Iterator[None]:
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """An empty workspace that the command line and the app see too."""
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
-    return Workspace.here()
+    return Workspace.from_environment()
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import pytest
 
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import (
-    folder_aside,
+    atomic_folder,
     read_json,
     remove_folder,
+    remove_stale_temporaries,
     replace_folder,
-    sweep,
     write_bytes,
     write_json,
 )
@@ -142,7 +142,7 @@ def test_json_that_is_deep_enough_is_read(tmp_path: Path) -> None:
 
 def test_a_folder_appears_whole_and_readable(tmp_path: Path) -> None:
     target = tmp_path / "sets" / "made"
-    with folder_aside(target) as aside:
+    with atomic_folder(target) as aside:
         (aside / "a.txt").write_text("a")
         assert not target.exists()
     assert (target / "a.txt").read_text() == "a"
@@ -151,7 +151,7 @@ def test_a_folder_appears_whole_and_readable(tmp_path: Path) -> None:
 
 
 def test_an_exception_leaves_no_folder_behind(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="halfway"), folder_aside(tmp_path / "made") as aside:
+    with pytest.raises(RuntimeError, match="halfway"), atomic_folder(tmp_path / "made") as aside:
         (aside / "a.txt").write_text("a")
         raise RuntimeError("halfway")
     assert list(tmp_path.iterdir()) == []
@@ -161,7 +161,7 @@ def test_an_existing_folder_is_refused_and_kept(tmp_path: Path) -> None:
     target = tmp_path / "made"
     target.mkdir()
     (target / "old.txt").write_text("old")
-    with pytest.raises(UserError) as told, folder_aside(target):
+    with pytest.raises(UserError) as told, atomic_folder(target):
         raise AssertionError("must not begin")
     assert str(told.value) == f"made exists already in {tmp_path}; choose another name."
     assert [p.name for p in tmp_path.rglob("*")] == ["made", "old.txt"]
@@ -169,9 +169,9 @@ def test_an_existing_folder_is_refused_and_kept(tmp_path: Path) -> None:
 
 def test_of_two_that_make_the_same_folder_one_wins_whole(tmp_path: Path) -> None:
     target = tmp_path / "made"
-    with pytest.raises(UserError) as told, folder_aside(target) as late:
+    with pytest.raises(UserError) as told, atomic_folder(target) as late:
         (late / "late.txt").write_text("late")
-        with folder_aside(target) as early:
+        with atomic_folder(target) as early:
             (early / "early.txt").write_text("early")
     assert str(told.value) == (
         "made was made by another process in the meantime; choose another name."
@@ -197,8 +197,8 @@ def test_a_folder_is_replaced_whole(tmp_path: Path, there: bool) -> None:
 FILL_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from rebalance_core.system.files import folder_aside
-with folder_aside(Path(sys.argv[1])) as aside:
+from rebalance_core.system.files import atomic_folder
+with atomic_folder(Path(sys.argv[1])) as aside:
     (aside / "half.txt").write_text("half")
     print(aside.name, flush=True)
     time.sleep(600)
@@ -221,19 +221,19 @@ def test_what_a_killed_process_left_is_swept_and_what_a_live_one_fills_is_not(
         fillers[0].kill()
         fillers[0].wait()
         assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, *asides])
-        sweep(tmp_path)
+        remove_stale_temporaries(tmp_path)
         assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, asides[1]])
         assert (tmp_path / asides[1] / "half.txt").read_text() == "half"
         # The pid is alive, but another process's by now.
         me = re.sub(r"-\d+-\d+-", f"-{os.getpid()}-1-", asides[1])
         (tmp_path / me).mkdir()
-        sweep(tmp_path)
+        remove_stale_temporaries(tmp_path)
         assert not (tmp_path / me).exists()
     finally:
         for process in fillers:
             process.kill()
             process.wait()
-    with folder_aside(tmp_path / "next"):
+    with atomic_folder(tmp_path / "next"):
         assert not (tmp_path / asides[1]).exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, "next"])
 

@@ -122,7 +122,7 @@ def home(tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     (outside / "secret.json").write_text('{"config": {"dataset": "pets"}}')
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "in" / "home"))
     monkeypatch.chdir(outside)
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     take(workspace, unpack(tmp_path / "source", folders({"cat": 9, "dog": 5})), "pets")
     write_json(workspace.sets / "pets-set.json", {"config": {"dataset": "pets"}})
     training = TrainConfig.make("ddpm", "pets", "quick").model_dump(mode="json")

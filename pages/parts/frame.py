@@ -14,7 +14,7 @@ from pages.parts.hosts import check_session
 from pages.parts.plain import plain
 from rebalance_core.errors import UserError
 from rebalance_core.system.exposure import exposure
-from rebalance_core.system.files import room
+from rebalance_core.system.files import translate_disk_full
 from rebalance_core.workspace import Workspace
 
 P = ParamSpec("P")
@@ -69,7 +69,7 @@ def show(draw: Callable[[Workspace], None], title: str, what: str) -> None:
     st.caption(what)
     if warning := exposure(st.get_option("server.address")):
         st.warning(warning, icon=":material/lock_open:")
-    guarded(draw)(Workspace.here())
+    guarded(draw)(Workspace.from_environment())
     for message in st.session_state.pop(MESSAGES, []):
         st.toast(plain(message), icon=":material/check:", duration="long")
 
@@ -80,7 +80,7 @@ def guarded(draw: Callable[P, object]) -> Callable[P, None]:
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            with room(Workspace.here().root):
+            with translate_disk_full(Workspace.from_environment().root):
                 draw(*args, **kwargs)
         except UserError as error:
             st.error(plain(str(error)))
@@ -111,7 +111,7 @@ def empty_state(message: str, page: str, label: str) -> None:
 def check_first_run() -> bool:
     """Can the workspace be written? Says what to do where it can't."""
     try:
-        existing = Workspace.here().ground
+        existing = Workspace.from_environment().nearest_existing
     except UserError as error:
         st.error(plain(str(error)))
         return False

@@ -20,7 +20,7 @@ from rebalance_core.generators.training import run_set
 from rebalance_core.plots.training import loss_curves, loss_groups
 from rebalance_core.runs.executor import RunView, cancel, list_runs, resume, view_run
 from rebalance_core.runs.run import read_metrics
-from rebalance_core.system.files import room
+from rebalance_core.system.files import translate_disk_full
 from rebalance_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def act(change: Callable[[], T], done: str | Callable[[T], str] = "") -> None:
     A refusal is shown in one sentence.
     """
     try:
-        with room(Workspace.here().root):
+        with translate_disk_full(Workspace.from_environment().root):
             result = change()
     except UserError as error:
         st.error(plain(str(error)))

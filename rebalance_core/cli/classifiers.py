@@ -24,7 +24,7 @@ def classify(
     """Classify images with the classifier that a comparison kept (the best on validation)."""
     from rebalance_core.comparison.classify import ClassifyConfig, winner_of
 
-    view, _, _ = winner_of(Workspace.here(), run_id)
+    view, _, _ = winner_of(Workspace.from_environment(), run_id)
     for image in images:
         if not image.is_file():
             raise UserError(f"There is no file {image}; name an image.")
@@ -37,4 +37,4 @@ def save(run_id: RunId, folder: Path, as_json: Json = False) -> None:
     """Copy the classifier that a comparison kept into a new FOLDER (safetensors and config)."""
     from rebalance_core.comparison.classify import export_classifier
 
-    emit(export_classifier(Workspace.here(), run_id, folder), as_json)
+    emit(export_classifier(Workspace.from_environment(), run_id, folder), as_json)

@@ -82,7 +82,7 @@ def start(
     network: str | None = None,
 ) -> None:
     """Submit a run, then wait for it and print its result, or with `detach` print its id."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     values = config.model_dump(mode="json")
     view = submit(workspace, kind, values, name=name, seed=seed, parents=parents, network=network)
     if detach:

@@ -84,7 +84,7 @@ def compare(
     """Train classifiers for all arms, schedules and seeds, and report the differences."""
     from rebalance_core.comparison.cells import check_compare
 
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     if from_report is not None:
         config = _repeated(workspace, from_report, override)
     elif set_name is None:
@@ -169,7 +169,7 @@ def rebalance(
     """Write the rebalanced training set into a new FOLDER, with a manifest."""
     from rebalance_core.comparison.rebalanced import write_rebalanced
 
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     written = write_rebalanced(workspace, set_name, arm, folder, amount=amount, synthetic=synthetic)
     warn_of_damaged(workspace)
     emit({k: written[k] for k in ("folder", "counts", "real", "added", "synthetic")}, as_json)

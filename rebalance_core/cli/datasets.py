@@ -60,7 +60,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Import a dataset as NAME and check it for problems."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     check_free(workspace, name)
     named = source in BUILT_IN or source.partition(":")[0] == KAGGLE
     config = ImportConfig.build(
@@ -83,7 +83,7 @@ def add(
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
     """List all datasets with their counts, or what is wrong with them."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     rows: dict[str, Any] = {}
     for name in list_datasets(workspace):
         try:
@@ -103,13 +103,13 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show classes, counts, unreadable files, duplicates, brightness and stored forms."""
-    emit(show_dataset(open_dataset(Workspace.here(), name), difference), as_json)
+    emit(show_dataset(open_dataset(Workspace.from_environment(), name), difference), as_json)
 
 
 @app.command("export")
 def export(name: str, folder: Path, as_json: Json = False) -> None:
     """Copy the originals, as they were imported, into a new FOLDER."""
-    dataset = open_dataset(Workspace.here(), name)
+    dataset = open_dataset(Workspace.from_environment(), name)
     export_dataset(dataset, folder.resolve())
     emit({"dataset": name, "folder": str(folder.resolve())}, as_json)
 
@@ -117,7 +117,7 @@ def export(name: str, folder: Path, as_json: Json = False) -> None:
 @app.command("remove")
 def remove(name: str, yes: Yes = False, as_json: Json = False) -> None:
     """Remove a dataset; what depends on it stays but cannot be continued."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     if name not in list_datasets(workspace):
         open_dataset(workspace, name)  # raises UserError with the names that exist
     if not yes:

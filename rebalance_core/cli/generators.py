@@ -82,7 +82,7 @@ def train(
     """Train a generator on a training set, continue a training, or import a trained generator."""
     from rebalance_core.generators.estimate import estimate_here
 
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     changes: dict[str, Any] = parse_changes(override or [])
     is_new = continue_from is None and folder is None
     if is_new:
@@ -185,7 +185,7 @@ def sample(
         truncation=truncation,
         options=parse_changes(option or [], "--option"),
     )
-    check_sample(Workspace.here(), config)
+    check_sample(Workspace.from_environment(), config)
     start("sample", config, f"sample {name}", detach, as_json, seed)
 
 
@@ -213,7 +213,7 @@ def interpolate(
         truncation=truncation,
         seed=seed,
     )
-    check_morph(Workspace.here(), config)
+    check_morph(Workspace.from_environment(), config)
     start("interpolate", config, f"{start_class} to {end_class}", detach, as_json, seed)
 
 
@@ -245,5 +245,5 @@ def denoise(
         guidance=guidance,
         seed=seed,
     )
-    check_denoise(Workspace.here(), config)
+    check_denoise(Workspace.from_environment(), config)
     start("denoise", config, f"{label} out of noise", detach, as_json, seed)

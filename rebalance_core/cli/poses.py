@@ -72,7 +72,7 @@ def cluster(
     as_json: Json = False,
 ) -> None:
     """Cluster each class of DATASET by pose."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     opened = open_dataset(workspace, dataset)
     config = PosesConfig.build(
         dataset=dataset,
@@ -99,14 +99,14 @@ def _poses(dataset: Dataset, clustering: PoseClustering) -> dict[str, Any]:
 @app.command("show")
 def show(dataset: str, as_json: Json = False) -> None:
     """Show the current poses of DATASET, with all corrections."""
-    opened = open_dataset(Workspace.here(), dataset)
+    opened = open_dataset(Workspace.from_environment(), dataset)
     emit(_poses(opened, open_clustering(opened)), as_json)
 
 
 @app.command("rename")
 def rename(dataset: str, pose: str, new: str, as_json: Json = False) -> None:
     """Rename POSE to NEW in all classes of DATASET."""
-    opened = open_dataset(Workspace.here(), dataset)
+    opened = open_dataset(Workspace.from_environment(), dataset)
     emit(_poses(opened, rename_pose(opened, pose, new)), as_json)
 
 
@@ -121,7 +121,7 @@ def move(
     as_json: Json = False,
 ) -> None:
     """Move a cluster or single images into POSE, which is created if it does not exist."""
-    opened = open_dataset(Workspace.here(), dataset)
+    opened = open_dataset(Workspace.from_environment(), dataset)
     if (cluster is None) == (not image):
         raise UserError("Name either one --cluster CLASS/NUMBER or --image ID (repeat).")
     if cluster is not None:
@@ -137,7 +137,7 @@ def move(
 @app.command("undo")
 def undo(dataset: str, as_json: Json = False) -> None:
     """Undo the last change: a clustering, a new name or a move."""
-    opened = open_dataset(Workspace.here(), dataset)
+    opened = open_dataset(Workspace.from_environment(), dataset)
     step_back(opened.path)
     emit(_poses(opened, open_clustering(opened)), as_json)
 

@@ -32,7 +32,7 @@ def make(
     as_json: Json = False,
 ) -> None:
     """Write twenty images, half real and half generated, as 01.png to 20.png."""
-    write_quiz(quiz_of(Workspace.here(), name, seed), folder)
+    write_quiz(quiz_of(Workspace.from_environment(), name, seed), folder)
     emit({"folder": str(folder.resolve()), "seed": seed}, as_json)
 
 
@@ -44,7 +44,7 @@ def answer(
     as_json: Json = False,
 ) -> None:
     """Count the correct answers to this seed's quiz, and record them for the tally."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     quiz, given = quiz_of(workspace, name, seed), parse_answers(answers)
     right = hand_in(workspace, quiz, given)
     pairs = enumerate(zip(given, quiz.truth, strict=True), 1)
@@ -55,7 +55,7 @@ def answer(
 @app.command("tally")
 def tally(name: Name, as_json: Json = False) -> None:
     """Show how often generated images were taken for real, over all attempts."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     open_synthetic(workspace, name)
     counted = read_tally(workspace, name)
     if counted is None:

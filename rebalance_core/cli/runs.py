@@ -63,7 +63,7 @@ def _summary(view: RunView) -> dict[str, Any]:
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
     """List all runs, newest first; queued runs get their device oldest first."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     views = list_runs(workspace)
     if as_json:
         lineage = parents(workspace, views)
@@ -78,7 +78,7 @@ def show(run_id: str, as_json: Json = False) -> None:
     """Show the status, config, last metrics and result of a run."""
     from rebalance_core.comparison.results import shown_result
 
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     view = open_run(workspace, run_id)
     last, unreadable = read_metrics(view.path)[-1:], unreadable_metrics(view.path)
     result = shown_result(workspace, view)
@@ -96,7 +96,7 @@ def log(
     as_json: Json = False,
 ) -> None:
     """Show the last lines of a run's log."""
-    view = open_run(Workspace.here(), run_id)
+    view = open_run(Workspace.from_environment(), run_id)
     text, position = read_log(view.path)
     tail = text.splitlines()[-lines:]
     if as_json:
@@ -113,7 +113,7 @@ def log(
 @app.command("cancel")
 def cancel_run(run_id: str, as_json: Json = False) -> None:
     """Cancel a run; it keeps a checkpoint. One that does not stop is ended after 30 s."""
-    view = cancel(Workspace.here(), run_id)
+    view = cancel(Workspace.from_environment(), run_id)
     emit(_summary(follow(view)), as_json)
 
 
@@ -122,26 +122,26 @@ def resume_run(
     run_id: str, override: Network = None, detach: Detach = False, as_json: Json = False
 ) -> None:
     """Continue a run from its last checkpoint."""
-    view = resume(Workspace.here(), run_id, named_network(override))
+    view = resume(Workspace.from_environment(), run_id, named_network(override))
     emit(_summary(view if detach else follow(view)), as_json)
 
 
 @app.command("rename")
 def rename(run_id: str, name: str, as_json: Json = False) -> None:
     """Rename a run to NAME."""
-    emit(_summary(describe(Workspace.here(), run_id, name=name)), as_json)
+    emit(_summary(describe(Workspace.from_environment(), run_id, name=name)), as_json)
 
 
 @app.command("note")
 def note(run_id: str, text: str, as_json: Json = False) -> None:
     """Attach a note to a run; '' removes it."""
-    emit(_summary(describe(Workspace.here(), run_id, note=text)), as_json)
+    emit(_summary(describe(Workspace.from_environment(), run_id, note=text)), as_json)
 
 
 @app.command("diff")
 def diff(run_id: str, other_id: str, as_json: Json = False) -> None:
     """Show how the configs of two runs differ."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     one, other = open_run(workspace, run_id), open_run(workspace, other_id)
     differences = difference(one, other)
     if as_json:
@@ -158,7 +158,7 @@ def remove(
     run_id: str, with_dependents: WithDependents = False, yes: Yes = False, as_json: Json = False
 ) -> None:
     """Remove a run that has ended, with everything in its directory."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     view = open_run(workspace, run_id)
     words = run_dependents(workspace, view.id).words
     if not yes:
@@ -176,7 +176,7 @@ def remove(
 @app.command("clean")
 def clean_up(yes: Yes = False, as_json: Json = False) -> None:
     """Remove checkpoints that are no longer needed, and leftovers of killed processes."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     spare = spare_checkpoints(workspace)
     if spare and not yes:
         size = sum(each.bytes for each in spare) / 2**20

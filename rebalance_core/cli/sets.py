@@ -34,7 +34,7 @@ def make(
     as_json: Json = False,
 ) -> None:
     """Create training set NAME from DATASET."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     config = SetConfig.build(
         dataset=dataset,
         split=split,
@@ -62,7 +62,7 @@ def redraw(
     """Save the training set that differs from NAME only in its seed, for `compare --redraw`."""
     from rebalance_core.comparison.cells import save_set_of_seed
 
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     made = save_set_of_seed(workspace, name, seed)
     notes = absence_notes(open_dataset(workspace, made.config.dataset), made)
     emit({"set": made.name, "counts": made.counts, "notes": notes}, as_json)
@@ -71,7 +71,7 @@ def redraw(
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
     """List all saved training sets with their counts, or what is wrong with them."""
-    readable, damaged = open_sets(Workspace.here())
+    readable, damaged = open_sets(Workspace.from_environment())
     rows: dict[str, Any] = {each.name: each.counts for each in readable} | damaged
     emit_listing("sets", {name: rows[name] for name in sorted(rows)}, as_json)
 
@@ -79,4 +79,4 @@ def list_all(as_json: Json = False) -> None:
 @app.command("show")
 def show(name: str, as_json: Json = False) -> None:
     """Show a training set with the ids of its images."""
-    emit(open_set(Workspace.here(), name).to_json(), as_json)
+    emit(open_set(Workspace.from_environment(), name).to_json(), as_json)

@@ -35,7 +35,7 @@ def doctor(as_json: Json = False) -> None:
     """Check versions, device, memory, disk space and workspace."""
     from rebalance_core.doctor import examine
 
-    checks = examine(Workspace.here())
+    checks = examine(Workspace.from_environment())
     emit(checks, as_json)
     if not checks["ok"]:
         sys.exit(1)

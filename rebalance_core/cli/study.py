@@ -42,7 +42,7 @@ def study(
     from rebalance_core.study import StudyConfig
 
     CompareConfig.from_preset(preset, set=dataset)  # raises UserError for an unknown preset
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     if dataset not in BUILT_IN or dataset in list_datasets(workspace):
         counts = open_dataset(workspace, dataset).counts()
         if skew != "auto":

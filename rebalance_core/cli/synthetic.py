@@ -73,7 +73,7 @@ def add(
 
     That their generator was trained on training set SET alone is recorded as unverified.
     """
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     config = prepare_bring(workspace, name, folder, set_name)
 
     def result(_: object) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def add(
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
     """List all synthetic sets, oldest first, or what is wrong with them."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     readable, damaged = open_all_synthetic(workspace)
     rows: dict[str, Any] = dict(damaged)
     for each in readable:
@@ -97,7 +97,7 @@ def list_all(as_json: Json = False) -> None:
 @app.command("show")
 def show(name: str, as_json: Json = False) -> None:
     """Show the contents and the provenance of a synthetic set."""
-    emit(open_synthetic(Workspace.here(), name).about, as_json)
+    emit(open_synthetic(Workspace.from_environment(), name).about, as_json)
 
 
 @app.command("grid")
@@ -110,7 +110,7 @@ def grid(
     """Write a picture of the first images of each class above their nearest training images."""
     from rebalance_core.synthesis.pictures import sample_picture
 
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     opened = open_synthetic(workspace, name)
     if file.suffix.lower() != ".png" or file.exists() or not file.parent.is_dir():
         raise UserError(f"{file} must be a new .png file in an existing folder.")
@@ -126,13 +126,13 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Copy a synthetic set with its provenance into a folder or a zip."""
-    emit({"exported": str(export_synthetic(Workspace.here(), name, target))}, as_json)
+    emit({"exported": str(export_synthetic(Workspace.from_environment(), name, target))}, as_json)
 
 
 @app.command("remove")
 def remove(name: str, yes: Yes = False, as_json: Json = False) -> None:
     """Remove a synthetic set; comparisons that used it stay."""
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     synthetic_path(workspace, name)  # raises UserError with the names that exist
     if not yes:
         confirm(f"Remove synthetic set {name} with all its images?")
@@ -155,7 +155,7 @@ def score(
     config = ScoreConfig.build(
         synthetic=synthetic_name, features=features, epochs=epochs, seed=seed
     )
-    check_score(Workspace.here(), config)
+    check_score(Workspace.from_environment(), config)
     start("score", config, f"score {synthetic_name}", detach, as_json, seed)
 
 
@@ -194,5 +194,5 @@ def filter_synthetic(
         epochs=epochs,
         seed=seed,
     )
-    check_filter(Workspace.here(), config)
+    check_filter(Workspace.from_environment(), config)
     start("filter", config, f"filter {synthetic_name} to {name}", detach, as_json, seed)

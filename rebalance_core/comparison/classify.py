@@ -18,7 +18,7 @@ from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.grid import fit_square
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import RunDirectory, find_run
-from rebalance_core.system.files import folder_aside
+from rebalance_core.system.files import atomic_folder
 from rebalance_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def winner_of(workspace: Workspace, run_id: str) -> tuple[RunView, Path, dict[st
 def export_classifier(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:
     """Copy the classifier (config.json, model.safetensors, cell.json) into a new folder."""
     _, folder, cell = winner_of(workspace, run_id)
-    with folder_aside(target.resolve()) as aside:
+    with atomic_folder(target.resolve()) as aside:
         for file in folder.iterdir():
             shutil.copyfile(file, aside / file.name)
     return {"folder": str(target.resolve()), **cell}

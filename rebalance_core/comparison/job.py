@@ -29,7 +29,7 @@ from rebalance_core.errors import UserError, first_line
 from rebalance_core.imaging.grid import resize_stack
 from rebalance_core.runs.run import RunDirectory
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
-from rebalance_core.system.files import folder_aside, read_json, remove_folder, write_json
+from rebalance_core.system.files import atomic_folder, read_json, remove_folder, write_json
 from rebalance_core.training_sets.load import Images, load_part
 from rebalance_core.training_sets.resolve import TrainingSet, read_set
 from rebalance_core.workspace import Workspace
@@ -268,7 +268,7 @@ def keep_winner(
     target = run.result / WINNERS / cell.key
     if target.exists():  # a kill came between this and the cell's own file
         remove_folder(target)
-    with folder_aside(target) as aside:
+    with atomic_folder(target) as aside:
         model.save_pretrained(aside)
         write_json(
             aside / CELL,

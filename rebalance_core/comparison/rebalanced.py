@@ -12,7 +12,13 @@ from rebalance_core.comparison.arms import Arm, generated_arms
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic, synthetic_for
-from rebalance_core.system.files import beside, folder_aside, sweep, write_json, zip_aside
+from rebalance_core.system.files import (
+    atomic_folder,
+    atomic_zip,
+    remove_stale_temporaries,
+    temp_path,
+    write_json,
+)
 from rebalance_core.training_sets.resolve import TrainingSet, open_set
 from rebalance_core.workspace import Workspace
 
@@ -78,7 +84,7 @@ def write_rebalanced(
     dataset = open_dataset(workspace, chosen.config.dataset)
     if target.is_dir() and not any(target.iterdir()):
         target.rmdir()
-    with folder_aside(target.resolve()) as aside:
+    with atomic_folder(target.resolve()) as aside:
         lines = []
         for name, data, line in rebalanced_files(dataset, chosen, found, plan):
             (aside / name).parent.mkdir(exist_ok=True)
@@ -94,12 +100,12 @@ def zip_rebalanced(workspace: Workspace, set_name: str, arm: str, **choice: Any)
     """The same as a zip for the browser, in the workspace's exports; written once, kept."""
     workspace.exports.mkdir(parents=True, exist_ok=True)
     target = workspace.exports / f"{set_name}-{arm}.zip"
-    sweep(workspace.exports)
-    folder = beside(target)
+    remove_stale_temporaries(workspace.exports)
+    folder = temp_path(target)
     folder.mkdir()
     try:
         write_rebalanced(workspace, set_name, arm, folder / "rebalanced", **choice)
-        zip_aside(folder / "rebalanced", target, target.stem)
+        atomic_zip(folder / "rebalanced", target, target.stem)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return target

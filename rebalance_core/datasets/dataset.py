@@ -18,7 +18,14 @@ from rebalance_core.datasets.manifest import Manifest, damaged, read_manifest
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.grid import Fit, fit_square
-from rebalance_core.system.files import NO_ROOM, beside, folder_aside, no_room, remove_folder, sweep
+from rebalance_core.system.files import (
+    DISK_FULL,
+    atomic_folder,
+    disk_full_message,
+    remove_folder,
+    remove_stale_temporaries,
+    temp_path,
+)
 from rebalance_core.workspace import Workspace, list_names
 
 if TYPE_CHECKING:
@@ -142,8 +149,8 @@ class Dataset:
         folder = None
         try:
             path.parent.mkdir(exist_ok=True)
-            sweep(path.parent)
-            folder = beside(path)
+            remove_stale_temporaries(path.parent)
+            folder = temp_path(path)
             folder.mkdir()
             images = np.lib.format.open_memmap(folder / "a.npy", "w+", dtype=np.uint8, shape=shape)
             _allocate(folder / "a.npy")
@@ -160,8 +167,8 @@ class Dataset:
             images.flush()
             os.replace(folder / "a.npy", path)
         except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno in NO_ROOM:
-                raise UserError(no_room(self.path.parents[1])) from error
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise UserError(disk_full_message(self.path.parents[1])) from error
             raise damaged(self.name, f"an original cannot be read: {error}") from error
         finally:
             if folder:
@@ -215,7 +222,7 @@ def _open(path: Path, changed: tuple[int, ...]) -> Dataset:
 
 def export_dataset(dataset: Dataset, folder: Path) -> None:
     """Write the originals into a new folder, under the names they were imported under."""
-    with folder_aside(folder) as aside:
+    with atomic_folder(folder) as aside:
         for image in dataset.catalogue["image"]:
             target = aside / image
             try:

@@ -31,7 +31,13 @@ from rebalance_core.datasets.source import (
 )
 from rebalance_core.errors import UserError
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
-from rebalance_core.system.files import NO_ROOM, folder_aside, no_room, room, write_json
+from rebalance_core.system.files import (
+    DISK_FULL,
+    atomic_folder,
+    disk_full_message,
+    translate_disk_full,
+    write_json,
+)
 from rebalance_core.system.processes import map_ahead
 from rebalance_core.workspace import Workspace, check_name
 
@@ -63,7 +69,10 @@ COLUMNS = (
 def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Dataset:
     """Import `config.source` as dataset `config.name`; leaves nothing behind on failure."""
     check_free(workspace, config.name)
-    with room(workspace.root), folder_aside(workspace.datasets / config.name) as aside:
+    with (
+        translate_disk_full(workspace.root),
+        atomic_folder(workspace.datasets / config.name) as aside,
+    ):
         table, unreadable = _read_source(config, aside, run)
         _find_near(aside, len(table), run)
         gray = table.pop("gray")
@@ -138,8 +147,8 @@ def keep_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> 
                 shutil.copyfileobj(content, out)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if error.errno in NO_ROOM:
-            raise UserError(no_room(workspace.root)) from error
+        if error.errno in DISK_FULL:
+            raise UserError(disk_full_message(workspace.root)) from error
         raise UserError(
             f"{error.filename} cannot be kept ({error.strerror}); rename it."
         ) from error

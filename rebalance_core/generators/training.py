@@ -22,7 +22,7 @@ from rebalance_core.generators.spec import NAMED, generator_spec, generator_spec
 from rebalance_core.poses.clustering import open_clustering
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import RunDirectory, find_run, last_checkpoint
-from rebalance_core.system.files import folder_aside, read_json, write_bytes, write_json
+from rebalance_core.system.files import atomic_folder, read_json, write_bytes, write_json
 from rebalance_core.training_sets.resolve import TrainingSet, open_set, read_set
 from rebalance_core.workspace import Workspace, check_name
 
@@ -191,7 +191,7 @@ def train_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
             data = load_training_data(dataset, chosen, size, run.progress, poses)
             kind = generator_spec(config.generator).generator_class()
             made = kind.fit(config.training, data, run)
-        with folder_aside(target) as aside:
+        with atomic_folder(target) as aside:
             made.save(aside)
             write_json(aside / NAMED, {"generator": config.generator, "version": 1})
             write_json(aside / RECORD, _new_record(config, chosen, run).model_dump(mode="json"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from rebalance_core.errors import UserError
-from rebalance_core.system.files import beside, sweep
+from rebalance_core.system.files import remove_stale_temporaries, temp_path
 
 KEPT = 20  # versions; the oldest go
 
@@ -38,8 +38,8 @@ def new_version(dataset: Path) -> Iterator[Path]:
     link = dataset / "poses"
     if link.is_dir() and not link.is_symlink():  # version 0.1.0's, which counts as none
         shutil.rmtree(link)
-    sweep(versions)
-    aside = beside(versions / "new")
+    remove_stale_temporaries(versions)
+    aside = temp_path(versions / "new")
     aside.mkdir()
     try:
         yield aside
@@ -79,8 +79,8 @@ def _number(dataset: Path) -> int:
 
 
 def _point(dataset: Path, version: Path) -> None:
-    sweep(dataset)
-    aside = beside(dataset / "poses")
+    remove_stale_temporaries(dataset)
+    aside = temp_path(dataset / "poses")
     aside.mkdir()
     try:
         (aside / "link").symlink_to(version.relative_to(dataset), target_is_directory=True)

@@ -15,7 +15,7 @@ from rebalance_core.config import Config
 from rebalance_core.errors import UserError
 from rebalance_core.poses.extractors import DOWNLOADS, NETWORKS, NetworkName
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
-from rebalance_core.system.files import beside, is_no_room
+from rebalance_core.system.files import is_disk_full, temp_path
 from rebalance_core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def adopt_weights(workspace: Workspace, network: NetworkName, file: Path, source
     target = weights_path(workspace, network)
     target.parent.mkdir(parents=True, exist_ok=True)
     # A folder of ours: safetensors writes under a name of its own, which no sweep would know.
-    aside = beside(target)
+    aside = temp_path(target)
     aside.mkdir()
     try:
         save_file(tensors, aside / target.name, {"source": source, "sha256": _sha256(file)})
@@ -164,7 +164,7 @@ def _downloaded(workspace: Workspace, network: NetworkName, run: Run) -> Iterato
     try:
         _fetch(wanted.url, part, wanted.megabytes * 10**6, run)
     except OSError as error:  # urllib's errors are OSErrors too
-        if is_no_room(error):
+        if is_disk_full(error):
             raise
         reason = getattr(error, "reason", error)
         raise UserError(

@@ -21,7 +21,13 @@ from rebalance_core.runs.records import Status, read_record, read_state
 from rebalance_core.runs.run import LIVE, RESERVE, create_run, find_run, is_run
 from rebalance_core.runs.spec import job_specs
 from rebalance_core.runs.trust import check_named
-from rebalance_core.system.files import no_room, read_json, remove_folder, room, write_json
+from rebalance_core.system.files import (
+    disk_full_message,
+    read_json,
+    remove_folder,
+    translate_disk_full,
+    write_json,
+)
 from rebalance_core.system.processes import host_name, live_process
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
@@ -209,7 +215,7 @@ def _cause_of_death(view: RunView) -> str:
     """Of a process that could not say it itself."""
     lack = death_reason(view.state.get("memory"), ended_by_system(), view.config)
     if lack is None and shutil.disk_usage(view.path).free < RESERVE:
-        lack = no_room(view.path.parent.parent)
+        lack = disk_full_message(view.path.parent.parent)
     return lack or "Its process is gone."
 
 
@@ -242,7 +248,7 @@ def submit(
 
     `network` is the `module:function` that a person has named, the only one that may be imported.
     """
-    with room(workspace.root):
+    with translate_disk_full(workspace.root):
         path = create_run(workspace, kind, config, name=name, seed=seed, parents=parents)
         _spawn(workspace, path, network)
     return view_run(path)
@@ -256,7 +262,7 @@ def resume(workspace: Workspace, run_id: str, network: str | None = None) -> Run
     view = open_run(workspace, run_id)
     if view.kind not in job_specs():
         raise UserError(f"Run {view.id} is damaged ({view.state['reason']})")
-    with room(workspace.root), states_lock(workspace.runs):
+    with translate_disk_full(workspace.root), states_lock(workspace.runs):
         view = _read(view.path)  # of two that resume it at once, the second sees it queued
         if view.live or view.status == "done":
             raise UserError(f"Run {view.id} is {view.status}; there is nothing to resume.")
@@ -273,7 +279,7 @@ def cancel(workspace: Workspace, run_id: str) -> RunView:
     view = open_run(workspace, run_id)
     if not view.live:
         raise UserError(f"Run {view.id} is {view.status}; there is nothing to cancel.")
-    with room(workspace.root):
+    with translate_disk_full(workspace.root):
         (view.path / "cancel").touch()
     return view_run(view.path)
 
@@ -306,7 +312,7 @@ def describe(
         if len(note) > MAX_NOTE:
             raise UserError(f"A note may have {MAX_NOTE} characters, not {len(note)}.")
         about["note"] = note.strip()
-    with room(workspace.root):
+    with translate_disk_full(workspace.root):
         write_json(view.path / "about.json", about, new_folders=False)
     return open_run(workspace, view.id)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rebalance_core.errors import UserError
 from rebalance_core.runs.records import read_record
-from rebalance_core.system.files import sweep
+from rebalance_core.system.files import remove_stale_temporaries
 from rebalance_core.workspace import Workspace, list_names
 
 UNFINISHED = re.compile(r"\.\d{8}-\d{6}-\d{3}-(sample|filter)-\w+")  # hidden, by its run's id
@@ -32,7 +32,7 @@ def sweep_after(workspace: Workspace, run: Path) -> None:
     unfinished = workspace.unfinished_samples(run.name)
     inside += [p for p in unfinished.glob("*") if p.is_dir()]
     for folder in (*shared, *inside):
-        sweep(folder)
+        remove_stale_temporaries(folder)
 
 
 def sweep_all(workspace: Workspace) -> None:

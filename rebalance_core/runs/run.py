@@ -27,12 +27,12 @@ from rebalance_core.errors import UserError
 from rebalance_core.runs.memory import read_memory
 from rebalance_core.runs.records import Status, read_record, read_state
 from rebalance_core.system.files import (
-    beside,
-    folder_aside,
+    atomic_folder,
     parse_json,
-    room,
-    sweep,
+    remove_stale_temporaries,
     sync_folder,
+    temp_path,
+    translate_disk_full,
     write_bytes,
     write_json,
 )
@@ -303,7 +303,7 @@ class RunDirectory(Run):
 
     def keep_reserve(self) -> None:
         """Take a little room now, for the last word; raises UserError if there is none."""
-        with room(self.path.parent.parent):
+        with translate_disk_full(self.path.parent.parent):
             write_bytes(self.path / ".reserve", bytes(RESERVE), new_folders=False)
 
     @contextmanager
@@ -328,11 +328,11 @@ class RunDirectory(Run):
     def _write_checkpoint(self, kept: Mapping[str, Any], best: bool) -> None:
         """Aside, to the disk, renamed: a kill or a full disk leaves the ones before whole."""
         folder = self._folder("checkpoints")
-        sweep(folder)
+        remove_stale_temporaries(folder)
         there = self._prune(folder)  # a kill may have come before it, below
         target = folder / f"{int(there[-1].stem) + 1 if there else 1:06d}.pt"
-        aside = beside(target)
-        with room(self.path.parent.parent):
+        aside = temp_path(target)
+        with translate_disk_full(self.path.parent.parent):
             try:
                 with aside.open("wb") as file:
                     self._dump(kept, file)
@@ -405,7 +405,7 @@ def last_checkpoint(path: Path) -> Path | None:
 
 def _link(source: Path, target: Path) -> None:
     """The same file under a second name, atomically; a copy where there is no such thing."""
-    aside = beside(target)
+    aside = temp_path(target)
     try:
         try:
             os.link(source, aside)
@@ -452,7 +452,7 @@ def create_run(
     now = datetime.now(UTC)
     stamp = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
     path = workspace.runs / f"{stamp}-{kind}-{secrets.token_hex(2)}"
-    with folder_aside(path) as aside:
+    with atomic_folder(path) as aside:
         record = {
             "kind": kind,
             "name": name,

@@ -10,7 +10,7 @@ from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.leftovers import sweep_all
 from rebalance_core.runs.locks import states_lock
 from rebalance_core.runs.run import BEST, numbered
-from rebalance_core.system.files import sweep
+from rebalance_core.system.files import remove_stale_temporaries
 from rebalance_core.workspace import Workspace
 
 LOG_SHOWN = 2**18  # bytes
@@ -99,7 +99,7 @@ def clean(workspace: Workspace) -> int:
             for path in again.files:
                 path.unlink(missing_ok=True)
             freed += again.bytes
-        sweep(spare.view.path / "checkpoints")
+        remove_stale_temporaries(spare.view.path / "checkpoints")
     sweep_all(workspace)
     return freed
 

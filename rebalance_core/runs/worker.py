@@ -23,7 +23,7 @@ from rebalance_core.runs.memory import memory_sentence, says_out_of_memory
 from rebalance_core.runs.run import LIVE, Cancelled, RunDirectory
 from rebalance_core.runs.spec import job_specs
 from rebalance_core.runs.trust import check_named
-from rebalance_core.system.files import is_no_room, no_room, write_json
+from rebalance_core.system.files import disk_full_message, is_disk_full, write_json
 from rebalance_core.system.processes import own_process
 from rebalance_core.workspace import Workspace
 
@@ -69,8 +69,8 @@ def _stopped(run: RunDirectory) -> None:
 def _sentence(error: BaseException, workspace: Workspace, run: RunDirectory) -> str:
     if isinstance(error, UserError):
         return str(error)
-    if is_no_room(error):
-        return no_room(workspace.root)
+    if is_disk_full(error):
+        return disk_full_message(workspace.root)
     if says_out_of_memory(error):
         return f"Out of memory ({first_line(error)}); {memory_sentence(run.config)}"
     return f"{type(error).__name__}: {error}"

@@ -23,7 +23,7 @@ from rebalance_core.synthesis.synthetic_set import (
     list_synthetic,
     open_synthetic,
 )
-from rebalance_core.system.files import folder_aside, room, write_json
+from rebalance_core.system.files import atomic_folder, translate_disk_full, write_json
 from rebalance_core.training_sets.resolve import TrainingSet, open_set
 from rebalance_core.workspace import Workspace
 
@@ -76,7 +76,7 @@ def bring_synthetic(
     chosen = open_set(workspace, set_name)
     channels = open_dataset(workspace, chosen.config.dataset).channels
     files = _labelled(folder, chosen)
-    with room(workspace.root), folder_aside(workspace.synthetic / name) as aside:
+    with translate_disk_full(workspace.root), atomic_folder(workspace.synthetic / name) as aside:
         side = _copy(files, aside, channels, folder, run)
         provenance: dict[str, Any] = {
             "generator": BROUGHT,

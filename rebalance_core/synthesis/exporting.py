@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rebalance_core.errors import UserError
 from rebalance_core.synthesis.synthetic_set import open_synthetic
-from rebalance_core.system.files import folder_aside, zip_aside
+from rebalance_core.system.files import atomic_folder, atomic_zip
 from rebalance_core.workspace import Workspace
 
 
@@ -20,9 +20,9 @@ def export_synthetic(workspace: Workspace, name: str, target: Path) -> Path:
     if not target.parent.is_dir():
         raise UserError(f"{target.parent} is no folder; name a target in one that is there.")
     if target.suffix.lower() == ".zip":
-        zip_aside(found.path, target, found.name)
+        atomic_zip(found.path, target, found.name)
         return target
-    with folder_aside(target) as aside:
+    with atomic_folder(target) as aside:
         shutil.copytree(found.path, aside, dirs_exist_ok=True)
     return target
 
@@ -32,5 +32,5 @@ def zip_synthetic(workspace: Workspace, name: str) -> Path:
     found = open_synthetic(workspace, name)
     target = workspace.exported_synthetic(name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    zip_aside(found.path, target, name)
+    atomic_zip(found.path, target, name)
     return target

@@ -13,7 +13,7 @@ from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes, resize_stack
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
-from rebalance_core.system.files import folder_aside, parse_json
+from rebalance_core.system.files import atomic_folder, parse_json
 from rebalance_core.training_sets.load import load_part
 from rebalance_core.workspace import Workspace
 
@@ -107,7 +107,7 @@ def make_quiz(workspace: Workspace, found: SyntheticSet, seed: int) -> Quiz:
 
 def write_quiz(quiz: Quiz, target: Path) -> None:
     """`01.png` … `20.png` in a new folder; nothing in them says what they are."""
-    with folder_aside(target.resolve()) as aside:
+    with atomic_folder(target.resolve()) as aside:
         for number, image in enumerate(quiz.images, 1):
             (aside / f"{number:02d}.png").write_bytes(png_bytes(image))
 

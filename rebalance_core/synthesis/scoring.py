@@ -25,7 +25,7 @@ from rebalance_core.synthesis.quality import (
     principal_components,
 )
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
-from rebalance_core.system.files import digest, folder_aside, read_json, write_json
+from rebalance_core.system.files import atomic_folder, digest, read_json, write_json
 from rebalance_core.training_sets.load import Images, load_part
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
@@ -177,7 +177,7 @@ def kept_scorer(
             settings, real, chosen.classes, seed, kept=kept, after_epoch=after_epoch
         )
         try:
-            with folder_aside(folder) as aside:
+            with atomic_folder(folder) as aside:
                 trained.model.save_pretrained(aside)
                 write_json(aside / "scorer.json", about)
         except UserError:

@@ -16,7 +16,7 @@ from typing import Any
 from rebalance_core.errors import UserError
 from rebalance_core.system.processes import host_name, live_process, own_process
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # What libraries that write by themselves say of a full disk instead: safetensors, NumPy.
 _NO_ROOM_SAID = re.compile(
     r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
@@ -31,7 +31,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def no_room(root: Path) -> str:
+def disk_full_message(root: Path) -> str:
     """The sentence for a full disk."""
     return (
         f"There is no room left in {root}; free some, or set REBALANCE_HOME to a folder on a "
@@ -39,10 +39,10 @@ def no_room(root: Path) -> str:
     )
 
 
-def is_no_room(error: BaseException | None) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Did this error, or one that led to it, come from a full disk?"""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             return True
         if _NO_ROOM_SAID.search(str(error)):
             return True
@@ -51,17 +51,17 @@ def is_no_room(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def room(root: Path) -> Iterator[None]:
+def translate_disk_full(root: Path) -> Iterator[None]:
     """A full disk, or a workspace `root` that cannot be written, becomes one sentence."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        if is_no_room(error):
-            raise UserError(no_room(root)) from error
-        if isinstance(error, OSError) and not can_write(root):
-            raise UserError(cannot_write(root)) from error
+        if is_disk_full(error):
+            raise UserError(disk_full_message(root)) from error
+        if isinstance(error, OSError) and not is_writable(root):
+            raise UserError(not_writable_message(root)) from error
         raise
 
 
@@ -70,18 +70,18 @@ def nearest_existing(path: Path) -> Path:
     return next(p for p in (path, *path.parents) if p.exists())
 
 
-def can_write(root: Path) -> bool:
+def is_writable(root: Path) -> bool:
     """Whether a folder can be made in `root` or, until that exists, in the nearest above it."""
     try:
-        probe = beside(nearest_existing(root) / "probe")
+        probe = temp_path(nearest_existing(root) / "probe")
         probe.mkdir()
         probe.rmdir()
     except OSError as error:
-        return is_no_room(error)  # a full disk is another matter
+        return is_disk_full(error)  # a full disk is another matter
     return True
 
 
-def cannot_write(root: Path) -> str:
+def not_writable_message(root: Path) -> str:
     """The sentence for a workspace that cannot be written."""
     return f"{root} cannot be written; set REBALANCE_HOME to a folder that can."
 
@@ -94,7 +94,7 @@ def write_bytes(path: Path, data: bytes, *, new_folders: bool = True) -> None:
     """
     if new_folders:
         path.parent.mkdir(parents=True, exist_ok=True)
-    aside = beside(path)
+    aside = temp_path(path)
     try:
         with aside.open("xb") as file:
             file.write(data)
@@ -170,16 +170,16 @@ def _is_deep(value: Any) -> bool:
 
 
 @contextmanager
-def folder_aside(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path) -> Iterator[Path]:
     """Fill a folder beside `target`; it becomes `target` at the end, or leaves nothing behind.
 
     Raises UserError if `target` exists, then or by the end.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    sweep(target.parent)
+    remove_stale_temporaries(target.parent)
     if target.exists():
         raise UserError(f"{target.name} exists already in {target.parent}; choose another name.")
-    aside = beside(target)
+    aside = temp_path(target)
     aside.mkdir()
     try:
         yield aside
@@ -194,11 +194,11 @@ def folder_aside(target: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def zip_aside(folder: Path, target: Path, top: str) -> None:
+def atomic_zip(folder: Path, target: Path, top: str) -> None:
     """Pack `folder` as `top/…` into the zip `target`, whole or not at all, the same bytes for the
     same files; stored, since images don't get smaller."""
-    sweep(target.parent)
-    aside = beside(target)
+    remove_stale_temporaries(target.parent)
+    aside = temp_path(target)
     try:
         with zipfile.ZipFile(aside, "x") as archive:
             for file in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -210,7 +210,7 @@ def zip_aside(folder: Path, target: Path, top: str) -> None:
         aside.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
+def remove_stale_temporaries(folder: Path) -> None:
     """Remove what processes of this machine that are gone left of what they were writing."""
     for path in folder.glob(".*"):
         found = _ASIDE.fullmatch(path.name)
@@ -223,7 +223,7 @@ def sweep(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def beside(target: Path) -> Path:
+def temp_path(target: Path) -> Path:
     """A hidden name beside `target` that says whose it is, for `sweep`."""
     me = own_process()
     owner = f"{_host()}-{me['pid']}-{me['pid_started']:.0f}-{secrets.token_hex(4)}"
@@ -237,7 +237,7 @@ def _host() -> str:
 
 def remove_folder(path: Path) -> None:
     """Remove a folder at once: renamed aside first, so that no half of it is ever seen."""
-    aside = beside(path)
+    aside = temp_path(path)
     os.replace(path, aside)
     shutil.rmtree(aside, ignore_errors=True)
 
@@ -245,7 +245,7 @@ def remove_folder(path: Path) -> None:
 def replace_folder(aside: Path, target: Path) -> None:
     """Put the finished folder `aside` where `target` is or was (same file system)."""
     if target.exists():
-        old = beside(target)
+        old = temp_path(target)
         os.replace(target, old)
         os.replace(aside, target)
         shutil.rmtree(old, ignore_errors=True)

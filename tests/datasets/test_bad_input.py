@@ -502,8 +502,9 @@ from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.workspace import Workspace
+config = ImportConfig(name="new", source=sys.argv[1])
 try:
-    import_dataset(Workspace.here(), ImportConfig(name="new", source=sys.argv[1]), MemoryRun())
+    import_dataset(Workspace.from_environment(), config, MemoryRun())
 except UserError as error:
     print(error)
 """
@@ -583,7 +584,7 @@ from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.workspace import Workspace
 try:
-    open_dataset(Workspace.here(), "kept").array(1024)
+    open_dataset(Workspace.from_environment(), "kept").array(1024)
 except UserError as error:
     print(error)
 """

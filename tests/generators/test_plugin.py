@@ -68,7 +68,7 @@ def test_a_generator_of_one_file_is_trained_sampled_compared_shown_and_removed(
         "from rebalance_core.runs.run import MemoryRun\n"
         "from rebalance_core.workspace import Workspace\n"
         "config = ImportConfig(name='p', source='phantom', count=120, size=32)\n"
-        "import_dataset(Workspace.here(), config, MemoryRun())",
+        "import_dataset(Workspace.from_environment(), config, MemoryRun())",
     )
     estimated = studio("train", "pca", "p", "--preset", "quick", "--estimate")
     assert estimated["disk"] == 4 * 3 * 32 * 32 * 9

@@ -20,7 +20,7 @@ VIEW = """
 from pages.parts.{part} import {part}
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.workspace import Workspace
-workspace = Workspace.here()
+workspace = Workspace.from_environment()
 {part}(workspace, open_synthetic(workspace, {name!r}))
 """
 View = Callable[[str, str], AppTest]

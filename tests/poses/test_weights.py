@@ -30,7 +30,7 @@ from rebalance_core.poses.weights import (
     weights_path,
 )
 from rebalance_core.runs.run import Cancelled, MemoryRun
-from rebalance_core.system.files import sweep
+from rebalance_core.system.files import remove_stale_temporaries
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -216,7 +216,7 @@ def test_what_a_kill_leaves_half_written_is_swept(
                 pass
             process.kill()
         left = list(folder.glob(".*"))
-    sweep(folder)
+    remove_stale_temporaries(folder)
     assert list(folder.glob(".*")) == []
 
 

@@ -43,7 +43,7 @@ from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.morphing import MorphConfig
 from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.system import files
-from rebalance_core.system.files import no_room, read_json, write_json
+from rebalance_core.system.files import disk_full_message, read_json, write_json
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.resolve import list_sets, make_set
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
@@ -70,7 +70,7 @@ def home(disk: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A workspace on that disk, with a phantom; checkpoints at every step."""
     monkeypatch.setenv(HOME_VARIABLE, str(disk / "home"))
     monkeypatch.setenv(CHECKPOINT_VARIABLE, "0")
-    workspace = Workspace.here()
+    workspace = Workspace.from_environment()
     source = ImportConfig(name="phantom", source="phantom", count=120, size=32)
     import_dataset(workspace, source, MemoryRun())
     yield workspace
@@ -120,7 +120,9 @@ def fails_and_goes_on(
         if room >= 32 * KB:  # else it could not even say so
             assert state["status"] == "failed"
             needed = "The import needs 0 MB, but "  # an import looks before it begins
-            assert state["reason"] == no_room(workspace.root) or state["reason"].startswith(needed)
+            assert state["reason"] == disk_full_message(workspace.root) or state[
+                "reason"
+            ].startswith(needed)
             assert state["reason"].endswith("set REBALANCE_HOME to a folder on a larger disk.")
         assert last_checkpoint(path) >= before, "what was kept stays whole"
         assert [p for p in path.rglob(".*") if p.name != ".work.lock"] == []
@@ -228,7 +230,7 @@ def test_a_download_of_weights_fails_with_a_sentence_and_goes_on_where_it_was(
             leave(disk, room)
             attempt(home, path)
             state = view_run(path).state
-            assert (state["status"], state["reason"]) == ("failed", no_room(home.root))
+            assert (state["status"], state["reason"]) == ("failed", disk_full_message(home.root))
             assert not has_weights(home, "resnet18")
         (disk / "ballast").unlink()
         execute(home, RunDirectory(path))
@@ -266,9 +268,9 @@ def test_each_write_of_a_run_leaves_what_was_there_and_works_again(
     before = everything(run.path)
     leave(disk, 0)
     # As the process of a job says what comes up.
-    with pytest.raises(UserError) as excinfo, files.room(home.root):
+    with pytest.raises(UserError) as excinfo, files.translate_disk_full(home.root):
         WRITES[name](run)
-    assert str(excinfo.value) == no_room(home.root)
+    assert str(excinfo.value) == disk_full_message(home.root)
     assert everything(run.path) == before
     (disk / "ballast").unlink()
     WRITES[name](run)
@@ -296,13 +298,17 @@ def test_what_is_asked_for_on_a_full_disk_is_refused_and_leaves_nothing(
     ]
     for ask in asked:
         # As pages and the command line ask, which turn what comes up into the sentence.
-        with pytest.raises(UserError) as excinfo, files.room(home.root):
+        with pytest.raises(UserError) as excinfo, files.translate_disk_full(home.root):
             ask()
-        assert str(excinfo.value) == no_room(home.root)
+        assert str(excinfo.value) == disk_full_message(home.root)
     assert [(v.id, v.status) for v in list_runs(home)] == [(path.name, "failed")]
     command = [sys.executable, "-m", "rebalance_core", "runs", "resume", path.name, "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{no_room(home.root)}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        f"{disk_full_message(home.root)}\n",
+    )
     (disk / "ballast").unlink()
     assert everything(home.root) == before
     assert list_sets(home) == ["kept"]
@@ -325,7 +331,7 @@ def test_a_job_whose_disk_is_full_at_its_start_says_so(disk: Path, home: Workspa
         json.dumps({"status": "queued", "pid": None, "heartbeat": old, "progress": None})
     )
     view = view_run(path)
-    assert (view.status, view.state["reason"]) == ("interrupted", no_room(home.root))
+    assert (view.status, view.state["reason"]) == ("interrupted", disk_full_message(home.root))
 
 
 def test_the_dataset_is_as_before(disk: Path, home: Workspace) -> None:
@@ -335,5 +341,5 @@ def test_the_dataset_is_as_before(disk: Path, home: Workspace) -> None:
     leave(disk, 16 * KB)
     with pytest.raises(UserError) as excinfo:
         dataset.array(48)
-    assert str(excinfo.value) == no_room(home.root)
+    assert str(excinfo.value) == disk_full_message(home.root)
     assert everything(home.root) == before

@@ -21,7 +21,7 @@ from rebalance_core.runs.executor import RunView, list_runs, remove_run, view_ru
 from rebalance_core.runs.leftovers import sweep_after, sweep_all
 from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
-from rebalance_core.system.files import beside, read_json, write_bytes, write_json
+from rebalance_core.system.files import read_json, temp_path, write_bytes, write_json
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,9 +29,9 @@ LEAVE = """
 import sys
 from pathlib import Path
 from rebalance_core import cli
-from rebalance_core.system.files import beside
+from rebalance_core.system.files import temp_path
 for name in sys.argv[1:]:
-    path = beside(Path(name))
+    path = temp_path(Path(name))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir() if name.endswith("folder") else path.write_text("half")
 """
@@ -108,7 +108,7 @@ def test_what_kills_left_behind_is_swept_wherever_it_is(workspace: Workspace) ->
         home / "runs" / "folder",
     ]
     subprocess.run([sys.executable, "-c", LEAVE, *map(str, places)], cwd=ROOT, check=True)
-    mine = beside(home / "sets" / "mine.json")
+    mine = temp_path(home / "sets" / "mine.json")
     mine.write_text("still being written")
     found = [p for p in home.rglob(".*.*-*-*-*") if p.name != f".{view.id}"]
     assert len(found) == len(places) + 1
