@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks._report import Guard, report
-from models.bagan_gp import LATENT, SLOPE, BaganGP, Bend
+from models.bagan_gp import LATENT_DIM, NEGATIVE_SLOPE, BaganGP, FirstOrderLeakyReLU
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.generators.bagan_gp.config import BaganConfig
 from rebalance_core.generators.bagan_gp.training import ADVERSARIAL, BaganTrainer
@@ -51,8 +51,8 @@ class Plain:
         self.model: BaganGP = copy.deepcopy(trainer.model).to(memory_format=torch.contiguous_format)
         for module in self.model.modules():
             for name, child in module.named_children():
-                if isinstance(child, Bend):
-                    setattr(module, name, nn.LeakyReLU(SLOPE))
+                if isinstance(child, FirstOrderLeakyReLU):
+                    setattr(module, name, nn.LeakyReLU(NEGATIVE_SLOPE))
         betas = (self.config.beta1, self.config.beta2)
         self.judge = torch.optim.Adam(self.model.discriminator.parameters(), self.config.lr, betas)
         self.maker = torch.optim.Adam(self.model.generator_parameters(), self.config.lr, betas)
@@ -65,7 +65,7 @@ class Plain:
         return logits.squeeze(1)
 
     def fakes(self, n: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        latent = torch.randn((n, LATENT), generator=random)
+        latent = torch.randn((n, LATENT_DIM), generator=random)
         labels = torch.randint(4, (n,), generator=random)
         return self.model.generate(latent, labels), labels
 

@@ -29,7 +29,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks._report import report
-from models.unet import WARP, ConditionalUNet, noise_schedule, seeded_conditional_unet, seeded_unet
+from models.unet import (
+    AUGMENT_DIM,
+    ConditionalUNet,
+    noise_schedule,
+    seeded_conditional_unet,
+    seeded_unet,
+)
 from rebalance_core.datasets.phantom import make_phantom
 from rebalance_core.generators.diffusion.config import ConditionalDdpmConfig, DdpmConfig
 from rebalance_core.generators.diffusion.formulas import Predict, draw_timesteps
@@ -69,7 +75,7 @@ def predict_of(model: nn.Module) -> Predict:
 
         def predict(noisy: Tensor, t: Tensor) -> Tensor:
             none = torch.zeros(len(noisy), dtype=torch.long, device=noisy.device)
-            warp = torch.zeros(len(noisy), WARP, device=noisy.device)
+            warp = torch.zeros(len(noisy), AUGMENT_DIM, device=noisy.device)
             predicted: Tensor = model(noisy, t, none, none, warp)
             return predicted
 

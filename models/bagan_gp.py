@@ -12,77 +12,81 @@ import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-LATENT = 128
-BASE = 4  # px, the smallest feature map
-SLOPE = 0.2  # of every LeakyReLU
-MOST_CLASSES = 10_000
+LATENT_DIM = 128
+BASE_SIZE = 4  # px, side of the smallest feature map
+NEGATIVE_SLOPE = 0.2  # of every LeakyReLU
+MAX_CLASSES = 10_000
 
 
 def stage_widths(size: int) -> list[int]:
-    """Channels after each stride-2 convolution: 64, 128, 128, 256 at 64 px."""
-    stages = (size // BASE).bit_length() - 1
-    if BASE * 2**stages != size or not 3 <= stages <= 6:
-        raise ValueError(f"BAGAN-GP is made for 32, 64, 128 or 256 px, not {size}")
+    """Output channels of each stride-2 convolution: 64, 128, 128, 256 at 64 px.
+
+    Raises ValueError for any size but 32, 64, 128 and 256 px.
+    """
+    stages = (size // BASE_SIZE).bit_length() - 1
+    if BASE_SIZE * 2**stages != size or not 3 <= stages <= 6:
+        raise ValueError(f"BAGAN-GP supports 32, 64, 128 or 256 px, not {size}")
     return [64] + [128] * (stages - 2) + [256]
 
 
-class _Bend(torch.autograd.Function):
-    """LeakyReLU whose gradient takes no way back to the input.
+class _FirstOrderLeakyReLU(torch.autograd.Function):
+    """LeakyReLU whose gradient is a constant to autograd, not a function of the input.
 
-    Its second derivative is zero, but autograd's own sends zeros back through the whole network
-    when a gradient penalty is differentiated.
+    The second derivative of LeakyReLU is zero, but autograd's own double backward propagates these
+    zeros through the whole network when a gradient penalty is differentiated.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        bent = F.leaky_relu(x, SLOPE)
-        ctx.save_for_backward(bent)
-        ctx.set_materialize_grads(False)  # what has no gradient sends none, instead of zeros
-        return bent
+        output = F.leaky_relu(x, NEGATIVE_SLOPE)
+        ctx.save_for_backward(output)
+        ctx.set_materialize_grads(False)  # pass a missing gradient on as None instead of zeros
+        return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Tensor | None:
         if gradients[0] is None:
             return None
-        (bent,) = ctx.saved_tensors
+        (output,) = ctx.saved_tensors
         backward = torch.ops.aten.leaky_relu_backward
-        slope: Tensor = backward(gradients[0], bent.detach(), SLOPE, True)  # the sign is the same
-        return slope
+        # The output has the sign of the input, so it can stand in for it.
+        gradient: Tensor = backward(gradients[0], output.detach(), NEGATIVE_SLOPE, True)
+        return gradient
 
 
-class Bend(nn.Module):
-    """LeakyReLU for a discriminator whose gradient is penalised."""
+class FirstOrderLeakyReLU(nn.Module):
+    """LeakyReLU for a discriminator under a gradient penalty: a cheaper double backward."""
 
     def forward(self, x: Tensor) -> Tensor:
-        bent: Tensor = _Bend.apply(x)
-        return bent
+        output: Tensor = _FirstOrderLeakyReLU.apply(x)
+        return output
 
 
 def _conv_stack(size: int, channels: int) -> nn.Sequential:
-    """(n, C, size, size) → (n, 4096), flattened."""
+    """Strided convolutions: (n, C, size, size) → (n, 4096), flattened."""
     layers: list[nn.Module] = []
-    for before, after in pairwise([channels, *stage_widths(size)]):
-        layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), Bend()]
+    for ins, outs in pairwise([channels, *stage_widths(size)]):
+        layers += [nn.Conv2d(ins, outs, 4, stride=2, padding=1), FirstOrderLeakyReLU()]
     return nn.Sequential(*layers, nn.Flatten())
 
 
 class Decoder(nn.Module):
-    """(n, 128) → (n, C, size, size) in [-1, 1]."""
+    """Latents (n, 128) → images (n, C, size, size) in [-1, 1]."""
 
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()
         widths = stage_widths(size)[::-1]
         self.project = nn.Sequential(
-            nn.Linear(LATENT, widths[0] * BASE**2),
-            nn.LeakyReLU(SLOPE),
-            nn.Unflatten(1, (widths[0], BASE, BASE)),
+            nn.Linear(LATENT_DIM, widths[0] * BASE_SIZE**2),
+            nn.LeakyReLU(NEGATIVE_SLOPE),
+            nn.Unflatten(1, (widths[0], BASE_SIZE, BASE_SIZE)),
         )
         layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
+        for ins, outs in pairwise(widths):
             layers += [
-                nn.ConvTranspose2d(before, after, 4, stride=2, padding=1),
-                nn.BatchNorm2d(after),
-                nn.LeakyReLU(SLOPE),
+                nn.ConvTranspose2d(ins, outs, 4, stride=2, padding=1),
+                nn.BatchNorm2d(outs),
+                nn.LeakyReLU(NEGATIVE_SLOPE),
             ]
         last = nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1)
         self.grow = nn.Sequential(*layers, last, nn.Tanh())
@@ -93,71 +97,85 @@ class Decoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Is this image real and of this class? Its trunk and head can be called apart, so that one
-    look at an image serves several labels."""
+    """Logit of an image being real and of the given class.
+
+    `trunk` and `logits` can be called separately, so that one pass of the trunk serves several
+    labels.
+    """
 
     def __init__(self, size: int, channels: int, classes: int) -> None:
         super().__init__()
         self.classes = classes
         self.trunk = _conv_stack(size, channels)
-        flat = stage_widths(size)[-1] * BASE**2
+        flat_dim = stage_widths(size)[-1] * BASE_SIZE**2
         self.label = nn.Sequential(
-            nn.Embedding(classes, 512), nn.Linear(512, flat), nn.LeakyReLU(SLOPE)
+            nn.Embedding(classes, 512), nn.Linear(512, flat_dim), nn.LeakyReLU(NEGATIVE_SLOPE)
         )
-        self.head = nn.Sequential(nn.Linear(flat, 512), nn.Linear(512, 1))
+        self.head = nn.Sequential(nn.Linear(flat_dim, 512), nn.Linear(512, 1))
 
-    def judge(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Features (n, 4096) of the trunk, labels (n,) → logits (n,)."""
+    def logits(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Features (n, 4096) of the trunk, labels int64 (n,) → logits (n,)."""
         table = self.label(torch.arange(self.classes, device=labels.device))
-        # The dense layer runs once for each class. Looked up as an embedding: the gradient of plain
-        # indexing adds up in an order that differs from run to run.
+        # The dense layer runs once per class. F.embedding instead of table[labels]: the gradient of
+        # indexing is accumulated in a nondeterministic order.
         logits: Tensor = self.head(features * F.embedding(labels, table))
         return logits.squeeze(1)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self.judge(self.trunk(images), labels)
+        """Images (n, C, size, size) in [-1, 1], labels int64 (n,) → logits (n,)."""
+        return self.logits(self.trunk(images), labels)
 
 
 class BaganGP(nn.Module, PyTorchModelHubMixin):
-    """Encoder, label embedding, decoder and discriminator; `generate` needs the middle two.
+    """Encoder, label embedding, decoder and discriminator; the generator is the middle two.
 
-    `save_pretrained(dir)` and `from_pretrained(dir)` keep safetensors and the arguments below.
+    `save_pretrained(dir)` writes the weights as safetensors and the arguments of `__init__` as
+    config.json; `from_pretrained(dir)` reads both.
     """
 
     def __init__(
         self, size: int, channels: int, classes: list[str], unseen: list[str] | None = None
     ) -> None:
-        """`unseen`: classes that training held no image of."""
+        """`unseen`: the classes without a training image.
+
+        Raises ValueError for arguments that are out of range: config.json may come from anywhere.
+        """
         super().__init__()
-        names = all(isinstance(c, str) for c in [*classes, *(unseen or [])])
-        known = names and 1 <= len(set(classes)) == len(classes) <= MOST_CLASSES
-        if channels not in (1, 3) or not known or not set(unseen or []) <= set(classes):
-            raise ValueError(f"{channels} channels and classes {str(classes)[:100]} do not fit")
+        are_names = all(isinstance(c, str) for c in [*classes, *(unseen or [])])
+        are_valid = are_names and 1 <= len(set(classes)) == len(classes) <= MAX_CLASSES
+        if channels not in (1, 3) or not are_valid or not set(unseen or []) <= set(classes):
+            raise ValueError(
+                f"{channels} channels and classes {str(classes)[:100]} are not 1 or 3 channels and "
+                "distinct class names"
+            )
         self.size, self.channels, self.classes = size, channels, list(classes)
         self.unseen = list(unseen or [])
-        flat = stage_widths(size)[-1] * BASE**2
+        flat_dim = stage_widths(size)[-1] * BASE_SIZE**2
         self.encoder = nn.Sequential(
-            _conv_stack(size, channels), nn.Linear(flat, LATENT), nn.LeakyReLU(SLOPE)
+            _conv_stack(size, channels),
+            nn.Linear(flat_dim, LATENT_DIM),
+            nn.LeakyReLU(NEGATIVE_SLOPE),
         )
-        self.embedding = nn.Embedding(len(classes), LATENT)
+        self.embedding = nn.Embedding(len(classes), LATENT_DIM)
         self.decoder = Decoder(size, channels)
         self.discriminator = Discriminator(size, channels, len(classes))
-        self.apply(_start)
+        self.apply(_init_weights)
 
     def generate(self, latent: Tensor, labels: Tensor) -> Tensor:
-        """Latents (n, 128), labels (n,) → images (n, C, size, size) in [-1, 1]."""
+        """Latents (n, 128), labels int64 (n,) → images (n, C, size, size) in [-1, 1]."""
         images: Tensor = self.decoder(latent * self.embedding(labels))
         return images
 
     def reconstruct(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The autoencoder: images (n, C, size, size) in [-1, 1], labels (n,) → the same shape."""
         return self.generate(self.encoder(images), labels)
 
     def generator_parameters(self) -> list[nn.Parameter]:
         return [*self.decoder.parameters(), *self.embedding.parameters()]
 
 
-def _start(module: nn.Module) -> None:
-    """As in the original: convolutions from N(0, 0.02), the rest by its framework's defaults."""
+def _init_weights(module: nn.Module) -> None:
+    """The original's initialisation: convolutions from N(0, 0.02²), the rest Keras defaults."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.Linear):
@@ -171,7 +189,7 @@ def _start(module: nn.Module) -> None:
 def seeded_bagan(
     size: int, channels: int, classes: list[str], seed: int, unseen: list[str] | None = None
 ) -> BaganGP:
-    """A fresh model, the same for the same seed; the global random state is left alone."""
+    """Initialise a model from `seed`, without touching the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return BaganGP(size=size, channels=channels, classes=classes, unseen=unseen)

@@ -1,4 +1,4 @@
-"""The classifier: ResNet-18 with a linear layer for the dataset's classes, or another network."""
+"""The classifier: ResNet-18 or another network, with a linear layer for the dataset's classes."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -13,27 +13,30 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of
 
 
 def classifier_names() -> list[str]:
-    """torchvision's classification models."""
+    """Names of torchvision's classification models."""
     return list(torchvision.models.list_models(module=torchvision.models))
 
 
 def build_network(network: str, classes: int) -> nn.Module:
-    """A fresh network: a torchvision model by name, or what `module:function` gives for a number
-    of classes; raises ValueError, ImportError or whatever that function raises."""
+    """Initialise a torchvision model by name, or call `module:function` with the number of classes.
+
+    Raises ValueError for an unknown model, ImportError or AttributeError for an unknown function,
+    TypeError if it does not return a `torch.nn.Module`, and whatever the function itself raises.
+    """
     module, colon, function = network.partition(":")
     if not colon:
-        made: nn.Module = torchvision.models.get_model(network, weights=None, num_classes=classes)
-        return made
-    made = getattr(import_module(module), function)(classes)
-    if not isinstance(made, nn.Module):
-        raise TypeError(f"{network} gives a {type(made).__name__}, not a torch.nn.Module")
-    return made
+        model: nn.Module = torchvision.models.get_model(network, weights=None, num_classes=classes)
+        return model
+    model = getattr(import_module(module), function)(classes)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{network} returns a {type(model).__name__}, not a torch.nn.Module")
+    return model
 
 
 class Classifier(nn.Module, PyTorchModelHubMixin):
-    """Images (n, 1 or 3, H, W) in [-1, 1] → logits (n, classes); gray is repeated to 3.
+    """Images (n, 1 or 3, H, W) in [-1, 1] → logits (n, classes); gray is repeated to 3 channels.
 
-    `imagenet`: the network expects ImageNet's normalisation, since its weights came from there.
+    `imagenet`: the weights were pretrained on ImageNet, so inputs get ImageNet's normalisation.
     """
 
     def __init__(
@@ -53,22 +56,22 @@ class Classifier(nn.Module, PyTorchModelHubMixin):
             images = images.expand(-1, 3, -1, -1)
         if self.imagenet:
             images = ((images + 1) / 2 - self.mean) / self.std
-        told: Any = self.network(images)
-        # Inception and GoogLeNet give auxiliary logits too while they train.
-        logits: Tensor = told if isinstance(told, Tensor) else told[0]
+        output: Any = self.network(images)
+        # In training, Inception and GoogLeNet return auxiliary logits too.
+        logits: Tensor = output if isinstance(output, Tensor) else output[0]
         return logits
 
-    def take_weights(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take pretrained weights of the same network, all but its last layer for 1000 classes."""
+    def load_pretrained(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Load ImageNet weights of the same network, except the last layer for 1000 classes."""
         own = self.network.state_dict()
-        fitting = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
-        self.network.load_state_dict(fitting, strict=False)
+        matching = {k: v for k, v in state_dict.items() if k in own and own[k].shape == v.shape}
+        self.network.load_state_dict(matching, strict=False)
 
 
 def seeded_classifier(
     classes: list[str], seed: int, network: str = "resnet18", imagenet: bool = False
 ) -> Classifier:
-    """A fresh classifier, the same for the same seed; the global random state is left alone."""
+    """Initialise a classifier from `seed`, without touching the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Classifier(classes=classes, network=network, imagenet=imagenet)

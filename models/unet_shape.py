@@ -1,4 +1,4 @@
-"""The shape of a diffusion U-Net; apart from models/unet.py so that estimates need no torch."""
+"""The shape of a diffusion U-Net; separate from models/unet.py, so that estimates need no torch."""
 
 from dataclasses import dataclass, replace
 
@@ -10,18 +10,18 @@ class UNetShape:
     The paper's is `UNetShape(128, 1, (128, 128, 256, 256, 512, 512), 2, (4,))`.
     """
 
-    size: int  # px of its images
-    channels: int  # of its images
-    widths: tuple[int, ...]  # channels of each resolution, from the full one down
+    size: int  # px, side of the images
+    channels: int  # of the images
+    widths: tuple[int, ...]  # channels per resolution, from the full one down
     layers: int  # residual blocks per resolution
     attention: tuple[int, ...]  # indices of the resolutions with self-attention, 0 = full
 
     @property
     def condition_dim(self) -> int:
-        """Dimension of the timestep embedding where conditions are added to it."""
+        """Dimension of the timestep embedding of a conditional U-Net."""
         return 4 * max(self.widths[0], 64)
 
     def unshuffled(self, factor: int) -> "UNetShape":
-        """The shape of a U-Net that works on `factor` × `factor` pixels folded into channels."""
+        """The shape after pixel unshuffling: `factor` × `factor` pixels become channels."""
         size, channels = self.size // factor, self.channels * factor**2
         return replace(self, size=size, channels=channels)

@@ -213,7 +213,7 @@ def train_cell(
 
             from rebalance_core.poses.weights import weights_path
 
-            made.take_weights(load_file(weights_path(workspace, config.classifier.network)))  # type: ignore[arg-type]
+            made.load_pretrained(load_file(weights_path(workspace, config.classifier.network)))  # type: ignore[arg-type]
         return made
 
     return train_classifier(

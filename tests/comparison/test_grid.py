@@ -300,7 +300,7 @@ def test_what_is_no_image_or_no_classifier_is_refused(
     ("network", "told"),
     [
         ("resnet99", "network 'resnet99' cannot be used"),
-        ("nets:no_network", "gives a str, not a torch.nn.Module"),
+        ("nets:no_network", "returns a str, not a torch.nn.Module"),
         ("nets:missing", "network 'nets:missing' cannot be used"),
         ("no_such_module:f", "No module named 'no_such_module'"),
         ("alexnet", "network 'alexnet' cannot be used for images of 32 px"),

@@ -260,7 +260,7 @@ def test_the_page_says_to_resume_on_the_command_line(
     [
         ("nets:raises_without_message", "RuntimeError"),
         ("nets:raises_below_an_empty_line", "there is no such layer"),
-        ("nets:no_network", "nets:no_network gives a str, not a torch.nn.Module"),
+        ("nets:no_network", "nets:no_network returns a str, not a torch.nn.Module"),
     ],
 )
 def test_whatever_a_network_raises_is_reported_in_one_sentence(network: str, reason: str) -> None:

@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from models.bagan_gp import SLOPE, BaganGP, Bend, Discriminator, seeded_bagan
+from models.bagan_gp import (
+    NEGATIVE_SLOPE,
+    BaganGP,
+    Discriminator,
+    FirstOrderLeakyReLU,
+    seeded_bagan,
+)
 from rebalance_core.errors import UserError
 from rebalance_core.generators.bagan_gp.augmentation import diff_augment
 from rebalance_core.generators.bagan_gp.config import BaganConfig
@@ -71,8 +77,8 @@ def test_penalty_reaches_the_discriminators_weights_as_with_plain_leaky_relu() -
             p.mul_(8)
     ours = penalised(discriminator)
     for number, layer in enumerate(discriminator.trunk):
-        if isinstance(layer, Bend):
-            discriminator.trunk[number] = nn.LeakyReLU(SLOPE)
+        if isinstance(layer, FirstOrderLeakyReLU):
+            discriminator.trunk[number] = nn.LeakyReLU(NEGATIVE_SLOPE)
     plain = penalised(discriminator)
     for mine, theirs in zip(ours, plain, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
@@ -85,7 +91,7 @@ def test_penalty_reaches_the_discriminators_weights_as_with_plain_leaky_relu() -
 
 def test_bend_is_leaky_relu_with_its_gradient() -> None:
     x = torch.tensor([-2.0, -0.5, 0.0, 3.0], requires_grad=True)
-    bent = Bend()(x)
+    bent = FirstOrderLeakyReLU()(x)
     assert bent.tolist() == pytest.approx([-0.4, -0.1, 0, 3])
     bent.sum().backward()
     assert x.grad is not None

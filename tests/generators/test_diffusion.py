@@ -11,7 +11,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
-from models.unet import WARP, seeded_conditional_unet, seeded_unet
+from models.unet import AUGMENT_DIM, seeded_conditional_unet, seeded_unet
 from models.unet_shape import UNetShape
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
@@ -118,7 +118,7 @@ def test_guidance_of_one_is_the_conditional_prediction_and_others_lie_on_its_lin
     net = other_net()
     noisy, t = torch.randn(2, 1, 16, 16), torch.tensor(400)
     labels, poses = torch.tensor([0, 2]), torch.tensor([1, 2])
-    still = torch.zeros(2, WARP)
+    still = torch.zeros(2, AUGMENT_DIM)
     with torch.no_grad():
         told = net(noisy, t, labels, poses, still)
         free = net(noisy, t, torch.tensor([3, 3]), torch.tensor([2, 2]), still)
@@ -138,7 +138,7 @@ def test_unshuffled_net_makes_images_of_the_full_size() -> None:
             torch.tensor(5),
             torch.tensor([0, 1]),
             torch.tensor([2, 2]),
-            torch.zeros(2, WARP),
+            torch.zeros(2, AUGMENT_DIM),
         )
         assert images.shape == (2, 3, 32, 32)
 
@@ -175,7 +175,7 @@ def test_average_far_on_is_the_closed_form_of_a_constant_decay() -> None:
 
 def test_warps_of_zero_leave_images_alone_and_moves_do_what_they_say() -> None:
     images = torch.randn(3, 1, 8, 8)
-    warps = torch.zeros(3, WARP)
+    warps = torch.zeros(3, AUGMENT_DIM)
     assert torch.equal(warp_images(images, warps), images)
     warps[1, 0] = 1  # a mirror
     warps[2, 3] = 0.25 / SHIFT  # a quarter of the side to the right
@@ -190,7 +190,7 @@ def test_warps_happen_as_often_as_asked() -> None:
     random = generator(0)
     assert not draw_warps(100, 0.0, random).any()
     drawn = draw_warps(4000, 0.25, random)
-    assert drawn.ne(0).float().mean(dim=0).tolist() == pytest.approx([0.25] * WARP, abs=0.03)
+    assert drawn.ne(0).float().mean(dim=0).tolist() == pytest.approx([0.25] * AUGMENT_DIM, abs=0.03)
     assert torch.equal(drawn[:, 3] != 0, drawn[:, 4] != 0), "a shift is one move"
     assert set(drawn[:, 0].tolist()) == {0.0, 1.0}
 

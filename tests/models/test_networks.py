@@ -1,4 +1,4 @@
-"""Parameter counts of the originals, and what save and load promise."""
+"""Parameter counts of the originals; initialisation, saving and loading."""
 
 from pathlib import Path
 
@@ -54,16 +54,14 @@ def test_paper_unet_has_the_parameters_of_the_paper() -> None:
     assert [i for i, name in enumerate(blocks) if name.startswith("Attn")] == [4, 7]
 
 
-def test_pixels_are_folded_into_channels_and_nothing_else_of_the_shape_changes() -> None:
+def test_unshuffling_moves_pixels_into_channels_and_changes_nothing_else_of_the_shape() -> None:
     assert PAPER.unshuffled(1) == PAPER
-    folded = UNetShape(size=32, channels=16, widths=PAPER.widths, layers=2, attention=(4,))
-    assert PAPER.unshuffled(4) == folded
+    expected = UNetShape(size=32, channels=16, widths=PAPER.widths, layers=2, attention=(4,))
+    assert PAPER.unshuffled(4) == expected
 
 
 @pytest.mark.parametrize(("width", "dim"), [(16, 256), (64, 256), (128, 512)])
-def test_the_condition_embedding_has_four_times_the_first_width_and_256_at_least(
-    width: int, dim: int
-) -> None:
+def test_condition_dim_is_four_times_the_first_width_and_at_least_256(width: int, dim: int) -> None:
     assert UNetShape(16, 1, (width, 512), 1, ()).condition_dim == dim
 
 
@@ -85,14 +83,12 @@ def test_a_conditional_unet_takes_the_condition_embedding() -> None:
         ((3,), 1),
     ],
 )
-def test_groups_of_the_norms_have_four_channels_at_least(
-    widths: tuple[int, ...], groups: int
-) -> None:
+def test_norm_groups_have_at_least_four_channels(widths: tuple[int, ...], groups: int) -> None:
     assert norm_groups(widths) == groups
 
 
-def test_a_narrow_unet_hears_the_timestep() -> None:
-    """A norm over single channels took the timestep away again: its output did not change."""
+def test_a_narrow_unet_depends_on_the_timestep() -> None:
+    """GroupNorm over single channels cancelled the timestep embedding: the output was constant."""
     unet = seeded_unet(NARROW, seed=0).eval()
     noisy = torch.randn(1, 1, 16, 16)
     with torch.no_grad():
@@ -100,30 +96,30 @@ def test_a_narrow_unet_hears_the_timestep() -> None:
     assert (early - late).abs().max() > 0.01
 
 
-def test_same_seed_same_weights_and_the_global_state_is_left_alone() -> None:
+def test_weights_depend_on_the_seed_alone_and_the_global_state_is_unchanged() -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    makers = (
+    factories = (
         lambda seed: seeded_bagan(32, 1, CLASSES, seed),
         lambda seed: seeded_unet(NARROW, seed),
         lambda seed: seeded_classifier(CLASSES, seed),
     )
-    for make in makers:
-        one, same, other = (
+    for make in factories:
+        first, same, other = (
             torch.cat([p.flatten() for p in make(seed).parameters()]) for seed in (5, 5, 6)
         )
-        assert torch.equal(one, same)
-        assert not torch.equal(one, other)
+        assert torch.equal(first, same)
+        assert not torch.equal(first, other)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_bagan_and_classifier_come_back_as_they_were_saved(tmp_path: Path) -> None:
+def test_bagan_and_classifier_load_as_they_were_saved(tmp_path: Path) -> None:
     bagan = seeded_bagan(32, 1, CLASSES, 0)
     bagan.save_pretrained(tmp_path / "bagan")
-    again = BaganGP.from_pretrained(tmp_path / "bagan")
-    assert again.classes == CLASSES
+    reloaded = BaganGP.from_pretrained(tmp_path / "bagan")
+    assert reloaded.classes == CLASSES
     assert all(
-        torch.equal(a, b) for a, b in zip(bagan.parameters(), again.parameters(), strict=True)
+        torch.equal(a, b) for a, b in zip(bagan.parameters(), reloaded.parameters(), strict=True)
     )
     classifier = seeded_classifier(CLASSES, 0).eval()
     classifier.save_pretrained(tmp_path / "classifier")

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from models.bagan_gp import LATENT, BaganGP
+from models.bagan_gp import LATENT_DIM, BaganGP
 from rebalance_core.errors import UserError, first_line
 from rebalance_core.generators.bagan_gp.config import BaganConfig
 from rebalance_core.generators.bagan_gp.training import BaganTrainer
@@ -29,8 +29,10 @@ def draw_latents(
     """
     randoms = [generator(seed, number, k) for k in range(first, first + count)]
     if truncation is None:
-        return torch.stack([torch.randn(LATENT, generator=r) for r in randoms])
-    uniform = torch.stack([torch.rand(LATENT, generator=r, dtype=torch.float64) for r in randoms])
+        return torch.stack([torch.randn(LATENT_DIM, generator=r) for r in randoms])
+    uniform = torch.stack(
+        [torch.rand(LATENT_DIM, generator=r, dtype=torch.float64) for r in randoms]
+    )
     below = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64))
     latent: Tensor = torch.special.ndtri(below + uniform * (1 - 2 * below))
     return latent.float()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from models.bagan_gp import LATENT, BaganGP, seeded_bagan
+from models.bagan_gp import LATENT_DIM, BaganGP, seeded_bagan
 from rebalance_core.errors import UserError
 from rebalance_core.generators.bagan_gp.augmentation import diff_augment
 from rebalance_core.generators.bagan_gp.config import BaganConfig
@@ -158,9 +158,9 @@ class BaganTrainer:
                 images, fake = self._augment(images, random), self._augment(fake, random)
             real_features, fake_features = judge.trunk(torch.cat([images, fake])).chunk(2)
             loss = discriminator_loss(
-                judge.judge(real_features, labels).float(),
-                judge.judge(real_features, self._wrong_labels(labels, random)).float(),
-                judge.judge(fake_features, fake_labels).float(),
+                judge.logits(real_features, labels).float(),
+                judge.logits(real_features, self._wrong_labels(labels, random)).float(),
+                judge.logits(fake_features, fake_labels).float(),
             )
             draw = torch.randn if self.config.interpolation == "normal" else torch.rand
             factor = draw((len(labels), 1, 1, 1), generator=random).to(self.device)
@@ -175,7 +175,7 @@ class BaganTrainer:
     def _fakes(self, labels: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """As many as `labels`: float images in [-1, 1] and their labels."""
         n = len(labels)
-        latent = torch.randn((n, LATENT), generator=random).to(self.device)
+        latent = torch.randn((n, LATENT_DIM), generator=random).to(self.device)
         if self.config.fake_labels == "uniform":
             labels = self.seen[torch.randint(len(self.seen), (n,), generator=random)]
         return self.model.generate(latent, labels).float(), labels
@@ -273,7 +273,7 @@ class BaganTrainer:
     def _fixed_samples(self) -> tuple[Tensor, Tensor]:
         """The same latents for each class seen: a row a class."""
         random = generator(self.config.seed, PREVIEW)
-        latent = torch.randn((PREVIEW_COLUMNS, LATENT), generator=random).to(self.device)
+        latent = torch.randn((PREVIEW_COLUMNS, LATENT_DIM), generator=random).to(self.device)
         labels = self.seen.repeat_interleave(PREVIEW_COLUMNS)
         embedding, decoder = self.average.module.children() if self.config.ema else self._pair()
         return decoder(latent.repeat(len(self.seen), 1) * embedding(labels)), labels

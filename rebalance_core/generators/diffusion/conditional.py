@@ -11,7 +11,7 @@ from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.unet import ConditionalUNet, Conditions, noise_schedule, seeded_conditional_unet
+from models.unet import ConditionalUNet, ConditionEmbedding, noise_schedule, seeded_conditional_unet
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import TrainingData
 from rebalance_core.generators.diffusion.config import (
@@ -117,7 +117,7 @@ class ConditionalDdpmGenerator(DiffusionGenerator):
         if shares.shape[0] != len(about["classes"]) or not (shares >= 0).all():
             raise ValueError("shares of poses and classes do not fit")
         classes, poses = shares.shape[0], shares.shape[1] - 1
-        conditions = Conditions(classes, poses, weights["label.weight"].shape[1])
+        conditions = ConditionEmbedding(classes, poses, weights["label.weight"].shape[1])
         conditions.load_state_dict(weights)
         return cls(
             ConditionalUNet(unet, conditions, config.unshuffle), config, about["classes"], shares

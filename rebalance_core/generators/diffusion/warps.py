@@ -4,24 +4,24 @@
 import torch
 from torch import Tensor
 
-from models.unet import WARP
+from models.unet import AUGMENT_DIM
 from rebalance_core.imaging.affine import warp
 
 ZOOM, TURN, SHIFT = 0.1, 0.15, 0.06  # standard deviations: log2 of a factor, radians, of the side
 
 
 def draw_warps(n: int, chance: float, random: torch.Generator) -> Tensor:
-    """(n, WARP): mirrored (0 or 1), then zoom, turn, shift across, shift down in standard
+    """(n, AUGMENT_DIM): mirrored (0 or 1), then zoom, turn, shift across, shift down in standard
     deviations; each of the four moves happens with `chance`, and is 0 otherwise."""
     happens = torch.rand((n, 4), generator=random) < chance
     mirrored = happens[:, :1].float()
-    amounts = torch.randn((n, WARP - 1), generator=random)
+    amounts = torch.randn((n, AUGMENT_DIM - 1), generator=random)
     return torch.cat([mirrored, amounts * happens[:, [1, 2, 3, 3]]], dim=1)
 
 
 def warp_images(images: Tensor, warps: Tensor) -> Tensor:
-    """Float (n, C, H, W) moved by `warps` (n, WARP); outside, the border goes on. Images whose
-    warp is all zeros come back as they were, bit for bit."""
+    """Float (n, C, H, W) transformed by `warps` (n, AUGMENT_DIM); outside, the border is repeated.
+    Images whose warp is all zeros come back as they were, bit for bit."""
     moved = warps.any(dim=1)
     if not moved.any():
         return images
