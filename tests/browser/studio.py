@@ -47,8 +47,10 @@ class Server:
         self.process.wait(timeout=20)
 
 
-def start_server(home: Path, log: Path, script: str = "app.py") -> Server:
-    """The app on a free port of 127.0.0.1, with `home` as its workspace."""
+def start_server(
+    home: Path, log: Path, script: str = "app.py", python_path: str = str(ROOT)
+) -> Server:
+    """Start the app on a free port of 127.0.0.1, with `home` as its workspace."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -61,7 +63,7 @@ def start_server(home: Path, log: Path, script: str = "app.py") -> Server:
         f"--server.port={port}",
         "--server.headless=true",
     ]
-    environment = {**os.environ, HOME_VARIABLE: str(home), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, HOME_VARIABLE: str(home), "PYTHONPATH": python_path}
     with log.open("ab") as out:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
