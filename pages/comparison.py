@@ -11,6 +11,7 @@ from pages.parts.frame import guarded, link, show
 from pages.parts.live import act, duration, submitted, watch
 from pages.parts.plain import plain
 from pages.parts.sets import choose_set, warn_of_damaged
+from rebalance_core.classifiers.measures import curve_titles
 from rebalance_core.classifiers.recipe import REMEDIES
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import BASELINE, arm_name, descriptions, generated_arms
@@ -22,7 +23,7 @@ from rebalance_core.comparison.report import strips_of
 from rebalance_core.comparison.timing import estimate, timing_of
 from rebalance_core.config import PRESETS
 from rebalance_core.errors import UserError
-from rebalance_core.plots.comparison import METRICS, cell_grid, comparison_curves, schedule_strips
+from rebalance_core.plots.comparison import cell_grid, comparison_curves, schedule_strips
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.runs.executor import RunView, list_runs, submit
 from rebalance_core.runs.run import read_metrics
@@ -46,8 +47,8 @@ def draw(workspace: Workspace) -> None:
     view = next(v for v in views if v.id == run)
     metric = st.selectbox(
         "Curve",
-        list(METRICS),
-        format_func=METRICS.__getitem__,
+        list(curve_titles()),
+        format_func=curve_titles().__getitem__,
         help="Click a name in the legend to hide its curve, twice to see it alone.",
     )
     watch(view, lambda now: _curves(now, metric))
@@ -210,7 +211,9 @@ def _curves(view: RunView, metric: str) -> None:
             st.plotly_chart(cell_grid(cells, states), key=f"grid {view.id}")
     if lines:
         st.markdown(f"Last step **{lines[-1]['step']}**")
-        st.plotly_chart(comparison_curves(lines, metric), key=f"curves {view.id}")
+        st.plotly_chart(
+            comparison_curves(lines, metric, curve_titles()[metric]), key=f"curves {view.id}"
+        )
 
 
 def _take_away(workspace: Workspace, chosen: TrainingSet) -> None:

@@ -8,6 +8,13 @@ GENERATORS = (
     "rebalance_core.generators.diffusion:CONDITIONAL",
     "rebalance_core.generators.smote:SPEC",
 )
+MEASURES = (
+    "rebalance_core.classifiers.measures:MACRO_F1",
+    "rebalance_core.classifiers.measures:ACCURACY",
+    "rebalance_core.classifiers.measures:BALANCED_ACCURACY",
+    "rebalance_core.classifiers.measures:AUROC",
+    "rebalance_core.classifiers.measures:CALIBRATION_ERROR",
+)
 JOBS = {
     spec.kind: spec
     for spec in (

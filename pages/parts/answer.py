@@ -12,19 +12,20 @@ import streamlit as st
 from pages.parts.gallery import Group, Tile, enlarge, gallery, image_tile
 from pages.parts.live import act, job_panel, latest
 from pages.parts.plain import plain
+from rebalance_core.classifiers.measures import primary_measure
 from rebalance_core.comparison.classify import ClassifyConfig
 from rebalance_core.comparison.contrasts import baseline_contrasts, outcome, reference_contrasts
 from rebalance_core.comparison.disagreements import Disagreement, cells_of, disagreements, sets_of
 from rebalance_core.comparison.job import CELL, winner
 from rebalance_core.comparison.records import read_winner
-from rebalance_core.comparison.results import is_p, read_results, table
+from rebalance_core.comparison.results import read_results
+from rebalance_core.comparison.table import table
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.plots.comparison import confusion_plot, gain_intervals, gain_per_minute
 from rebalance_core.runs.executor import RunView, submit
 from rebalance_core.workspace import Workspace
 
 SHOWN = 20  # pictures of a kind
-DECIMALS = {"Minutes": "%.1f", "Seeds": "%d"}
 
 
 def show_results(workspace: Workspace, view: RunView) -> None:
@@ -59,10 +60,11 @@ def show_results(workspace: Workspace, view: RunView) -> None:
 
 def _contrasts(view: RunView, rows: list[dict[str, Any]]) -> None:
     """Generated arms to the reference, then every arm to the baseline."""
+    measure = primary_measure().title
     if to_reference := reference_contrasts(rows):
         name = next(row["name"] for row in rows if row["is_reference"])
         st.markdown(plain(f"Every generated arm to {name}, the reference"))
-        st.plotly_chart(gain_intervals(to_reference, name), key=f"reference {view.id}")
+        st.plotly_chart(gain_intervals(to_reference, measure, name), key=f"reference {view.id}")
         outcomes = [f"{arm}: {outcome(contrast)}" for arm, contrast in to_reference.items()]
         st.caption(
             plain(
@@ -72,7 +74,7 @@ def _contrasts(view: RunView, rows: list[dict[str, Any]]) -> None:
         )
     if to_baseline := baseline_contrasts(rows):
         st.markdown("Every arm to the baseline")
-        st.plotly_chart(gain_intervals(to_baseline, "baseline"), key=f"gains {view.id}")
+        st.plotly_chart(gain_intervals(to_baseline, measure, "baseline"), key=f"gains {view.id}")
         st.caption(
             "95 % intervals, corrected like p for all comparisons here; small strokes are the "
             "seeds. An open circle cannot be tested: fewer than three seeds, or the same "
@@ -81,25 +83,23 @@ def _contrasts(view: RunView, rows: list[dict[str, Any]]) -> None:
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    told = pd.DataFrame(table(rows))
-    formats = {
-        name: st.column_config.NumberColumn(
-            name, format="%.3f" if is_p(name) else DECIMALS.get(name, "%.2f")
-        )
-        for name in told.columns
-        if name != "Arm"
-    }
+    columns, values = table(rows)
     st.dataframe(
-        told,
+        pd.DataFrame(values, columns=[column.title for column in columns]),
         hide_index=True,
         column_config={
-            "Arm": st.column_config.TextColumn("Arm", pinned=True, width="large"),
-            **formats,
+            column.title: st.column_config.TextColumn(column.title, pinned=True, width="large")
+            if column.kind == "text"
+            else st.column_config.NumberColumn(
+                column.title, format=column.printf, help=column.help or None
+            )
+            for column in columns
         },
     )
     st.caption(
         "Percent on the test split at the epoch that validation chose, mean over seeds; click a "
-        "heading to sort. To baseline, to reference: points of macro-F1, paired by seed. Interval "
+        "heading to sort. To baseline, to reference: points of "
+        f"{primary_measure().title}, paired by seed. Interval "
         "and p are of one paired t-test, both corrected for all comparisons of this table "
         "(Bonferroni); they cover the seeds, not other test images. All arms were trained for as "
         "many epochs, which are more updates where an arm shows more images. Swing: mean change of "
@@ -194,10 +194,12 @@ def _classifier(workspace: Workspace, view: RunView) -> None:
         st.info("All classifiers were taken from earlier comparisons; those keep the best of them.")
         return
     cell = read_winner(folder / CELL)
+    primary = primary_measure()
     st.markdown(
         plain(
             f"Best on validation of those trained here: {cell['label']}, seed {cell['seed']}, "
-            f"epoch {cell['epoch']}, macro-F1 {100 * cell['validation_macro_f1']:.1f} on "
+            f"epoch {cell['epoch']}, {primary.title} "
+            f"{primary.shown(cell['validation_macro_f1']):.1f} on "
             f"validation; trained on {cell['set']} at {cell['size']} px."
         )
     )

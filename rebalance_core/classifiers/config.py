@@ -7,9 +7,6 @@ from pydantic import Field
 from rebalance_core.classifiers.recipe import Augmentation
 from rebalance_core.config import Config, Precision
 
-# Numbers told of validation and test: for every epoch of a cell, and for each row of the results.
-MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "calibration_error")
-
 
 class ClassifierConfig(Config):
     """The classifier that every arm trains. The defaults are the paper's (section 5.4)."""

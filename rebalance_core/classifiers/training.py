@@ -13,9 +13,10 @@ from torch import Tensor
 
 from models.classifier import Classifier, seeded_classifier
 from rebalance_core.classifiers.augmentation import augment_scans
-from rebalance_core.classifiers.config import MEASURES, ClassifierConfig
+from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.epochs import epoch_rows
 from rebalance_core.classifiers.losses import LossFunction, loss_function
+from rebalance_core.classifiers.measures import PRIMARY, measures
 from rebalance_core.classifiers.metrics import measure
 from rebalance_core.classifiers.recipe import Recipe
 from rebalance_core.classifiers.schedules import Schedule
@@ -101,12 +102,12 @@ def train_classifier(
         told = {"epoch": epoch, "train_loss": loss} | {
             f"{part}_{name}": found[name]
             for part, found in (("validation", validation), ("test", test))
-            for name in MEASURES
+            for name in measures()
         }
         curve.append(told)
         log(told)
-        if validation["macro_f1"] > best["validation_macro_f1"]:
-            best = {"epoch": epoch, "validation_macro_f1": validation["macro_f1"], "test": test}
+        if validation[PRIMARY] > best["validation_macro_f1"]:
+            best = {"epoch": epoch, "validation_macro_f1": validation[PRIMARY], "test": test}
             weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         if epoch < config.epochs:
             run.stop_here(

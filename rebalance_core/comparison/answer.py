@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rebalance_core.classifiers.measures import primary_measure
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import BASELINE, Arm
 from rebalance_core.comparison.contrasts import (
@@ -86,7 +87,8 @@ def _too_few_seeds(rows: Sequence[Row], to_baseline: Contrasts, redraw: bool) ->
     parts = []
     if to_baseline:
         parts.append(
-            f"the largest difference in macro-F1 to the baseline is {_largest(to_baseline)}"
+            f"the largest difference in {primary_measure().title} to the baseline is "
+            f"{_largest(to_baseline)}"
         )
     if to_reference:
         parts.append(
@@ -143,7 +145,8 @@ def _against_reference(rows: Sequence[Row]) -> str:
 def _against_baseline(contrasts: Contrasts) -> str:
     if not contrasts:
         return "Nothing was compared with the baseline."
-    return _sentence(contrasts, "Against the baseline", "", ("raises macro-F1", "lowers macro-F1"))
+    title = primary_measure().title
+    return _sentence(contrasts, "Against the baseline", "", (f"raises {title}", f"lowers {title}"))
 
 
 def _sentence(contrasts: Contrasts, opening: str, none_wins: str, verbs: tuple[str, str]) -> str:
@@ -187,10 +190,11 @@ def _shown(row: Row, contrast: Contrast, verbs: tuple[str, str]) -> str:
 def _unclear(contrasts: Contrasts, several: str) -> str:
     """What is said of differences that the seeds cannot tell from none."""
     row, contrast = max(contrasts, key=lambda pair: abs(pair[1]["gain"]))
-    who, which = arm_words(row), "the difference in macro-F1 is"
+    title = primary_measure().title
+    who, which = arm_words(row), f"the difference in {title} is"
     name = ""
     if len(contrasts) > 1:
-        who, which = several, "the largest difference in macro-F1 is"
+        who, which = several, f"the largest difference in {title} is"
         name = f", for {arm_words(row)}"
     return (
         f"nothing can be said about {who} with {_seeds_words(contrasts)} ({which} "

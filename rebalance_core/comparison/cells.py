@@ -7,6 +7,7 @@ from typing import Any
 
 from rebalance_core import __version__
 from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.measures import measures
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.amounts import capped, check_amount, resolve_amount
 from rebalance_core.comparison.arms import Arm, descriptions, generated_arms, variant_name
@@ -257,8 +258,9 @@ def find_finished(workspace: Workspace, key: str) -> Path | None:
 
 
 def is_finished(path: Path, key: str) -> bool:
-    """Whether the file is there and holds the whole result of that cell."""
+    """Whether the file is there and holds the whole result of that cell, every measure too."""
     try:
-        return bool(read_cell(path)["cell"] == key)
+        cell = read_cell(path)
     except UserError:
         return False
+    return bool(cell["cell"] == key and measures().keys() <= cell["best"]["test"].keys())

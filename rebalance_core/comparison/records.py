@@ -1,10 +1,12 @@
 """Records of a comparison on disk, checked when they are read: anybody may have edited them."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rebalance_core.classifiers.measures import PRIMARY, measures
 from rebalance_core.config import STRICT, problem
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import read_json
@@ -14,17 +16,32 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
+def _check_measures(values: Mapping[str, Any]) -> None:
+    """Raises ValueError for a measure that is not a number within its bounds, or None; measures
+    other than the primary one may be missing, as they are from records of earlier versions."""
+    if values.get(PRIMARY) is None:
+        raise ValueError(f"{PRIMARY} is missing")
+    for key, measure in measures().items():
+        value, (low, high) = values.get(key), measure.bounds
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{key} is not a number")
+        if not low <= value <= high:  # nor NaN
+            raise ValueError(f"{key} is not between {low:g} and {high:g}")
+
+
 class _Test(BaseModel):
-    model_config = STRICT
-    accuracy: Share
-    balanced_accuracy: Share
-    macro_f1: Share
-    auroc: Share | None
-    calibration_error: Share
+    model_config = ConfigDict(**STRICT, extra="allow")  # the measures
     precision: list[Share | None]
     recall: list[Share | None]
     confusion: list[list[Count]]
     predictions: list[Count]
+
+    @model_validator(mode="after")
+    def _measures_fit(self) -> Self:
+        _check_measures(self.model_extra or {})
+        return self
 
 
 class _Best(BaseModel):
@@ -65,7 +82,7 @@ class _Contrast(BaseModel):
 
 
 class _Row(BaseModel):
-    model_config = STRICT
+    model_config = ConfigDict(**STRICT, extra="allow")  # the measures
     arm: str
     name: str
     amount: str | None
@@ -79,9 +96,13 @@ class _Row(BaseModel):
     p_corrected: Share | None
     reference: _Contrast | None
     is_reference: bool
-    macro_f1: Share
     confusion: list[list[Count]]
     seconds: float
+
+    @model_validator(mode="after")
+    def _measures_fit(self) -> Self:
+        _check_measures(self.model_extra or {})
+        return self
 
 
 class _Results(BaseModel):

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader
 from plotly.offline import get_plotlyjs
 
+from rebalance_core.classifiers.measures import curve_titles, measures, primary_measure
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import labelled
 from rebalance_core.comparison.config import CompareConfig
@@ -24,14 +25,13 @@ from rebalance_core.comparison.contrasts import (
     reference_contrasts,
 )
 from rebalance_core.comparison.disagreements import cells_of
-from rebalance_core.comparison.results import in_words, table
+from rebalance_core.comparison.table import table
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.health import duplicate_facts
 from rebalance_core.errors import UserError
 from rebalance_core.generators.spec import generator_specs
 from rebalance_core.imaging.grid import grid, png_bytes
 from rebalance_core.plots.comparison import (
-    METRICS,
     comparison_curves,
     confusion_plot,
     gain_intervals,
@@ -76,13 +76,17 @@ def write_report(workspace: Workspace, path: Path) -> None:
     cells = cells_of(path)
     lines = curve_lines(cells)
     drawn = labelled(lines)
-    rows = table(results["results"])
+    columns, values = table(results["results"])
+    primary = primary_measure()
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = environment.get_template("report.html.jinja").render(
         plotly=get_plotlyjs(),
         run=path.name,
         results=results,
-        rows=[{name: in_words(name, value) for name, value in row.items()} for row in rows],
+        primary=primary,
+        measures=list(measures().values()),
+        columns=columns,
+        rows=[[c.format(v) for c, v in zip(columns, line, strict=True)] for line in values],
         by_class=[
             (r["name"], _percents(r["precision"]), _percents(r["recall"]))
             for r in results["results"]
@@ -91,7 +95,9 @@ def write_report(workspace: Workspace, path: Path) -> None:
         dataset=dataset,
         health=_health(dataset),
         bars=_bars(dataset, chosen, results),
-        gains=_plot(gain_intervals(baseline_contrasts(results["results"]), "baseline")),
+        gains=_plot(
+            gain_intervals(baseline_contrasts(results["results"]), primary.title, "baseline")
+        ),
         reference=_reference(results["results"]),
         unverified=[s.origin for s in sets if s.unverified],
         prices=_plot(gain_per_minute(results["results"])),
@@ -103,7 +109,7 @@ def write_report(workspace: Workspace, path: Path) -> None:
         samples=[block for s in sets for block in _samples(dataset, s)],
         quizzes=[tally_words(s.name, t) for s in sets if (t := read_tally(workspace, s.name))],
         training=[_training(workspace, s) for s in sets],
-        curves=[(title, _plot(comparison_curves(drawn, m))) for m, title in METRICS.items()],
+        curves=[(t, _plot(comparison_curves(drawn, m, t))) for m, t in curve_titles().items()],
         cells=cells,
     )
     write_text(path / "result" / "report.html", page)
@@ -122,14 +128,13 @@ def cells_table(cells: Iterable[Mapping[str, Any]]) -> str:
     lines = []
     for cell in cells:
         test = cell["best"]["test"]
-        numbers = {k: v for k, v in test.items() if isinstance(v, float)}
         lines.append(
             {
                 **{k: cell[k] for k in ("arm", "amount", "schedule", "seed", "synthetic")},
                 "images_added": sum(cell["plan"].values()),
                 "epoch": cell["best"]["epoch"],
                 "validation_macro_f1": cell["best"]["validation_macro_f1"],
-                **{f"test_{k}": v for k, v in numbers.items()},
+                **{f"test_{key}": test.get(key) for key in measures()},
                 "seconds": cell["seconds"],
             }
         )
@@ -228,7 +233,7 @@ def _reference(rows: list[Row]) -> dict[str, Any] | None:
     name = next(row["name"] for row in rows if row["is_reference"])
     return {
         "name": name,
-        "plot": _plot(gain_intervals(contrasts, name)),
+        "plot": _plot(gain_intervals(contrasts, primary_measure().title, name)),
         "outcomes": {arm: outcome(contrast) for arm, contrast in contrasts.items()},
     }
 

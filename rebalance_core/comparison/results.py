@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from rebalance_core.classifiers.config import MEASURES
+from rebalance_core.classifiers.measures import PRIMARY, measures
 from rebalance_core.classifiers.schedules import Schedule
-from rebalance_core.comparison.answer import absence_sentence, answer, p_words
+from rebalance_core.comparison.answer import absence_sentence, answer
 from rebalance_core.comparison.arms import Arm, is_remedy_generator, variant_name
 from rebalance_core.comparison.cells import Ground
 from rebalance_core.comparison.config import PAPER_ACCURACY, CompareConfig
@@ -229,7 +229,7 @@ def paper_figure(curve: list[dict[str, Any]], epochs: int) -> float | None:
 def _row(group: list[dict[str, Any]], origins: Mapping[str, Mapping[str, Any]]) -> Row:
     first = group[0]
     tests = [c["best"]["test"] for c in group]
-    scores = [t["macro_f1"] for t in tests]
+    scores = [t[PRIMARY] for t in tests]
     validation = [c["best"]["validation_macro_f1"] for c in group]
     names = list(dict.fromkeys(c["synthetic"] for c in group if c["synthetic"]))
     generators = {_generator(name, first["arm"], origins) for name in names}
@@ -250,7 +250,7 @@ def _row(group: list[dict[str, Any]], origins: Mapping[str, Mapping[str, Any]]) 
         "free": all(map(is_remedy_generator, generators)),
         "unverified": any(origins.get(name, {}).get("unverified", False) for name in names),
         "epoch": [c["best"]["epoch"] for c in group],
-        **{name: _mean([t[name] for t in tests]) for name in MEASURES},
+        **{key: _mean([t.get(key) for t in tests]) for key in measures()},
         "scores": scores,
         "validation_macro_f1": _mean(validation),
         "validation_scores": validation,
@@ -304,75 +304,3 @@ def generator_seconds(workspace: Workspace, provenance: Mapping[str, Any]) -> fl
             return None
         total += state["finished"] - state["started"]
     return total
-
-
-def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows as a person reads them: percent, points, seconds as numbers; a column in which no
-    row has a value is left out."""
-    told = [table_row(row) for row in rows]
-    if any(row["reference"] for row in rows):
-        reference = next(number for number, row in enumerate(rows) if row["is_reference"])
-        told[reference]["Arm"] += " (reference)"
-    empty = {name for name in told[0] if all(row[name] is None for row in told)} if told else set()
-    return [{name: value for name, value in row.items() if name not in empty} for row in told]
-
-
-def table_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for page and report: percent; points for the differences; None where unknown."""
-    spent = row.get("generator_seconds")
-    minutes = None if spent is None else (row["seconds"] + spent) / 60
-    low, high = row["gain_interval"] or (None, None)
-    reference = row["reference"] or {"gain": None, "interval": None, "p_corrected": None}
-    reference_low, reference_high = reference["interval"] or (None, None)
-    return {
-        "Arm": row["name"],
-        "Macro-F1": _percent(row["macro_f1"]),
-        "± SD": _percent(row["macro_f1_std"]),
-        "To baseline": row["gain"],
-        "95 % from": low,
-        "95 % to": high,
-        "p, corrected": row["p_corrected"],
-        "To reference": reference["gain"],
-        "Reference: 95 % from": reference_low,
-        "Reference: 95 % to": reference_high,
-        "Reference: p, corrected": reference["p_corrected"],
-        "Validation macro-F1": _percent(row["validation_macro_f1"]),
-        "Accuracy": _percent(row["accuracy"]),
-        "Balanced accuracy": _percent(row["balanced_accuracy"]),
-        "AUROC": _percent(row["auroc"]),
-        "Calibration error": _percent(row["calibration_error"]),
-        "Swing": _percent(row["validation_swing"]),
-        "Minutes": minutes,
-        "Best epoch (chosen on test)": _percent(row["best_test_accuracy"]),
-        "… of 20": _percent(row["best_test_accuracy_20_epochs"]),
-        "… of 30": _percent(row["best_test_accuracy_30_epochs"]),
-        "The paper's": row["paper_accuracy"],
-        "Seeds": len(row["seeds"]),
-    }
-
-
-def is_p(column: str) -> bool:
-    """Whether a column of the table holds p-values."""
-    return column.endswith("p, corrected")
-
-
-def is_points(column: str) -> bool:
-    """Whether a column of the table holds differences in points."""
-    return column.startswith("To ") or "95 %" in column
-
-
-def _percent(value: float | None) -> float | None:
-    return None if value is None else 100 * value
-
-
-def in_words(name: str, value: Any) -> str:
-    """A cell of the table as text."""
-    if value is None:
-        return "–"
-    if isinstance(value, str | int):
-        return str(value)
-    if is_p(name):
-        return p_words(value)
-    if is_points(name):
-        return f"{round(value, 2) + 0.0:+.2f}"
-    return f"{value:.1f}" if name == "Minutes" else f"{value:.2f}"

@@ -6,22 +6,11 @@ import plotly.graph_objects as go
 
 from rebalance_core.plots.style import COLOURS, DASHES, base_figure
 
-METRICS = {
-    "validation_macro_f1": "macro-F1, validation",
-    "validation_accuracy": "accuracy, validation",
-    "validation_balanced_accuracy": "balanced accuracy, validation",
-    "validation_auroc": "AUROC, validation",
-    "validation_calibration_error": "calibration error, validation",
-    "test_macro_f1": "macro-F1, test",
-    "test_accuracy": "accuracy, test",
-    "train_loss": "loss, training",
-}
 
-
-def comparison_curves(lines: list[dict[str, Any]], metric: str) -> go.Figure:
+def comparison_curves(lines: list[dict[str, Any]], metric: str, title: str) -> go.Figure:
     """One curve per `label` of the lines (mean over seeds), with a band from least to most; one
-    colour per `arm`, whose curves differ in their dashes."""
-    figure = base_figure(440, "epoch", METRICS.get(metric, metric))
+    colour per `arm`, whose curves differ in their dashes; `title` is that of the metric."""
+    figure = base_figure(440, "epoch", title)
     figure.update_layout(showlegend=True, hovermode="x unified")
     groups: dict[str, dict[int, list[float]]] = {}
     of: dict[str, dict[str, Any]] = {}
@@ -63,13 +52,14 @@ def comparison_curves(lines: list[dict[str, Any]], metric: str) -> go.Figure:
     return figure
 
 
-def gain_intervals(contrasts: dict[str, dict[str, Any]], other: str) -> go.Figure:
-    """{arm: its contrast with `other`} → mean difference with interval and each seed's difference.
+def gain_intervals(contrasts: dict[str, dict[str, Any]], measure: str, other: str) -> go.Figure:
+    """{arm: its contrast with `other`} → mean difference in points of `measure`, with interval and
+    each seed's difference.
 
     A difference that cannot be tested has no interval and an open marker.
     """
     shown = list(contrasts.items())[::-1]
-    figure = base_figure(110 + 34 * len(shown), f"points of macro-F1 above {other}", "")
+    figure = base_figure(110 + 34 * len(shown), f"points of {measure} above {other}", "")
     for name, contrast in shown:
         figure.add_scatter(
             x=contrast["gains"],

@@ -9,7 +9,8 @@ from scipy.stats import t, ttest_rel
 from rebalance_core.comparison.answer import absence_sentence, answer, p_words, points_words
 from rebalance_core.comparison.arms import Arm
 from rebalance_core.comparison.contrasts import outcome, proven_gain, reference_of
-from rebalance_core.comparison.results import in_words, paper_figure, rows_of, table, table_row
+from rebalance_core.comparison.results import paper_figure, rows_of
+from rebalance_core.comparison.table import Column, columns, table
 
 
 def cell(
@@ -64,6 +65,10 @@ def cells(
 
 def rows(scores: dict[str, list[float]], epochs: int = 2) -> dict[str, dict[str, Any]]:
     return {row["arm"]: row for row in rows_of(cells(scores, epochs))}
+
+
+def column(title: str) -> Column:
+    return next(c for c in columns() if c.title == title)
 
 
 NO_RIVAL = (
@@ -326,7 +331,7 @@ def test_numbers_are_not_rounded_over_the_line() -> None:
         "= 0.188",
     ]
     assert [points_words(v) for v in (0.04, -0.004, 0.0, 3.26)] == ["0.04", "-0.004", "0.0", "3.3"]
-    assert in_words("To baseline", -0.001) == "+0.00"
+    assert column("To baseline").format(-0.001) == "+0.00"
 
 
 def test_classes_that_seeds_lack_are_named_with_their_seeds() -> None:
@@ -423,8 +428,8 @@ def test_the_papers_figure_stands_beside_its_arm_and_schedule(
 
 def test_a_table_row_reads_in_percent_and_points() -> None:
     row = rows({"none": [0.50, 0.60, 0.70], "ddpm until:10": [0.51, 0.62, 0.76]}, 20)["ddpm"]
-    told = table_row({**row, "generator_seconds": 589.0})
-    assert {name: in_words(name, value) for name, value in told.items()} == {
+    row = {**row, "generator_seconds": 589.0}
+    assert {c.title: c.format(c.value(row)) for c in columns()} == {
         "Arm": "ddpm, 1.0, until epoch 10",
         "Macro-F1": "63.00",
         "± SD": "12.53",
@@ -452,8 +457,9 @@ def test_a_table_row_reads_in_percent_and_points() -> None:
 
 
 def test_columns_that_say_nothing_are_left_out() -> None:
-    told = table(rows_of(cells({"none": [0.5], "focal": [0.6]})))
+    shown, values = table(rows_of(cells({"none": [0.5], "focal": [0.6]})))
+    told = [dict(zip((c.title for c in shown), line, strict=True)) for line in values]
     assert not {"95 % from", "… of 20", "The paper's", "Minutes"} & set(told[1]) - {"The paper's"}
     assert told[0]["The paper's"] == 88.875
     assert told[1]["To baseline"] == pytest.approx(10.0)
-    assert in_words("To baseline", told[0]["To baseline"]) == "–"
+    assert column("To baseline").format(told[0]["To baseline"]) == "–"
