@@ -22,7 +22,7 @@ from torchvision import models
 
 from benchmarks._report import Guard, report
 from rebalance_core.datasets.phantom import draw_phantoms
-from rebalance_core.imaging.grid import resize_stack
+from rebalance_core.imaging.grid import resize_images
 from rebalance_core.poses.kmeans import project, restarts
 from rebalance_core.poses.networks import (
     best_device,
@@ -72,7 +72,7 @@ def main() -> int:
     theirs = headless(network, "vgg16").eval().to(best_device())
     kinds = np.arange(PAIRS * IMAGES)
     drawn = draw_phantoms(kinds % 4, kinds // 4 % 3, size=128, seed=0)
-    images = resize_stack(drawn[..., None], 224)
+    images = resize_images(drawn[..., None], 224)
     ours(images[:16])  # what is set up at the first call
     one_at_a_time(theirs, images[:1])
     rates: dict[str, list[float]] = {"ours": [], "theirs": []}

@@ -24,7 +24,11 @@ import psutil
 from PIL import Image
 
 from benchmarks._report import Guard, report
-from rebalance_core.datasets.health import brightness, duplicate_facts, forms
+from rebalance_core.datasets.health import (
+    brightness_statistics,
+    duplicate_statistics,
+    format_statistics,
+)
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.phantom import CLASSES, make_phantom
 from rebalance_core.datasets.source import ImportConfig
@@ -44,7 +48,7 @@ def ours(path: str) -> dict[str, float]:
         began = time.perf_counter()
         config = ImportConfig(name="measured", source=path)
         dataset = import_dataset(Workspace(Path(folder)), config, MemoryRun())
-        duplicate_facts(dataset), brightness(dataset), forms(dataset)
+        duplicate_statistics(dataset), brightness_statistics(dataset), format_statistics(dataset)
         seconds = time.perf_counter() - began
         count = len(dataset.catalogue)
     return {"seconds": seconds, "images": count}

@@ -42,7 +42,7 @@ def planted(workspace: Workspace, folder: Path) -> Dataset:
         part = "Testing" if row["split"] == "test" else "Training"
         target = folder / part / str(row["class"]) / Path(str(row["image"])).name
         target.parent.mkdir(parents=True, exist_ok=True)
-        data = phantom.original(str(row["image"]))
+        data = phantom.read_original(str(row["image"]))
         target.write_bytes(data)
         if part == "Training" and seen[row["class"]] < PLANTED // len(seen):
             seen[row["class"]] += 1
@@ -55,7 +55,7 @@ def planted(workspace: Workspace, folder: Path) -> Dataset:
 
 def thumbnails(dataset: Dataset, images: tuple[str, ...]) -> np.ndarray:
     """uint8 (n, 64, 64)"""
-    return np.stack([thumbnail(open_image(dataset.original(image))) for image in images])
+    return np.stack([thumbnail(open_image(dataset.read_original(image))) for image in images])
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ from rebalance_core.classifiers.features import Scorer, train_scorer
 from rebalance_core.classifiers.recipe import Recipe
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.classifiers.training import CellData, train_classifier
-from rebalance_core.config import parse_changes
+from rebalance_core.config import parse_overrides
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
@@ -147,4 +147,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(sys.argv[2] if len(sys.argv) > 2 else scratch)
         preset = sys.argv[3] if len(sys.argv) > 3 else "small"
-        sys.exit(main(kind, folder, preset, parse_changes(sys.argv[4:])))
+        sys.exit(main(kind, folder, preset, parse_overrides(sys.argv[4:])))

@@ -30,7 +30,7 @@ from rebalance_core.generators.diffusion.config import DdpmConfig
 from rebalance_core.generators.diffusion.ddpm import DdpmGenerator
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.synthesis.quality import frechet_of, principal_components
-from rebalance_core.system.processes import map_ahead
+from rebalance_core.system.processes import parallel_map
 from rebalance_core.training.random import generator
 from rebalance_core.training_sets.load import Images
 
@@ -56,7 +56,7 @@ def part(of: Images, rows: np.ndarray) -> Images:
 def their_images(folder: Path, count: int) -> np.ndarray:
     """uint8 (count, H, W, 1) from the pipeline's own 1,000 steps; a process a core."""
     made = []
-    for rows, images in map_ahead(partial(their_batch, folder), batches(count)):
+    for rows, images in parallel_map(partial(their_batch, folder), batches(count)):
         made.append(images)
         print(f"{rows.stop} of {count} images of {STEPS} steps", file=sys.stderr, flush=True)
     return np.concatenate(made)

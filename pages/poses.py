@@ -36,8 +36,8 @@ from rebalance_core.poses.pictures import cluster_images
 from rebalance_core.poses.versions import can_undo, step_back
 from rebalance_core.poses.weights import has_weights
 from rebalance_core.runs.executor import RunView, submit
-from rebalance_core.training_sets.config import AS_IT_IS, SetConfig
-from rebalance_core.training_sets.load import absence_notes
+from rebalance_core.training_sets.config import NO_SKEW, SetConfig
+from rebalance_core.training_sets.load import missing_class_notes
 from rebalance_core.workspace import Workspace
 
 SHOWN = 8  # images of a cluster
@@ -311,7 +311,7 @@ def _inspect(dataset: Dataset, clustering: PoseClustering, image: str) -> None:
     """One original, what is known of its pose, and a way to correct it."""
     row = clustering.assignments.iloc[dataset.rows[image]]
     left, right = st.columns([3, 2])
-    with open_image(dataset.original(image)) as opened:
+    with open_image(dataset.read_original(image)) as opened:
         left.image(opened, width="stretch")
     with right:
         st.text(image)
@@ -372,7 +372,7 @@ def _choose_poses(workspace: Workspace, dataset: Dataset, clustering: PoseCluste
         suggestion = f"{dataset.name}-{'-'.join(chosen)}".strip("-")
         name = name_field("Name of the training set", suggestion, "pose set name")
     skew = right.text_input(
-        "Skew", AS_IT_IS, help="As on the Data page: step:20, long:50 or class=number,…"
+        "Skew", NO_SKEW, help="As on the Data page: step:20, long:50 or class=number,…"
     )
     if st.button("Save training set", type="primary", disabled=not chosen):
         values = {"dataset": dataset.name, "poses": tuple(chosen), "skew": skew}
@@ -382,7 +382,7 @@ def _choose_poses(workspace: Workspace, dataset: Dataset, clustering: PoseCluste
         counts = ", ".join(f"{c} {n}" for c, n in made.counts.items())
         where = "It can be chosen on the Generators page."
         st.success(plain(f"Saved {made.name}: {counts}. {where}"))
-        for note in absence_notes(dataset, made):
+        for note in missing_class_notes(dataset, made):
             st.warning(plain(note))
 
 

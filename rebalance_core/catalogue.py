@@ -22,7 +22,7 @@ JOBS = {
             kind="import",
             function="rebalance_core.datasets.importing:import_job",
             device=False,
-            cleanup="rebalance_core.datasets.importing:forget_import",
+            cleanup="rebalance_core.datasets.importing:cleanup_import",
         ),
         JobSpec(
             kind="poses",

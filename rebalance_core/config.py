@@ -14,7 +14,7 @@ PRESETS: tuple[Preset, ...] = ("quick", "small", "paper", "strong")
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy, scikit-learn and torch all take
-Moment = Annotated[float, Field(ge=0, lt=2**37)]  # seconds since 1970, up to the year 6325
+Timestamp = Annotated[float, Field(ge=0, lt=2**37)]  # seconds since 1970, up to the year 6325
 
 
 # Of models that check what was read from a file: "3" is not 3, NaN is not a number, and fields of
@@ -28,7 +28,7 @@ def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-EachOnce = AfterValidator(_each_once)
+Unique = AfterValidator(_each_once)
 
 
 def problem(error: ValidationError) -> str:
@@ -67,7 +67,7 @@ class Config(BaseModel):
             ) from error
 
 
-def parse_changes(pairs: list[str], option: str = "--set") -> dict[str, Any]:
+def parse_overrides(pairs: list[str], option: str = "--set") -> dict[str, Any]:
     """`["field=value", …]` → dict: numbers, true, false and null as such, `a,b` as a tuple."""
     changes: dict[str, Any] = {}
     for pair in pairs:

@@ -8,7 +8,7 @@ from pydantic import Field
 from rebalance_core.comparison.arms import generated_arms
 from rebalance_core.comparison.cells import of_seed, planned, save_set_of_seed
 from rebalance_core.comparison.config import DEFAULT_ARMS, ArmNames, CompareConfig, Names
-from rebalance_core.config import Config, EachOnce, Seed
+from rebalance_core.config import Config, Seed, Unique
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.source import BUILT_IN, ImportConfig
 from rebalance_core.generators.training import TrainConfig
@@ -19,8 +19,8 @@ from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.synthesis.synthetic_set import list_synthetic
 from rebalance_core.system.files import read_json, write_json
-from rebalance_core.training_sets.config import AS_IT_IS, SetConfig
-from rebalance_core.training_sets.load import check_validation
+from rebalance_core.training_sets.config import NO_SKEW, SetConfig
+from rebalance_core.training_sets.load import check_validation_classes
 from rebalance_core.training_sets.resolve import (
     TrainingSet,
     list_sets,
@@ -29,7 +29,7 @@ from rebalance_core.training_sets.resolve import (
     open_sets,
 )
 from rebalance_core.training_sets.splits import SplitName
-from rebalance_core.workspace import LONGEST_NAME, Workspace, free_name
+from rebalance_core.workspace import MAX_NAME_LENGTH, Workspace, free_name
 
 SKEWED_FROM = 2.0  # imbalance ratio from which a dataset counts as skewed already
 STEP = "step:10"  # imposed on one that isn't
@@ -46,9 +46,9 @@ class StudyConfig(Config):
     preset: str = "quick"
     split: SplitName = "official"
     skew: str = "auto"  # as it is where the classes are skewed already, else step:10
-    seeds: Annotated[tuple[Seed, ...], EachOnce] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], Unique] = Field(default=(0,), min_length=1)
     fixed: bool = False  # one skew and one generator for all seeds, instead of new ones for each
-    arms: Annotated[tuple[str, ...], Names, ArmNames, EachOnce] = DEFAULT_ARMS
+    arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = DEFAULT_ARMS
 
 
 def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
@@ -70,7 +70,7 @@ def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     steps.total += len(kinds) * len(drawn) * (WEIGHTS["train"] + WEIGHTS["sample"])
     sets = {s: chosen if s is None else save_set_of_seed(workspace, chosen.name, s) for s in drawn}
     for own in sets.values():  # before hours of training
-        check_validation(dataset, own)
+        check_validation_classes(dataset, own)
     synthetic = {}
     for seed, own in sets.items():
         for kind in kinds:
@@ -109,7 +109,7 @@ def _training_set(
     """`<dataset>-<preset>`, made unless one of just this config is there."""
     skew = config.skew
     if skew == "auto":
-        skew = AS_IT_IS if open_set(workspace, dataset.name).ratio >= SKEWED_FROM else STEP
+        skew = NO_SKEW if open_set(workspace, dataset.name).ratio >= SKEWED_FROM else STEP
     limit = QUICK_LIMIT if config.preset == "quick" else None
     wanted = SetConfig(dataset=dataset.name, split=config.split, skew=skew, limit=limit)
     clean = "-clean" if config.split == "clean" else ""
@@ -119,7 +119,7 @@ def _training_set(
         print(told)
     for there in found:
         same = there.config == wanted and there.fingerprint == dataset.fingerprint
-        if same and there.name.startswith(base[: LONGEST_NAME - NUMBER]):
+        if same and there.name.startswith(base[: MAX_NAME_LENGTH - NUMBER]):
             return there
     taken = [*list_sets(workspace), *list_datasets(workspace)]
     return make_set(workspace, steps.name(base, taken), wanted)

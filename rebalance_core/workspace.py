@@ -11,8 +11,8 @@ from rebalance_core.errors import UserError
 from rebalance_core.system.files import is_writable, nearest_existing, not_writable_message
 
 HOME_VARIABLE = "REBALANCE_HOME"
-LONGEST_NAME, LONGEST_NAME_BYTES = 64, 200
-_NAME = re.compile(rf"\w[\w .+-]{{0,{LONGEST_NAME - 1}}}")
+MAX_NAME_LENGTH, MAX_NAME_BYTES = 64, 200
+_NAME = re.compile(rf"\w[\w .+-]{{0,{MAX_NAME_LENGTH - 1}}}")
 # What Windows takes for a device, with any ending.
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\..*)?", re.IGNORECASE)
 
@@ -25,7 +25,7 @@ def check_name(name: str, what: str = "name") -> str:
         )
     if not _NAME.fullmatch(name) or name.endswith((".", " ")) or _has_too_many_bytes(name):
         raise UserError(
-            f"{name!r} cannot be used as a {what}: use up to {LONGEST_NAME} letters, digits, "
+            f"{name!r} cannot be used as a {what}: use up to {MAX_NAME_LENGTH} letters, digits, "
             "spaces, dots, dashes, plus signs and underscores, starting with a letter or digit."
         )
     return name
@@ -41,7 +41,7 @@ def free_name(base: str, taken: Collection[str], *, numbered: bool = False) -> s
 
 
 def _cut(base: str, suffix: str) -> str:
-    base = base[: LONGEST_NAME - len(suffix)]
+    base = base[: MAX_NAME_LENGTH - len(suffix)]
     while _has_too_many_bytes(base + suffix):
         base = base[:-1]
     return (base + suffix).rstrip(". ")
@@ -49,7 +49,7 @@ def _cut(base: str, suffix: str) -> str:
 
 def _has_too_many_bytes(name: str) -> bool:
     """A letter may take four bytes, and most file systems allow 255 bytes per name."""
-    return len(name.encode(errors="surrogatepass")) > LONGEST_NAME_BYTES
+    return len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES
 
 
 def home() -> Path:
@@ -102,7 +102,7 @@ class Workspace:
     def synthetic(self) -> Path:
         return self.root / "synthetic"
 
-    def unfinished_samples(self, run_id: str) -> Path:
+    def partial_samples(self, run_id: str) -> Path:
         """Where a sampling run keeps its images until all are there."""
         return self.synthetic / f".{run_id}"
 

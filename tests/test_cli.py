@@ -370,7 +370,7 @@ def test_the_rebalanced_set_of_the_baseline_is_the_training_set(home: Path, tmp_
     assert {line["kind"] for line in lines} == {"real"}
     digits = open_dataset(Workspace(home), "digits")
     for line in lines:
-        assert (target / line["file"]).read_bytes() == digits.original(line["source"])
+        assert (target / line["file"]).read_bytes() == digits.read_original(line["source"])
     assert {line["file"] for line in lines} == {
         str(path.relative_to(target)) for path in target.rglob("*.png")
     }

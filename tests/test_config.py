@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from rebalance_core.comparison.config import CompareConfig
-from rebalance_core.config import PRESETS, Config, parse_changes
+from rebalance_core.config import PRESETS, Config, parse_overrides
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.generators.bagan_gp.config import BaganConfig
@@ -36,7 +36,7 @@ def test_the_defaults_are_the_preset_paper(kind: type[Config], needed: dict[str,
 
 
 def test_changes_win_over_the_preset_and_strings_become_numbers() -> None:
-    config = BaganConfig.from_preset("quick", **parse_changes(["steps=7", "lr=1e-3"]))
+    config = BaganConfig.from_preset("quick", **parse_overrides(["steps=7", "lr=1e-3"]))
     assert (config.size, config.steps, config.lr) == (32, 7, 0.001)
 
 
@@ -115,9 +115,9 @@ def test_a_config_is_frozen() -> None:
 
 
 def test_changes_are_read_as_field_and_value() -> None:
-    assert parse_changes([]) == {}
+    assert parse_overrides([]) == {}
     changes = ["epochs=3", " lr = 0.1 ", "name=a=b", "on=true", "widths=8, 16", "classes=a,"]
-    assert parse_changes(changes) == {
+    assert parse_overrides(changes) == {
         "epochs": 3,
         "lr": 0.1,
         "name": "a=b",
@@ -125,9 +125,9 @@ def test_changes_are_read_as_field_and_value() -> None:
         "widths": (8, 16),
         "classes": ("a",),
     }
-    config = DdpmConfig.from_preset("quick", **parse_changes(["widths=8,16", "attention=1,"]))
+    config = DdpmConfig.from_preset("quick", **parse_overrides(["widths=8,16", "attention=1,"]))
     assert (config.widths, config.attention) == ((8, 16), (1,))
-    assert BaganConfig.from_preset("quick", **parse_changes(["size=64"])).size == 64
+    assert BaganConfig.from_preset("quick", **parse_overrides(["size=64"])).size == 64
     with pytest.raises(UserError) as told:
-        parse_changes(["epochs"])
+        parse_overrides(["epochs"])
     assert str(told.value) == "--set takes field=value, not 'epochs'."

@@ -30,7 +30,7 @@ from rebalance_core.synthesis.synthetic_set import (
     synthetic_for,
 )
 from rebalance_core.system.files import read_json, write_json
-from rebalance_core.system.processes import own_process
+from rebalance_core.system.processes import current_process
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.resolve import make_set, open_sets
 from rebalance_core.workspace import Workspace
@@ -87,7 +87,7 @@ def live_state(status: str) -> dict[str, Any]:
     """As a run leaves it whose process is gone."""
     return {
         "status": status,
-        **own_process(),
+        **current_process(),
         "pid": 2**22 + 1,
         "heartbeat": 1.0,
         "memory": MEMORY,

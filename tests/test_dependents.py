@@ -15,7 +15,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.removal import dependents, remove_with_warning
 from rebalance_core.runs.run import create_run
 from rebalance_core.system.files import read_json, write_json
-from rebalance_core.system.processes import own_process
+from rebalance_core.system.processes import current_process
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.resolve import list_sets, make_set
 from rebalance_core.workspace import Workspace
@@ -28,7 +28,7 @@ def set_state(path: Path, **state: Any) -> None:
 def run(workspace: Workspace, kind: str, status: str = "done", **config: Any) -> Path:
     """A run that this process does, or did."""
     path = create_run(workspace, kind, config, name=kind)
-    set_state(path, status=status, **own_process())
+    set_state(path, status=status, **current_process())
     return path
 
 

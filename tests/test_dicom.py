@@ -13,7 +13,7 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.decode import open_image
-from rebalance_core.imaging.dicom import MISSING, is_dicom, patient_of
+from rebalance_core.imaging.dicom import PYDICOM_MISSING, is_dicom, patient_hash
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.workspace import Workspace
@@ -107,9 +107,9 @@ def test_a_file_is_shown_as_it_wants_to_be(data: bytes, mode: str, pixels: list[
 
 def test_a_patient_is_a_hash_and_never_the_plain_id() -> None:
     data = dicom(STEPS, patient="DOE^JANE-1948")
-    assert patient_of(data) == hashlib.sha256(b"DOE^JANE-1948").hexdigest()[:12]
-    assert patient_of(dicom(STEPS)) == ""
-    assert patient_of(dicom(STEPS, patient="other")) != patient_of(data)
+    assert patient_hash(data) == hashlib.sha256(b"DOE^JANE-1948").hexdigest()[:12]
+    assert patient_hash(dicom(STEPS)) == ""
+    assert patient_hash(dicom(STEPS, patient="other")) != patient_hash(data)
 
 
 @pytest.mark.parametrize("kept", [132, 140, 300, -1, -3])
@@ -164,21 +164,21 @@ def test_without_pydicom_the_reason_says_what_to_install(
     for name in [n for n in sys.modules if n.partition(".")[0] == "pydicom"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    assert MISSING == "DICOM needs pydicom: pip install -r requirements-dicom.txt"
+    assert PYDICOM_MISSING == "DICOM needs pydicom: pip install -r requirements-dicom.txt"
     data = (folder / "a" / "0.dcm").read_bytes()
-    for read in (open_image, patient_of):
+    for read in (open_image, patient_hash):
         with pytest.raises(ValueError) as told:
             read(data)
-        assert str(told.value) == MISSING
+        assert str(told.value) == PYDICOM_MISSING
     with pytest.raises(UserError) as refused:
         taken(workspace, folder)
     assert str(refused.value) == (
         f"{folder}: class 'a' has no readable image (4 of 4 unreadable files, 'a/0.dcm' first: "
-        f"{MISSING}); add images, at least two, or remove it."
+        f"{PYDICOM_MISSING}); add images, at least two, or remove it."
     )
     for label in "ab":
         for k in range(2):
             (folder / label / f"{k}.png").write_bytes(png_bytes(np.eye(8, dtype=np.uint8) * k))
     listed = taken(workspace, folder).manifest.unreadable
-    assert {entry.reason for entry in listed} == {MISSING}
+    assert {entry.reason for entry in listed} == {PYDICOM_MISSING}
     assert len(listed) == 7

@@ -3,11 +3,11 @@
 import pytest
 
 from rebalance_core.system.exposure import (
-    GUARDED_VARIABLE,
-    exposure,
-    host_allowed,
+    PROXY_VARIABLE,
+    exposure_warning,
+    is_host_allowed,
     is_local,
-    request_allowed,
+    is_request_allowed,
 )
 
 
@@ -34,15 +34,15 @@ def test_only_this_machines_own_addresses_are_local(address: str | None, local: 
 def test_a_wider_address_is_warned_of_unless_a_proxy_guards_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert exposure("127.0.0.1") is None
-    told = exposure("0.0.0.0")
+    assert exposure_warning("127.0.0.1") is None
+    told = exposure_warning("0.0.0.0")
     assert told is not None
     assert told.startswith("The app listens on 0.0.0.0, and it asks nobody for a password: ")
-    assert str(exposure(None)).startswith("The app listens on all addresses, ")
-    monkeypatch.setenv(GUARDED_VARIABLE, "1")
-    assert exposure("0.0.0.0") is None
-    monkeypatch.setenv(GUARDED_VARIABLE, "0")
-    assert exposure("0.0.0.0") == told
+    assert str(exposure_warning(None)).startswith("The app listens on all addresses, ")
+    monkeypatch.setenv(PROXY_VARIABLE, "1")
+    assert exposure_warning("0.0.0.0") is None
+    monkeypatch.setenv(PROXY_VARIABLE, "0")
+    assert exposure_warning("0.0.0.0") == told
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_host_is_loopback_or_configured_and_an_origin_equals_it(
         "[broken",
         "http://[broken",
     )
-    assert host_allowed(host, origin, configured) == allowed
+    assert is_host_allowed(host, origin, configured) == allowed
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,4 @@ def test_a_host_is_loopback_or_configured_and_an_origin_equals_it(
 def test_an_origin_is_left_out_only_where_browsers_leave_it_out(
     method: str | None, hosts: list[str], origins: list[str], allowed: bool
 ) -> None:
-    assert request_allowed(method, hosts, origins, ()) == allowed
+    assert is_request_allowed(method, hosts, origins, ()) == allowed

@@ -15,7 +15,7 @@ from rebalance_core.runs.lineage import family, parents
 from rebalance_core.runs.run import create_run
 from rebalance_core.synthesis.synthetic_set import list_synthetic
 from rebalance_core.system.files import read_json, write_json
-from rebalance_core.system.processes import own_process
+from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
 
 
@@ -139,7 +139,7 @@ def test_the_steps_of_a_study_depend_on_it(workspace: Workspace) -> None:
 def test_a_run_goes_with_all_that_came_of_it(workspace: Workspace, way: dict[str, str]) -> None:
     path = workspace.runs / way["sample plain"] / "state.json"
     state = read_json(path)
-    write_json(path, {**state, "status": "running", **own_process()})
+    write_json(path, {**state, "status": "running", **current_process()})
     with pytest.raises(UserError) as told:
         remove_run_with_dependents(workspace, way["train plain"])
     assert str(told.value) == f"Run {way['sample plain']} is running; cancel it first."

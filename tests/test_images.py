@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from rebalance_core.imaging.decode import is_gray, open_image
-from rebalance_core.imaging.grid import Fit, fit_square, grid, png_bytes, resize_stack
+from rebalance_core.imaging.grid import Fit, fit_square, make_grid, png_bytes, resize_images
 
 UPRIGHT = 0x0112  # the EXIF tag of the orientation
 
@@ -232,15 +232,15 @@ def test_one_coloured_pixel_in_a_hundred_is_gray_still(coloured: int, gray: bool
 
 def test_a_grid_goes_row_by_row_on_a_dark_ground() -> None:
     images = np.stack([np.full((2, 3, 1), value, np.uint8) for value in (1, 2, 3)])
-    assert grid(images, columns=2, gap=1)[..., 0].tolist() == [
+    assert make_grid(images, columns=2, gap=1)[..., 0].tolist() == [
         [1, 1, 1, 32, 2, 2, 2],
         [1, 1, 1, 32, 2, 2, 2],
         [32, 32, 32, 32, 32, 32, 32],
         [3, 3, 3, 32, 32, 32, 32],
         [3, 3, 3, 32, 32, 32, 32],
     ]
-    assert grid(images, columns=3).shape == (2, 13, 1)
-    assert grid(list(images), columns=1).shape == (10, 3, 1)
+    assert make_grid(images, columns=3).shape == (2, 13, 1)
+    assert make_grid(list(images), columns=1).shape == (10, 3, 1)
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 1), (5, 4, 3)])
@@ -253,9 +253,9 @@ def test_png_keeps_every_byte(shape: tuple[int, ...]) -> None:
 
 def test_a_stack_is_resized_only_where_it_must_be() -> None:
     stack = np.full((2, 4, 4, 3), 9, np.uint8)
-    assert resize_stack(stack, 4) is stack
-    assert np.array_equal(resize_stack(stack, 2), np.full((2, 2, 2, 3), 9, np.uint8))
-    assert resize_stack(stack[:0], 2).shape == (0, 2, 2, 3)
+    assert resize_images(stack, 4) is stack
+    assert np.array_equal(resize_images(stack, 2), np.full((2, 2, 2, 3), 9, np.uint8))
+    assert resize_images(stack[:0], 2).shape == (0, 2, 2, 3)
 
 
 def test_a_thin_image_is_padded_without_a_large_square() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from rebalance_core.system.processes import live_process, own_process, process_pool
+from rebalance_core.system.processes import current_process, find_process, process_pool
 
 ROOT = Path(__file__).resolve().parents[1]
 POOL_AND_WAIT = """
@@ -29,26 +29,26 @@ def gone(pid: int) -> bool:
 
 
 def test_this_process_is_alive_and_another_of_its_pid_would_not_be() -> None:
-    me = own_process()
+    me = current_process()
     assert me["pid"] == os.getpid()
-    found = live_process(me["pid"], me["pid_started"])
+    found = find_process(me["pid"], me["pid_started"])
     assert found is not None
     assert found.pid == os.getpid()
-    assert live_process(me["pid"], me["pid_started"] - 5) is None
-    assert live_process(None, me["pid_started"]) is None
+    assert find_process(me["pid"], me["pid_started"] - 5) is None
+    assert find_process(None, me["pid_started"]) is None
 
 
 def test_a_process_that_ended_is_not_alive_even_before_it_is_reaped() -> None:
     process = subprocess.Popen(["sleep", "600"])
     started = psutil.Process(process.pid).create_time()
-    assert live_process(process.pid, started) is not None
+    assert find_process(process.pid, started) is not None
     process.kill()
     deadline = time.monotonic() + 10
     while not gone(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert live_process(process.pid, started) is None
+    assert find_process(process.pid, started) is None
     process.wait()
-    assert live_process(process.pid, started) is None
+    assert find_process(process.pid, started) is None
 
 
 def test_a_pool_has_a_process_a_core_at_most_and_does_the_work() -> None:

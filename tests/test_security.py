@@ -30,7 +30,7 @@ from pages.parts.frame import PAGES
 from pages.parts.plain import plain
 from rebalance_core import cli
 from rebalance_core.datasets.dataset import open_dataset
-from rebalance_core.datasets.importing import keep_upload
+from rebalance_core.datasets.importing import save_upload
 from rebalance_core.errors import UserError
 from rebalance_core.generators.spec import generator_spec, generator_specs
 from rebalance_core.generators.training import TrainConfig
@@ -356,7 +356,7 @@ def test_a_dropped_file_of_a_hostile_name_stays_in_the_workspace(
     name = hostile.replace("{canary}", str(canary))
     for files in ([f"{name}.png", "t.csv"], [f"{name}/cat/1.png", f"{name}/dog/1.png"]):
         with suppress(UserError):
-            keep_upload(home, [(file, io.BytesIO(b"x")) for file in files])
+            save_upload(home, [(file, io.BytesIO(b"x")) for file in files])
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "raw"])
@@ -381,7 +381,7 @@ def test_pickles_in_a_dataset_are_not_run(home: Workspace, canary: Path, file: s
     if file.endswith(".npz"):
         np.savez(path, pairs=evil, difference=evil)
         with pytest.raises(UserError, match="near-duplicates cannot be read"):
-            open_dataset(home, "pets").near  # noqa: B018
+            open_dataset(home, "pets").near_duplicates  # noqa: B018
     else:
         np.save(path, evil, allow_pickle=True)
         assert open_dataset(home, "pets").array(16).shape == (14, 16, 16, 1)

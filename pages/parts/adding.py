@@ -9,7 +9,7 @@ import streamlit as st
 from pages.parts.choose import remember
 from pages.parts.live import act
 from pages.parts.naming import name_field
-from rebalance_core.datasets.importing import check_free, keep_upload
+from rebalance_core.datasets.importing import check_name_available, save_upload
 from rebalance_core.datasets.source import KAGGLE, KAGGLE_STUDY, ImportConfig
 from rebalance_core.imaging.decode import IMAGE_SUFFIXES
 from rebalance_core.runs.executor import submit
@@ -75,7 +75,7 @@ def _dropped(workspace: Workspace, files: list[Any], key: str) -> None:
     name = name_field("Name", stem, f"name of {key}")
 
     def keep() -> str:
-        return keep_upload(workspace, [(file.name, file) for file in files])
+        return save_upload(workspace, [(file.name, file) for file in files])
 
     _limits_then_add(workspace, f"add {key}", name, keep, ready=bool(files and name))
 
@@ -107,7 +107,7 @@ def _limits_then_add(
 
 def _import(workspace: Workspace, name: str, source: Callable[[], str], **values: object) -> None:
     def start() -> None:
-        check_free(workspace, name)
+        check_name_available(workspace, name)
         config = ImportConfig.build(name=name, source=source(), **values)
         submit(workspace, "import", config.model_dump(mode="json"), name=f"import {name}")
         remember("dataset", name)

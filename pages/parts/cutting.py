@@ -17,14 +17,14 @@ from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.grid import FITS, fit_square
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.poses.clustering import has_clustering, open_clustering
-from rebalance_core.training_sets.config import AS_IT_IS, SetConfig
-from rebalance_core.training_sets.load import absence_notes
+from rebalance_core.training_sets.config import NO_SKEW, SetConfig
+from rebalance_core.training_sets.load import missing_class_notes
 from rebalance_core.training_sets.resolve import TrainingSet, open_sets, resolve_set
 from rebalance_core.workspace import Workspace
 
-KINDS = [AS_IT_IS, "step", "long-tailed", "counts"]
+KINDS = [NO_SKEW, "step", "long-tailed", "counts"]
 KIND_WORDS = {
-    AS_IT_IS: "Every training image.",
+    NO_SKEW: "Every training image.",
     "step": "Every class but the largest keeps 1 : ρ of the largest.",
     "long-tailed": "Counts fall exponentially from the largest class to 1 : ρ of it.",
     "counts": "You say how many of each class.",
@@ -46,7 +46,7 @@ def cut_training_set(workspace: Workspace, dataset: Dataset) -> None:
     with left:
         values = _choices(dataset)
     config = SetConfig.build(dataset=dataset.name, **values)
-    whole = config.model_copy(update={"skew": AS_IT_IS, "limit": None})
+    whole = config.model_copy(update={"skew": NO_SKEW, "limit": None})
     before = _preview(dataset, whole)
     if config.skew == "counts":
         with left:
@@ -67,7 +67,7 @@ def cut_training_set(workspace: Workspace, dataset: Dataset) -> None:
         if made.dropped:
             told = ", ".join(f"{n:,} of {part}" for part, n in made.dropped.items())
             st.caption(f"The split leaves out, as copies or for a shared patient: {told}.")
-        for note in absence_notes(dataset, made):
+        for note in missing_class_notes(dataset, made):
             st.warning(plain(note))
         _save(workspace, config)
     _saved(workspace, dataset)
@@ -141,7 +141,7 @@ def _fit(dataset: Dataset) -> str:
         st.caption("All images are square: nothing is padded or cut.")
         return "pad"
     st.caption(f"{len(oblong):,} images are not square. Here the first of them, each way:")
-    with open_image(dataset.original(oblong[0])) as image:
+    with open_image(dataset.read_original(oblong[0])) as image:
         for place, fit in zip(st.columns(3), FITS, strict=True):
             place.image(fit_square(image, 96, 3, fit), caption=f"{fit}: {FIT_WORDS[fit]}")
     return str(st.radio("To squares", FITS, key="fit", bind="query-params", horizontal=True))
@@ -173,7 +173,7 @@ def _counts(dataset: Dataset, before: TrainingSet) -> str:
 
 
 def _save(workspace: Workspace, config: SetConfig) -> None:
-    skew = "" if config.skew == AS_IT_IS else f"-{config.skew}"
+    skew = "" if config.skew == NO_SKEW else f"-{config.skew}"
     split = "" if config.split == "official" and skew else f"-{config.split}"
     suggestion = f"{config.dataset}{split}{skew}".replace(":", "").replace("=", "")
     name = name_field("Name of the training set", suggestion.replace(",", "-"), "set name")

@@ -13,7 +13,7 @@ from pages.parts.choose import arrive
 from pages.parts.hosts import check_session
 from pages.parts.plain import plain
 from rebalance_core.errors import UserError
-from rebalance_core.system.exposure import exposure
+from rebalance_core.system.exposure import exposure_warning
 from rebalance_core.system.files import translate_disk_full
 from rebalance_core.workspace import Workspace
 
@@ -67,7 +67,7 @@ def show(draw: Callable[[Workspace], None], title: str, what: str) -> None:
     arrive()
     st.title(title)
     st.caption(what)
-    if warning := exposure(st.get_option("server.address")):
+    if warning := exposure_warning(st.get_option("server.address")):
         st.warning(warning, icon=":material/lock_open:")
     guarded(draw)(Workspace.from_environment())
     for message in st.session_state.pop(MESSAGES, []):

@@ -126,7 +126,7 @@ def data_url(image: Image.Image, size: int = TILE) -> str:
 
 @st.cache_data(max_entries=4000, show_spinner=False)
 def _source(fingerprint: str, image: str, _dataset: Dataset) -> str:
-    with open_image(_dataset.original(image)) as opened:
+    with open_image(_dataset.read_original(image)) as opened:
         return data_url(opened)
 
 
@@ -142,7 +142,7 @@ def enlarge(dataset: Dataset, image: str) -> None:
     """One original with its file name and facts, over the page."""
     row = dataset.catalogue.iloc[dataset.rows[image]]
     left, right = st.columns([3, 2])
-    with open_image(dataset.original(image)) as opened:
+    with open_image(dataset.read_original(image)) as opened:
         left.image(opened, width="stretch")
     facts = {
         "File": image,

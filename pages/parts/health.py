@@ -6,7 +6,12 @@ import streamlit as st
 from pages.parts.gallery import Group, enlarge, gallery, image_tile
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
-from rebalance_core.datasets.health import Finding, brightness, examine, forms
+from rebalance_core.datasets.health import (
+    Finding,
+    brightness_statistics,
+    examine,
+    format_statistics,
+)
 from rebalance_core.plots.dataset import brightness_boxes
 
 GROUPS = 8  # shown at once
@@ -21,7 +26,7 @@ def findings(fingerprint: str, difference: float, _dataset: Dataset) -> list[Fin
 
 @st.cache_data(max_entries=16)
 def _shortcut_tables(fingerprint: str, _dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return brightness(_dataset), forms(_dataset)
+    return brightness_statistics(_dataset), format_statistics(_dataset)
 
 
 def difference_chosen() -> float:

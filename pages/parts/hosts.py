@@ -12,11 +12,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from streamlit.starlette import App
 
-from rebalance_core.system.exposure import LOCAL, REFUSED, WILDCARDS, request_allowed
+from rebalance_core.system.exposure import LOOPBACK, REFUSAL_MESSAGE, WILDCARDS, is_request_allowed
 
 
 class HostGuard:
-    """ASGI middleware that answers 403 to what `request_allowed` refuses."""
+    """ASGI middleware that answers 403 to what `is_request_allowed` refuses."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -28,13 +28,13 @@ class HostGuard:
         elif scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)  # before it is accepted: 403
         else:
-            await PlainTextResponse(REFUSED, status_code=403)(scope, receive, send)
+            await PlainTextResponse(REFUSAL_MESSAGE, status_code=403)(scope, receive, send)
 
     def _allows(self, scope: Scope) -> bool:
         values: dict[bytes, list[str]] = {b"host": [], b"origin": []}
         for name, value in scope["headers"]:
             values.get(name.lower(), []).append(value.decode("latin-1"))
-        return request_allowed(
+        return is_request_allowed(
             scope.get("method"), values[b"host"], values[b"origin"], self.configured
         )
 
@@ -46,8 +46,8 @@ def check_session() -> None:
     """Stop a session that the guard should have refused, should Streamlit serve without it."""
     hosts = st.context.headers.get_all("Host")
     origins = st.context.headers.get_all("Origin")
-    if hosts and not request_allowed(None, hosts, origins, _configured()):
-        st.error(REFUSED)
+    if hosts and not is_request_allowed(None, hosts, origins, _configured()):
+        st.error(REFUSAL_MESSAGE)
         st.stop()
 
 
@@ -66,7 +66,7 @@ def _configured() -> tuple[str | None, ...]:
 def _own_url() -> str:
     """The app's URL for a browser on this machine."""
     address = st.get_option("server.address")
-    name = LOCAL if address in (None, *WILDCARDS) else address
+    name = LOOPBACK if address in (None, *WILDCARDS) else address
     scheme = "https" if st.get_option("server.sslCertFile") else "http"
     base = st.get_option("server.baseUrlPath").strip("/")
     return (

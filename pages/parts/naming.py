@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from rebalance_core.workspace import LONGEST_NAME
+from rebalance_core.workspace import MAX_NAME_LENGTH
 
 
 def name_field(label: str, suggestion: str, key: str) -> str:
@@ -11,7 +11,7 @@ def name_field(label: str, suggestion: str, key: str) -> str:
     A slow browser may still send any earlier suggestion; none of them was typed. Clearing the field
     brings the suggestion back.
     """
-    suggestion = suggestion[:LONGEST_NAME]
+    suggestion = suggestion[:MAX_NAME_LENGTH]
     suggested: set[str] = st.session_state.setdefault(f"{key} suggested", {""})
     suggested.add(suggestion)
     sent = st.session_state.get(key, "")

@@ -19,7 +19,7 @@ from rebalance_core.cli.common import (
     warn_of_damaged,
 )
 from rebalance_core.comparison.config import CompareConfig
-from rebalance_core.config import parse_changes
+from rebalance_core.config import parse_overrides
 from rebalance_core.errors import UserError
 from rebalance_core.runs.executor import submit
 from rebalance_core.runs.trust import check_named, named_network, own_network
@@ -118,7 +118,7 @@ def _new_comparison(preset: str, override: list[str] | None, **values: Any) -> C
     """Config of a preset; `override` changes fields of its classifier."""
     if override:
         base = CompareConfig.presets.get(preset, {}).get("classifier", {})
-        values["classifier"] = {**base, **parse_changes(override)}
+        values["classifier"] = {**base, **parse_overrides(override)}
     return CompareConfig.from_preset(preset, **values)
 
 

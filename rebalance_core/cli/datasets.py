@@ -8,7 +8,7 @@ import typer
 from rebalance_core.cli.common import Json, Seed, Yes, confirm, emit, emit_listing, start
 from rebalance_core.datasets.dataset import Dataset, export_dataset, list_datasets, open_dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
-from rebalance_core.datasets.importing import check_free
+from rebalance_core.datasets.importing import check_name_available
 from rebalance_core.datasets.source import BUILT_IN, KAGGLE, ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.removal import dependents, remove_with_warning
@@ -26,7 +26,11 @@ Source = Annotated[
 
 def show_dataset(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> dict[str, Any]:
     """Counts and findings of a dataset, as `datasets show` prints them."""
-    from rebalance_core.datasets.health import brightness, duplicate_facts, forms
+    from rebalance_core.datasets.health import (
+        brightness_statistics,
+        duplicate_statistics,
+        format_statistics,
+    )
 
     counts = dataset.counts()
     train = counts.get("train", {})
@@ -38,9 +42,9 @@ def show_dataset(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> di
         "counts": counts,
         "imbalance_ratio": round(max(train.values()) / max(1, min(train.values())), 3),
         "unreadable": [file.model_dump() for file in dataset.manifest.unreadable],
-        "duplicates": duplicate_facts(dataset, difference),
-        "brightness": brightness(dataset).round(3).to_dict("index"),
-        "forms": forms(dataset).round(3).to_dict("index"),
+        "duplicates": duplicate_statistics(dataset, difference),
+        "brightness": brightness_statistics(dataset).round(3).to_dict("index"),
+        "forms": format_statistics(dataset).round(3).to_dict("index"),
         "path": str(dataset.path),
     }
 
@@ -61,7 +65,7 @@ def add(
 ) -> None:
     """Import a dataset as NAME and check it for problems."""
     workspace = Workspace.from_environment()
-    check_free(workspace, name)
+    check_name_available(workspace, name)
     named = source in BUILT_IN or source.partition(":")[0] == KAGGLE
     config = ImportConfig.build(
         name=name,

@@ -18,7 +18,7 @@ from rebalance_core.cli.common import (
     emit,
     start,
 )
-from rebalance_core.config import parse_changes
+from rebalance_core.config import parse_overrides
 from rebalance_core.errors import UserError
 from rebalance_core.generators.spec import generator_specs
 from rebalance_core.training_sets.resolve import open_set
@@ -83,7 +83,7 @@ def train(
     from rebalance_core.generators.estimate import estimate_here
 
     workspace = Workspace.from_environment()
-    changes: dict[str, Any] = parse_changes(override or [])
+    changes: dict[str, Any] = parse_overrides(override or [])
     is_new = continue_from is None and folder is None
     if is_new:
         config = _new_training(workspace, generator, set_name, preset, label, seed, changes)
@@ -183,7 +183,7 @@ def sample(
         steps=steps,
         guidance=guidance,
         truncation=truncation,
-        options=parse_changes(option or [], "--option"),
+        options=parse_overrides(option or [], "--option"),
     )
     check_sample(Workspace.from_environment(), config)
     start("sample", config, f"sample {name}", detach, as_json, seed)

@@ -7,8 +7,8 @@ import typer
 from rebalance_core.cli.common import Json, Seed, Split, emit, emit_listing
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE
-from rebalance_core.training_sets.config import AS_IT_IS, SetConfig
-from rebalance_core.training_sets.load import absence_notes
+from rebalance_core.training_sets.config import NO_SKEW, SetConfig
+from rebalance_core.training_sets.load import missing_class_notes
 from rebalance_core.training_sets.resolve import make_set, open_set, open_sets
 from rebalance_core.workspace import Workspace
 
@@ -23,7 +23,7 @@ def make(
     difference: Annotated[
         float, typer.Option(help="Maximum difference of near-duplicates, for clean.")
     ] = DEFAULT_DIFFERENCE,
-    skew: Annotated[str, typer.Option(help="step:20, long:50 or class=n,class=n.")] = AS_IT_IS,
+    skew: Annotated[str, typer.Option(help="step:20, long:50 or class=n,class=n.")] = NO_SKEW,
     poses: Annotated[list[str] | None, typer.Option(help="Keep only this pose (repeat).")] = None,
     limit: Annotated[int | None, typer.Option(help="Maximum number of training images.")] = None,
     validation: Annotated[
@@ -47,7 +47,7 @@ def make(
         seed=seed,
     )
     made = make_set(workspace, name, config)
-    notes = absence_notes(open_dataset(workspace, dataset), made)
+    notes = missing_class_notes(open_dataset(workspace, dataset), made)
     parts = {part: len(getattr(made, part)) for part in ("train", "validation", "test")}
     about = {"set": name, "split": split, "counts": made.counts, "ratio": made.ratio, **parts}
     emit({**about, "dropped": made.dropped, "notes": notes}, as_json)
@@ -64,7 +64,7 @@ def redraw(
 
     workspace = Workspace.from_environment()
     made = save_set_of_seed(workspace, name, seed)
-    notes = absence_notes(open_dataset(workspace, made.config.dataset), made)
+    notes = missing_class_notes(open_dataset(workspace, made.config.dataset), made)
     emit({"set": made.name, "counts": made.counts, "notes": notes}, as_json)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rebalance_core.cli.common import Json, emit, print_error
-from rebalance_core.system.exposure import LOCAL, exposure
+from rebalance_core.system.exposure import LOOPBACK, exposure_warning
 from rebalance_core.workspace import Workspace
 
 app = typer.Typer()
@@ -19,10 +19,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 @app.command("app")
 def open_app(
     port: Annotated[int, typer.Option(help="Port of the app.")] = 8501,
-    address: Annotated[str, typer.Option(help="Address to listen on.")] = LOCAL,
+    address: Annotated[str, typer.Option(help="Address to listen on.")] = LOOPBACK,
 ) -> None:
     """Start the app and open it in the browser."""
-    warning = exposure(address)
+    warning = exposure_warning(address)
     if warning:
         print_error(warning, "yellow")
     options = [f"--server.port={port}", f"--server.address={address}"]

@@ -23,7 +23,11 @@ from rebalance_core.synthesis.synthetic_set import (
     synthetic_for,
 )
 from rebalance_core.system.files import digest
-from rebalance_core.training_sets.load import absence_notes, absent_classes, check_validation
+from rebalance_core.training_sets.load import (
+    check_validation_classes,
+    missing_class_notes,
+    missing_classes,
+)
 from rebalance_core.training_sets.resolve import (
     TrainingSet,
     list_sets,
@@ -46,8 +50,8 @@ class Ground:
 def make_ground(workspace: Workspace, chosen: TrainingSet, sets: dict[str, SyntheticSet]) -> Ground:
     """Raises UserError if validation lacks a class."""
     dataset = open_dataset(workspace, chosen.config.dataset)
-    check_validation(dataset, chosen)
-    return Ground(chosen, sets, tuple(absent_classes(dataset, chosen, "test")))
+    check_validation_classes(dataset, chosen)
+    return Ground(chosen, sets, tuple(missing_classes(dataset, chosen, "test")))
 
 
 @dataclass(frozen=True)
@@ -144,9 +148,9 @@ def plan_notes(workspace: Workspace, config: CompareConfig) -> list[str]:
     base = open_set(workspace, config.set)
     dataset = open_dataset(workspace, base.config.dataset)
     if not config.redraw:
-        return absence_notes(dataset, base)
+        return missing_class_notes(dataset, base)
     drawn = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
-    notes = {seed: absence_notes(dataset, own) for seed, own in drawn.items()}
+    notes = {seed: missing_class_notes(dataset, own) for seed, own in drawn.items()}
     return [f"Seed {seed}: {note}" for seed, found in notes.items() for note in found]
 
 

@@ -9,7 +9,7 @@ from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.amounts import parse_amount
 from rebalance_core.comparison.arms import BASELINE, Arm, arm_name
-from rebalance_core.config import Config, EachOnce, Seed
+from rebalance_core.config import Config, Seed, Unique
 
 DEFAULT_ARMS = (BASELINE, "bagan-gp", "ddpm")  # the paper's
 
@@ -42,19 +42,19 @@ class CompareConfig(Config):
 
     preset: str = "paper"
     set: str
-    arms: Annotated[tuple[str, ...], Names, ArmNames, EachOnce] = Field(
+    arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = Field(
         default=DEFAULT_ARMS, min_length=1
     )
     # of arms that add images: Figures 5, 6, 7
-    schedules: Annotated[tuple[str, ...], Names, ScheduleNames, EachOnce] = Field(
+    schedules: Annotated[tuple[str, ...], Names, ScheduleNames, Unique] = Field(
         default=("always", "until:10", "real-every:4"), min_length=1
     )
     # images a minority class, or fractions of balance such as 1.0 (5.1, 5.3)
-    amounts: Annotated[tuple[str, ...], Names, Amounts, EachOnce] = Field(
+    amounts: Annotated[tuple[str, ...], Names, Amounts, Unique] = Field(
         default=("1000",), min_length=1
     )
     cap: int | None = Field(default=None, ge=1)  # at most so many synthetic images in an arm
-    seeds: Annotated[tuple[Seed, ...], EachOnce] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], Unique] = Field(default=(0,), min_length=1)
     # each seed draws its own skew and takes images of generators that saw only that
     redraw: bool = False
     # images of an arm (or `ddpm, seed 1`) → synthetic set; one left out takes the newest that fits

@@ -26,7 +26,7 @@ from rebalance_core.comparison.records import read_winner
 from rebalance_core.comparison.results import summarise
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError, first_line
-from rebalance_core.imaging.grid import resize_stack
+from rebalance_core.imaging.grid import resize_images
 from rebalance_core.runs.run import RunDirectory
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.system.files import atomic_folder, read_json, remove_folder, write_json
@@ -239,7 +239,7 @@ def added_images(
         if not count:
             continue
         taken = synthetic.images(label, count)
-        images.append(resize_stack(taken, real.images.shape[1]))
+        images.append(resize_images(taken, real.images.shape[1]))
         labels += [classes.index(label)] * len(taken)
         ids += [f"{label}/{k}" for k in range(len(taken))]
     return Images(np.concatenate(images), np.array(labels, dtype=np.int64), tuple(ids))

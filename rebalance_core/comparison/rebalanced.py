@@ -59,7 +59,7 @@ def rebalanced_files(
     for number, image in enumerate(chosen.train):
         # A number in the name, so that two folders' files of one name stay apart.
         name = f"{labels[image]}/real_{number:06d}_{_short(PurePosixPath(image).name)}"
-        yield name, dataset.original(image), {"kind": "real", "source": image}
+        yield name, dataset.read_original(image), {"kind": "real", "source": image}
     for label, count in plan.items() if found else ():
         assert found is not None
         for file in found.files(label)[:count]:

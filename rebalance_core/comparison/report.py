@@ -27,10 +27,10 @@ from rebalance_core.comparison.contrasts import (
 from rebalance_core.comparison.disagreements import cells_of
 from rebalance_core.comparison.table import table
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.datasets.health import duplicate_facts
+from rebalance_core.datasets.health import duplicate_statistics
 from rebalance_core.errors import UserError
 from rebalance_core.generators.spec import generator_specs
-from rebalance_core.imaging.grid import grid, png_bytes
+from rebalance_core.imaging.grid import make_grid, png_bytes
 from rebalance_core.plots.comparison import (
     comparison_curves,
     confusion_plot,
@@ -241,7 +241,7 @@ def _reference(rows: list[Row]) -> dict[str, Any] | None:
 def _health(dataset: Dataset) -> list[tuple[str, Any]]:
     """Facts of the dataset that a reader of the results has to know."""
     facts = [("unreadable files skipped", len(dataset.manifest.unreadable))]
-    told = duplicate_facts(dataset)
+    told = duplicate_statistics(dataset)
     return facts + [(k.replace("_", " "), v) for k, v in told.items() if isinstance(v, int | float)]
 
 
@@ -272,7 +272,7 @@ def _poses(dataset: Dataset) -> dict[str, Any] | None:
     for label in dataset.classes:
         rows = cluster_rows(dataset, clustering, label, SHOWN)
         grids.append(
-            (label, [(pose, _picture(grid(images, SHOWN))) for pose, images in rows.items()])
+            (label, [(pose, _picture(make_grid(images, SHOWN))) for pose, images in rows.items()])
         )
     return {"elbow": _plot(elbow_plot(clustering.facts)), "facts": clustering.facts, "grids": grids}
 
@@ -291,7 +291,7 @@ def _samples(dataset: Dataset, synthetic: SyntheticSet) -> list[dict[str, Any]]:
                 "generator": synthetic.generator,
                 "label": label,
                 "rows": [
-                    (name, _picture(grid(images, SHOWN))) for name, images in pictures.items()
+                    (name, _picture(make_grid(images, SHOWN))) for name, images in pictures.items()
                 ],
                 "distances": ", ".join(f"{d:.1f}" for d in rows.distances),
             }

@@ -26,7 +26,7 @@ from rebalance_core.runs.run import code_version, find_run
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.system.files import read_json
 from rebalance_core.training_sets.config import Part
-from rebalance_core.training_sets.load import absent_classes, part_counts
+from rebalance_core.training_sets.load import missing_classes, part_counts
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
@@ -114,7 +114,7 @@ def set_facts(dataset: Dataset, chosen: TrainingSet, seed: int) -> dict[str, Any
         "seed": seed,
         "name": chosen.name,
         **{part: part_counts(dataset, chosen, part) for part in parts},
-        "absent": absent_classes(dataset, chosen, "test"),
+        "absent": missing_classes(dataset, chosen, "test"),
     }
 
 

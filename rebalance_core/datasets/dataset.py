@@ -82,7 +82,7 @@ class Dataset:
         return found
 
     @cached_property
-    def near(self) -> tuple[np.ndarray, np.ndarray]:
+    def near_duplicates(self) -> tuple[np.ndarray, np.ndarray]:
         """Near-duplicates: pairs of rows (m, 2) and their differences (m,), 0 to 0.25."""
         try:
             with np.load(self.path / "near.npz") as kept:
@@ -118,7 +118,7 @@ class Dataset:
             if split in table.index.get_level_values(0)
         }
 
-    def original(self, image: str) -> bytes:
+    def read_original(self, image: str) -> bytes:
         """The file as it was imported; raises UserError if it was changed since."""
         offset, size, digest = self._stored[self.rows[image]]
         try:
@@ -156,7 +156,7 @@ class Dataset:
             _allocate(folder / "a.npy")
 
             def decode(row: int) -> None:
-                with open_image(self.original(ids[row])) as image:
+                with open_image(self.read_original(ids[row])) as image:
                     images[row] = fit_square(image, shape[1], self.channels, fit)
 
             # Threads suffice: Pillow decodes and resizes without the interpreter's lock.
@@ -227,7 +227,7 @@ def export_dataset(dataset: Dataset, folder: Path) -> None:
             target = aside / image
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(dataset.original(image))
+                target.write_bytes(dataset.read_original(image))
             except OSError as error:
                 raise UserError(
                     f"{folder} cannot hold {image!r} ({error.strerror}); export to another disk."

@@ -44,7 +44,7 @@ def signatures(thumbnails: np.ndarray) -> np.ndarray:
     return signature
 
 
-class Registered:
+class ThumbnailRegistration:
     """Thumbnails prepared so that one can be fitted to another.
 
     The fit is one step of Lucas and Kanade's image registration (IJCAI 1981): least squares on
@@ -104,7 +104,7 @@ def near_pairs(
     def compare(block: np.ndarray) -> np.ndarray:
         rows, places = np.unique(block, return_inverse=True)
         first, second = places.reshape(block.shape).T
-        return Registered(thumbnails(rows)).differences(first, second)
+        return ThumbnailRegistration(thumbnails(rows)).differences(first, second)
 
     apart = np.zeros(len(candidates), np.float32)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -138,7 +138,7 @@ def nearest_differences(some: np.ndarray, others: np.ndarray) -> np.ndarray:
         if not len(rows):
             continue
         known, second = np.unique(columns[rows, places], return_inverse=True)
-        together = Registered(np.concatenate([block, others[known]]))
+        together = ThumbnailRegistration(np.concatenate([block, others[known]]))
         for first in range(0, len(rows), _BLOCK):
             chosen = slice(first, first + _BLOCK)
             apart = together.differences(rows[chosen], len(block) + second[chosen])
@@ -216,7 +216,7 @@ def identical_groups(dataset: Dataset) -> np.ndarray:
 def near_groups(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> np.ndarray:
     """The number of each row's near-duplicate group, (n,): rows joined, also over others, by
     pairs that differ by at most `difference`; byte-identical files are in one group."""
-    pairs, apart = dataset.near
+    pairs, apart = dataset.near_duplicates
     digests = dataset.catalogue["sha256"].to_numpy().astype(str)
     return group_rows(
         len(digests), np.concatenate([pairs[apart <= difference], equal_pairs(digests)])

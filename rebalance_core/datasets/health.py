@@ -109,7 +109,9 @@ def _sets(groups: np.ndarray) -> list[tuple[int, ...]]:
     return sorted(parts, key=lambda part: (-len(part), part[0]))
 
 
-def duplicate_facts(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> dict[str, Any]:
+def duplicate_statistics(
+    dataset: Dataset, difference: float = DEFAULT_DIFFERENCE
+) -> dict[str, Any]:
     """The findings as numbers, for `datasets show`."""
     found = {finding.name: finding for finding in examine(dataset, difference)}
     splits = dataset.catalogue["split"].to_numpy()
@@ -137,7 +139,7 @@ def duplicate_facts(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) ->
     return facts
 
 
-def brightness(dataset: Dataset) -> "pd.DataFrame":
+def brightness_statistics(dataset: Dataset) -> "pd.DataFrame":
     """One row a class: least, q1, median, q3, most of its images' mean gray levels (0 to 255),
     and auc: how well brightness alone tells the class from the rest, 0.5 (not) to 1 (always)."""
     import pandas as pd
@@ -155,7 +157,7 @@ def brightness(dataset: Dataset) -> "pd.DataFrame":
     return pd.DataFrame(rows, index=dataset.classes)
 
 
-def forms(dataset: Dataset) -> "pd.DataFrame":
+def format_statistics(dataset: Dataset) -> "pd.DataFrame":
     """One row a class: images, its most frequent size with its share, and the share of each
     stored mode; a form that only one class has is a shortcut for a classifier."""
     import pandas as pd

@@ -18,7 +18,7 @@ import numpy as np
 from rebalance_core.datasets.dataset import Dataset, fingerprint, open_dataset
 from rebalance_core.datasets.duplicates import near_pairs
 from rebalance_core.datasets.folders import LAYOUT, is_image, label_files, walk_folder
-from rebalance_core.datasets.inspecting import THUMBNAIL, inspect_all
+from rebalance_core.datasets.inspecting import THUMBNAIL, inspect_batch
 from rebalance_core.datasets.manifest import FORMAT, Manifest, UnreadableFile
 from rebalance_core.datasets.source import (
     BUILT_IN,
@@ -38,7 +38,7 @@ from rebalance_core.system.files import (
     translate_disk_full,
     write_json,
 )
-from rebalance_core.system.processes import map_ahead
+from rebalance_core.system.processes import parallel_map
 from rebalance_core.workspace import Workspace, check_name
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ COLUMNS = (
 
 def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Dataset:
     """Import `config.source` as dataset `config.name`; leaves nothing behind on failure."""
-    check_free(workspace, config.name)
+    check_name_available(workspace, config.name)
     with (
         translate_disk_full(workspace.root),
         atomic_folder(workspace.datasets / config.name) as aside,
@@ -93,7 +93,7 @@ def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Data
     return open_dataset(workspace, config.name)
 
 
-def check_free(workspace: Workspace, name: str) -> None:
+def check_name_available(workspace: Workspace, name: str) -> None:
     """Raises UserError unless a dataset can be given this name."""
     check_name(name, "dataset name")
     if (workspace.datasets / name).exists():
@@ -113,7 +113,7 @@ def import_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     return {"dataset": dataset.name}
 
 
-def keep_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> str:
+def save_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> str:
     """Keep what the browser sent, [(name with folders, content), …]; returns the source to import.
 
     One zip, images with a CSV that labels them, or a folder's files. Raises UserError otherwise.
@@ -164,7 +164,7 @@ def remove_upload(workspace: Workspace, source: str) -> None:
             shutil.rmtree(workspace.uploads / inside[0], ignore_errors=True)
 
 
-def forget_import(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
+def cleanup_import(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
     """What an import keeps outside its run: an upload waits for a resume until now."""
     remove_upload(workspace, str(config.get("source", "")))
 
@@ -303,7 +303,9 @@ def _read_source(
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         unreadable: list[UnreadableFile] = []
         kept: dict[str, int] = {}  # SHA-256 → where its bytes begin
-        for number, (file, data, found) in enumerate(read_all(files, inspect_all), start=1):
+        for number, (file, data, found) in enumerate(
+            read_and_inspect(files, inspect_batch), start=1
+        ):
             if found.reason:
                 unreadable.append(UnreadableFile(image=file.image, reason=found.reason))
             else:
@@ -325,7 +327,7 @@ def _read_source(
     return pd.DataFrame(columns), unreadable
 
 
-def read_all(
+def read_and_inspect(
     files: list[SourceFile], look: Callable[[list[bytes | str]], list[T]]
 ) -> Iterator[tuple[SourceFile, bytes, T]]:
     """Every file, its bytes and what `look` says of them (or of the reason why there are none), in
@@ -337,7 +339,7 @@ def read_all(
         return
     batches = list(_batches(files))
     contents = ([_read(file) for file in batch] for batch in batches)
-    for batch, (read, found) in zip(batches, map_ahead(look, contents), strict=True):
+    for batch, (read, found) in zip(batches, parallel_map(look, contents), strict=True):
         yield from _told(batch, read, found)
 
 

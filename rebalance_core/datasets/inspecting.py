@@ -8,16 +8,16 @@ import numpy as np
 from PIL import Image
 
 from rebalance_core.imaging.decode import is_gray, open_image
-from rebalance_core.imaging.dicom import is_dicom, patient_of
+from rebalance_core.imaging.dicom import is_dicom, patient_hash
 from rebalance_core.imaging.grid import png_bytes
 
 MIN_SIDE = 4  # px; less shows nothing
 THUMBNAIL = 64  # px a side
-MAX_SQUARE = 1024  # px a side of an image brought as a generated one
+MAX_SIDE = 1024  # px a side of an image brought as a generated one
 
 
 @dataclass(frozen=True)
-class Inspected:
+class Inspection:
     """An image's facts and thumbnail, or why it can't be read."""
 
     facts: dict[str, Any]
@@ -32,14 +32,14 @@ def thumbnail(image: Image.Image) -> np.ndarray:
     return np.asarray(small, dtype=np.uint8)
 
 
-def inspect_all(files: list[bytes | str]) -> list[Inspected]:
+def inspect_batch(files: list[bytes | str]) -> list[Inspection]:
     """Contents, or why there are none → what each is."""
     return [
-        Inspected({}, reason=data) if isinstance(data, str) else _inspect(data) for data in files
+        Inspection({}, reason=data) if isinstance(data, str) else _inspect(data) for data in files
     ]
 
 
-def _inspect(data: bytes) -> Inspected:
+def _inspect(data: bytes) -> Inspection:
     try:
         with open_image(data) as image:
             if min(image.size) < MIN_SIDE:
@@ -55,15 +55,15 @@ def _inspect(data: bytes) -> Inspected:
                 "height": image.height,
                 "mode": image.info["stored"],
                 "gray": is_gray(image),
-                "group": patient_of(data) if is_dicom(data) else "",
+                "group": patient_hash(data) if is_dicom(data) else "",
             }
     except ValueError as error:
-        return Inspected({}, reason=str(error))
-    return Inspected(facts, small.tobytes())
+        return Inspection({}, reason=str(error))
+    return Inspection(facts, small.tobytes())
 
 
 @dataclass(frozen=True)
-class Squared:
+class SquareImage:
     """A square image of so many channels as PNG, and its side; or why it is none."""
 
     png: bytes = b""
@@ -71,25 +71,26 @@ class Squared:
     reason: str = ""
 
 
-def square_all(channels: int, files: list[bytes | str]) -> list[Squared]:
+def validate_squares(channels: int, files: list[bytes | str]) -> list[SquareImage]:
     """Contents, or why there are none → what each is; none is scaled or cut."""
     return [
-        Squared(reason=data) if isinstance(data, str) else _square(channels, data) for data in files
+        SquareImage(reason=data) if isinstance(data, str) else _square(channels, data)
+        for data in files
     ]
 
 
-def _square(channels: int, data: bytes) -> Squared:
+def _square(channels: int, data: bytes) -> SquareImage:
     try:
         with open_image(data) as image:
             if image.width != image.height:
                 raise ValueError(f"{image.width}×{image.height} pixels are no square")
-            if not MIN_SIDE <= image.width <= MAX_SQUARE:
+            if not MIN_SIDE <= image.width <= MAX_SIDE:
                 raise ValueError(
-                    f"{image.width} pixels a side are not between {MIN_SIDE} and {MAX_SQUARE}"
+                    f"{image.width} pixels a side are not between {MIN_SIDE} and {MAX_SIDE}"
                 )
             if channels == 1 and not is_gray(image):
                 raise ValueError("it is in colour, and the dataset is gray")
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.uint8)
-            return Squared(png_bytes(pixels), image.width)
+            return SquareImage(png_bytes(pixels), image.width)
     except ValueError as error:
-        return Squared(reason=str(error))
+        return SquareImage(reason=str(error))

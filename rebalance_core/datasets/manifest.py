@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from rebalance_core.config import STRICT, Moment, problem
+from rebalance_core.config import STRICT, Timestamp, problem
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import read_json
 
@@ -32,7 +32,7 @@ class Manifest(BaseModel):
     catalogue: Sha256  # of catalogue.csv
     source: dict[str, str | int | float | bool | None]  # the import's config
     unreadable: list[UnreadableFile]
-    created: Moment
+    created: Timestamp
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from rebalance_core.errors import first_line
 
-MISSING = "DICOM needs pydicom: pip install -r requirements-dicom.txt"
+PYDICOM_MISSING = "DICOM needs pydicom: pip install -r requirements-dicom.txt"
 
 
 def is_dicom(data: bytes) -> bool:
@@ -24,7 +24,7 @@ def open_dicom(data: bytes, check_pixels: Callable[[int, int], None]) -> Image.I
         from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
         from pydicom.pixels.utils import pixel_array
     except ImportError as error:
-        raise ValueError(MISSING) from error
+        raise ValueError(PYDICOM_MISSING) from error
     header = dcmread(io.BytesIO(data), stop_before_pixels=True)
     check_pixels(int(header.get("Columns", 0)), int(header.get("Rows", 0)))
     full = dcmread(io.BytesIO(data))
@@ -42,7 +42,7 @@ def open_dicom(data: bytes, check_pixels: Callable[[int, int], None]) -> Image.I
     return Image.fromarray(scaled.round().astype(np.uint8))
 
 
-def patient_of(data: bytes) -> str:
+def patient_hash(data: bytes) -> str:
     """A short hash of the PatientID, so that pages and catalogues don't show it; '' without one.
 
     Raises ValueError where pydicom is missing or the file is damaged.
@@ -50,7 +50,7 @@ def patient_of(data: bytes) -> str:
     try:
         from pydicom import dcmread
     except ImportError as error:
-        raise ValueError(MISSING) from error
+        raise ValueError(PYDICOM_MISSING) from error
     try:
         header = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["PatientID"])
     except Exception as error:  # whatever it raises over hostile bytes says the same

@@ -40,7 +40,7 @@ def png_bytes(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def grid(images: np.ndarray | Sequence[np.ndarray], columns: int, gap: int = 2) -> np.ndarray:
+def make_grid(images: np.ndarray | Sequence[np.ndarray], columns: int, gap: int = 2) -> np.ndarray:
     """uint8 (n, H, W, C) → one picture, row by row, on a dark ground."""
     stack = np.asarray(images)
     n, height, width, channels = stack.shape
@@ -54,7 +54,7 @@ def grid(images: np.ndarray | Sequence[np.ndarray], columns: int, gap: int = 2) 
     return sheet
 
 
-def resize_stack(images: np.ndarray, size: int) -> np.ndarray:
+def resize_images(images: np.ndarray, size: int) -> np.ndarray:
     """uint8 (n, H, W, C) → (n, size, size, C); unchanged where it has that size."""
     if images.shape[1] == images.shape[2] == size:
         return images

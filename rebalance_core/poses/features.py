@@ -14,7 +14,7 @@ from rebalance_core.poses.cache import FeatureCache
 from rebalance_core.poses.extractors import EXTRACTORS, ExtractorChoice, ExtractorName
 from rebalance_core.poses.weights import has_weights, weights_facts, weights_path
 from rebalance_core.runs.run import Cancelled, Run
-from rebalance_core.system.processes import map_ahead
+from rebalance_core.system.processes import parallel_map
 from rebalance_core.workspace import Workspace
 
 CHUNK = 64  # images computed, and kept, at a time
@@ -134,7 +134,7 @@ def _extracting(
     elif count <= 2 * CHUNK:  # starting processes would take longer
         yield lambda stacks: map(hog.hog_features, stacks)
     else:
-        yield lambda stacks: (found for _, found in map_ahead(hog.hog_features, stacks))
+        yield lambda stacks: (found for _, found in parallel_map(hog.hog_features, stacks))
 
 
 def _workspace(dataset: Dataset) -> Workspace:

@@ -28,7 +28,7 @@ from rebalance_core.system.files import (
     translate_disk_full,
     write_json,
 )
-from rebalance_core.system.processes import host_name, live_process
+from rebalance_core.system.processes import find_process, host_name
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 CANCEL_GRACE = 30.0  # seconds a run has to checkpoint before it is terminated, then killed
@@ -345,7 +345,7 @@ def _is_alive(state: Mapping[str, Any]) -> bool:
         return bool(-AHEAD < silent < START_GRACE)
     if state.get("host", host_name()) != host_name():
         return bool(-AHEAD < silent < SILENCE)
-    return live_process(state["pid"], state["pid_started"]) is not None
+    return find_process(state["pid"], state["pid_started"]) is not None
 
 
 def _insist(path: Path, state: Mapping[str, Any]) -> None:
@@ -357,7 +357,7 @@ def _insist(path: Path, state: Mapping[str, Any]) -> None:
         return
     if late < 0 or state.get("host", host_name()) != host_name():
         return
-    process = live_process(state.get("pid"), state.get("pid_started", 0.0))
+    process = find_process(state.get("pid"), state.get("pid_started", 0.0))
     if process is None:
         return
     try:

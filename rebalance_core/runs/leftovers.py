@@ -29,7 +29,7 @@ def sweep_after(workspace: Workspace, run: Path) -> None:
     for name in list_names(workspace.datasets):
         dataset = workspace.datasets / name
         inside += [dataset, dataset / "arrays", dataset / "pose-versions", dataset / "scorers"]
-    unfinished = workspace.unfinished_samples(run.name)
+    unfinished = workspace.partial_samples(run.name)
     inside += [p for p in unfinished.glob("*") if p.is_dir()]
     for folder in (*shared, *inside):
         remove_stale_temporaries(folder)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
-from rebalance_core.config import STRICT, Moment, problem
+from rebalance_core.config import STRICT, Timestamp, problem
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import read_json
 
@@ -19,7 +19,7 @@ class _Record(BaseModel):
     kind: str
     name: str
     config: dict[str, Any]
-    created: Moment
+    created: Timestamp
     parents: list[str] = []
     seed: int | None = None
     code: str | None = None
@@ -43,14 +43,14 @@ class _Memory(BaseModel):
 class _State(BaseModel):
     model_config = STRICT
     status: Status
-    heartbeat: Moment = 0.0
+    heartbeat: Timestamp = 0.0
     pid: Annotated[int, Field(gt=0, lt=2**31)] | None = None
-    pid_started: Moment | None = None
+    pid_started: Timestamp | None = None
     host: str = ""
     progress: _Progress | None = None
     memory: _Memory | None = None
-    started: Moment | None = None
-    finished: Moment | None = None
+    started: Timestamp | None = None
+    finished: Timestamp | None = None
     reason: str | None = None
     device: str | None = None
 

@@ -4,7 +4,7 @@ because a file in a workspace or a report does."""
 from collections.abc import Mapping
 from typing import Any
 
-from rebalance_core.config import parse_changes
+from rebalance_core.config import parse_overrides
 from rebalance_core.errors import UserError
 
 
@@ -38,7 +38,7 @@ def check_named(config: Mapping[str, Any], named: str | None, what: str, remedy:
 
 def named_network(pairs: list[str] | None) -> str | None:
     """The network in `--set network=…`; raises UserError for any other field."""
-    changes = parse_changes(pairs or [])
+    changes = parse_overrides(pairs or [])
     network = changes.pop("network", None)
     if changes or not (network is None or isinstance(network, str)):
         raise UserError(

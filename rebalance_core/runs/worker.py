@@ -24,7 +24,7 @@ from rebalance_core.runs.run import LIVE, Cancelled, RunDirectory
 from rebalance_core.runs.spec import job_specs
 from rebalance_core.runs.trust import check_named
 from rebalance_core.system.files import disk_full_message, is_disk_full, write_json
-from rebalance_core.system.processes import own_process
+from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
 
 QUEUE_POLL = 0.5  # seconds
@@ -37,7 +37,7 @@ def execute(workspace: Workspace, run: RunDirectory) -> None:
     with working(run.path):
         run.write_state(
             "running",
-            **own_process(),
+            **current_process(),
             reason=None,
             progress=None,
             started=time.time(),
@@ -108,7 +108,7 @@ def claim(workspace: Workspace, run: RunDirectory) -> bool:
         # One that came late may have been given up already.
         if RunDirectory(run.path).status not in ("queued", "interrupted"):
             return False
-        run.write_state("queued", **own_process())
+        run.write_state("queued", **current_process())
     return True
 
 

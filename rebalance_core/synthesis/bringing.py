@@ -12,8 +12,8 @@ from typing import Any
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.folders import is_image, walk_folder
-from rebalance_core.datasets.importing import read_all
-from rebalance_core.datasets.inspecting import square_all
+from rebalance_core.datasets.importing import read_and_inspect
+from rebalance_core.datasets.inspecting import validate_squares
 from rebalance_core.datasets.source import SourceFile
 from rebalance_core.errors import UserError
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
@@ -131,8 +131,8 @@ def _copy(files: list[SourceFile], aside: Path, channels: int, folder: Path, run
     """Write every image as PNG and return their side in pixels; the first bad one ends it."""
     side, first = 0, ""
     written: Counter[str] = Counter()
-    look = partial(square_all, channels)
-    for number, (file, _, found) in enumerate(read_all(files, look), start=1):
+    look = partial(validate_squares, channels)
+    for number, (file, _, found) in enumerate(read_and_inspect(files, look), start=1):
         if found.reason:
             raise _refused(folder, file.image, found.reason)
         if not side:

@@ -107,7 +107,7 @@ def filter_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
             f"These filters would leave no image of {', '.join(empty)}; choose milder ones."
         )
     # Files keep their names: image k stays the image of seed and k.
-    aside = workspace.unfinished_samples(run.id)
+    aside = workspace.partial_samples(run.id)
     for label, files in kept.items():
         _fill(aside / label, files)
         if run.should_stop():
@@ -211,14 +211,14 @@ def _tests_by_real(
     if (least := config.confidence) is not None:
 
         def unsure(label: str, files: list[Path]) -> np.ndarray:
-            sure = judge(found.images_of(files))[0][:, chosen.number(label)]
+            sure = judge(found.images_of(files))[0][:, chosen.class_index(label)]
             return np.asarray(sure < least)
 
         tests["confidence"] = unsure
     if (quantile := config.distance) is not None:
 
         def far(label: str, files: list[Path]) -> np.ndarray:
-            mine = real.images[real.labels == chosen.number(label)]
+            mine = real.images[real.labels == chosen.class_index(label)]
             return too_far(judge(found.images_of(files))[1], judge(mine)[1], quantile)
 
         tests["distance"] = far

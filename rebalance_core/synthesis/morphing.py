@@ -13,7 +13,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.generators.base import Interpolates
 from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import load_generator
-from rebalance_core.imaging.grid import grid, png_bytes
+from rebalance_core.imaging.grid import make_grid, png_bytes
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.run import Cancelled, RunDirectory
 from rebalance_core.synthesis.sampling import check_classes, finished_training
@@ -67,7 +67,7 @@ def write_frames(
     how many there were. `stage` says what the n-th is."""
     number = 0
     for number, images in enumerate(rows, 1):
-        picture = png_bytes(grid(images, len(images)))
+        picture = png_bytes(make_grid(images, len(images)))
         write_bytes(run.result / "frames" / f"{number - 1:03d}.png", picture)
         run.progress(number / most, stage(number))
         if run.should_stop():

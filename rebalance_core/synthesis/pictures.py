@@ -6,7 +6,7 @@ import numpy as np
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.imaging.distances import nearest_images
-from rebalance_core.imaging.grid import grid, resize_stack
+from rebalance_core.imaging.grid import make_grid, resize_images
 from rebalance_core.poses.pictures import SHOWN_SIZE
 from rebalance_core.synthesis.quality import copied
 from rebalance_core.synthesis.synthetic_set import SyntheticSet
@@ -41,13 +41,13 @@ def originals(dataset: Dataset, synthetic: SyntheticSet, label: str, count: int)
 
 def shown(images: np.ndarray) -> np.ndarray:
     """uint8 (n, H, W, C) at a size that can be looked at."""
-    return resize_stack(images, max(SHOWN_SIZE, images.shape[1]))
+    return resize_images(images, max(SHOWN_SIZE, images.shape[1]))
 
 
 def _real(dataset: Dataset, synthetic: SyntheticSet, label: str) -> np.ndarray:
     chosen = synthetic.training_set
     part = load_part(dataset, chosen, "train", int(synthetic.provenance["size"]))
-    found: np.ndarray = part.images[part.labels == chosen.number(label)]
+    found: np.ndarray = part.images[part.labels == chosen.class_index(label)]
     return found
 
 
@@ -58,7 +58,7 @@ def sample_picture(dataset: Dataset, synthetic: SyntheticSet, count: int) -> np.
     for label in synthetic.counts:
         found = sample_rows(dataset, synthetic, label, count)
         both = np.concatenate([found.generated, found.nearest])
-        rows.append(grid(both, len(found.generated)))
+        rows.append(make_grid(both, len(found.generated)))
     widest = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 12), (0, widest - row.shape[1]), (0, 0))) for row in rows]
     return np.concatenate(padded)[:-12]

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, near_pairs, nearest_differences
 from rebalance_core.datasets.inspecting import THUMBNAIL
-from rebalance_core.imaging.grid import resize_stack
+from rebalance_core.imaging.grid import resize_images
 
 DEGREE = 3  # of the polynomial kernel (Bińkowski et al. 2018, arXiv 1801.01401, section 3)
 NEIGHBOURS = 5  # Naeem et al. 2020, section 3.2
@@ -146,5 +146,5 @@ def _near(images: np.ndarray, difference: float) -> np.ndarray:
 
 def _gray(images: np.ndarray) -> np.ndarray:
     """uint8 (n, H, W, C) → thumbnails, uint8 (n, 64, 64)."""
-    gray: np.ndarray = resize_stack(images, THUMBNAIL).mean(axis=-1).round().astype(np.uint8)
+    gray: np.ndarray = resize_images(images, THUMBNAIL).mean(axis=-1).round().astype(np.uint8)
     return gray

@@ -11,7 +11,7 @@ import numpy as np
 
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.errors import UserError
-from rebalance_core.imaging.grid import png_bytes, resize_stack
+from rebalance_core.imaging.grid import png_bytes, resize_images
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.system.files import atomic_folder, parse_json
 from rebalance_core.training_sets.load import load_part
@@ -76,7 +76,7 @@ def make_quiz(workspace: Workspace, found: SyntheticSet, seed: int) -> Quiz:
     labels = list(found.counts)
     for place, label in enumerate(labels):
         count = HALF // len(labels) + (place < HALF % len(labels))
-        rows = np.flatnonzero(real.labels == chosen.number(label))
+        rows = np.flatnonzero(real.labels == chosen.class_index(label))
         files = found.files(label)
         there: dict[Kind, int] = {"r": len(rows), "g": len(files)}
         for kind, most in there.items():
@@ -100,7 +100,7 @@ def make_quiz(workspace: Workspace, found: SyntheticSet, seed: int) -> Quiz:
             asked += [(kind, label)] * count
     order = random.permutation(len(images))
     # Through one way of scaling: neither the size nor the edges tell them apart.
-    shown = resize_stack(np.stack(images)[order], max(SHOWN_SIZE, images[0].shape[0]))
+    shown = resize_images(np.stack(images)[order], max(SHOWN_SIZE, images[0].shape[0]))
     kinds, names = zip(*(asked[k] for k in order), strict=True)
     return Quiz(found.name, seed, shown, kinds, names)
 

@@ -96,7 +96,7 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     run.progress(0.0, "loading the generator")
     generator = load_generator(source)
     labels = config.classes or generator.classes
-    aside = workspace.unfinished_samples(run.id)
+    aside = workspace.partial_samples(run.id)
     for number, label in enumerate(labels):
         _fill(generator, aside / label, label, config, run, (number, len(labels)))
     provenance = {

@@ -10,7 +10,7 @@ from pydantic import Field
 from rebalance_core.config import Config, Seed
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
-from rebalance_core.imaging.grid import resize_stack
+from rebalance_core.imaging.grid import resize_images
 from rebalance_core.poses.extractors import NETWORKS
 from rebalance_core.poses.weights import has_weights, weights_path
 from rebalance_core.runs.executor import RunView, list_runs
@@ -150,7 +150,7 @@ def kept_scorer(
 
     # What the scorer reads; images of another size would be too few or too many pixels for it.
     size = int(np.clip(real.images.shape[1], *READ))
-    real = replace(real, images=resize_stack(real.images, size))
+    real = replace(real, images=resize_images(real.images, size))
     settings = ClassifierConfig(size=size, epochs=epochs, lr=0.01, cosine=True)
     about = {
         "fingerprint": chosen.fingerprint,
@@ -196,7 +196,7 @@ def kept_scorer(
             "anew."
         )
     scorer = Scorer(model.to(open_device(settings.precision).device))
-    return lambda images: scorer(resize_stack(images, size))
+    return lambda images: scorer(resize_images(images, size))
 
 
 def _features(
@@ -211,7 +211,7 @@ def _features(
         config.features, weights_path(workspace, config.features), resolved_precision("auto")
     )
     size = NETWORKS[config.features].size
-    return lambda images: extract(resize_stack(images, size))
+    return lambda images: extract(resize_images(images, size))
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class Yardstick:
 
 def _of_class(found: SyntheticSet, label: str, by: Yardstick) -> dict[str, Any]:
     """{figure: {"generated": …, "real": …}} and what to beware of."""
-    number = found.training_set.number(label)
+    number = found.training_set.class_index(label)
     made = found.images(label)
     real, unseen = (p.images[p.labels == number] for p in (by.train, by.validation))
     half, dimensions = min(len(real) // 2, len(made)), 0

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 
-from rebalance_core.config import STRICT, Moment, problem
+from rebalance_core.config import STRICT, Timestamp, problem
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import read_json, remove_folder, write_json
 from rebalance_core.training_sets.resolve import TrainingSet
@@ -213,7 +213,7 @@ class _Provenance(BaseModel):
     earlier_runs: list[str] = []
     believed: bool = False
     source: str | None = None
-    created: Moment | None = None
+    created: Timestamp | None = None
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -278,7 +278,7 @@ def was_finished(workspace: Workspace, name: str, run_id: str) -> bool:
 
 def finish_set(workspace: Workspace, name: str, run_id: str, provenance: Mapping[str, Any]) -> None:
     """What a run made aside becomes synthetic set `name`, whole; UserError if there is one now."""
-    aside = workspace.unfinished_samples(run_id)
+    aside = workspace.partial_samples(run_id)
     told = {**provenance, "sample_run": run_id, "created": time.time()}
     write_json(aside / "provenance.json", told)
     try:
@@ -324,7 +324,7 @@ def synthetic_for(workspace: Workspace, chosen: TrainingSet, kind: str) -> Synth
 
 def forget_sample(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
     """What a sampling run keeps outside its directory until it is done."""
-    shutil.rmtree(workspace.unfinished_samples(run_id), ignore_errors=True)
+    shutil.rmtree(workspace.partial_samples(run_id), ignore_errors=True)
 
 
 def remove_synthetic(workspace: Workspace, name: str) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-LOCAL = "127.0.0.1"
-GUARDED_VARIABLE = "REBALANCE_BEHIND_PROXY"  # "1": a proxy in front asks who is there
+LOOPBACK = "127.0.0.1"
+PROXY_VARIABLE = "REBALANCE_BEHIND_PROXY"  # "1": a proxy in front asks who is there
 AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]{1,5}))?", re.I | re.A)
 WILDCARDS = ("", "0.0.0.0", "::")  # addresses that stand for all interfaces
 DEFAULT_PORTS = {"http": 80, "https": 443}
-REFUSED = (
+REFUSAL_MESSAGE = (
     "The app does not answer to this address or to this page. Open it by the address that it "
     "printed when it started; for another name, set browser.serverAddress (docs/guide.md, Safety)."
 )
@@ -28,19 +28,19 @@ def is_local(address: str | None) -> bool:
         return False
 
 
-def exposure(address: str | None) -> str | None:
+def exposure_warning(address: str | None) -> str | None:
     """The warning for an app that others can reach and that asks nobody who they are."""
-    if is_local(address) or os.environ.get(GUARDED_VARIABLE) == "1":
+    if is_local(address) or os.environ.get(PROXY_VARIABLE) == "1":
         return None
     return (
         f"The app listens on {address or 'all addresses'}, and it asks nobody for a password: "
         "whoever reaches this machine can see the images, start jobs and read files by their "
-        f"path. Bind it to {LOCAL} and put a proxy with a password in front (docs/guide.md, "
-        f"Safety); where that cannot be, set {GUARDED_VARIABLE}=1 once the proxy is the only way."
+        f"path. Bind it to {LOOPBACK} and put a proxy with a password in front (docs/guide.md, "
+        f"Safety); where that cannot be, set {PROXY_VARIABLE}=1 once the proxy is the only way."
     )
 
 
-def host_allowed(host: str | None, origin: str | None, configured: Iterable[str | None]) -> bool:
+def is_host_allowed(host: str | None, origin: str | None, configured: Iterable[str | None]) -> bool:
     """Whether a request's Host is loopback or configured, and its Origin, if any, equals the Host.
 
     `configured` are addresses or URLs as Streamlit's options hold them; of these the name counts.
@@ -58,10 +58,10 @@ def host_allowed(host: str | None, origin: str | None, configured: Iterable[str 
     return origin_name == name and (origin_port or default) == (port or default)
 
 
-def request_allowed(
+def is_request_allowed(
     method: str | None, hosts: list[str], origins: list[str], configured: Iterable[str | None]
 ) -> bool:
-    """`host_allowed` for the headers of a request; `method` is None for a WebSocket.
+    """`is_host_allowed` for the headers of a request; `method` is None for a WebSocket.
 
     Browsers omit Origin in GET and HEAD requests only. A WebSocket without Origin is a program
     and not a web page, so its Host decides.
@@ -70,7 +70,7 @@ def request_allowed(
         return False
     if not origins and method not in (None, "GET", "HEAD"):
         return False
-    return host_allowed(hosts[0], origins[0] if origins else None, configured)
+    return is_host_allowed(hosts[0], origins[0] if origins else None, configured)
 
 
 def _authority(text: str | None) -> tuple[str | None, int | None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rebalance_core.errors import UserError
-from rebalance_core.system.processes import host_name, live_process, own_process
+from rebalance_core.system.processes import current_process, find_process, host_name
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # What libraries that write by themselves say of a full disk instead: safetensors, NumPy.
@@ -216,7 +216,7 @@ def remove_stale_temporaries(folder: Path) -> None:
         found = _ASIDE.fullmatch(path.name)
         if found is None or found["host"] != _host():
             continue
-        if live_process(int(found["pid"]), float(found["started"])) is None:
+        if find_process(int(found["pid"]), float(found["started"])) is None:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -225,7 +225,7 @@ def remove_stale_temporaries(folder: Path) -> None:
 
 def temp_path(target: Path) -> Path:
     """A hidden name beside `target` that says whose it is, for `sweep`."""
-    me = own_process()
+    me = current_process()
     owner = f"{_host()}-{me['pid']}-{me['pid_started']:.0f}-{secrets.token_hex(4)}"
     cut = target.name.encode()[:80].decode(errors="ignore")  # a disk takes 255 bytes a name
     return target.with_name(f".{cut}.{owner}")

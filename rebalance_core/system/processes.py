@@ -17,7 +17,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def own_process() -> dict[str, Any]:
+def current_process() -> dict[str, Any]:
     """This process as files name it: a pid alone may be another's tomorrow, or elsewhere."""
     pid = os.getpid()
     return {"pid": pid, "pid_started": _started(pid), "host": host_name()}
@@ -33,7 +33,7 @@ def host_name() -> str:
     return socket.gethostname()
 
 
-def live_process(pid: int | None, started: float) -> psutil.Process | None:
+def find_process(pid: int | None, started: float) -> psutil.Process | None:
     """The process `pid` if it is alive and began at `started` (give or take a second)."""
     if pid is None:
         return None  # psutil would take None for this very process
@@ -52,7 +52,7 @@ def process_pool() -> ProcessPoolExecutor:
     )
 
 
-def map_ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[tuple[T, U]]:
+def parallel_map(function: Callable[[T], U], items: Iterable[T]) -> Iterator[tuple[T, U]]:
     """(item, function(item)) in order, by a process a core; only a few items are held at once."""
     most = 2 * (os.cpu_count() or 1)
     pool = process_pool()

@@ -9,7 +9,7 @@ from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENC
 from rebalance_core.imaging.grid import Fit
 from rebalance_core.training_sets.splits import SplitName
 
-AS_IT_IS = "as it is"
+NO_SKEW = "as it is"
 Part = Literal["train", "validation", "test"]
 
 
@@ -20,7 +20,7 @@ class SetConfig(Config):
     split: SplitName = "official"
     difference: float = Field(default=DEFAULT_DIFFERENCE, ge=0, le=MAX_DIFFERENCE)  # of clean: up
     # to which images count as near-duplicates, a share of contrast
-    skew: str = AS_IT_IS  # as it is | step:20 | long:50 | glioma=80,pituitary=40
+    skew: str = NO_SKEW  # as it is | step:20 | long:50 | glioma=80,pituitary=40
     poses: tuple[str, ...] = ()  # training and validation keep only these; empty: all
     limit: int | None = Field(default=None, ge=2)  # at most so many training images, in proportion
     validation: float = Field(default=0.15, gt=0, lt=0.9)  # share of training cut for validation

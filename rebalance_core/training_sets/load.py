@@ -27,7 +27,7 @@ def load_part(
     ids = getattr(chosen, part)
     rows = _part_rows(dataset, chosen, part)
     labels = part_labels(dataset, chosen, part)
-    index = {c: chosen.number(c) for c in dict.fromkeys(labels.tolist())}
+    index = {c: chosen.class_index(c) for c in dict.fromkeys(labels.tolist())}
     numbers = np.array([index[c] for c in labels], dtype=np.int64)
     return Images(dataset.array(size, progress, chosen.config.fit)[rows], numbers, ids)
 
@@ -60,20 +60,20 @@ def part_counts(dataset: Dataset, chosen: TrainingSet, part: Part) -> dict[str, 
     return {label: found[label] for label in chosen.classes}
 
 
-def absent_classes(dataset: Dataset, chosen: TrainingSet, part: Part) -> list[str]:
+def missing_classes(dataset: Dataset, chosen: TrainingSet, part: Part) -> list[str]:
     """The classes that have no image in one part of a training set."""
     return [label for label, n in part_counts(dataset, chosen, part).items() if not n]
 
 
-def absence_notes(dataset: Dataset, chosen: TrainingSet) -> list[str]:
+def missing_class_notes(dataset: Dataset, chosen: TrainingSet) -> list[str]:
     """One sentence for each part that lacks a class, with what follows from it."""
     notes = []
-    if validation := absent_classes(dataset, chosen, "validation"):
+    if validation := missing_classes(dataset, chosen, "validation"):
         notes.append(
             f"No validation image of {', '.join(validation)}: epochs are chosen on validation, so "
             "a comparison needs some of every class and is refused."
         )
-    if test := absent_classes(dataset, chosen, "test"):
+    if test := missing_classes(dataset, chosen, "test"):
         notes.append(
             f"No test image of {', '.join(test)}: every average over classes on the test split is "
             "over the other classes, the same for all arms."
@@ -81,9 +81,9 @@ def absence_notes(dataset: Dataset, chosen: TrainingSet) -> list[str]:
     return notes
 
 
-def check_validation(dataset: Dataset, chosen: TrainingSet) -> None:
+def check_validation_classes(dataset: Dataset, chosen: TrainingSet) -> None:
     """Raise UserError if validation, on which a comparison chooses epochs, lacks a class."""
-    if missing := absent_classes(dataset, chosen, "validation"):
+    if missing := missing_classes(dataset, chosen, "validation"):
         raise UserError(
             f"Training set {chosen.name} has no validation image of {', '.join(missing)}, and a "
             "comparison chooses each classifier's epoch on validation; make a set with a larger "

@@ -64,7 +64,7 @@ class TrainingSet(BaseModel):
     def to_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
 
-    def number(self, label: str) -> int:
+    def class_index(self, label: str) -> int:
         """The number of a class; raises UserError for one that this set does not have."""
         if label not in self.classes:
             known = ", ".join(self.classes)

@@ -3,7 +3,7 @@
 import re
 
 from rebalance_core.errors import UserError
-from rebalance_core.training_sets.config import AS_IT_IS
+from rebalance_core.training_sets.config import NO_SKEW
 
 _TERM = re.compile(r"\s*(\S.*?)\s*=\s*(\d+)\s*(?:,|$)")  # a class may hold commas and signs
 
@@ -14,7 +14,7 @@ def skewed_counts(skew: str, available: dict[str, int]) -> dict[str, int]:
     step:ρ keeps 1/ρ of the largest class's count in every other class; long:ρ falls
     exponentially from the largest class to 1/ρ of it, classes ordered by their count.
     """
-    if skew in (AS_IT_IS, "as-it-is"):
+    if skew in (NO_SKEW, "as-it-is"):
         return dict(available)
     most = max(available.values())
     order = sorted(available, key=lambda c: -available[c])

@@ -74,7 +74,7 @@ def test_a_grid_from_its_start_to_its_report(
     expect(page.get_by_text("Best on validation of those trained here")).to_be_visible()
     dataset = open_dataset(tiny, "p")
     image = tmp_path / "a scan.png"
-    image.write_bytes(dataset.original(dataset.catalogue["image"].iloc[0]))
+    image.write_bytes(dataset.read_original(dataset.catalogue["image"].iloc[0]))
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(image)
     page.get_by_role("button", name="Classify").click()
     said = re.compile(r"^a scan\.png: (glioma|meningioma|notumor|pituitary)$")

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from studio import FLAGS, Server, settled, start_server
 
 from rebalance_core.doctor import find_chromium
-from rebalance_core.system.exposure import REFUSED
+from rebalance_core.system.exposure import REFUSAL_MESSAGE
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ def test_a_name_pointed_at_this_machine_is_shown_nothing(
     for address in ("", "/data?dataset=p"):
         answer = strange.goto(f"{foreign}{address}")
         assert answer is not None
-        assert (answer.status, answer.text()) == (403, REFUSED)
+        assert (answer.status, answer.text()) == (403, REFUSAL_MESSAGE)
     assert strange.evaluate(LISTEN, f"{foreign.replace('http', 'ws')}/_stcore/stream") == "refused"
     assert len(sockets) == 1  # the one that was just tried
     page.goto(f"{server.url}/data?dataset=p")
@@ -74,7 +74,7 @@ def test_a_session_that_the_guard_did_not_see_draws_no_page(
         page.goto(server.url)
         expect(page.get_by_role("heading", name="Rebalance Studio", exact=True)).to_be_visible()
         strange.goto(server.url.replace("127.0.0.1", "evil.example"))
-        expect(strange.get_by_test_id("stAlert")).to_have_text(REFUSED)
+        expect(strange.get_by_test_id("stAlert")).to_have_text(REFUSAL_MESSAGE)
         settled(strange)
         expect(strange.get_by_role("heading")).to_have_count(0)
         expect(strange.get_by_test_id("stSidebarNav")).to_have_count(0)

@@ -16,7 +16,7 @@ from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run, read_metrics
 from rebalance_core.system.files import read_json, write_json
-from rebalance_core.system.processes import own_process
+from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
 
 EVIL = "![x](https://example.org/x.png) <img src=https://example.org/y.png>"
@@ -80,7 +80,7 @@ def ran(home: Path) -> dict[str, Path]:
     for path in ids.values():
         set_state(path, status="done", started=0.0, finished=61.0)
     set_state(ids["sample"], status="failed", reason=f"No such thing as {EVIL}.")
-    set_state(ids["first"], status="running", **own_process())
+    set_state(ids["first"], status="running", **current_process())
     (ids["first"] / "log.txt").write_text("a first line\n")
     run = RunDirectory(ids["second"])
     for step in (1, 2):

@@ -257,7 +257,7 @@ def test_the_classifier_best_on_validation_is_kept_and_used(
     paths = []
     for number, image in enumerate(chosen.test[:6]):
         paths.append(tmp_path / f"{number}.png")
-        paths[-1].write_bytes(dataset.original(image))
+        paths[-1].write_bytes(dataset.read_original(image))
     predictions = classify(
         workspace, ClassifyConfig(run=compared.name, images=tuple(map(str, paths)))
     )

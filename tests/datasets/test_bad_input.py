@@ -451,7 +451,7 @@ def test_bad_images_are_listed_with_their_reason_and_the_rest_imported(
     for entry in shown["unreadable"]:
         assert re.fullmatch(LISTED[entry["image"]][1], entry["reason"])
     dataset = open_dataset(Workspace(home), "new")
-    assert {name: dataset.original(name) for name in dataset.catalogue["image"]} == good
+    assert {name: dataset.read_original(name) for name in dataset.catalogue["image"]} == good
     after = contents(home)
     assert {name: after[name] for name in before} == before
     if not as_zip:

@@ -15,7 +15,7 @@ from rebalance_core.datasets.duplicates import (
     DEFAULT_DIFFERENCE,
     MAX_DIFFERENCE,
     RADIUS,
-    Registered,
+    ThumbnailRegistration,
     equal_pairs,
     group_rows,
     identical_groups,
@@ -23,7 +23,7 @@ from rebalance_core.datasets.duplicates import (
     near_pairs,
     signatures,
 )
-from rebalance_core.datasets.health import duplicate_facts, examine
+from rebalance_core.datasets.health import duplicate_statistics, examine
 from rebalance_core.datasets.inspecting import thumbnail
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.imaging.grid import png_bytes
@@ -114,7 +114,7 @@ def test_the_index_finds_what_comparing_all_pairs_finds() -> None:
     every = np.array(list(itertools.combinations(range(len(thumbnails)), 2)))
     away = np.linalg.norm(points[every[:, 0]] - points[every[:, 1]], axis=1)
     close = every[away <= RADIUS]
-    apart = Registered(thumbnails).differences(*close.T)
+    apart = ThumbnailRegistration(thumbnails).differences(*close.T)
     pairs, difference = found(thumbnails)
     kept = apart <= MAX_DIFFERENCE
     assert 200 < kept.sum() < 1000
@@ -222,7 +222,7 @@ def test_the_figures_are_those_of_a_count_by_brute_force(dataset: Dataset, rows:
     same, near = by_hand(rows, 3), by_hand(rows, 2)
     assert min(*same.values(), *near.values()) > 0
     assert same != near
-    assert duplicate_facts(dataset) == {
+    assert duplicate_statistics(dataset) == {
         "identical_groups": same["groups"],
         "identical_files": same["images"],
         "redundant_files": same["redundant"],
@@ -264,14 +264,14 @@ def test_a_group_holds_the_images_of_one_picture_largest_first(
 def test_at_threshold_0_near_groups_are_the_identical_ones_at_least(dataset: Dataset) -> None:
     identical, near = identical_groups(dataset), near_groups(dataset, 0.0)
     assert len(set(zip(identical, near, strict=True))) == len(set(identical))
-    assert duplicate_facts(dataset, 0.0)["near_duplicate_threshold"] == 0.0
+    assert duplicate_statistics(dataset, 0.0)["near_duplicate_threshold"] == 0.0
 
 
 def test_byte_identical_even_tones_are_one_group(workspace: Workspace, tmp_path: Path) -> None:
     """Nothing to see in them, but they are the same file."""
     tone, other = (png_bytes(np.full((8, 8), value, np.uint8)) for value in (9, 10))
     files = {"a/0.png": tone, "a/1.png": other, "b/0.png": tone, "b/1.png": tone}
-    facts = duplicate_facts(take(workspace, unpack(tmp_path / "source", files)))
+    facts = duplicate_statistics(take(workspace, unpack(tmp_path / "source", files)))
     assert (facts["near_duplicate_groups"], facts["near_duplicate_images"]) == (1, 3)
     assert (facts["identical_groups"], facts["redundant_files"], facts["label_conflicts"]) == (
         1,

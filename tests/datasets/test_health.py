@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from sources import take, unpack
 
-from rebalance_core.datasets.health import brightness, examine, forms
+from rebalance_core.datasets.health import brightness_statistics, examine, format_statistics
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.workspace import Workspace
 
@@ -26,7 +26,7 @@ def test_brightness_by_class_is_that_of_scikit_learn(workspace: Workspace, tmp_p
         "even": np.array([7, 7, 7, 100]),
     }
     files = {f"{c}/{k}.png": flat(v) for c, all_ in levels.items() for k, v in enumerate(all_)}
-    found = brightness(take(workspace, unpack(tmp_path / "source", files)))
+    found = brightness_statistics(take(workspace, unpack(tmp_path / "source", files)))
     assert list(found.index) == ["any", "dark", "even", "light"]
     every = np.concatenate([levels[c] for c in found.index])
     labels = np.repeat(found.index, [len(levels[c]) for c in found.index])
@@ -46,7 +46,7 @@ def test_brightness_that_always_or_never_tells_a_class(
     alike = {"a/0.png": 10, "a/1.png": 20, "b/0.png": 10, "b/1.png": 20}
     for name, values, auc in (("apart", apart, 1.0), ("alike", alike, 0.5)):
         files = {image: flat(value) for image, value in values.items()}
-        found = brightness(take(workspace, unpack(tmp_path / name, files), name))
+        found = brightness_statistics(take(workspace, unpack(tmp_path / name, files), name))
         assert found["auc"].tolist() == [auc, auc]
 
 
@@ -61,7 +61,7 @@ def test_sizes_and_modes_are_told_by_class(workspace: Workspace, tmp_path: Path)
     }
     source = unpack(tmp_path / "source", files)
     Image.new("P", (8, 10)).save(source / "b" / "2.png")
-    found = forms(take(workspace, source))
+    found = format_statistics(take(workspace, source))
     assert found.to_dict("index") == {
         "a": {
             "images": 4,

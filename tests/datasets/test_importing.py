@@ -14,7 +14,7 @@ import pytest
 from sources import BARE, Files, folders, leftovers, pack, png, take, unpack
 
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset, remove_dataset
-from rebalance_core.datasets.importing import import_dataset, import_job, keep_upload, remove_upload
+from rebalance_core.datasets.importing import import_dataset, import_job, remove_upload, save_upload
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
@@ -124,7 +124,7 @@ def test_the_catalogue_tells_what_each_image_is(workspace: Workspace, tmp_path: 
         "group": "",
         "pose": "",
     }
-    assert dataset.original("NA/0.png") == data
+    assert dataset.read_original("NA/0.png") == data
     assert dataset.rows == {"007/0.png": 0, "007/1.png": 1, "NA/0.png": 2, "NA/1.png": 3}
 
 
@@ -384,7 +384,7 @@ def import_run(workspace: Workspace, source: str) -> RunDirectory:
 
 
 def uploaded(workspace: Workspace, files: Files) -> Path:
-    return Path(keep_upload(workspace, [(n, io.BytesIO(data)) for n, data in files.items()]))
+    return Path(save_upload(workspace, [(n, io.BytesIO(data)) for n, data in files.items()]))
 
 
 def zipped(files: Files, tmp_path: Path) -> Files:
@@ -507,13 +507,13 @@ def test_two_dropped_files_of_one_name_are_refused(workspace: Workspace) -> None
     table = b"path,label\n1.png,cat\n"
     files = [(n, io.BytesIO(d)) for n, d in (("1.png", b"a"), ("1.png", b"b"), ("t.csv", table))]
     with pytest.raises(UserError, match=r"^Two files are named '1.png'; rename one, or drop"):
-        keep_upload(workspace, files)
+        save_upload(workspace, files)
     assert not workspace.uploads.exists()
 
 
 def test_a_dropped_folder_of_classes_may_hold_a_table(workspace: Workspace) -> None:
     files = folders(BARE) | {"metadata.csv": b"anything", "cat/more.zip": b"anything"}
-    kept = keep_upload(workspace, [(f"pets/{n}", io.BytesIO(d)) for n, d in files.items()])
+    kept = save_upload(workspace, [(f"pets/{n}", io.BytesIO(d)) for n, d in files.items()])
     assert take(workspace, kept).counts() == {"train": BARE}
 
 
@@ -521,7 +521,7 @@ def test_a_dropped_folder_of_one_folder_goes_by_its_table(workspace: Workspace) 
     lines = [f"all/{k}.png,{'cat' if k % 2 else 'dog'}" for k in range(6)]
     files = {f"pets/all/{k}.png": png(40 * k) for k in range(6)}
     files["pets/labels.csv"] = "\n".join(["path,label", *lines]).encode()
-    kept = keep_upload(workspace, [(n, io.BytesIO(d)) for n, d in files.items()])
+    kept = save_upload(workspace, [(n, io.BytesIO(d)) for n, d in files.items()])
     assert take(workspace, kept).counts() == {"train": {"cat": 3, "dog": 3}}
 
 

@@ -53,5 +53,5 @@ def test_a_killed_import_leaves_nothing_and_resumes(workspace: Workspace, tmp_pa
     assert leftovers(workspace) == ["pets"]
     dataset = open_dataset(workspace, "pets")
     assert dataset.counts() == {"train": dict.fromkeys("abcd", 500)}
-    assert dataset.original("d/1999.png") == files["d/1999.png"]
+    assert dataset.read_original("d/1999.png") == files["d/1999.png"]
     assert "Traceback" not in (view.path / "log.txt").read_text()

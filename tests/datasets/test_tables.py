@@ -107,7 +107,7 @@ def test_quoted_commas_and_quotes_are_part_of_a_name(workspace: Workspace, tmp_p
     dataset = take(workspace, table(folder, "path,label", lines))
     assert list(dataset.catalogue["image"]) == names
     assert dataset.classes == ["one, two", "x"]
-    assert [dataset.original(name) for name in names] == [png(k) for k in range(4)]
+    assert [dataset.read_original(name) for name in names] == [png(k) for k in range(4)]
 
 
 def test_missing_and_bad_files_are_listed_and_the_rest_imported(

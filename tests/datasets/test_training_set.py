@@ -15,7 +15,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.poses.clustering import PosesConfig, cluster_poses
 from rebalance_core.runs.run import MemoryRun
-from rebalance_core.training_sets.config import AS_IT_IS, Part, SetConfig
+from rebalance_core.training_sets.config import NO_SKEW, Part, SetConfig
 from rebalance_core.training_sets.load import load_part
 from rebalance_core.training_sets.resolve import (
     TrainingSet,
@@ -59,7 +59,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-def drawn(home: Workspace, skew: str = AS_IT_IS, seed: int = 0, **more: int) -> TrainingSet:
+def drawn(home: Workspace, skew: str = NO_SKEW, seed: int = 0, **more: int) -> TrainingSet:
     return resolve_set(home, "drawn", SetConfig(dataset="pets", skew=skew, seed=seed, **more))
 
 
@@ -70,7 +70,7 @@ def per_class(ids: tuple[str, ...]) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("skew", "counts"),
     [
-        (AS_IT_IS, {"a": 1000, "b": 400, "c": 30}),
+        (NO_SKEW, {"a": 1000, "b": 400, "c": 30}),
         ("as-it-is", {"a": 1000, "b": 400, "c": 30}),
         ("step:1", {"a": 1000, "b": 400, "c": 30}),
         ("step:5", {"a": 1000, "b": 200, "c": 30}),
@@ -140,7 +140,7 @@ def test_a_limit_is_kept_beside_classes_of_one_image() -> None:
 @pytest.mark.parametrize(
     ("skew", "counts"),
     [
-        (AS_IT_IS, LEFT),
+        (NO_SKEW, LEFT),
         ("step:10", {"cat": 170, "dog": 17, "owl": 17}),
         ("step:20", {"cat": 170, "dog": 8, "owl": 8}),
         ("long:100", {"cat": 170, "dog": 17, "owl": 2}),
@@ -172,7 +172,7 @@ def test_the_parts_are_disjoint_and_whole(home: Workspace) -> None:
 
 
 def test_a_stronger_skew_keeps_a_subset_of_a_weaker_ones_images(home: Workspace) -> None:
-    chain = ["dog=3,owl=2", "step:20", "step:10", "step:4", AS_IT_IS]
+    chain = ["dog=3,owl=2", "step:20", "step:10", "step:4", NO_SKEW]
     drawn_sets = [set(drawn(home, skew).train) for skew in chain]
     for stronger, weaker in pairwise(drawn_sets):
         assert stronger < weaker

@@ -37,7 +37,7 @@ from rebalance_core.generators.training import (
     load_generator,
     run_set,
 )
-from rebalance_core.imaging.grid import grid
+from rebalance_core.imaging.grid import make_grid
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, read_metrics
 from rebalance_core.runs.worker import execute
@@ -350,7 +350,7 @@ def test_frames_lead_from_one_class_to_the_other(workspace: Workspace, trained: 
 
     first = np.asarray(Image.open(pictures[0]))
     made = np.concatenate(list(load_generator(trained).sample("glioma", 3, 2)))
-    assert np.array_equal(first, grid(made, 3)[..., 0])
+    assert np.array_equal(first, make_grid(made, 3)[..., 0])
     with pytest.raises(UserError, match="between glioma and itself lies nothing"):
         check_morph(workspace, config.model_copy(update={"end": "glioma"}))
     with pytest.raises(UserError, match="cannot make class 'cat'"):

@@ -14,7 +14,7 @@ from pages.parts import live
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.system.files import read_json, write_json
-from rebalance_core.system.processes import own_process
+from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
 
 CONFIG = {"set": "p", "generator": "ddpm", "training": {"preset": "quick"}}
@@ -25,7 +25,7 @@ def running(workspace: Workspace) -> Path:
     """A training that this process does, with two lines logged."""
     path = create_run(workspace, "train", CONFIG, name="a training")
     run = RunDirectory(path)
-    run.write_state("running", **own_process(), started=time.time())
+    run.write_state("running", **current_process(), started=time.time())
     for step in (1, 2):
         run.log(step, loss=0.5)
     return path

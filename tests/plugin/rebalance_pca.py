@@ -16,7 +16,7 @@ from rebalance_core.config import Config, Seed
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import Generator, TrainingData
 from rebalance_core.generators.spec import Cost, GeneratorSpec, SamplingOptions
-from rebalance_core.imaging.grid import grid
+from rebalance_core.imaging.grid import make_grid
 from rebalance_core.runs.run import Run
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.training_sets.resolve import TrainingSet
@@ -85,7 +85,7 @@ class PcaGenerator(Generator):
                     ),
                 ]
             )[:8]
-            run.preview(number, grid(as_bytes(pictures, shape), len(pictures)), label)
+            run.preview(number, make_grid(as_bytes(pictures, shape), len(pictures)), label)
             run.progress(number / len(data.minority), label)
             run.stop_here(
                 {"done": number, "arrays": {k: torch.from_numpy(v) for k, v in arrays.items()}}

@@ -105,7 +105,7 @@ def test_a_test_image_changes_nothing_for_the_others(
     for image, label, split in brains.catalogue[["image", "class", "split"]].itertuples(
         index=False
     ):
-        data = brains.original(image)
+        data = brains.read_original(image)
         if split == "test":
             data = png_bytes(np.random.default_rng(len(data)).integers(0, 255, (64, 64), np.uint8))
         target = source / ("Training" if split == "train" else "Testing") / label / Path(image).name

@@ -8,7 +8,7 @@ from typing import IO, Any
 from rebalance_core.runs.locks import working
 from rebalance_core.runs.run import RunDirectory
 from rebalance_core.runs.worker import turn
-from rebalance_core.system.processes import own_process
+from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
 
 MODULUS = 1_000_003
@@ -29,7 +29,7 @@ def count(path: Path, steps: int) -> None:
     """Log, checkpoint and say the state at each of `steps`, going on from the checkpoint."""
     run = CountingRun(path)
     with working(path):
-        run.write_state("running", **own_process(), reason=None)
+        run.write_state("running", **current_process(), reason=None)
         run.keep_reserve()
         kept = run.restore() or {"step": 0, "value": 1}
         step, value = kept["step"], kept["value"]
@@ -57,7 +57,7 @@ def take_turn(path: Path, seconds: float, sleep: Any) -> None:
     workspace = Workspace(path.parent.parent)
     run = CountingRun(path)
     with working(path):
-        run.write_state("queued", **own_process())
+        run.write_state("queued", **current_process())
         with turn(workspace, run) as device:
             run.write_state("running", device=device.name)
             _check_alone(workspace.root, device.key)

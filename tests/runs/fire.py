@@ -42,7 +42,7 @@ from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.synthesis.scoring import ScoreConfig
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
 from rebalance_core.system.files import read_json, write_json
-from rebalance_core.system.processes import live_process
+from rebalance_core.system.processes import find_process
 from rebalance_core.workspace import Workspace
 
 PATIENCE = 600.0  # seconds for a tiny run under load
@@ -450,7 +450,7 @@ def _on_devices(workspace: Workspace) -> dict[int, list[str]]:
         if (
             view.status == "running"
             and needs_device(view)
-            and live_process(state["pid"], state["pid_started"])
+            and find_process(state["pid"], state["pid_started"])
         ):
             found.setdefault(state["pid"], []).append(view.id)
     return found
@@ -473,7 +473,7 @@ def check_whole(workspace: Workspace, since: float) -> None:
     for name in list_datasets(workspace):
         with _unless_gone(workspace.datasets / name):
             dataset = open_dataset(workspace, name)
-            assert len(dataset.catalogue) > len(dataset.near[1]) >= 0
+            assert len(dataset.catalogue) > len(dataset.near_duplicates[1]) >= 0
 
 
 def _finished_files(root: Path) -> Iterator[Path]:

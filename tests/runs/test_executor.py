@@ -32,7 +32,7 @@ from rebalance_core.runs.executor import (
 from rebalance_core.runs.locks import working
 from rebalance_core.runs.run import RunDirectory, create_run, find_run
 from rebalance_core.system.files import read_json, write_json
-from rebalance_core.system.processes import own_process
+from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,7 +135,7 @@ def test_a_pid_counts_only_with_its_start_time(
     workspace: Workspace, off_by: float, status: str
 ) -> None:
     path = queue(workspace)
-    me = own_process()
+    me = current_process()
     set_state(path, status="running", pid=me["pid"], pid_started=me["pid_started"] - off_by)
     assert view_run(path).status == status
 
@@ -264,7 +264,7 @@ def test_a_run_that_does_not_stop_is_ended(
 @pytest.mark.parametrize("status", ["queued", "running", "done"])
 def test_what_goes_on_or_is_done_is_not_resumed(workspace: Workspace, status: str) -> None:
     path = queue(workspace)
-    set_state(path, status=status, **own_process())
+    set_state(path, status=status, **current_process())
     with pytest.raises(UserError) as told:
         resume(workspace, path.name)
     assert str(told.value) == f"Run {path.name} is {status}; there is nothing to resume."
@@ -283,7 +283,7 @@ def test_what_has_ended_is_not_cancelled(workspace: Workspace, status: str) -> N
 @pytest.mark.parametrize("status", ["queued", "running"])
 def test_a_live_run_is_not_removed(workspace: Workspace, status: str) -> None:
     path = queue(workspace)
-    set_state(path, status=status, **own_process())
+    set_state(path, status=status, **current_process())
     with pytest.raises(UserError) as told:
         remove_run(workspace, path.name)
     assert str(told.value) == f"Run {path.name} is {status}; cancel it first."
@@ -397,7 +397,7 @@ def test_a_process_that_finds_the_run_done_already_leaves_it(workspace: Workspac
 def test_a_run_whose_lock_is_held_is_alive_whatever_the_clock_says(workspace: Workspace) -> None:
     """Setting the clock moves every process's start time."""
     path = queue(workspace)
-    me = own_process()
+    me = current_process()
     set_state(path, status="running", pid=me["pid"], pid_started=me["pid_started"] - 100)
     script = (
         "import sys, time, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire();"
@@ -523,13 +523,13 @@ def test_what_an_ended_run_said_last_is_seen_when_it_goes_on(workspace: Workspac
     for status in ("failed", "interrupted", "cancelled", "done"):
         set_state(path, status=status)
         assert view_run(path).status == status
-        set_state(path, status="running", **own_process())
+        set_state(path, status="running", **current_process())
         assert view_run(path).status == "running"
 
 
 def test_a_silent_run_and_short_memory_are_told(workspace: Workspace) -> None:
     path = queue(workspace)
-    set_state(path, status="running", **own_process())
+    set_state(path, status="running", **current_process())
     assert view_run(path).warning == ""
     memory = {"used": 2**30, "left": 2**28, "total": 2**33, "ended": 0}
     set_state(path, memory=memory)

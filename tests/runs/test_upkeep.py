@@ -124,8 +124,8 @@ def test_uploads_and_samples_of_nobody_are_swept(workspace: Workspace) -> None:
     source = str(workspace.uploads / "waited-for" / "a.zip")
     waiting = create_run(workspace, "import", {"name": "x", "source": source}, name="import x")
     sample = create_run(workspace, "sample", {"name": "y", "run": "z"}, name="sample y")
-    kept = workspace.unfinished_samples(sample.name)
-    gone = workspace.unfinished_samples("20200101-000000-000-sample-abcd")
+    kept = workspace.partial_samples(sample.name)
+    gone = workspace.partial_samples("20200101-000000-000-sample-abcd")
     for folder in (kept, gone):
         write_bytes(folder / "cat" / "000000.png", b"png")
     sweep_all(workspace)

@@ -11,7 +11,7 @@ from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
 from rebalance_core.generators.training import TrainConfig, load_generator
-from rebalance_core.imaging.grid import grid
+from rebalance_core.imaging.grid import make_grid
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
@@ -40,7 +40,7 @@ def test_pictures_end_with_what_is_sampled(workspace: Workspace, phantom: Datase
     assert view.result == {"frames": 5}
     assert [p.shape for p in pictures] == [(16, 3 * 16 + 2 * 2)] * 5
     (sampled,) = load_generator(made).sample("glioma", 3, 0, steps=9, guidance=2.0)
-    assert np.array_equal(pictures[-1], grid(sampled, 3)[..., 0])
+    assert np.array_equal(pictures[-1], make_grid(sampled, 3)[..., 0])
     assert len({p.tobytes() for p in pictures}) == 5
     # never more pictures than there are steps, and the noise before them
     few = config.model_copy(update={"frames": 21, "options": {**config.options, "steps": 2}})

@@ -13,7 +13,7 @@ from sets import synthetic_set
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
-from rebalance_core.imaging.grid import resize_stack
+from rebalance_core.imaging.grid import resize_images
 from rebalance_core.synthesis.quiz import (
     Share,
     hand_in,
@@ -55,7 +55,7 @@ def test_half_are_real_of_the_same_classes_and_each_comes_once(
             if kind == "r"
             else open_synthetic(workspace, name).images(label)
         )
-        assert image.tobytes() in rows(resize_stack(mine, 128))
+        assert image.tobytes() in rows(resize_images(mine, 128))
     again, other = quiz_of(workspace, name, 3), quiz_of(workspace, name, 4)
     assert np.array_equal(again.images, quiz.images) and again.truth == quiz.truth
     assert other.truth != quiz.truth

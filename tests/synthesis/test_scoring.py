@@ -302,7 +302,7 @@ def test_commands_score_and_filter(workspace: Workspace, generated: str) -> None
 def test_a_killed_filter_goes_on(workspace: Workspace, generated: str, tmp_path: Path) -> None:
     config = FilterConfig(synthetic=generated, name="clean", twins=True)
     path = create_run(workspace, "filter", config.model_dump(mode="json"), name="f")
-    aside = workspace.unfinished_samples(path.name)
+    aside = workspace.partial_samples(path.name)
     kept = (workspace.synthetic / generated / "glioma" / "000001.png").read_bytes()
     write_bytes(aside / "glioma" / "000001.png", kept)  # as a kill leaves it
     execute(workspace, RunDirectory(path))
@@ -459,7 +459,7 @@ def test_what_a_filter_left_unfinished_goes_with_its_run(
     path = create_run(workspace, "filter", {}, name="f")
     gone = f"{path.name}0"
     for run in (path.name, gone):
-        write_bytes(workspace.unfinished_samples(run) / "glioma" / "000000.png", b"x")
+        write_bytes(workspace.partial_samples(run) / "glioma" / "000000.png", b"x")
     write_bytes(workspace.synthetic / ".by somebody-filter-1" / "x", b"x")
     sweep_all(workspace)
     left = {p.name for p in workspace.synthetic.iterdir()}

@@ -24,7 +24,7 @@ from rebalance_core.generators.bagan_gp.losses import (
     spread,
 )
 from rebalance_core.generators.base import TrainingData
-from rebalance_core.imaging.grid import grid
+from rebalance_core.imaging.grid import make_grid
 from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.training.batches import (
     balanced_rows,
@@ -237,7 +237,7 @@ class BaganTrainer:
         self.model.train()
         self.run.log(self.step, **numbers)
         name = "samples" if adversarial else "reconstructions"
-        self.run.preview(self.step, grid(to_uint8(images), columns), name)
+        self.run.preview(self.step, make_grid(to_uint8(images), columns), name)
         if adversarial:
             self._judge(numbers["diversity"], flattest)
 

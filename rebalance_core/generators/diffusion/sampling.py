@@ -19,7 +19,7 @@ from rebalance_core.generators.diffusion.config import (
     DiffusionConfig,
 )
 from rebalance_core.generators.diffusion.formulas import SAMPLERS, Predict, denoising
-from rebalance_core.imaging.grid import grid
+from rebalance_core.imaging.grid import make_grid
 from rebalance_core.runs.run import Run
 from rebalance_core.training.batches import to_uint8
 from rebalance_core.training.device import open_device
@@ -158,4 +158,4 @@ def show_samples(
     *_, images = denoising(
         predict, noise, randoms, PREVIEW_SAMPLER, PREVIEW_STEPS, config.prediction, config.schedule
     )
-    run.preview(step, grid(to_uint8(images), PREVIEWS), name)
+    run.preview(step, make_grid(to_uint8(images), PREVIEWS), name)

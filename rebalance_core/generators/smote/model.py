@@ -18,7 +18,7 @@ from rebalance_core.errors import UserError, first_line
 from rebalance_core.generators.base import Generator, TrainingData
 from rebalance_core.generators.smote.config import SmoteConfig
 from rebalance_core.imaging.distances import squared_distances
-from rebalance_core.imaging.grid import grid
+from rebalance_core.imaging.grid import make_grid
 from rebalance_core.runs.run import Run
 from rebalance_core.system.files import read_json, write_json
 
@@ -258,4 +258,4 @@ def _three_rows(images: np.ndarray, drawn: list[tuple[int, int, float]]) -> np.n
         [blend(images[row], images[other], share) for row, other, share in drawn],
         [images[other] for _, other, _ in drawn],
     ]
-    return grid(np.concatenate(rows), PREVIEWS)
+    return make_grid(np.concatenate(rows), PREVIEWS)
