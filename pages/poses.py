@@ -1,5 +1,6 @@
 """Cluster each class by pose; look at the clusters, judge and correct them; choose some."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from rebalance_core.plots.dataset import class_bars
 from rebalance_core.plots.poses import cluster_scatter, elbow_plot, selected_images, silhouette_plot
 from rebalance_core.poses.clustering import (
     PoseClustering,
-    PosesConfig,
     has_clustering,
+    may_have_corrections,
     move_cluster,
     move_images,
     open_clustering,
@@ -29,10 +30,12 @@ from rebalance_core.poses.clustering import (
     recluster,
     rename_pose,
 )
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.poses.extractors import EXTRACTORS, ExtractorName
 from rebalance_core.poses.features import resolve_extractor
 from rebalance_core.poses.kmeans import load_libraries, sample_rows
 from rebalance_core.poses.pictures import cluster_images
+from rebalance_core.poses.records import ClusteringRecord
 from rebalance_core.poses.versions import can_undo, step_back
 from rebalance_core.poses.weights import has_weights
 from rebalance_core.runs.executor import RunView, submit
@@ -99,7 +102,7 @@ def _start(workspace: Workspace, dataset: Dataset, newest: RunView | None) -> No
     with st.expander("Advanced"):
         fields = ["components", "variance", "restarts", "precision", "seed"]
         changes = config_form(PosesConfig(dataset=dataset.name), fields, "poses", columns=5)
-    corrected = has_clustering(dataset) and bool(open_clustering(dataset).corrections)
+    corrected = may_have_corrections(dataset)
     sure = corrected and st.checkbox(
         "Cluster anew although the corrections by hand go (they can be undone to)"
     )
@@ -122,32 +125,36 @@ def _submit(
 
 def _elbow(dataset: Dataset, clustering: PoseClustering) -> None:
     st.subheader("Elbow")
-    facts = clustering.facts
+    record = clustering.record
     _choose_k(dataset, clustering)
-    own = ", ".join(f"{label} {k or 'none'}" for label, k in facts["elbows"].items())
+    own = ", ".join(f"{label} {k or 'none'}" for label, k in record.elbows.items())
     told = (
-        f"**k = {facts['k']}** in every class"
-        if facts["k"] is not None
-        else "k by class: " + ", ".join(f"{c} **{k}**" for c, k in facts["ks"].items())
+        f"**k = {record.k}** in every class"
+        if record.k is not None
+        else "k by class: " + ", ".join(f"{c} **{k}**" for c, k in record.ks.items())
     )
     st.markdown(
-        f"{told}; the elbow of the mean curve is at {facts['elbow'] or 'no k'} (by class: {own}). "
-        f"Features: {EXTRACTORS[facts['extractor']].title}; PCA keeps "
-        f"{facts['variance_kept']:.0%} of their variance. Fitted on the dataset's training split."
+        f"{told}; the elbow of the mean curve is at {record.elbow or 'no k'} (by class: {own}). "
+        f"Features: {EXTRACTORS[record.extractor].title}; PCA keeps "
+        f"{record.variance_kept:.0%} of their variance. Fitted on the dataset's training split."
     )
     left, right = st.columns(2)
     with left:
         st.markdown("Inertia")
-        st.plotly_chart(elbow_plot(facts), key="elbow")
+        st.plotly_chart(
+            elbow_plot(record.tried, record.inertia, record.elbows, record.ks), key="elbow"
+        )
     with right:
         st.markdown("Silhouette")
-        st.plotly_chart(silhouette_plot(facts), key="silhouette")
-    _judgement(facts)
+        st.plotly_chart(
+            silhouette_plot(record.tried, record.silhouettes, record.ks), key="silhouette"
+        )
+    _judgement(record)
 
 
 def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
     """k by elbow or by hand; another choice clusters anew at once, from the kept points."""
-    used = clustering.facts["config"]["k"]
+    used = clustering.record.config.k
     modes = [BY_ELBOWS, OWN_ELBOW, BY_HAND]
     at = {"auto": BY_ELBOWS, "per-class": OWN_ELBOW}.get(str(used), BY_HAND)
     widgets = _k_widgets(dataset, clustering)
@@ -155,7 +162,7 @@ def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
         "Number of clusters", modes, default=at, key=f"k mode {dataset.name} {widgets}"
     )
     left, right = st.columns([5, 2], vertical_alignment="bottom")
-    used_k = clustering.facts["k"] or 3
+    used_k = clustering.record.k or 3
     k = left.slider(
         "Clusters k in every class",
         1,
@@ -171,8 +178,9 @@ def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
         help="Takes back the last clustering, new name or move.",
     ):
         act(lambda: step_back(dataset.path), "Undid the last change to the poses.")
-    wanted = {BY_ELBOWS: "auto", OWN_ELBOW: "per-class", BY_HAND: k}[mode or at]
-    if wanted == used or (mode == BY_HAND and k == clustering.facts["k"]):
+    choices: dict[str, int | str] = {BY_ELBOWS: "auto", OWN_ELBOW: "per-class", BY_HAND: k}
+    wanted = choices[mode or at]
+    if wanted == used or (mode == BY_HAND and k == clustering.record.k):
         return
     if clustering.corrections:
         st.warning(
@@ -204,16 +212,19 @@ def _k_widgets(dataset: Dataset, clustering: PoseClustering) -> int:
     return int(number)
 
 
-def _judgement(facts: dict[str, Any]) -> None:
-    agreed = facts["agreement"]
-    rows = {
-        "clusters k": facts["ks"],
-        "silhouette": facts["silhouette"],
-        "stability over restarts": facts["stability"],
-    } | ({"agreement with true poses": agreed["classes"]} if agreed else {})
-    classes = list(facts["ks"])
+def _judgement(record: ClusteringRecord) -> None:
+    agreement = record.agreement
+    rows: dict[str, Mapping[str, float | None]] = {
+        "clusters k": record.ks,
+        "silhouette": record.silhouette,
+        "stability over restarts": record.stability,
+    }
+    if agreement is not None:
+        rows["agreement with true poses"] = agreement.classes
+    classes = list(record.ks)
     st.dataframe(
-        {"class": classes} | {name: [values[c] for c in classes] for name, values in rows.items()},
+        {"class": classes}
+        | {name: [values.get(c) for c in classes] for name, values in rows.items()},
         hide_index=True,
         column_config={
             name: st.column_config.NumberColumn(format="%.2f")
@@ -225,8 +236,8 @@ def _judgement(facts: dict[str, Any]) -> None:
         "Silhouette: -1 to 1, how much nearer an image is to its own cluster than to the next. "
         "Stability: adjusted Rand index between restarts with other seeds, 1 if all end alike. "
         + (
-            f"{agreed['same_name']:.1%} of the images of one true pose carry the same name."
-            if agreed
+            f"{agreement.same_name:.1%} of the images of one true pose carry the same name."
+            if agreement is not None
             else "A class of one pose has no clear clusters, whatever k is."
         )
     )
@@ -341,7 +352,7 @@ def _names(dataset: Dataset, clustering: PoseClustering) -> None:
         if st.button("Rename", disabled=not new):
             act(lambda: rename_pose(dataset, pose, new), f"Renamed {pose} to {new}.")
     with right.container(border=True):
-        clusters = [f"{c}/{i}" for c, k in clustering.facts["ks"].items() for i in range(k)]
+        clusters = [f"{c}/{i}" for c, k in clustering.record.ks.items() for i in range(k)]
         now = clustering.assignments.groupby(["class", "cluster"])["pose"].agg(
             lambda names: names.mode()[0]
         )

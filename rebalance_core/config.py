@@ -1,7 +1,8 @@
 """What every config shares: frozen, keyword-only, presets by name, one sentence on bad input."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,6 +40,22 @@ def problem(error: ValidationError) -> str:
     if first["type"] == "model_type":
         told = "it should be an object"
     return f"{field[:200]}: {told[:1].lower()}{told[1:]}" if field else told
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_model(model: type[Model], path: Path, remedy: str) -> Model:
+    """The record in a JSON file; raises UserError, one sentence that ends with `remedy`, where the
+    file is missing, is not JSON or does not fit the model."""
+    try:
+        return model.model_validate(parse_json(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        if isinstance(error, ValidationError):
+            reason = problem(error)
+        reason = " ".join(str(reason).split())
+        raise UserError(f"{path} is damaged ({reason}); {remedy}.") from error
 
 
 class Config(BaseModel):

@@ -12,7 +12,8 @@ from rebalance_core.config import Config, Seed, Unique
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.source import BUILT_IN, ImportConfig
 from rebalance_core.generators.training import TrainConfig
-from rebalance_core.poses.clustering import PosesConfig, has_clustering, open_clustering
+from rebalance_core.poses.clustering import has_clustering, open_clustering
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.runs.executor import view_run
 from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.worker import execute

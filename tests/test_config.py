@@ -11,7 +11,7 @@ from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.generators.bagan_gp.config import BaganConfig
 from rebalance_core.generators.diffusion.config import DdpmConfig
-from rebalance_core.poses.clustering import PosesConfig
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.study import StudyConfig
 from rebalance_core.training_sets.config import SetConfig
 

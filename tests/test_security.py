@@ -34,7 +34,8 @@ from rebalance_core.datasets.importing import save_upload
 from rebalance_core.errors import UserError
 from rebalance_core.generators.spec import generator_spec, generator_specs
 from rebalance_core.generators.training import TrainConfig
-from rebalance_core.poses.clustering import PosesConfig, cluster_poses, open_clustering, recluster
+from rebalance_core.poses.clustering import cluster_poses, open_clustering, recluster
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.runs.executor import list_runs, view_run
 from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run
 from rebalance_core.runs.worker import execute
@@ -395,7 +396,7 @@ def test_pickles_among_poses_are_not_run(home: Workspace, canary: Path) -> None:
     cluster_poses(dataset, PosesConfig(dataset="phantom", k=2), MemoryRun())
     evil = np.array([Evil(canary)], dtype=object)
     np.save(open_clustering(dataset).path / "points.npy", evil, allow_pickle=True)
-    with pytest.raises(UserError, match="cannot be read; cluster"):
+    with pytest.raises(UserError, match="it cannot be read"):
         recluster(dataset, 3)
     assert not canary.exists()
 

@@ -11,7 +11,6 @@ from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.poses.clustering import (
     PoseClustering,
-    PosesConfig,
     move_cluster,
     move_images,
     open_clustering,
@@ -19,6 +18,7 @@ from rebalance_core.poses.clustering import (
     rename_pose,
     summary,
 )
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.poses.versions import step_back
 from rebalance_core.poses.weights import WeightsConfig
 from rebalance_core.workspace import Workspace

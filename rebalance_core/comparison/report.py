@@ -274,7 +274,9 @@ def _poses(dataset: Dataset) -> dict[str, Any] | None:
         grids.append(
             (label, [(pose, _picture(make_grid(images, SHOWN))) for pose, images in rows.items()])
         )
-    return {"elbow": _plot(elbow_plot(clustering.facts)), "facts": clustering.facts, "grids": grids}
+    record = clustering.record
+    elbow = elbow_plot(record.tried, record.inertia, record.elbows, record.ks)
+    return {"elbow": _plot(elbow), "record": record, "grids": grids}
 
 
 def _samples(dataset: Dataset, synthetic: SyntheticSet) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Plots of a clustering: elbow, silhouette, scatter."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -7,53 +8,58 @@ import plotly.graph_objects as go
 from rebalance_core.plots.style import COLOURS, base_figure
 
 
-def elbow_plot(facts: dict[str, Any]) -> go.Figure:
-    """Inertia of each class over k, as a share of that at k = 1, and the chosen k."""
+def elbow_plot(
+    tried: Sequence[int],
+    inertia: Mapping[str, Sequence[float]],
+    elbows: Mapping[str, int | None],
+    ks: Mapping[str, int],
+) -> go.Figure:
+    """Inertia of each class over k = `tried`, relative to that at k = 1, and the k in use."""
     figure = base_figure(320, "clusters k", "inertia ÷ inertia at k = 1")
-    for number, (label, inertia) in enumerate(facts["inertia"].items()):
-        shares = [value / inertia[0] if inertia[0] else 0 for value in inertia]
-        own = facts["elbows"][label]
+    for number, (label, values) in enumerate(inertia.items()):
         figure.add_scatter(
-            x=facts["tried"],
-            y=shares,
-            name=f"{label} (elbow {own or 'none'})",
+            x=tried,
+            y=[value / values[0] if values[0] else 0 for value in values],
+            name=f"{label} (elbow {elbows[label] or 'none'})",
             mode="lines+markers",
             line_color=COLOURS[number % len(COLOURS)],
         )
-    return _chosen_k(figure, facts)
+    return _mark_k(figure, tried, [ks[label] for label in inertia])
 
 
-def silhouette_plot(facts: dict[str, Any]) -> go.Figure:
-    """Mean silhouette of each class over k; the higher, the clearer the clusters."""
+def silhouette_plot(
+    tried: Sequence[int], silhouettes: Mapping[str, Sequence[float | None]], ks: Mapping[str, int]
+) -> go.Figure:
+    """Mean silhouette of each class over k = `tried`; higher means clearer clusters."""
     figure = base_figure(320, "clusters k", "mean silhouette")
     figure.update_layout(showlegend=True)
-    for number, (label, values) in enumerate(facts["silhouettes"].items()):
+    for number, (label, values) in enumerate(silhouettes.items()):
         figure.add_scatter(
-            x=facts["tried"],
+            x=tried,
             y=values,
             name=label,
             mode="lines+markers",
             line_color=COLOURS[number % len(COLOURS)],
         )
-    return _chosen_k(figure, facts)
+    return _mark_k(figure, tried, [ks[label] for label in silhouettes])
 
 
-def _chosen_k(figure: go.Figure, facts: dict[str, Any]) -> go.Figure:
-    """A dashed line at k, or a ring on each curve where every class has its own."""
-    if facts["k"] is not None:
-        figure.add_vline(x=facts["k"], line_dash="dash", line_color="gray")
+def _mark_k(figure: go.Figure, tried: Sequence[int], ks: Sequence[int]) -> go.Figure:
+    """A dashed line at the common k, or a large marker on each curve where they differ."""
+    if len(set(ks)) == 1:
+        figure.add_vline(x=ks[0], line_dash="dash", line_color="gray")
         figure.add_annotation(
-            x=facts["k"],
+            x=ks[0],
             y=1,
             yref="paper",
-            text=f"k = {facts['k']}",
+            text=f"k = {ks[0]}",
             showarrow=False,
             xanchor="left",
             xshift=6,
         )
         return figure
-    for trace, k in zip(figure.data, facts["ks"].values(), strict=True):
-        trace.marker.size = [14 if tried == k else 6 for tried in facts["tried"]]
+    for trace, k in zip(figure.data, ks, strict=True):
+        trace.marker.size = [14 if other == k else 6 for other in tried]
     return figure
 
 

@@ -9,15 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BeforeValidator, Field
 
-from rebalance_core.config import Config, Precision, Seed
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
-from rebalance_core.poses.extractors import EXTRACTORS, ExtractorChoice
+from rebalance_core.poses.config import K, PosesConfig
+from rebalance_core.poses.extractors import EXTRACTORS
 from rebalance_core.poses.features import dataset_features, resolve_extractor
 from rebalance_core.poses.kmeans import (
     K_RANGE,
@@ -30,62 +29,46 @@ from rebalance_core.poses.kmeans import (
     silhouettes,
     stability,
 )
+from rebalance_core.poses.records import (
+    AXES,
+    Agreement,
+    ClusteringRecord,
+    Curves,
+    FeatureSpace,
+    common_k,
+    is_pose_name,
+    read_assignments,
+    read_points,
+    read_record,
+)
 from rebalance_core.poses.versions import changing, current_version, new_version
 from rebalance_core.poses.weights import weights_facts
 from rebalance_core.runs.run import Cancelled, Run, RunDirectory
-from rebalance_core.system.files import read_json, write_json
+from rebalance_core.system.files import write_json
 from rebalance_core.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FEWEST = 4  # training images of a class below which its curve has no elbow to find
-AXES = ("x", "y", "z")  # the first principal components, as plots show them
-
-
-def _number_or_word(k: object) -> object:
-    if k in ("auto", "per-class") or (type(k) is int and k >= 1):
-        return k
-    raise ValueError("use auto, per-class or a number from 1")
-
-
-K = Annotated[int | str, BeforeValidator(_number_or_word)]
-
-
-class PosesConfig(Config):
-    """How a dataset is clustered by pose."""
-
-    dataset: str
-    extractor: ExtractorChoice = "auto"  # auto: vgg16 (3.1) where its weights are here, else hog
-    k: K = "auto"  # clusters a class; auto: one for all from all elbows (5.2)
-    components: int = Field(default=50, ge=1, le=1000)  # of the PCA, at most
-    variance: float | None = Field(default=None, gt=0, lt=1)  # share to keep, instead of a number
-    restarts: int = Field(default=10, ge=1, le=100)  # of K-means, the best kept
-    precision: Precision = "auto"  # of the network that extracts features
-    discard_corrections: bool = False  # cluster anew although somebody corrected the poses by hand
-    seed: Seed = 0
 
 
 @dataclass(frozen=True)
 class PoseClustering:
-    """One version of a dataset's poses, as `cluster_poses` and corrections by hand left it.
+    """One version of a dataset's poses, with all manual corrections up to it."""
 
-    `facts`: config, extractor, k (None where classes differ), ks {class: k}, elbow, elbows
-    {class: k}, tried [k = 1 …], inertia and silhouettes {class: one a k tried}, silhouette,
-    stability and agreement {class: number or None}, variance_kept, corrections [in words].
-    """
-
+    dataset: Dataset
     path: Path
-    facts: dict[str, Any]
+    record: ClusteringRecord
 
     @cached_property
     def assignments(self) -> "pd.DataFrame":
-        """One row an image: image, class, cluster (0 to k - 1), pose, split, distance (to the
-        cluster's centre), x, y, z (first principal components)."""
-        import pandas as pd
+        """One row per image, in the order of the catalogue: image, class, cluster (0 to k - 1),
+        pose, split, distance (to the cluster's centre), x, y, z (first principal components).
 
-        text = {"image": str, "class": str, "pose": str, "split": str}
-        return pd.read_csv(self.path / "assignments.csv", dtype=text, keep_default_na=False)
+        Raises UserError where the file is damaged.
+        """
+        return read_assignments(self.path, self.dataset, self.record.ks)
 
     @cached_property
     def training(self) -> "pd.DataFrame":
@@ -98,7 +81,7 @@ class PoseClustering:
 
     @property
     def corrections(self) -> list[str]:
-        return list(self.facts["corrections"])
+        return self.record.corrections
 
     def nearest(self, label: str, pose: str, count: int, *, farthest: bool = False) -> list[str]:
         """Ids of a class's training images of a pose, nearest to (or farthest from) the centre."""
@@ -118,7 +101,7 @@ def open_clustering(dataset: Dataset) -> PoseClustering:
         raise UserError(
             f"Dataset {dataset.name} has no poses yet; run `poses cluster {dataset.name}`."
         )
-    return PoseClustering(path, read_json(path / "clustering.json"))
+    return PoseClustering(dataset, path, read_record(path, dataset))
 
 
 def prepare_poses(workspace: Workspace, config: PosesConfig) -> PosesConfig:
@@ -154,50 +137,49 @@ def cluster_poses(dataset: Dataset, config: PosesConfig, run: Run) -> PoseCluste
         raise UserError(f"All images of {dataset.name} look the same; there is nothing to cluster.")
     labels = catalogue["class"].to_numpy()
     own = {c: points[train & (labels == c)] for c in dataset.classes}
-    facts = _curves(own, config, run) | {
-        "config": config.model_dump(mode="json"),
-        "extractor": extractor,
-        "variance_kept": kept,
-    }
+    space = FeatureSpace(
+        **dict(_curves(own, config, run)),
+        config=config.model_dump(),
+        extractor=extractor,
+        variance_kept=kept,
+    )
     with changing(dataset.path):
         _check_corrections(dataset, config.discard_corrections)  # some may be new
-        return _cluster(dataset, points, facts, config.k)
+        return _cluster(dataset, points, space, config.k)
 
 
 def recluster(dataset: Dataset, k: K, *, discard_corrections: bool = False) -> PoseClustering:
-    """Cluster anew with another k from the points that are kept; takes no features.
+    """Cluster again with another k in the stored principal components.
 
-    Raises UserError where a class is too small for k, and where poses corrected by hand would be
-    lost and `discard_corrections` is not set.
+    Raises UserError where a class is too small for k, where the stored clustering is damaged, and
+    where manual corrections would be lost and `discard_corrections` is not set.
     """
     with changing(dataset.path):
         _check_corrections(dataset, discard_corrections)
         _check_sizes(dataset, k)
         before = open_clustering(dataset)
-        points = _read_points(before)
-        facts = before.facts | {"config": before.facts["config"] | {"k": k}}
-        return _cluster(dataset, points, facts, k, points_of=before)
+        points = read_points(before.path, dataset)
+        config = before.record.config.model_copy(update={"k": k})
+        space = before.record.model_copy(update={"config": config})
+        return _cluster(dataset, points, space, k, points_of=before)
 
 
-def _read_points(clustering: PoseClustering) -> np.ndarray:
-    """Where the images lie after the PCA; raises UserError if the file is damaged."""
-    path = clustering.path / "points.npy"
-    try:
-        points: np.ndarray = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
-        name = clustering.facts["config"]["dataset"]
-        raise UserError(f"{path} cannot be read; cluster the poses of {name} anew.") from error
-    return points
-
-
-def chosen_ks(facts: Mapping[str, Any], k: K, sizes: Mapping[str, int]) -> dict[str, int]:
+def chosen_ks(curves: Curves, k: K, sizes: Mapping[str, int]) -> dict[str, int]:
     """{class: k}: by hand, from the elbow of all curves, or from each class's own; never more
     than the class has images. Where a curve has no elbow, k is the paper's 3."""
     if k == "per-class":
-        wanted = {c: facts["elbows"][c] or NO_ELBOW for c in sizes}
+        wanted = {c: curves.elbows[c] or NO_ELBOW for c in sizes}
     else:
-        wanted = dict.fromkeys(sizes, int(k) if isinstance(k, int) else facts["elbow"] or NO_ELBOW)
+        wanted = dict.fromkeys(sizes, int(k) if isinstance(k, int) else curves.elbow or NO_ELBOW)
     return {c: min(n, sizes[c]) for c, n in wanted.items()}
+
+
+def may_have_corrections(dataset: Dataset) -> bool:
+    """Whether the poses have manual corrections; True also where the record is damaged."""
+    try:
+        return has_clustering(dataset) and bool(open_clustering(dataset).corrections)
+    except UserError:
+        return True
 
 
 def _check_corrections(dataset: Dataset, discard: bool) -> None:
@@ -224,7 +206,7 @@ def _check_sizes(dataset: Dataset, k: K) -> None:
         raise UserError(f"{have}an elbow; choose k by hand (--k 1 …) or add images.")
 
 
-def _curves(own: Mapping[str, np.ndarray], config: PosesConfig, run: Run) -> dict[str, Any]:
+def _curves(own: Mapping[str, np.ndarray], config: PosesConfig, run: Run) -> Curves:
     """Inertia and silhouette of each class over k, and the elbows of all and of each."""
     smallest = min(len(points) for points in own.values())
     tried = [k for k in K_RANGE if k <= smallest]
@@ -241,31 +223,31 @@ def _curves(own: Mapping[str, np.ndarray], config: PosesConfig, run: Run) -> dic
         silhouette[label] = silhouettes(points, [fit.labels for fit in best], config.seed)
     widest = max(curve[0] for curve in inertia.values())
     bent = {c: np.array(v) for c, v in inertia.items() if v[0] > 1e-6 * widest}  # not all alike
-    return {
-        "tried": tried,
-        "inertia": inertia,
-        "silhouettes": silhouette,
-        "elbows": {c: elbow(bent[c]) if c in bent else None for c in inertia},
-        "elbow": elbow(np.mean([curve / curve[0] for curve in bent.values()], axis=0)),
-    }
+    return Curves(
+        tried=tried,
+        inertia=inertia,
+        silhouettes=silhouette,
+        elbows={c: elbow(bent[c]) if c in bent else None for c in inertia},
+        elbow=elbow(np.mean([curve / curve[0] for curve in bent.values()], axis=0)),
+    )
 
 
 def _cluster(
     dataset: Dataset,
     points: np.ndarray,
-    facts: dict[str, Any],
+    space: FeatureSpace,
     k: K,
     points_of: PoseClustering | None = None,
 ) -> PoseClustering:
     """K-means of each class at its k, names across classes, judgement; kept as a new version."""
     import pandas as pd
 
-    config = PosesConfig.build(**facts["config"])
+    config = space.config
     catalogue = dataset.catalogue
     labels = catalogue["class"].to_numpy()
     train = catalogue["split"].to_numpy() == "train"
     masks = {c: labels == c for c in dataset.classes}
-    ks = chosen_ks(facts, k, {c: int((m & train).sum()) for c, m in masks.items()})
+    ks = chosen_ks(space, k, {c: int((m & train).sum()) for c, m in masks.items()})
     fits = {
         c: restarts(points[masks[c] & train], ks[c], config.restarts, config.seed)
         for c in dataset.classes
@@ -288,27 +270,21 @@ def _cluster(
         table.loc[masks[label], "cluster"] = clusters
         table.loc[masks[label], "distance"] = distances
         table.loc[masks[label], "pose"] = [f"pose {numbers[label][i] + 1}" for i in clusters]
-    same = len(set(ks.values())) == 1
-    told = facts | {
-        "k": next(iter(ks.values())) if same else None,
-        "ks": ks,
-        "silhouette": {
+    record = ClusteringRecord(
+        **{name: getattr(space, name) for name in FeatureSpace.model_fields},
+        k=common_k(ks),
+        ks=ks,
+        silhouette={
             c: silhouettes(points[masks[c] & train], [own[0].labels], config.seed)[0]
             for c, own in fits.items()
         },
-        "stability": {c: stability(own) for c, own in fits.items()},
-        "corrections": [],
-    }
-    return _keep(dataset, table, told, points if points_of is None else points_of)
+        stability={c: stability(own) for c, own in fits.items()},
+    )
+    return _keep(dataset, table, record, points if points_of is None else points_of)
 
 
-def agreement(dataset: Dataset, table: "pd.DataFrame") -> dict[str, Any] | None:
-    """How well poses agree with the true ones of training images; None where none are known.
-
-    `classes`: adjusted Rand index (Hubert and Arabie 1985) of each class's poses; `all`: of the
-    names over all classes; `same_name`: share of images that carry the name most frequent in
-    their true pose.
-    """
+def agreement(dataset: Dataset, table: "pd.DataFrame") -> Agreement | None:
+    """Compare poses with the true ones of training images; None where none are known."""
     import pandas as pd
     from sklearn.metrics import adjusted_rand_score
 
@@ -318,31 +294,33 @@ def agreement(dataset: Dataset, table: "pd.DataFrame") -> dict[str, Any] | None:
         return None
     true = pd.Series(truth, index=table.index)[known.index]
     usual = known["pose"].groupby(true).agg(lambda names: names.mode()[0])
-    return {
-        "classes": {
-            c: float(adjusted_rand_score(true[known["class"] == c], own["pose"]))
+    return Agreement(
+        classes={
+            str(c): float(adjusted_rand_score(true[known["class"] == c], own["pose"]))
             for c, own in known.groupby("class")
         },
-        "all": float(adjusted_rand_score(true, known["pose"])),
-        "same_name": float((known["pose"] == true.map(usual)).mean()),
-    }
+        all=float(adjusted_rand_score(true, known["pose"])),
+        same_name=float((known["pose"] == true.map(usual)).mean()),
+    )
 
 
 def _keep(
     dataset: Dataset,
     table: "pd.DataFrame",
-    facts: dict[str, Any],
+    record: ClusteringRecord,
     points: "np.ndarray | PoseClustering",
 ) -> PoseClustering:
     """Write a new version; `points` may be those of another, which are then shared."""
-    facts = facts | {"agreement": agreement(dataset, table)}
+    record = record.model_copy(update={"agreement": agreement(dataset, table)})
     with new_version(dataset.path) as aside:
-        table.to_csv(aside / "assignments.csv", index=False, float_format="%.6g")
+        table.to_csv(
+            aside / "assignments.csv", index=False, float_format="%.6g", lineterminator="\n"
+        )
         if isinstance(points, PoseClustering):
             _link(points.path / "points.npy", aside / "points.npy")
         else:
             np.save(aside / "points.npy", points)
-        write_json(aside / "clustering.json", facts)
+        write_json(aside / "clustering.json", record.model_dump(mode="json"))
     return open_clustering(dataset)
 
 
@@ -391,7 +369,7 @@ def move_cluster(dataset: Dataset, label: str, cluster: int, pose: str) -> PoseC
         table = clustering.assignments
         mask = (table["class"] == label) & (table["cluster"] == cluster)
         if not mask.any():
-            ks = ", ".join(f"{c}/0 to {c}/{k - 1}" for c, k in clustering.facts["ks"].items())
+            ks = ", ".join(f"{c}/0 to {c}/{k - 1}" for c, k in clustering.record.ks.items())
             raise UserError(f"There is no cluster {label}/{cluster}; there are {ks}.")
         return _move(dataset, clustering, mask, pose, f"cluster {label}/{cluster}")
 
@@ -407,7 +385,7 @@ def _move(
 
 def _pose_name(name: str) -> str:
     name = name.strip()
-    if not name or "," in name or not name.isprintable() or len(name) > 64:
+    if not is_pose_name(name):
         raise UserError(
             f"{name!r} cannot be the name of a pose: use up to 64 letters, digits, spaces or "
             "signs, but no comma."
@@ -424,8 +402,9 @@ def _check_pose(dataset: Dataset, clustering: PoseClustering, pose: str) -> None
 def _corrected(
     dataset: Dataset, clustering: PoseClustering, table: "pd.DataFrame", told: str
 ) -> PoseClustering:
-    facts = clustering.facts | {"corrections": [*clustering.corrections, told]}
-    return _keep(dataset, table, facts, clustering)
+    corrections = [*clustering.corrections, told]
+    record = clustering.record.model_copy(update={"corrections": corrections})
+    return _keep(dataset, table, record, clustering)
 
 
 def poses_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
@@ -436,19 +415,19 @@ def poses_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
 
 def summary(clustering: PoseClustering) -> dict[str, Any]:
     """What the command line prints of a clustering; `counts` are of training images."""
-    facts, table = clustering.facts, clustering.training
+    record, table = clustering.record, clustering.training
     sizes = (table["class"] + "/" + table["pose"]).value_counts(sort=False).sort_index()
     link = clustering.path.parent.parent / "poses"  # stays the same over later versions
     return {
-        "extractor": facts["extractor"],
-        "features": EXTRACTORS[facts["extractor"]].title,
-        "k": facts["k"] if facts["k"] is not None else facts["ks"],
-        "ks": facts["ks"],
-        "elbow": facts["elbow"],
-        "elbows": facts["elbows"],
-        "silhouette": facts["silhouette"],
-        "stability": facts["stability"],
-        "agreement": facts["agreement"],
+        "extractor": record.extractor,
+        "features": EXTRACTORS[record.extractor].title,
+        "k": record.ks if record.k is None else record.k,
+        "ks": record.ks,
+        "elbow": record.elbow,
+        "elbows": record.elbows,
+        "silhouette": record.silhouette,
+        "stability": record.stability,
+        "agreement": record.agreement and record.agreement.model_dump(),
         "poses": clustering.poses,
         "counts": {str(name): int(n) for name, n in sizes.items()},
         "corrections": clustering.corrections,

@@ -18,9 +18,13 @@ KEPT = 20  # versions; the oldest go
 
 
 def current_version(dataset: Path) -> Path | None:
-    """The folder that `poses` stands for now: read all files from this one, not by the link."""
+    """The folder that `poses` links to now: read all files from this one, not through the link."""
     link = dataset / "poses"
-    return link.resolve() if link.is_symlink() and link.exists() else None
+    if not link.is_symlink() or not link.is_dir():
+        return None
+    target = link.resolve()
+    in_versions = target.parent == (dataset / "pose-versions").resolve()
+    return target if in_versions and _is_version(target) else None
 
 
 @contextmanager
@@ -69,8 +73,12 @@ def step_back(dataset: Path) -> None:
 
 def _versions(dataset: Path) -> list[Path]:
     """Whole versions up to the current one, oldest first."""
-    found = sorted((dataset / "pose-versions").glob("[!.]*"))
+    found = sorted(filter(_is_version, (dataset / "pose-versions").glob("[!.]*")))
     return [path for path in found if int(path.name) <= _number(dataset)]
+
+
+def _is_version(path: Path) -> bool:
+    return path.name.isascii() and path.name.isdecimal()
 
 
 def _number(dataset: Path) -> int:

@@ -52,8 +52,9 @@ def weights_facts(workspace: Workspace, network: NetworkName) -> dict[str, str]:
         )
     try:
         with safe_open(path, "pt") as opened:
-            return dict(opened.metadata())
-    except (SafetensorError, OSError, TypeError) as error:
+            metadata = opened.metadata()
+        return {name: metadata[name] for name in ("source", "sha256")}
+    except (SafetensorError, OSError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} is damaged; fetch the weights again with `poses weights {network}`."
         ) from error

@@ -14,7 +14,8 @@ from studio import LONG, Server, fill, settled, unfold, visit
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.poses.clustering import PosesConfig, cluster_poses, open_clustering
+from rebalance_core.poses.clustering import cluster_poses, open_clustering
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.runs.executor import list_runs
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.training_sets.resolve import open_set
@@ -149,7 +150,7 @@ def test_the_slider_clusters_anew_and_undo_takes_it_back(
     move_slider(page, "Clusters k in every class", 1)
     shows_k(page, 4)
     assert list_runs(Workspace(home)) == [], "from kept points, without a run"
-    assert open_clustering(clustered).facts["ks"] == dict.fromkeys(clustered.classes, 4)
+    assert open_clustering(clustered).record.ks == dict.fromkeys(clustered.classes, 4)
     page.get_by_role("button", name="Undo").click()
     shows_k(page, 3)
     page.reload()
@@ -169,10 +170,10 @@ def test_a_second_press_on_the_slider_is_not_lost(
     settled(page)
     line.slow = True
     move_slider(page, "Clusters k in every class", 1)
-    line.until(lambda: open_clustering(clustered).facts["k"] == 4, "the first had no effect")
+    line.until(lambda: open_clustering(clustered).record.k == 4, "the first had no effect")
     page.wait_for_timeout(1500)  # for the server to draw the page
     page.keyboard.press("ArrowRight")
-    line.until(lambda: open_clustering(clustered).facts["k"] == 5, "the second had no effect")
+    line.until(lambda: open_clustering(clustered).record.k == 5, "the second had no effect")
     line.release()
     shows_k(page, 5)
     page.get_by_role("button", name="Undo").click()

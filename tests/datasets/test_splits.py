@@ -16,7 +16,8 @@ from rebalance_core.datasets.duplicates import near_groups
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.poses.clustering import PosesConfig, cluster_poses, open_clustering
+from rebalance_core.poses.clustering import cluster_poses, open_clustering
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.resolve import TrainingSet, resolve_set

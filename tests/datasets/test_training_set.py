@@ -13,7 +13,8 @@ from rebalance_core.datasets.phantom import CLASSES, POSES, make_phantom
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.poses.clustering import PosesConfig, cluster_poses
+from rebalance_core.poses.clustering import cluster_poses
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.training_sets.config import NO_SKEW, Part, SetConfig
 from rebalance_core.training_sets.load import load_part

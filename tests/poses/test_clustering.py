@@ -16,12 +16,12 @@ from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.poses.clustering import (
     PoseClustering,
-    PosesConfig,
     cluster_poses,
     has_clustering,
     open_clustering,
     summary,
 )
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.resolve import resolve_set
@@ -74,17 +74,17 @@ def dataset_of(workspace: Workspace, folder: Path, images: dict[str, np.ndarray]
 
 
 def test_the_elbow_finds_the_three_poses(clustering: PoseClustering) -> None:
-    facts = clustering.facts
-    assert (facts["k"], facts["elbow"]) == (3, 3)
-    assert facts["elbows"] == dict.fromkeys(TRAIN, 3)
-    assert facts["ks"] == dict.fromkeys(TRAIN, 3)
-    assert facts["tried"] == list(range(1, 11))
-    for curve in facts["silhouettes"].values():
+    record = clustering.record
+    assert (record.k, record.elbow) == (3, 3)
+    assert record.elbows == dict.fromkeys(TRAIN, 3)
+    assert record.ks == dict.fromkeys(TRAIN, 3)
+    assert record.tried == list(range(1, 11))
+    for curve in record.silhouettes.values():
         assert curve[0] is None
         assert curve.index(max(curve[1:])) == 2, "k = 3 also by silhouette"
-    for inertia in facts["inertia"].values():
+    for inertia in record.inertia.values():
         assert inertia == sorted(inertia, reverse=True)
-    assert min(facts["silhouette"].values()) > 0
+    assert min(record.silhouette.values()) > 0
 
 
 def test_every_image_has_a_row_in_the_order_of_the_catalogue(
@@ -113,7 +113,7 @@ def test_a_test_image_changes_nothing_for_the_others(
         target.write_bytes(data)
     other = import_dataset(workspace, ImportConfig(name="o", source=str(source)), MemoryRun())
     there = cluster_poses(other, PosesConfig(dataset="o"), MemoryRun())
-    assert there.facts["inertia"] == clustering.facts["inertia"]
+    assert there.record.inertia == clustering.record.inertia
     columns = ["image", "cluster", "pose", "distance", "x", "y", "z"]
     mine = clustering.training[columns].reset_index(drop=True)
     assert there.training[columns].reset_index(drop=True).equals(mine)
@@ -126,13 +126,13 @@ def test_test_images_are_put_to_their_nearest_centre(table: pd.DataFrame) -> Non
 
 
 def test_the_clustering_is_judged(clustering: PoseClustering, table: pd.DataFrame) -> None:
-    facts = clustering.facts
+    record = clustering.record
     own = table[(table["class"] == "notumor") & (table["split"] == "train")]
     index = adjusted_rand_score(own["truth"], own["pose"])
-    assert facts["agreement"]["classes"]["notumor"] == pytest.approx(index)
-    assert facts["agreement"]["same_name"] >= 0.95
-    assert set(facts["stability"]) == set(facts["silhouette"]) == set(TRAIN)
-    assert all(0 < value <= 1 for value in facts["stability"].values())
+    assert record.agreement.classes["notumor"] == pytest.approx(index)
+    assert record.agreement.same_name >= 0.95
+    assert set(record.stability) == set(record.silhouette) == set(TRAIN)
+    assert all(0 < value <= 1 for value in record.stability.values())
 
 
 @pytest.mark.parametrize("label", TRAIN)
@@ -191,9 +191,9 @@ def test_k_by_hand_wins_and_the_same_seed_clusters_alike(
     first = cluster_poses(phantom, config, MemoryRun())
     again = cluster_poses(phantom, config, MemoryRun())
     assert first.poses == ["pose 1", "pose 2"]
-    assert first.facts["k"] == 2
+    assert first.record.k == 2
     assert first.assignments.equals(again.assignments)
-    assert first.facts == again.facts
+    assert first.record == again.record
     assert sorted(p.name for p in phantom.path.glob(".*")) == [".poses.lock"]
 
 
@@ -226,9 +226,9 @@ def test_a_class_of_two_images(workspace: Workspace, tmp_path: Path) -> None:
         with pytest.raises(UserError) as told:
             cluster_poses(dataset, PosesConfig(dataset="made", k=k), MemoryRun())
         assert str(told.value) == f"Class cat of made has 2 training image(s), too few for {words}"
-    facts = cluster_poses(dataset, PosesConfig(dataset="made", k=2), MemoryRun()).facts
-    assert facts["ks"] == {"cat": 2, "dog": 2}
-    assert facts["silhouette"]["cat"] is None
+    record = cluster_poses(dataset, PosesConfig(dataset="made", k=2), MemoryRun()).record
+    assert record.ks == {"cat": 2, "dog": 2}
+    assert record.silhouette["cat"] is None
 
 
 def test_each_class_may_have_a_k_of_its_own(workspace: Workspace, tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ def test_each_class_may_have_a_k_of_its_own(workspace: Workspace, tmp_path: Path
 
     dataset = dataset_of(workspace, tmp_path / "own", {"four": stack(4), "two": stack(2)})
     clustering = cluster_poses(dataset, PosesConfig(dataset="made", k="per-class"), MemoryRun())
-    assert clustering.facts["ks"] == {"four": 4, "two": 2}
-    assert clustering.facts["k"] is None
+    assert clustering.record.ks == {"four": 4, "two": 2}
+    assert clustering.record.k is None
     look = np.arange(40) % 4
     names = clustering.assignments.groupby("class")["pose"].agg(list)
     by_look = [set(np.array(names["four"])[look == k]) for k in range(4)]
@@ -276,6 +276,6 @@ def test_a_class_of_one_look_has_no_elbow_and_does_not_sway_the_others(
     stack = stack.clip(0, 255).astype(np.uint8)
     black = np.zeros((12, 64, 64), np.uint8)
     dataset = dataset_of(workspace, tmp_path / "mixed", {"black": black, "looks": stack})
-    facts = cluster_poses(dataset, PosesConfig(dataset="made"), MemoryRun()).facts
-    assert facts["elbows"] == {"black": None, "looks": 3}
-    assert facts["k"] == 3
+    record = cluster_poses(dataset, PosesConfig(dataset="made"), MemoryRun()).record
+    assert record.elbows == {"black": None, "looks": 3}
+    assert record.k == 3

@@ -13,7 +13,6 @@ from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.poses import versions
 from rebalance_core.poses.clustering import (
-    PosesConfig,
     cluster_poses,
     move_cluster,
     move_images,
@@ -21,6 +20,7 @@ from rebalance_core.poses.clustering import (
     recluster,
     rename_pose,
 )
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.poses.versions import can_undo, new_version, step_back
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.training_sets.config import SetConfig
@@ -156,14 +156,14 @@ def test_another_k_gives_what_clustering_from_scratch_gives(clustered: Dataset) 
     quick = recluster(clustered, 2)
     whole = cluster_poses(clustered, PosesConfig(dataset="p", k=2, restarts=2), MemoryRun())
     assert quick.assignments.equals(whole.assignments)
-    assert quick.facts == whole.facts
-    assert recluster(clustered, "auto").facts["k"] == 3
+    assert quick.record == whole.record
+    assert recluster(clustered, "auto").record.k == 3
 
 
 def test_another_k_is_refused_where_a_class_is_too_small(clustered: Dataset) -> None:
     with pytest.raises(UserError, match=r"^Class glioma of p has 11 training image\(s\), too few"):
         recluster(clustered, 12)
-    assert open_clustering(clustered).facts["k"] == 3
+    assert open_clustering(clustered).record.k == 3
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_version(

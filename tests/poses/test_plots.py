@@ -17,14 +17,9 @@ TABLE = pd.DataFrame(
         "z": [8.0, 9.0, 10.0, 11.0],
     }
 )
-FACTS = {
-    "tried": [1, 2, 3],
-    "inertia": {"cat": [10.0, 5.0, 4.0], "dog": [0.0, 0.0, 0.0]},
-    "silhouettes": {"cat": [None, 0.5, 0.4], "dog": [None, None, None]},
-    "elbows": {"cat": 2, "dog": None},
-    "k": 2,
-    "ks": {"cat": 2, "dog": 2},
-}
+TRIED = [1, 2, 3]
+INERTIA = {"cat": [10.0, 5.0, 4.0], "dog": [0.0, 0.0, 0.0]}
+SILHOUETTES = {"cat": [None, 0.5, 0.4], "dog": [None, None, None]}
 
 
 @pytest.mark.parametrize("colour", ["pose", "cluster", "class", "split"])
@@ -51,7 +46,7 @@ def test_of_a_selection_the_ids_are_kept_once_in_order() -> None:
 
 
 def test_the_elbow_plot_shows_shares_and_the_chosen_k() -> None:
-    figure = elbow_plot(FACTS)
+    figure = elbow_plot(TRIED, INERTIA, {"cat": 2, "dog": None}, {"cat": 2, "dog": 2})
     assert [t.name for t in figure.data] == ["cat (elbow 2)", "dog (elbow none)"]
     assert list(figure.data[0].y) == [1.0, 0.5, 0.4]
     assert list(figure.data[1].y) == [0, 0, 0]
@@ -60,7 +55,7 @@ def test_the_elbow_plot_shows_shares_and_the_chosen_k() -> None:
 
 
 def test_where_each_class_has_its_own_k_each_curve_shows_it() -> None:
-    figure = silhouette_plot(FACTS | {"k": None, "ks": {"cat": 2, "dog": 3}})
+    figure = silhouette_plot(TRIED, SILHOUETTES, {"cat": 2, "dog": 3})
     assert not figure.layout.shapes
     assert list(figure.data[0].y) == [None, 0.5, 0.4]
     at = [t.marker.size.index(max(t.marker.size)) for t in figure.data]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor, nn
 from torchvision import models, transforms
 
@@ -182,10 +182,19 @@ def test_a_wrong_file_is_refused_in_one_sentence_and_runs_nothing(
     assert not list(workspace.root.glob("weights/*"))
 
 
-def test_damaged_kept_weights_say_so(workspace: Workspace) -> None:
+def weights_with(metadata: dict[str, str] | None) -> bytes:
+    return save({"x": torch.zeros(1)}, metadata)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"x" * 100, b"", weights_with(None), weights_with({"source": "x"}), weights_with({"a": "b"})],
+    ids=["garbage", "empty", "no metadata", "no digest", "other metadata"],
+)
+def test_damaged_kept_weights_say_so(workspace: Workspace, content: bytes) -> None:
     path = weights_path(workspace, "resnet18")
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"x" * 100)
+    path.write_bytes(content)
     with pytest.raises(UserError) as told:
         weights_facts(workspace, "resnet18")
     assert str(told.value) == (

@@ -28,7 +28,7 @@ from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import TrainConfig
-from rebalance_core.poses.clustering import PosesConfig
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.poses.weights import WeightsConfig
 from rebalance_core.runs.devices import list_devices
 from rebalance_core.runs.executor import RunView, list_runs, needs_device, resume, submit, view_run

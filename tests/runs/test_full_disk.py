@@ -28,7 +28,7 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.generators.training import TrainConfig
-from rebalance_core.poses.clustering import PosesConfig
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.poses.extractors import DOWNLOADS, Download
 from rebalance_core.poses.weights import WeightsConfig, has_weights
 from rebalance_core.runs.executor import describe, list_runs, resume, submit, view_run
