@@ -27,8 +27,8 @@ from rebalance_core.generators.bagan_gp.config import BaganConfig
 from rebalance_core.generators.bagan_gp.training import ADVERSARIAL, BaganTrainer
 from rebalance_core.generators.base import TrainingData
 from rebalance_core.runs.run import MemoryRun
-from rebalance_core.training.device import open_device
-from rebalance_core.training.random import generator
+from rebalance_core.training.device import create_accelerator
+from rebalance_core.training.random import keyed_generator
 from rebalance_core.training_sets.load import Images
 
 STEPS, EXACT = 20, 3
@@ -72,7 +72,7 @@ class Plain:
     def step(self, number: int) -> tuple[float, float]:
         images, labels = self.trainer._batch(ADVERSARIAL, number)
         images, n = images.contiguous(), len(labels)
-        random = generator(self.config.seed, ADVERSARIAL, number)
+        random = keyed_generator(self.config.seed, ADVERSARIAL, number)
         bce = F.binary_cross_entropy_with_logits
         one, zero = torch.ones(n), torch.zeros(n)
         for _ in range(self.config.discriminator_updates):
@@ -120,7 +120,7 @@ def main(steps: int) -> int:
     ours = BaganTrainer(BaganConfig.from_preset("paper"), phantoms(IMAGES), MemoryRun())
     ours.step = ours.autoencoder_steps
     exact = apart_in_fp32(ours)
-    ours.accelerator = open_device(ours.config.precision)  # accelerate's state is one a process
+    ours.accelerator = create_accelerator(ours.config.precision)  # one per process
     theirs = Plain(ours)
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
     apart, losses = 0.0, []

@@ -41,7 +41,7 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.phantom import CLASSES, make_phantom
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.runs.run import MemoryRun
-from rebalance_core.training.device import open_device
+from rebalance_core.training.device import create_accelerator
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.load import Images, load_part
 from rebalance_core.training_sets.resolve import resolve_set
@@ -56,7 +56,7 @@ class Ours:
     """The comparison's loop on a part of the data in memory."""
 
     def __init__(self, real: Images, classes: tuple[str, ...]) -> None:
-        self.accelerator = open_device(CONFIG.precision)
+        self.accelerator = create_accelerator(CONFIG.precision)
         self.images = torch.as_tensor(np.array(real.images)).to(self.accelerator.device)
         self.labels = torch.as_tensor(real.labels).to(self.accelerator.device)
         self.model = fresh_classifier(CONFIG, classes, 0).to(self.accelerator.device)

@@ -47,9 +47,9 @@ from rebalance_core.generators.diffusion.training import (
     validation_loss,
 )
 from rebalance_core.runs.executor import WORKER_ENVIRONMENT
-from rebalance_core.training.batches import to_unit
-from rebalance_core.training.device import open_device
-from rebalance_core.training.random import generator
+from rebalance_core.training.batches import to_float
+from rebalance_core.training.device import create_accelerator
+from rebalance_core.training.random import keyed_generator
 from rebalance_core.training.rates import warmup_cosine
 
 PAIRS, UNCOUNTED, STEPS = 5, 5, 1000  # STEPS: what the learning rate falls over
@@ -87,7 +87,7 @@ class Ours:
     """Our loop's step."""
 
     def __init__(self, model: nn.Module, images: Tensor, warmup: int) -> None:
-        self.accelerator = open_device("auto")
+        self.accelerator = create_accelerator("auto")
         make_ready(model, self.accelerator)
         self.model, self.images, self.warmup, self.done = model, images, warmup, 0
         self.optimizer = open_adam(self.model, PAPER.lr, self.accelerator)
@@ -136,7 +136,7 @@ class Theirs:
 
 
 def drawn(images: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    random = generator(0, step)
+    random = keyed_generator(0, step)
     rows = torch.randint(len(images), (PAPER.batch_size,), generator=random)
     noise = torch.randn((len(rows), *images.shape[1:]), generator=random)
     return rows, noise, draw_timesteps(len(rows), random)
@@ -214,7 +214,7 @@ def for_a_time(which: str) -> dict[str, float]:
 
 
 def phantoms() -> Tensor:
-    return to_unit(make_phantom(600, size=PAPER.size).images[..., None])
+    return to_float(make_phantom(600, size=PAPER.size).images[..., None])
 
 
 def asked(what: str) -> dict[str, float]:

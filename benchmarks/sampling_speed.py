@@ -31,7 +31,7 @@ from rebalance_core.generators.diffusion.ddpm import DdpmGenerator
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.synthesis.quality import frechet_of, principal_components
 from rebalance_core.system.processes import parallel_map
-from rebalance_core.training.random import generator
+from rebalance_core.training.random import keyed_generator
 from rebalance_core.training_sets.load import Images
 
 SIZE, LABEL = 32, "notumor"
@@ -68,7 +68,7 @@ def batches(count: int) -> Iterator[range]:
 
 def their_batch(folder: Path, rows: range) -> np.ndarray:
     torch.set_num_threads(1)
-    random = [generator(1, k) for k in rows]
+    random = [keyed_generator(1, k) for k in rows]
     pipeline = open_pipeline(folder)
     images: np.ndarray = pipeline(
         len(rows), random, num_inference_steps=STEPS, output_type="np"
@@ -91,7 +91,7 @@ def race(made: DdpmGenerator, folder: Path) -> list[tuple[float, float]]:
             pass
         ours = time.perf_counter() - began
         began = time.perf_counter()
-        pipeline(BATCH, generator(number), num_inference_steps=TIMED, output_type="np")
+        pipeline(BATCH, keyed_generator(number), num_inference_steps=TIMED, output_type="np")
         theirs = (time.perf_counter() - began) * STEPS / TIMED
         if number:
             pairs.append((ours / BATCH, theirs / BATCH))

@@ -79,9 +79,9 @@ def examine(workspace: Workspace) -> dict[str, Any]:
         from torchvision.ops import nms
 
         nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1.0]), 0.5)
-        from rebalance_core.training.device import fast_bf16, open_device
+        from rebalance_core.training.device import create_accelerator, is_bf16_fast
 
-        device, bf16 = str(open_device("auto").device), fast_bf16()
+        device, bf16 = str(create_accelerator("auto").device), is_bf16_fast()
         threads = torch.get_num_threads()
     except Exception as error:  # whatever breaks in a foreign library is the finding here
         facts["problems"].append(

@@ -10,7 +10,7 @@ from rebalance_core.classifiers.augmentation import augment_scans
 from rebalance_core.generators.bagan_gp.augmentation import diff_augment
 from rebalance_core.generators.diffusion.warps import draw_warps, warp_images
 from rebalance_core.imaging.affine import Mode, warp
-from rebalance_core.training.random import generator
+from rebalance_core.training.random import keyed_generator
 
 IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 IMAGE = torch.arange(16.0).view(1, 1, 4, 4)  # a pixel is 2 / 4 = 0.5 wide
@@ -66,15 +66,15 @@ def test_every_image_has_its_own_matrix() -> None:
     ("augment", "diagonal"),
     [
         (
-            lambda ramp: diff_augment(ramp, generator(1)),
+            lambda ramp: diff_augment(ramp, keyed_generator(1)),
             [-1.0, 0.161931, 0.357328, 0.552725, 0.748122, 0.943519, 0.0, -1.0],
         ),
         (
-            lambda ramp: warp_images(ramp, draw_warps(1, 1.0, generator(1))),
+            lambda ramp: warp_images(ramp, draw_warps(1, 1.0, keyed_generator(1))),
             [-0.777778, -0.670323, -0.395222, -0.120121, 0.15498, 0.430081, 0.705182, 0.835689],
         ),
         (
-            lambda ramp: augment_scans(ramp, generator(1)),
+            lambda ramp: augment_scans(ramp, keyed_generator(1)),
             [-0.857981, -0.556151, -0.242832, 0.070487, 0.383806, 0.697124, 1.0, 1.0],
         ),
     ],

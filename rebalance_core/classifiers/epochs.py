@@ -6,7 +6,7 @@ import numpy as np
 
 from rebalance_core.classifiers.recipe import Sampler
 from rebalance_core.classifiers.schedules import Epoch
-from rebalance_core.training.random import derived_seed
+from rebalance_core.training.random import derive_seed
 
 
 def epoch_order(real: int, synthetic: int, seed: int, epoch: int) -> np.ndarray:
@@ -51,7 +51,7 @@ def _resampled(
     if len(np.unique(labels[rows])) < 2:
         return rows
     kind: Any = RandomOverSampler if sampler == "over" else RandomUnderSampler
-    drawn = kind(random_state=derived_seed(seed, 13, epoch) % 2**32).fit_resample(
+    drawn = kind(random_state=derive_seed(seed, 13, epoch) % 2**32).fit_resample(
         rows[:, None], labels[rows]
     )[0][:, 0]
     mixed: np.ndarray = np.random.default_rng([seed, 14, epoch]).permutation(drawn)

@@ -21,9 +21,9 @@ from rebalance_core.classifiers.training import (
     set_rate,
     train_epoch,
 )
-from rebalance_core.training.batches import to_unit
-from rebalance_core.training.device import open_device
-from rebalance_core.training.random import derived_seed
+from rebalance_core.training.batches import to_float
+from rebalance_core.training.device import create_accelerator
+from rebalance_core.training.random import derive_seed
 from rebalance_core.training_sets.load import Images
 
 
@@ -39,7 +39,7 @@ class Scorer:
         device = next(self.model.parameters()).device
         features = []
         for start in range(0, len(images), EVALUATION_BATCH):
-            batch = to_unit(images[start : start + EVALUATION_BATCH]).to(device)
+            batch = to_float(images[start : start + EVALUATION_BATCH]).to(device)
             features.append(body(batch.expand(-1, 3, -1, -1)).float())
         found = torch.cat(features)
         return network.fc(found).softmax(dim=1).cpu().numpy(), found.cpu().numpy()
@@ -59,10 +59,10 @@ def train_scorer(
     `after_epoch` is given each epoch's loss and a state, from which training goes on exactly when
     that is given as `kept`.
     """
-    accelerator = open_device(config.precision)
+    accelerator = create_accelerator(config.precision)
     images = torch.as_tensor(np.array(real.images)).to(accelerator.device)
     labels = torch.as_tensor(real.labels).to(accelerator.device)
-    model = seeded_classifier(list(classes), derived_seed(seed, 30))
+    model = seeded_classifier(list(classes), derive_seed(seed, 30))
     model.to(accelerator.device).to(memory_format=torch.channels_last)
     optimizer = open_optimizer(config, model)
     done = 0

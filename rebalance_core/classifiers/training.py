@@ -22,9 +22,9 @@ from rebalance_core.classifiers.recipe import Recipe
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.errors import UserError
 from rebalance_core.runs.run import Run
-from rebalance_core.training.batches import to_unit
-from rebalance_core.training.device import open_device
-from rebalance_core.training.random import derived_seed, generator
+from rebalance_core.training.batches import to_float
+from rebalance_core.training.device import create_accelerator
+from rebalance_core.training.random import derive_seed, keyed_generator
 from rebalance_core.training.rates import warmup_cosine
 from rebalance_core.training_sets.load import Images
 
@@ -68,7 +68,7 @@ def train_classifier(
     exactly. Raises CellFailed where the loss is no number.
     """
     # data: all in memory, real before synthetic
-    accelerator = open_device(config.precision)
+    accelerator = create_accelerator(config.precision)
     images, labels = _stack(data, accelerator)
     numbers, n_real = labels.cpu().numpy(), len(data.real.labels)
     # model, optimizer
@@ -129,7 +129,7 @@ def fresh_classifier(
     config: ClassifierConfig, classes: tuple[str, ...], seed: int, *, imagenet: bool = False
 ) -> Classifier:
     """The classifier that every arm of a seed starts from."""
-    return seeded_classifier(list(classes), derived_seed(seed, 20), config.network, imagenet)
+    return seeded_classifier(list(classes), derive_seed(seed, 20), config.network, imagenet)
 
 
 def open_optimizer(config: ClassifierConfig, model: Classifier) -> torch.optim.Optimizer:
@@ -146,7 +146,7 @@ def augmentation(config: ClassifierConfig, recipe: Recipe, seed: int, epoch: int
     """What is done to each batch of an epoch; drawn from (seed, epoch, batch) alone."""
     if "scans" not in (recipe.augmentation, config.augmentation):
         return lambda images, batch: images
-    return lambda images, batch: augment_scans(images, generator(seed, 12, epoch, batch))
+    return lambda images, batch: augment_scans(images, keyed_generator(seed, 12, epoch, batch))
 
 
 def train_step(
@@ -185,7 +185,7 @@ def train_epoch(
         rows = rows[:-1]  # batch norm cannot do with a single image
     total = torch.zeros((), device=images.device)
     for number, batch in enumerate(rows.split(config.batch_size)):
-        shown = augment(to_unit(images[batch]), number)
+        shown = augment(to_float(images[batch]), number)
         loss = train_step(accelerator, model, optimizer, shown, labels[batch], loss_of)
         total += loss * len(batch)
     mean = float(total) / max(1, len(rows))
@@ -201,7 +201,7 @@ def predict(model: Classifier, images: np.ndarray, accelerator: Accelerator) -> 
     model.eval()
     told = [np.zeros((0, len(model.classes)), np.float32)]
     for start in range(0, len(images), EVALUATION_BATCH):
-        batch = to_unit(images[start : start + EVALUATION_BATCH]).to(accelerator.device)
+        batch = to_float(images[start : start + EVALUATION_BATCH]).to(accelerator.device)
         with accelerator.autocast():
             logits = model(batch)
         told.append(logits.float().softmax(dim=1).cpu().numpy())

@@ -64,10 +64,10 @@ def classify_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
 def classify(workspace: Workspace, config: ClassifyConfig) -> list[dict[str, Any]]:
     """For each image its probabilities by class, made ready as the training images were."""
     from rebalance_core.classifiers.training import predict
-    from rebalance_core.training.device import open_device
+    from rebalance_core.training.device import create_accelerator
 
     _, folder, cell = winner_of(workspace, config.run)
-    accelerator = open_device("fp32")
+    accelerator = create_accelerator("fp32")
     model = load_classifier(folder).to(accelerator.device)
     told = []
     for path in map(Path, config.images):

@@ -61,10 +61,10 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
         predict,
         train_epoch,
     )
-    from rebalance_core.training.device import open_device
+    from rebalance_core.training.device import create_accelerator
 
     classifier = ClassifierConfig.build(**config.classifier)
-    accelerator = open_device(classifier.precision)
+    accelerator = create_accelerator(classifier.precision)
     names = tuple(map(str, range(config.classes)))
     model = fresh_classifier(classifier, names, 0).to(accelerator.device)
     model = model.to(memory_format=torch.channels_last)

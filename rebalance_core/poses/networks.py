@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rebalance_core.poses.extractors import NetworkName
-from rebalance_core.training.device import fast_bf16
+from rebalance_core.training.device import is_bf16_fast
 
 BATCH = 16  # images; larger ones are no faster on a CPU
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as torchvision's weights
@@ -46,7 +46,7 @@ def best_device() -> torch.device:
 
 def resolved_precision(precision: str) -> str:
     """`auto` is bf16 where that is fast, else fp32."""
-    return precision if precision != "auto" else "bf16" if fast_bf16() else "fp32"
+    return precision if precision != "auto" else "bf16" if is_bf16_fast() else "fp32"
 
 
 def network_input(images: np.ndarray) -> Tensor:

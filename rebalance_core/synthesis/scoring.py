@@ -146,7 +146,7 @@ def kept_scorer(
     from rebalance_core.classifiers.config import ClassifierConfig
     from rebalance_core.classifiers.features import Scorer, train_scorer
     from rebalance_core.classifiers.loading import load_classifier
-    from rebalance_core.training.device import open_device
+    from rebalance_core.training.device import create_accelerator
 
     # What the scorer reads; images of another size would be too few or too many pixels for it.
     size = int(np.clip(real.images.shape[1], *READ))
@@ -195,7 +195,7 @@ def kept_scorer(
             f"{folder} holds the scorer of something else; remove that folder, and it is trained "
             "anew."
         )
-    scorer = Scorer(model.to(open_device(settings.precision).device))
+    scorer = Scorer(model.to(create_accelerator(settings.precision).device))
     return lambda images: scorer(resize_images(images, size))
 
 

@@ -1,1 +1,1 @@
-"""What every training loop shares: device, keyed random numbers, batches, rates."""
+"""Shared by all training loops: device, keyed random numbers, batches, learning rates."""

@@ -1,4 +1,4 @@
-"""Device and precision, by accelerate."""
+"""Device and mixed precision, through accelerate."""
 
 import torch
 from accelerate import Accelerator
@@ -7,8 +7,8 @@ from accelerate.state import AcceleratorState
 from rebalance_core.config import Precision
 
 
-def fast_bf16() -> bool:
-    """True where bf16 is faster than fp32: recent GPUs, CPUs with AMX or AVX-512 BF16."""
+def is_bf16_fast() -> bool:
+    """Whether bf16 is faster than fp32 here: on recent GPUs, and CPUs with AMX or AVX-512 BF16."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if torch.backends.mps.is_available():
@@ -16,9 +16,10 @@ def fast_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def open_device(precision: Precision) -> Accelerator:
-    """The best device at the wanted precision; `auto` is bf16 where that is fast."""
-    wanted = "bf16" if precision == "bf16" or (precision == "auto" and fast_bf16()) else "no"
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != wanted:
-        AcceleratorState._reset_state()  # one process may train several things in turn
-    return Accelerator(mixed_precision=wanted)
+def create_accelerator(precision: Precision) -> Accelerator:
+    """An accelerator on the best device; precision `auto` is bf16 where that is fast, else fp32."""
+    is_bf16 = precision == "bf16" or (precision == "auto" and is_bf16_fast())
+    mixed_precision = "bf16" if is_bf16 else "no"
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed_precision:
+        AcceleratorState._reset_state()  # one process may train several models in turn
+    return Accelerator(mixed_precision=mixed_precision)

@@ -1,14 +1,14 @@
-"""Random numbers that depend on nothing but their key."""
+"""Random numbers that depend on their key alone, so that resuming is exact."""
 
 import numpy as np
 import torch
 
 
-def derived_seed(*key: int) -> int:
-    """One seed out of several numbers; different keys give unrelated seeds."""
+def derive_seed(*key: int) -> int:
+    """A 63-bit seed from non-negative integers; different keys give independent seeds."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
 
-def generator(*key: int) -> torch.Generator:
-    """A CPU generator that depends on `key` alone: (seed, stage, step) makes resuming exact."""
-    return torch.Generator().manual_seed(derived_seed(*key))
+def keyed_generator(*key: int) -> torch.Generator:
+    """A CPU generator seeded by `key` alone, for instance (seed, stage, step)."""
+    return torch.Generator().manual_seed(derive_seed(*key))

@@ -23,8 +23,8 @@ from rebalance_core.generators.bagan_gp.model import BaganGenerator, draw_latent
 from rebalance_core.generators.bagan_gp.training import BaganTrainer
 from rebalance_core.generators.base import TrainingData
 from rebalance_core.runs.run import Cancelled, MemoryRun
-from rebalance_core.training.batches import balanced_rows, to_unit
-from rebalance_core.training.random import generator
+from rebalance_core.training.batches import balanced_indices, to_float
+from rebalance_core.training.random import keyed_generator
 from rebalance_core.training_sets.load import Images
 
 CLASSES = ("a", "b", "c")
@@ -59,9 +59,9 @@ def weights(module: nn.Module) -> torch.Tensor:
 
 def penalised(discriminator: Discriminator) -> list[torch.Tensor]:
     """Gradients of the penalty on two images."""
-    images = torch.randn(2, 1, 32, 32, generator=generator(1))
-    fake = torch.randn(2, 1, 32, 32, generator=generator(2))
-    factor = torch.rand(2, 1, 1, 1, generator=generator(3))
+    images = torch.randn(2, 1, 32, 32, generator=keyed_generator(1))
+    fake = torch.randn(2, 1, 32, 32, generator=keyed_generator(2))
+    factor = torch.rand(2, 1, 1, 1, generator=keyed_generator(3))
     penalty = gradient_penalty(discriminator, images, fake, torch.tensor([0, 2]), factor)
     parameters = list(discriminator.parameters())
     slopes = torch.autograd.grad(penalty.value, parameters, allow_unused=True)
@@ -165,29 +165,31 @@ def test_discriminator_can_start_from_the_encoder(data: TrainingData) -> None:
 
 def test_balanced_batches_hold_each_class_present_as_often() -> None:
     labels = np.array([0] * 900 + [1] * 50 + [3] * 2)
-    drawn = np.concatenate([labels[balanced_rows(labels, 100, step, 7)] for step in range(60)])
+    drawn = np.concatenate([labels[balanced_indices(labels, 100, step, 7)] for step in range(60)])
     counts = np.bincount(drawn, minlength=4)
     assert counts[2] == 0
     assert abs(counts[[0, 1, 3]] - 2000).max() < 150
-    assert np.array_equal(balanced_rows(labels, 9, 4, 7), balanced_rows(labels, 9, 4, 7))
-    assert not np.array_equal(balanced_rows(labels, 9, 4, 7), balanced_rows(labels, 9, 5, 7))
+    assert np.array_equal(balanced_indices(labels, 9, 4, 7), balanced_indices(labels, 9, 4, 7))
+    assert not np.array_equal(balanced_indices(labels, 9, 4, 7), balanced_indices(labels, 9, 5, 7))
 
 
 def test_wrong_labels_are_wrong_unless_the_original_is_asked_for(data: TrainingData) -> None:
     labels = torch.arange(3).repeat(400)
-    mended = BaganTrainer(config(), data, MemoryRun())._wrong_labels(labels, generator(0))
+    mended = BaganTrainer(config(), data, MemoryRun())._wrong_labels(labels, keyed_generator(0))
     assert not (mended == labels).any()
     original = BaganTrainer(config(wrong_labels="any"), data, MemoryRun())
-    right = (original._wrong_labels(labels, generator(0)) == labels).float().mean()
+    right = (original._wrong_labels(labels, keyed_generator(0)) == labels).float().mean()
     assert right.item() == pytest.approx(1 / 3, abs=0.05)
 
 
 def test_augmentation_is_drawn_for_each_image_and_lets_gradients_through() -> None:
-    images = torch.randn(3, 1, 32, 32, generator=generator(0)).clamp(-1, 1).requires_grad_(True)
-    first, same = (diff_augment(images, generator(1)) for _ in range(2))
+    images = (
+        torch.randn(3, 1, 32, 32, generator=keyed_generator(0)).clamp(-1, 1).requires_grad_(True)
+    )
+    first, same = (diff_augment(images, keyed_generator(1)) for _ in range(2))
     assert torch.equal(first, same)
     assert first.shape == images.shape
-    assert not torch.equal(first, diff_augment(images, generator(2)))
+    assert not torch.equal(first, diff_augment(images, keyed_generator(2)))
     # a hole of half the side where it lies whole, at least a sixteenth where it touches a corner
     cut = (first == 0).float().mean(dim=(1, 2, 3))
     assert ((cut >= 1 / 16 - 1e-6) & (cut <= 0.3)).all()
@@ -199,7 +201,7 @@ def test_augmentation_is_drawn_for_each_image_and_lets_gradients_through() -> No
 def test_augmentation_moves_by_whole_pixels_and_fills_with_black() -> None:
     images = torch.full((64, 1, 32, 32), 0.4)  # of one tone: contrast changes nothing
     shifts = set()
-    for moved in diff_augment(images, generator(3))[:, 0]:
+    for moved in diff_augment(images, keyed_generator(3))[:, 0]:
         tones = set(moved.unique().tolist())
         inside = tones - {-1.0, 0.0}  # black from outside, and the hole
         assert len(inside) <= 1, "whole pixels: nothing in between"
@@ -344,7 +346,7 @@ def test_autoencoder_loss_is_the_mean_absolute_error(data: TrainingData) -> None
     rows = slice(None)
     with torch.no_grad():
         trainer.model.train()
-        rebuilt = trainer.model.reconstruct(to_unit(data.train.images[rows]), trainer.labels)
-        expected = (rebuilt - to_unit(data.train.images[rows])).abs().mean().item()
+        rebuilt = trainer.model.reconstruct(to_float(data.train.images[rows]), trainer.labels)
+        expected = (rebuilt - to_float(data.train.images[rows])).abs().mean().item()
     fresh = BaganTrainer(config(batch_size=20), data, MemoryRun())
     assert fresh.autoencoder_step()["autoencoder_mae"].item() == pytest.approx(expected, rel=1e-4)

@@ -33,8 +33,8 @@ from rebalance_core.generators.diffusion.training import averaged, update
 from rebalance_core.generators.diffusion.warps import SHIFT, draw_warps, warp_images
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.training.batches import to_uint8
-from rebalance_core.training.device import open_device
-from rebalance_core.training.random import generator
+from rebalance_core.training.device import create_accelerator
+from rebalance_core.training.random import keyed_generator
 from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
@@ -187,7 +187,7 @@ def test_warps_of_zero_leave_images_alone_and_moves_do_what_they_say() -> None:
 
 
 def test_warps_happen_as_often_as_asked() -> None:
-    random = generator(0)
+    random = keyed_generator(0)
     assert not draw_warps(100, 0.0, random).any()
     drawn = draw_warps(4000, 0.25, random)
     assert drawn.ne(0).float().mean(dim=0).tolist() == pytest.approx([0.25] * AUGMENT_DIM, abs=0.03)
@@ -239,7 +239,7 @@ def test_plain_diffusers_gives_the_same_image(
     made.save(tmp_path)
     pipeline = DDPMPipeline.from_pretrained(tmp_path / "class-0")
     pipeline.set_progress_bar_config(disable=True)
-    random = [generator(7, 0, k) for k in range(2)]
+    random = [keyed_generator(7, 0, k) for k in range(2)]
     theirs = pipeline(
         batch_size=2, generator=random, num_inference_steps=10, output_type="np"
     ).images
@@ -269,7 +269,8 @@ def test_denoising_goes_from_noise_to_the_sample(data: Callable[..., TrainingDat
     assert len(frames) == 4
     (sampled,) = made.sample("glioma", 2, 3, steps=9)
     assert np.array_equal(frames[-1], sampled)
-    noise = torch.cat([torch.randn((1, 1, 16, 16), generator=generator(3, 0, k)) for k in range(2)])
+    rngs = [keyed_generator(3, 0, k) for k in range(2)]
+    noise = torch.cat([torch.randn((1, 1, 16, 16), generator=rng) for rng in rngs])
     assert np.array_equal(frames[0], to_uint8(noise))
     assert len(list(made.denoising("glioma", 1, 3, frames=21, steps=5))) == 6
 
@@ -323,7 +324,7 @@ def test_accumulated_batches_are_one_larger_batch() -> None:
         parts = inputs.chunk(accumulation)
         loss = update(
             config,
-            open_device("fp32"),
+            create_accelerator("fp32"),
             model,
             optimizer,
             lambda part, model=model, parts=parts: model(parts[part]).square().mean(),

@@ -1,4 +1,4 @@
-"""Losses and draws against values worked out by hand."""
+"""Losses, learning rates and batches against values computed by hand."""
 
 import math
 
@@ -12,7 +12,7 @@ from rebalance_core.generators.bagan_gp.losses import (
     generator_loss,
     gradient_penalty,
 )
-from rebalance_core.training.batches import batch_rows, steps_per_epoch, to_uint8, to_unit
+from rebalance_core.training.batches import batch_indices, steps_per_epoch, to_float, to_uint8
 from rebalance_core.training.rates import warmup_cosine
 
 
@@ -32,8 +32,8 @@ def test_bagan_losses_of_two_images() -> None:
     assert generator_loss(fake).item() == pytest.approx(expected, rel=1e-6)
 
 
-class Weighted(Discriminator):
-    """A discriminator whose slope is known: w · x, so the gradient's norm is ‖w‖."""
+class LinearDiscriminator(Discriminator):
+    """A linear discriminator w · x, whose gradient has the norm ‖w‖."""
 
     def __init__(self, weight: torch.Tensor) -> None:
         torch.nn.Module.__init__(self)
@@ -43,9 +43,9 @@ class Weighted(Discriminator):
         return (images * self.weight).sum(dim=(1, 2, 3))
 
 
-def test_gradient_penalty_is_the_squared_distance_of_the_slope_from_one() -> None:
+def test_gradient_penalty_is_the_squared_distance_of_the_gradient_norm_from_one() -> None:
     weight = torch.tensor([[[3.0, 0.0], [0.0, 4.0]]])
-    discriminator = Weighted(weight)
+    discriminator = LinearDiscriminator(weight)
     real, fake = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2)
     labels = torch.tensor([0, 1])
     penalty = gradient_penalty(discriminator, real, fake, labels, torch.rand(2, 1, 1, 1))
@@ -62,17 +62,17 @@ def test_warmup_then_cosine() -> None:
     )
 
 
-def test_batches_go_once_through_all_rows_an_epoch() -> None:
+def test_an_epoch_visits_every_image_once() -> None:
     assert steps_per_epoch(10, 4) == 3
     for epoch in range(2):
-        rows = np.concatenate([batch_rows(10, 4, 3 * epoch + s, 7) for s in range(3)])
-        assert sorted(rows) == list(range(10))
-    assert not np.array_equal(batch_rows(10, 10, 0, 7), batch_rows(10, 10, 1, 7))
-    assert [len(batch_rows(9, 4, s, 7)) for s in range(3)] == [4, 4, 2]
+        indices = np.concatenate([batch_indices(10, 4, 3 * epoch + s, 7) for s in range(3)])
+        assert sorted(indices) == list(range(10))
+    assert not np.array_equal(batch_indices(10, 10, 0, 7), batch_indices(10, 10, 1, 7))
+    assert [len(batch_indices(9, 4, s, 7)) for s in range(3)] == [4, 4, 2]
 
 
-def test_pixels_go_to_unit_and_back_unchanged() -> None:
+def test_pixels_survive_the_conversion_to_floats_and_back() -> None:
     images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    unit = to_unit(images)
-    assert (unit.min().item(), unit.max().item(), unit.shape) == (-1.0, 1.0, (1, 1, 16, 16))
-    assert np.array_equal(to_uint8(unit), images)
+    floats = to_float(images)
+    assert (floats.min().item(), floats.max().item(), floats.shape) == (-1.0, 1.0, (1, 1, 16, 16))
+    assert np.array_equal(to_uint8(floats), images)

@@ -16,7 +16,7 @@ from rebalance_core.generators.bagan_gp.training import BaganTrainer
 from rebalance_core.generators.base import Generator, TrainingData
 from rebalance_core.runs.run import Run
 from rebalance_core.training.batches import to_uint8
-from rebalance_core.training.random import generator
+from rebalance_core.training.random import keyed_generator
 
 
 def draw_latents(
@@ -27,7 +27,7 @@ def draw_latents(
     From N(0, 1); with `truncation` t from the part of it within ±t (Brock et al. 2019,
     arXiv 1809.11096): fewer odd images, less variety. The same draw moves smoothly with t.
     """
-    randoms = [generator(seed, number, k) for k in range(first, first + count)]
+    randoms = [keyed_generator(seed, number, k) for k in range(first, first + count)]
     if truncation is None:
         return torch.stack([torch.randn(LATENT_DIM, generator=r) for r in randoms])
     uniform = torch.stack(

@@ -27,14 +27,14 @@ from rebalance_core.generators.base import TrainingData
 from rebalance_core.imaging.grid import make_grid
 from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.training.batches import (
-    balanced_rows,
-    batch_rows,
+    balanced_indices,
+    batch_indices,
     steps_per_epoch,
+    to_float,
     to_uint8,
-    to_unit,
 )
-from rebalance_core.training.device import open_device
-from rebalance_core.training.random import derived_seed, generator
+from rebalance_core.training.device import create_accelerator
+from rebalance_core.training.random import derive_seed, keyed_generator
 from rebalance_core.training_sets.load import Images
 
 AUTOENCODER, ADVERSARIAL, PREVIEW = 1, 2, 99  # keys of random numbers
@@ -50,7 +50,7 @@ class BaganTrainer:
 
     def __init__(self, config: BaganConfig, data: TrainingData, run: Run) -> None:
         self.config, self.data, self.run = config, data, run
-        self.accelerator = open_device(config.precision)
+        self.accelerator = create_accelerator(config.precision)
         self.device = self.accelerator.device
         self.images = torch.as_tensor(np.array(data.train.images)).to(self.device)  # uint8
         self.labels = torch.as_tensor(data.train.labels).to(self.device)
@@ -62,7 +62,7 @@ class BaganTrainer:
             config.size,
             data.channels,
             list(data.classes),
-            derived_seed(config.seed, 0),
+            derive_seed(config.seed, 0),
             unseen=[c for n, c in enumerate(data.classes) if n not in self.seen],
         )
         model.to(self.device).to(memory_format=torch.channels_last)
@@ -130,7 +130,7 @@ class BaganTrainer:
         """Several discriminator updates on one batch, then one of the generator."""
         step = self.step - self.autoencoder_steps
         images, labels = self._batch(ADVERSARIAL, step)
-        random = generator(self.config.seed, ADVERSARIAL, step)
+        random = keyed_generator(self.config.seed, ADVERSARIAL, step)
         for _ in range(self.config.discriminator_updates):
             loss, penalty = self.discriminator_losses(images, labels, random)
             whole = loss + self.config.penalty * penalty.value
@@ -193,11 +193,11 @@ class BaganTrainer:
     def _batch(self, stage: int, step: int) -> tuple[Tensor, Tensor]:
         key, size = (self.config.seed, stage), self.config.batch_size
         rows = (
-            balanced_rows(self.data.train.labels, size, step, *key)
+            balanced_indices(self.data.train.labels, size, step, *key)
             if self.config.balanced and stage == ADVERSARIAL
-            else batch_rows(len(self.labels), size, step, *key)
+            else batch_indices(len(self.labels), size, step, *key)
         )
-        return to_unit(self.images[rows]), self.labels[rows]
+        return to_float(self.images[rows]), self.labels[rows]
 
     def _update(self, name: str, loss: Tensor) -> None:
         optimizer = self.optimizers[name]
@@ -257,22 +257,22 @@ class BaganTrainer:
             return {}
         images, labels = self._held_out(np.random.default_rng(0).permutation(n)[:HELD_OUT])
         with torch.enable_grad():
-            loss, penalty = self.discriminator_losses(images, labels, generator(0, 0))
+            loss, penalty = self.discriminator_losses(images, labels, keyed_generator(0, 0))
         numbers = {
             "discriminator_loss_validation": loss + self.config.penalty * penalty.value,
-            "generator_loss_validation": self._fooled(labels, generator(0, 1)),
+            "generator_loss_validation": self._fooled(labels, keyed_generator(0, 1)),
         }
         self._check(numbers)
         return {name: value.item() for name, value in numbers.items()}
 
     def _held_out(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         held_out = self.data.validation
-        images = to_unit(held_out.images[rows]).to(self.device)
+        images = to_float(held_out.images[rows]).to(self.device)
         return images, torch.as_tensor(held_out.labels[rows]).to(self.device)
 
     def _fixed_samples(self) -> tuple[Tensor, Tensor]:
         """The same latents for each class seen: a row a class."""
-        random = generator(self.config.seed, PREVIEW)
+        random = keyed_generator(self.config.seed, PREVIEW)
         latent = torch.randn((PREVIEW_COLUMNS, LATENT_DIM), generator=random).to(self.device)
         labels = self.seen.repeat_interleave(PREVIEW_COLUMNS)
         embedding, decoder = self.average.module.children() if self.config.ema else self._pair()
@@ -287,7 +287,7 @@ class BaganTrainer:
         places = [np.flatnonzero(shown.labels == int(c))[:PREVIEW_COLUMNS] for c in self.seen]
         columns = min(map(len, places))
         rows = np.concatenate([place[:columns] for place in places])
-        originals = to_unit(shown.images[rows]).to(self.device)
+        originals = to_float(shown.images[rows]).to(self.device)
         labels = torch.as_tensor(shown.labels[rows]).to(self.device)
         pairs = [originals, self.model.reconstruct(originals, labels)]
         blocks = [part for c in zip(*(p.split(columns) for p in pairs), strict=True) for part in c]
@@ -298,7 +298,7 @@ class BaganTrainer:
         found = {}
         for c in self.seen:
             rows = torch.nonzero(self.labels == c).flatten()[:HELD_OUT]
-            found.update(spread(to_unit(self.images[rows]), self.labels[rows]))
+            found.update(spread(to_float(self.images[rows]), self.labels[rows]))
         return found
 
     def _diversity(self, images: Tensor, labels: Tensor) -> tuple[float, str]:

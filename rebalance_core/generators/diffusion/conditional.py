@@ -35,8 +35,13 @@ from rebalance_core.generators.diffusion.training import (
 from rebalance_core.generators.diffusion.warps import draw_warps, warp_images
 from rebalance_core.runs.run import Run
 from rebalance_core.system.files import read_json, write_json
-from rebalance_core.training.batches import balanced_rows, batch_rows, steps_per_epoch, to_unit
-from rebalance_core.training.random import derived_seed, generator
+from rebalance_core.training.batches import (
+    balanced_indices,
+    batch_indices,
+    steps_per_epoch,
+    to_float,
+)
+from rebalance_core.training.random import derive_seed, keyed_generator
 
 POSE = 3  # key of the random numbers that choose a sample's pose
 
@@ -126,14 +131,14 @@ class ConditionalDdpmGenerator(DiffusionGenerator):
 
 def _train(config: ConditionalDdpmConfig, data: TrainingData, run: Run) -> ConditionalUNet:
     # data, in memory; what the model is told of it
-    images, labels = to_unit(data.train.images), torch.as_tensor(data.train.labels)
+    images, labels = to_float(data.train.images), torch.as_tensor(data.train.labels)
     poses = torch.as_tensor(data.train_poses)
     classes, no_pose = len(data.classes), len(data.poses)
     batch = config.batch_size * config.accumulation
     steps = config.steps or config.epochs * steps_per_epoch(len(images), batch)
     model = seeded_conditional_unet(
         config.unet_shape(data.channels),
-        derived_seed(config.seed, 0),
+        derive_seed(config.seed, 0),
         unshuffle=config.unshuffle,
         classes=classes,
         poses=no_pose,
@@ -144,7 +149,7 @@ def _train(config: ConditionalDdpmConfig, data: TrainingData, run: Run) -> Condi
 
     def batch_loss(step: int, part: int) -> Tensor:
         at = step * config.accumulation + part
-        random = generator(config.seed, 1, at)
+        random = keyed_generator(config.seed, 1, at)
         # images, moved, and what is told of them
         rows = torch.as_tensor(_rows(config, data.train.labels, at))
         warps = draw_warps(len(rows), config.warp, random)
@@ -186,7 +191,7 @@ def _train(config: ConditionalDdpmConfig, data: TrainingData, run: Run) -> Condi
 
 
 def _rows(config: ConditionalDdpmConfig, labels: np.ndarray, at: int) -> np.ndarray:
-    draw = balanced_rows if config.balanced else lambda of, *key: batch_rows(len(of), *key)
+    draw = balanced_indices if config.balanced else lambda of, *key: batch_indices(len(of), *key)
     return draw(labels, config.batch_size, at, config.seed)
 
 
@@ -195,7 +200,7 @@ def _held_out(data: TrainingData) -> tuple[Tensor, Tensor]:
     found = data.validation.labels
     rows = [np.flatnonzero(found == k)[:VALIDATION_IMAGES] for k in range(len(data.classes))]
     chosen = np.concatenate(rows)
-    return to_unit(data.validation.images[chosen]), torch.as_tensor(found[chosen])
+    return to_float(data.validation.images[chosen]), torch.as_tensor(found[chosen])
 
 
 def _preview(
@@ -205,7 +210,7 @@ def _preview(
     seen = np.unique(data.train.labels)
     labels = torch.as_tensor(seen).repeat_interleave(PREVIEWS).to(model.device)
     none = torch.full_like(labels, len(data.poses))
-    randoms = [generator(config.seed, 99, k) for _ in seen for k in range(PREVIEWS)]
+    randoms = [keyed_generator(config.seed, 99, k) for _ in seen for k in range(PREVIEWS)]
     predict = guided(model, labels, none, config.guidance)
     form = (data.channels, config.size)
     show_samples(config, run, step, predict, randoms, form, "samples", model.device)

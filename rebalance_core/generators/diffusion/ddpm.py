@@ -26,8 +26,8 @@ from rebalance_core.generators.diffusion.training import (
 )
 from rebalance_core.runs.run import Run
 from rebalance_core.system.files import read_json, write_json
-from rebalance_core.training.batches import batch_rows, steps_per_epoch, to_unit
-from rebalance_core.training.random import derived_seed, generator
+from rebalance_core.training.batches import batch_indices, steps_per_epoch, to_float
+from rebalance_core.training.random import derive_seed, keyed_generator
 
 
 class DdpmGenerator(DiffusionGenerator):
@@ -89,7 +89,7 @@ def _train(config: DdpmConfig, data: TrainingData, run: Run) -> dict[str, UNet2D
     run.log(kept["step"], event="start", label=wanted[min(len(finished), len(wanted) - 1)])
     unets: dict[str, UNet2DModel] = {}
     for number, label in enumerate(wanted):
-        unet = seeded_unet(config.unet_shape(data.channels), derived_seed(config.seed, number, 0))
+        unet = seeded_unet(config.unet_shape(data.channels), derive_seed(config.seed, number, 0))
         unets[label] = unet
         if label in finished:
             unet.load_state_dict(finished[label])
@@ -113,23 +113,23 @@ def _train_class(
     number, label, models = which
     # data: one class, in memory
     index = data.classes.index(label)
-    images = to_unit(data.train.images[data.train.labels == index])
-    held_out = to_unit(data.validation.images[data.validation.labels == index][:VALIDATION_IMAGES])
+    images = to_float(data.train.images[data.train.labels == index])
+    held_out = to_float(data.validation.images[data.validation.labels == index][:VALIDATION_IMAGES])
     batch = config.batch_size * config.accumulation
     steps = config.steps or config.epochs * steps_per_epoch(len(images), batch)
     predict = unconditional(unet)
 
     def batch_loss(step: int, part: int) -> Tensor:
         at = step * config.accumulation + part
-        rows = batch_rows(len(images), config.batch_size, at, config.seed, number)
-        random = generator(config.seed, number, 1, at)
+        rows = batch_indices(len(images), config.batch_size, at, config.seed, number)
+        random = keyed_generator(config.seed, number, 1, at)
         clean = images[rows].to(unet.device)
         noise = torch.randn(clean.shape, generator=random).to(unet.device)
         timesteps = draw_timesteps(len(clean), random).to(unet.device)
         return denoising_loss(config, predict, clean, noise, timesteps)[0]
 
     def look(step: int) -> float | None:
-        randoms = [generator(config.seed, 99, k) for k in range(PREVIEWS)]
+        randoms = [keyed_generator(config.seed, 99, k) for k in range(PREVIEWS)]
         form = (data.channels, config.size)
         show_samples(config, run, step, predict, randoms, form, label, unet.device)
         return validation_loss(config, predict, held_out.to(unet.device)) if len(held_out) else None

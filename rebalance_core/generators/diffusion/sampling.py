@@ -22,8 +22,8 @@ from rebalance_core.generators.diffusion.formulas import SAMPLERS, Predict, deno
 from rebalance_core.imaging.grid import make_grid
 from rebalance_core.runs.run import Run
 from rebalance_core.training.batches import to_uint8
-from rebalance_core.training.device import open_device
-from rebalance_core.training.random import generator
+from rebalance_core.training.device import create_accelerator
+from rebalance_core.training.random import keyed_generator
 
 COMFORTABLE = SAMPLE_BATCH * 64 * 64  # pixels at once; larger images come in smaller batches
 
@@ -99,9 +99,9 @@ class DiffusionGenerator(Generator):
     ) -> Iterator[torch.Tensor]:
         """Noise, then the images after each step: float (len(rows), C, H, W)."""
         number = self.classes.index(label)
-        accelerator = open_device(self.config.precision)
+        accelerator = create_accelerator(self.config.precision)
         predict = self.predictor(label, seed, rows, accelerator.device, **asked)
-        randoms = [generator(seed, number, k) for k in rows]
+        randoms = [keyed_generator(seed, number, k) for k in rows]
         with torch.no_grad(), accelerator.autocast():
             noise = draw_noise(randoms, (self.channels, self.size)).to(accelerator.device)
             yield noise

@@ -17,8 +17,8 @@ from rebalance_core.errors import UserError
 from rebalance_core.generators.diffusion.config import LOOKS, VALIDATION_LEVELS, DiffusionConfig
 from rebalance_core.generators.diffusion.formulas import Predict, target, weighted_error
 from rebalance_core.runs.run import Run, Score
-from rebalance_core.training.device import open_device
-from rebalance_core.training.random import generator
+from rebalance_core.training.device import create_accelerator
+from rebalance_core.training.random import keyed_generator
 from rebalance_core.training.rates import warmup_cosine
 
 LOGGED = 300  # lines of training loss
@@ -60,7 +60,7 @@ def train_model(
     checkpoint holds `beside` too.
     """
     # model, optimizer, average
-    accelerator = open_device(config.precision)
+    accelerator = create_accelerator(config.precision)
     make_ready(model, accelerator)
     optimizer = open_adam(model, config.lr, accelerator)
     average = EMAModel(model.parameters(), config.ema) if config.ema else None
@@ -150,7 +150,7 @@ def denoising_loss(
 def validation_loss(config: DiffusionConfig, predict: Predict, held_out: Tensor) -> float:
     """Unweighted loss of `held_out` (n, C, H, W) on fixed noise at VALIDATION_LEVELS fixed levels;
     `predict` is given one level after the other."""
-    noise = torch.randn(held_out.shape, generator=generator(0)).to(held_out.device)
+    noise = torch.randn(held_out.shape, generator=keyed_generator(0)).to(held_out.device)
     plain = config.model_copy(update={"min_snr": None})
     losses = []
     for level in torch.linspace(0.1, 0.9, VALIDATION_LEVELS) * TIMESTEPS:
