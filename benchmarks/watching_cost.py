@@ -41,8 +41,9 @@ from benchmarks._report import Guard, report
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.generators.training import TrainConfig
-from rebalance_core.runs.executor import RunView, cancel, submit, view_run
+from rebalance_core.runs.executor import RunView, cancel, view_run
 from rebalance_core.runs.run import MemoryRun, read_metrics
+from rebalance_core.runs.start import start_run
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 ROUNDS, SESSIONS = 8, 3
@@ -177,7 +178,7 @@ def train(workspace: Workspace, steps: int) -> RunView:
     config = TrainConfig.make(
         "ddpm", "phantom", "quick", steps=steps, batch_size=8, classes=("notumor",)
     )
-    return submit(workspace, "train", config.model_dump(mode="json"), name=f"{steps} steps")
+    return start_run(workspace, config)
 
 
 def seconds_a_step(workspace: Workspace) -> float:

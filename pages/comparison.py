@@ -25,8 +25,9 @@ from rebalance_core.config import PRESETS
 from rebalance_core.errors import UserError
 from rebalance_core.plots.comparison import cell_grid, comparison_curves, schedule_strips
 from rebalance_core.plots.dataset import class_bars
-from rebalance_core.runs.executor import RunView, list_runs, submit
+from rebalance_core.runs.executor import RunView, list_runs
 from rebalance_core.runs.run import read_metrics
+from rebalance_core.runs.start import start_run
 from rebalance_core.synthesis.synthetic_set import open_all_synthetic, open_synthetic, synthetic_for
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
@@ -172,8 +173,7 @@ def _plan(
         left, right = st.columns([3, 1], vertical_alignment="center")
         left.markdown(f"{told}; how long that takes is not known yet.")
         if timing is None and right.button("Time a few steps"):
-            wanted = timing_of(workspace, config).model_dump(mode="json")
-            act(lambda: submit(workspace, "timing", wanted, name="time a few steps"))
+            act(lambda: start_run(workspace, timing_of(workspace, config)))
     if timing is not None:
         watch(timing)
     left, right = st.columns(2)
@@ -195,8 +195,7 @@ def _plan(
 
 
 def _submit(workspace: Workspace, config: CompareConfig) -> RunView:
-    name = f"compare on {config.set}"
-    view = submit(workspace, "compare", config.model_dump(mode="json"), name=name)
+    view = start_run(workspace, config)
     remember("run", view.id)
     return view
 

@@ -15,8 +15,9 @@ from rebalance_core.config import PRESETS, Config
 from rebalance_core.generators.estimate import estimate_here
 from rebalance_core.generators.spec import GeneratorSpec, generator_specs
 from rebalance_core.generators.training import RECORD, TrainConfig, continued, from_folder, run_set
-from rebalance_core.runs.executor import RunView, list_runs, submit
+from rebalance_core.runs.executor import RunView, list_runs
 from rebalance_core.runs.run import last_checkpoint
+from rebalance_core.runs.start import start_run
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
@@ -180,10 +181,7 @@ def _continue(workspace: Workspace, view: RunView) -> None:
 
 
 def _submit(workspace: Workspace, config: TrainConfig) -> RunView:
-    name = f"{config.generator} on {config.set}"
-    parents = [config.continues] if config.continues else None
-    values, seed = config.model_dump(mode="json"), config.training.model_dump()["seed"]
-    view = submit(workspace, "train", values, name=name, seed=seed, parents=parents)
+    view = start_run(workspace, config)
     remember("run", view.id)
     return view
 

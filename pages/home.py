@@ -8,7 +8,8 @@ from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import list_datasets
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.poses.versions import current_version
-from rebalance_core.runs.executor import RunView, list_runs, submit
+from rebalance_core.runs.executor import RunView, list_runs
+from rebalance_core.runs.start import start_run
 from rebalance_core.synthesis.synthetic_set import list_synthetic
 from rebalance_core.workspace import Workspace
 
@@ -72,7 +73,7 @@ def _start(workspace: Workspace, views: list[RunView]) -> None:
         busy = any(v.live and v.kind == "import" for v in views)
         if st.button("Add the phantom", type="primary", disabled=busy):
             config = ImportConfig(name="phantom", source="phantom")
-            act(lambda: submit(workspace, "import", config.model_dump(), name="import phantom"))
+            act(lambda: start_run(workspace, config))
 
 
 def _running(views: list[RunView]) -> None:

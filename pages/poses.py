@@ -1,7 +1,6 @@
 """Cluster each class by pose; look at the clusters, judge and correct them; choose some."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -26,19 +25,19 @@ from rebalance_core.poses.clustering import (
     move_cluster,
     move_images,
     open_clustering,
-    prepare_poses,
     recluster,
     rename_pose,
 )
 from rebalance_core.poses.config import PosesConfig
-from rebalance_core.poses.extractors import EXTRACTORS, ExtractorName
+from rebalance_core.poses.extractors import EXTRACTORS
 from rebalance_core.poses.features import resolve_extractor
 from rebalance_core.poses.kmeans import load_libraries, sample_rows
 from rebalance_core.poses.pictures import cluster_images
 from rebalance_core.poses.records import ClusteringRecord
 from rebalance_core.poses.versions import can_undo, step_back
 from rebalance_core.poses.weights import has_weights
-from rebalance_core.runs.executor import RunView, submit
+from rebalance_core.runs.executor import RunView
+from rebalance_core.runs.start import start_run
 from rebalance_core.training_sets.config import NO_SKEW, SetConfig
 from rebalance_core.training_sets.load import missing_class_notes
 from rebalance_core.workspace import Workspace
@@ -109,18 +108,8 @@ def _start(workspace: Workspace, dataset: Dataset, newest: RunView | None) -> No
     busy = newest is not None and newest.live
     blocked = busy or missing or (corrected and not sure)
     if st.button("Cluster by pose", type="primary", disabled=blocked):
-        act(lambda: _submit(workspace, dataset, extractor, sure, changes))
-
-
-def _submit(
-    workspace: Workspace, dataset: Dataset, extractor: ExtractorName, sure: bool, changes: Any
-) -> RunView:
-    config = PosesConfig.build(
-        dataset=dataset.name, extractor=extractor, discard_corrections=sure, **changes
-    )
-    config = prepare_poses(workspace, config)
-    values, name = config.model_dump(mode="json"), f"poses of {dataset.name}"
-    return submit(workspace, "poses", values, name=name, seed=config.seed)
+        values = {"dataset": dataset.name, "extractor": extractor, "discard_corrections": sure}
+        act(lambda: start_run(workspace, PosesConfig.build(**values, **changes)))
 
 
 def _elbow(dataset: Dataset, clustering: PoseClustering) -> None:

@@ -1,8 +1,9 @@
 """What every config shares: frozen, keyword-only, presets by name, one sentence on bad input."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +17,29 @@ PRESETS: tuple[Preset, ...] = ("quick", "small", "paper", "strong")
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy, scikit-learn and torch all take
 Timestamp = Annotated[float, Field(ge=0, lt=2**37)]  # seconds since 1970, up to the year 6325
+
+
+Target = Literal["dataset", "set", "poses", "run", "synthetic"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Marks a config's field as the name of something else in the workspace.
+
+    Lineage, removal, clean-up and the checks before a run follow these marks, whatever the config.
+    """
+
+    target: Target
+    creates: bool = False  # the run makes what the field names
+    required: bool = True  # what is named must exist before the run starts
+
+
+DatasetRef = Annotated[str, Reference("dataset")]
+SetRef = Annotated[str, Reference("set")]  # a training set, or a dataset, which is its own set
+RunRef = Annotated[str, Reference("run")]  # a run's id
+SyntheticRef = Annotated[str, Reference("synthetic")]
+NewDataset = Annotated[str, Reference("dataset", creates=True)]
+NewSynthetic = Annotated[str, Reference("synthetic", creates=True)]
 
 
 # Of models that check what was read from a file: "3" is not 3, NaN is not a number, and fields of
@@ -102,3 +126,37 @@ def _plain(text: str) -> Any:
     except ValueError:
         return text
     return text if isinstance(value, str | list | dict) else value
+
+
+def reference_fields(config: type[BaseModel]) -> dict[str, tuple[Reference, ...]]:
+    """{field: its references} of those fields of a config that name something."""
+    found = {
+        name: tuple(_references(info.annotation, info.metadata))
+        for name, info in config.model_fields.items()
+    }
+    return {name: references for name, references in found.items() if references}
+
+
+def _references(annotation: Any, metadata: Any = ()) -> Iterator[Reference]:
+    """References in `Annotated[…]`, at any depth of a type such as `dict[str, RunRef] | None`."""
+    yield from (mark for mark in metadata if isinstance(mark, Reference))
+    for part in get_args(annotation):
+        yield from _references(part, getattr(part, "__metadata__", ()))
+
+
+def references(config: type[BaseModel], values: Mapping[str, Any]) -> list[tuple[Reference, str]]:
+    """What the values of a config refer to: (reference, name), also of values read from disk."""
+    return [
+        (reference, name)
+        for field, marks in reference_fields(config).items()
+        for name in _names(values.get(field))
+        for reference in marks
+    ]
+
+
+def _names(value: Any) -> list[str]:
+    """The names in a field's value: one, or those in a tuple or a mapping's values."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    items = value if isinstance(value, list | tuple) else [value]
+    return [item for item in items if isinstance(item, str)]

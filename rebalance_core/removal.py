@@ -1,13 +1,13 @@
 """What in a workspace was made of a dataset or by a run, before that is removed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rebalance_core.datasets.dataset import remove_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.runs.executor import RunView, list_runs, open_run, remove_run
-from rebalance_core.runs.lineage import family
+from rebalance_core.runs.lineage import links, reachable, run_references
 from rebalance_core.synthesis.synthetic_set import list_synthetic, remove_synthetic
 from rebalance_core.system.files import read_json
 from rebalance_core.training_sets.resolve import open_sets
@@ -41,44 +41,51 @@ class Dependents:
 
 
 def dependents(workspace: Workspace, dataset: str) -> Dependents:
-    """What was made of `dataset`; runs that only imported it don't count unless they go on."""
+    """What was made of `dataset`; runs that only made it don't count unless they go on."""
     found, damaged = open_sets(workspace)
     sets = tuple(s.name for s in found if s.config.dataset == dataset)
-    views = list_runs(workspace)
-    runs = tuple(
-        view
-        for view in views
-        if (view.kind != "import" and view.config.get("dataset") == dataset)
-        or view.config.get("set") in (dataset, *sets)
-        or (view.kind == "import" and view.live and view.config.get("name") == dataset)
-    )
-    made = {view.id for view in runs}
-    runs += tuple(v for v in views if v.kind == "sample" and v.config.get("run") in made)
     made_from = {n: _dataset_of(_provenance(workspace, n)) for n in list_synthetic(workspace)}
-    synthetic = sorted(name for name, seen in made_from.items() if seen == dataset)
-    unclear = [name for name, seen in made_from.items() if seen is None]
-    runs += tuple(
-        v for v in views if v.kind in ("score", "filter") and v.config.get("synthetic") in synthetic
-    )
-    return Dependents(sets, runs, tuple(synthetic), _in_words(damaged, unclear))
+    synthetic = sorted(name for name, origin in made_from.items() if origin == dataset)
+    unclear = [name for name, origin in made_from.items() if origin is None]
+    removed = {("dataset", dataset), ("poses", dataset), ("set", dataset)}
+    removed |= {("set", name) for name in sets} | {("synthetic", name) for name in synthetic}
+    views = list_runs(workspace)
+    runs = {view.id for view in views if _refers_to(workspace, view, removed)}
+    runs |= _descendants(runs, kept_with_runs(workspace, views))
+    made = tuple(view for view in views if view.id in runs)
+    return Dependents(sets, made, tuple(synthetic), _in_words(damaged, unclear))
+
+
+def _refers_to(workspace: Workspace, view: RunView, removed: set[tuple[str, str]]) -> bool:
+    """Whether a run uses anything that is removed, or is making it right now."""
+    named = run_references(workspace, view)
+    makes = any(r.creates and r.target == "dataset" and (r.target, n) in removed for r, n in named)
+    if makes:
+        return view.live
+    return any((r.target, name) in removed for r, name in named)
+
+
+def kept_with_runs(workspace: Workspace, views: Sequence[RunView]) -> list[tuple[str, str]]:
+    """(parent, child) where the child needs what lies in the parent's directory or goes with it:
+    a study's steps, a generator's samples, their filters. Datasets and poses stay."""
+    found = links(workspace, views)
+    return [(k.parent, k.child) for k in found if k.target in ("run", "synthetic")]
+
+
+def _descendants(runs: Iterable[str], edges: list[tuple[str, str]]) -> set[str]:
+    return set().union(*(reachable(run, edges) for run in runs))
 
 
 def run_dependents(workspace: Workspace, run_id: str) -> Dependents:
-    """What came of a run whose directory holds what others need: a study its steps, a trained
-    generator its samples, those the comparisons. Datasets and poses have places of their own."""
+    """What came of a run and goes with it: a study's steps, a generator's samples, what was made
+    of those. Datasets and poses have places of their own."""
     view = open_run(workspace, run_id)
-    if view.kind not in ("train", "sample", "bring", "filter", "study"):
-        return Dependents((), (), ())
     views = list_runs(workspace)
-    links = family(workspace, views, view.id).links
-    came = {view.id}
-    for run in sorted(views, key=lambda run: run.id):
-        if any(parent in came for parent, child in links if child == run.id):
-            came.add(run.id)
+    removed = reachable(view.id, kept_with_runs(workspace, views))
     made_by = {n: _runs_of(_provenance(workspace, n)) for n in list_synthetic(workspace)}
-    synthetic = sorted(name for name, by in made_by.items() if by is not None and came & by)
+    synthetic = sorted(name for name, by in made_by.items() if by is not None and removed & by)
     unclear = [name for name, by in made_by.items() if by is None]
-    runs = tuple(run for run in views if run.id in came - {view.id})
+    runs = tuple(run for run in views if run.id in removed - {view.id})
     return Dependents((), runs, tuple(synthetic), _in_words((), unclear))
 
 

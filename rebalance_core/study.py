@@ -6,16 +6,17 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from rebalance_core.comparison.arms import generated_arms
-from rebalance_core.comparison.cells import of_seed, planned, save_set_of_seed
+from rebalance_core.comparison.cells import check_arms, of_seed, planned, save_set_of_seed
 from rebalance_core.comparison.config import DEFAULT_ARMS, ArmNames, CompareConfig, Names
-from rebalance_core.config import Config, Seed, Unique
+from rebalance_core.config import Config, Reference, Seed, Unique
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.source import BUILT_IN, ImportConfig
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.clustering import has_clustering, open_clustering
 from rebalance_core.poses.config import PosesConfig
 from rebalance_core.runs.executor import view_run
-from rebalance_core.runs.run import RunDirectory, create_run
+from rebalance_core.runs.run import RunDirectory
+from rebalance_core.runs.start import record_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.synthesis.synthetic_set import list_synthetic
@@ -29,6 +30,7 @@ from rebalance_core.training_sets.resolve import (
     open_set,
     open_sets,
 )
+from rebalance_core.training_sets.skew import skewed_counts
 from rebalance_core.training_sets.splits import SplitName
 from rebalance_core.workspace import MAX_NAME_LENGTH, Workspace, free_name
 
@@ -43,13 +45,23 @@ WEIGHTS = {"import": 4, "poses": 6, "train": 25, "sample": 5, "compare": 35}
 class StudyConfig(Config):
     """`study DATASET`: everything by preset."""
 
-    dataset: str
+    dataset: Annotated[str, Reference("dataset", required=False)]  # built-in ones are imported
     preset: str = "quick"
     split: SplitName = "official"
     skew: str = "auto"  # as it is where the classes are skewed already, else step:10
     seeds: Annotated[tuple[Seed, ...], Unique] = Field(default=(0,), min_length=1)
     fixed: bool = False  # one skew and one generator for all seeds, instead of new ones for each
     arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = DEFAULT_ARMS
+
+
+def check_study(workspace: Workspace, config: StudyConfig) -> None:
+    """Raises UserError, before any work, for what is known to fail."""
+    CompareConfig.from_preset(config.preset, set=config.dataset)
+    if config.dataset not in BUILT_IN or config.dataset in list_datasets(workspace):
+        counts = open_dataset(workspace, config.dataset).counts()
+        if config.skew != "auto":
+            skewed_counts(config.skew, counts["train"])
+    check_arms(workspace, config.arms)
 
 
 def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
@@ -151,13 +163,8 @@ class _Steps:
         """Execute one step unless it is done; returns its run's id."""
         step = f"{kind} {arm}".strip()
         if step not in self.kept["runs"]:
-            made = create_run(
-                self.workspace,
-                kind,
-                config.model_dump(mode="json"),
-                name=f"{step} for {self.run.record['name']}",
-                parents=[self.run.id],
-            )
+            name = f"{step} for {self.run.record['name']}"
+            made = record_run(self.workspace, config, name=name, parents=[self.run.id])
             self.kept["runs"][step] = made.name
             write_json(self.path, self.kept)
         path = self.workspace.runs / self.kept["runs"][step]

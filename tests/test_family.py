@@ -21,7 +21,7 @@ from rebalance_core.workspace import Workspace
 
 def run(workspace: Workspace, kind: str, *, parents: list[str] | None = None, **config: Any) -> str:
     """A run that is done."""
-    path = create_run(workspace, kind, config, name=f"{kind} it", parents=parents)
+    path = create_run(workspace, kind, config, name=f"{kind} it", parents=parents or ())
     write_json(path / "state.json", {**read_json(path / "state.json"), "status": "done"})
     return path.name
 

@@ -12,7 +12,7 @@ from pages.parts.naming import name_field
 from rebalance_core.datasets.importing import check_name_available, save_upload
 from rebalance_core.datasets.source import KAGGLE, KAGGLE_STUDY, ImportConfig
 from rebalance_core.imaging.decode import IMAGE_SUFFIXES
-from rebalance_core.runs.executor import submit
+from rebalance_core.runs.start import start_run
 from rebalance_core.workspace import Workspace
 
 LAYOUT = (
@@ -109,7 +109,7 @@ def _import(workspace: Workspace, name: str, source: Callable[[], str], **values
     def start() -> None:
         check_name_available(workspace, name)
         config = ImportConfig.build(name=name, source=source(), **values)
-        submit(workspace, "import", config.model_dump(mode="json"), name=f"import {name}")
+        start_run(workspace, config)
         remember("dataset", name)
 
     act(start)

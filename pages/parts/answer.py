@@ -22,7 +22,8 @@ from rebalance_core.comparison.results import read_results
 from rebalance_core.comparison.table import table
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.plots.comparison import confusion_plot, gain_intervals, gain_per_minute
-from rebalance_core.runs.executor import RunView, submit
+from rebalance_core.runs.executor import RunView
+from rebalance_core.runs.start import start_run
 from rebalance_core.workspace import Workspace
 
 SHOWN = 20  # pictures of a kind
@@ -244,5 +245,4 @@ def _classify(workspace: Workspace, view: RunView, name: str, content: io.BytesI
     target = workspace.uploads / secrets.token_hex(8) / Path(name).name
     target.parent.mkdir(parents=True)
     target.write_bytes(content.getvalue())
-    config = ClassifyConfig(run=view.id, images=(str(target),)).model_dump(mode="json")
-    submit(workspace, "classify", config, name=f"classify by {view.name}", parents=[view.id])
+    start_run(workspace, ClassifyConfig(run=view.id, images=(str(target),)))

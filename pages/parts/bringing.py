@@ -6,8 +6,9 @@ from pages.parts.choose import remember
 from pages.parts.live import act, latest, submitted, watch
 from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import list_datasets
-from rebalance_core.runs.executor import RunView, submit
-from rebalance_core.synthesis.bringing import prepare_bring
+from rebalance_core.runs.executor import RunView
+from rebalance_core.runs.start import start_run
+from rebalance_core.synthesis.bringing import BringConfig
 from rebalance_core.training_sets.resolve import list_sets
 from rebalance_core.workspace import Workspace
 
@@ -42,8 +43,8 @@ def _choose_folder(workspace: Workspace, sets: list[str]) -> None:
     if st.button("Bring", disabled=not folder):
 
         def start() -> RunView:
-            config = prepare_bring(workspace, name, folder.strip(), set_name)
-            view = submit(workspace, "bring", config.model_dump(mode="json"), name=f"bring {name}")
+            config = BringConfig.build(name=name, folder=folder.strip(), set=set_name)
+            view = start_run(workspace, config)
             remember("synthetic", name)
             return view
 

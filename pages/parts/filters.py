@@ -11,8 +11,9 @@ from pages.parts.gallery import Group, Tile, gallery
 from pages.parts.live import act, job_panel, latest, submitted
 from pages.parts.naming import name_field
 from pages.parts.plain import plain
-from rebalance_core.runs.executor import RunView, submit
-from rebalance_core.synthesis.filtering import WORDS, FilterConfig, check_filter, removed_images
+from rebalance_core.runs.executor import RunView
+from rebalance_core.runs.start import start_run
+from rebalance_core.synthesis.filtering import WORDS, FilterConfig, removed_images
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
 from rebalance_core.workspace import Workspace, free_name
 
@@ -73,10 +74,7 @@ def filters(workspace: Workspace, found: SyntheticSet) -> None:
 
 def submit_filter(workspace: Workspace, config: FilterConfig) -> RunView:
     """Start a filter; what it makes becomes the choice."""
-    check_filter(workspace, config)
-    name = f"filter {config.synthetic} to {config.name}"
-    values = config.model_dump(mode="json")
-    view = submit(workspace, "filter", values, name=name, seed=config.seed)
+    view = start_run(workspace, config)
     remember("synthetic", config.name)
     return view
 

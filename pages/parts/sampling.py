@@ -11,10 +11,11 @@ from pages.parts.live import act, job_panel, latest, run_label, submitted
 from pages.parts.naming import name_field
 from rebalance_core.generators.spec import generator_spec
 from rebalance_core.generators.training import makes
-from rebalance_core.runs.executor import RunView, submit
-from rebalance_core.synthesis.denoising import DenoiseConfig, check_denoise
-from rebalance_core.synthesis.morphing import MorphConfig, check_morph, frames
-from rebalance_core.synthesis.sampling import SampleConfig, check_sample
+from rebalance_core.runs.executor import RunView
+from rebalance_core.runs.start import start_run
+from rebalance_core.synthesis.denoising import DenoiseConfig
+from rebalance_core.synthesis.morphing import MorphConfig, frames
+from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.synthesis.synthetic_set import list_synthetic
 from rebalance_core.workspace import Workspace, free_name
 
@@ -51,9 +52,7 @@ def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
                 options=asked,
                 classes=tuple(c for c in classes if c in labels),
             )
-            check_sample(workspace, config)
-            values = config.model_dump(mode="json")
-            view = submit(workspace, "sample", values, name=f"sample {name}", seed=config.seed)
+            view = start_run(workspace, config)
             remember("synthetic", name)
             return view
 
@@ -76,10 +75,7 @@ def _denoise(
     wanted = {"run": trained.id, "label": label, "seed": seed, "options": asked}
 
     def go() -> None:
-        config = DenoiseConfig.build(**wanted)
-        check_denoise(workspace, config)
-        values = config.model_dump(mode="json")
-        submit(workspace, "denoise", values, name=f"{label} out of noise", seed=seed)
+        start_run(workspace, DenoiseConfig.build(**wanted))
 
     if last.button("Show", key=f"denoise {trained.id}"):
         act(go)
@@ -105,10 +101,7 @@ def _morph(workspace: Workspace, trained: RunView, labels: list[str]) -> None:
     wanted = {"run": trained.id, "start": start, "end": end, "seed": seed}
 
     def go() -> None:
-        config = MorphConfig.build(**wanted)
-        check_morph(workspace, config)
-        values = config.model_dump(mode="json")
-        submit(workspace, "interpolate", values, name=f"{start} to {end}", seed=seed)
+        start_run(workspace, MorphConfig.build(**wanted))
 
     if last.button("Show", disabled=start == end, key=f"morph {trained.id}"):
         act(go)

@@ -10,13 +10,12 @@ from pages.parts.plain import plain
 from pages.parts.weights import get_weights
 from rebalance_core.plots.scores import score_plot
 from rebalance_core.poses.weights import has_weights
-from rebalance_core.runs.executor import submit
+from rebalance_core.runs.start import start_run
 from rebalance_core.synthesis.scoring import (
     FIGURES,
     SPLITS,
     Features,
     ScoreConfig,
-    check_score,
     read_scores,
     score_table,
     scores_of,
@@ -46,10 +45,7 @@ def scores(workspace: Workspace, found: SyntheticSet) -> None:
         get_weights(workspace, features)
 
     def start() -> None:
-        config = ScoreConfig(synthetic=found.name, features=features)
-        check_score(workspace, config)
-        values = config.model_dump(mode="json")
-        submit(workspace, "score", values, name=f"score {found.name}", seed=config.seed)
+        start_run(workspace, ScoreConfig(synthetic=found.name, features=features))
 
     view = scores_of(workspace, found)
     busy = view is not None and view.live

@@ -7,7 +7,7 @@ import streamlit as st
 from pages.parts.live import act, job_panel, latest
 from rebalance_core.poses.extractors import DOWNLOADS, NETWORKS, NetworkName
 from rebalance_core.poses.weights import WeightsConfig
-from rebalance_core.runs.executor import submit
+from rebalance_core.runs.start import start_run
 from rebalance_core.workspace import Workspace
 
 
@@ -24,9 +24,5 @@ def get_weights(workspace: Workspace, network: NetworkName) -> None:
         config = WeightsConfig(network=network, file=file or None)
         label = f"Use {Path(file).name}" if file else f"Fetch {title}'s weights ({size} MB)"
         if left.button(label, icon=":material/download:", disabled=busy):
-            act(
-                lambda: submit(
-                    workspace, "weights", config.model_dump(mode="json"), name=f"weights of {title}"
-                )
-            )
+            act(lambda: start_run(workspace, config))
         job_panel(getting)

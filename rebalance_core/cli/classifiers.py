@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from rebalance_core.cli.common import Detach, Json, emit, start
-from rebalance_core.errors import UserError
 from rebalance_core.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, help="Apply and save the best classifier of a comparison.")
@@ -22,14 +21,10 @@ def classify(
     as_json: Json = False,
 ) -> None:
     """Classify images with the classifier that a comparison kept (the best on validation)."""
-    from rebalance_core.comparison.classify import ClassifyConfig, winner_of
+    from rebalance_core.comparison.classify import ClassifyConfig
 
-    view, _, _ = winner_of(Workspace.from_environment(), run_id)
-    for image in images:
-        if not image.is_file():
-            raise UserError(f"There is no file {image}; name an image.")
-    config = ClassifyConfig(run=view.id, images=tuple(str(i.resolve()) for i in images))
-    start("classify", config, f"classify by {view.name}", detach, as_json, parents=[view.id])
+    paths = tuple(str(image.resolve()) for image in images)
+    start(ClassifyConfig(run=run_id, images=paths), detach, as_json)
 
 
 @app.command("save")

@@ -9,12 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from rebalance_core.config import Config
-from rebalance_core.errors import UserError
-from rebalance_core.runs.executor import RunView, cancel, submit, view_run
+from rebalance_core.runs.executor import RunView, cancel, view_run
+from rebalance_core.runs.start import POLL_SECONDS, start_run, wait_for
 from rebalance_core.synthesis.synthetic_set import open_all_synthetic
 from rebalance_core.workspace import Workspace
 
-POLL_SECONDS = 0.3
 OVERRIDE_NAMES = ("--set", "--override")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -71,20 +70,14 @@ def warn_of_damaged(workspace: Workspace) -> None:
 
 
 def start(
-    kind: str,
     config: Config,
-    name: str,
     detach: bool,
     as_json: bool,
-    seed: int = 0,
     result: Callable[[RunView], Mapping[str, Any]] = lambda view: view.result,
-    parents: list[str] | None = None,
     network: str | None = None,
 ) -> None:
-    """Submit a run, then wait for it and print its result, or with `detach` print its id."""
-    workspace = Workspace.from_environment()
-    values = config.model_dump(mode="json")
-    view = submit(workspace, kind, values, name=name, seed=seed, parents=parents, network=network)
+    """Start a run, then wait for it and print its result, or with `detach` print its id."""
+    view = start_run(Workspace.from_environment(), config, network=network)
     if detach:
         emit({"run": view.id, "status": view.status}, as_json)
         return
@@ -94,10 +87,7 @@ def start(
 
 def wait_until_done(view: RunView) -> RunView:
     """Follow a run to its end; raises UserError unless it is done."""
-    view = follow(view)
-    if view.status != "done":
-        raise UserError(f"Run {view.id} {view.status}: {view.state.get('reason')}")
-    return view
+    return wait_for(follow(view))
 
 
 def follow(view: RunView) -> RunView:

@@ -21,7 +21,7 @@ from rebalance_core.cli.common import (
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import parse_overrides
 from rebalance_core.errors import UserError
-from rebalance_core.runs.executor import submit
+from rebalance_core.runs.start import start_run
 from rebalance_core.runs.trust import check_named, named_network, own_network
 from rebalance_core.workspace import Workspace
 
@@ -99,7 +99,7 @@ def compare(
     if estimate_only:
         emit(_estimate(workspace, config, cells, network), as_json)
         return
-    start("compare", config, f"compare on {config.set}", detach, as_json, network=network)
+    start(config, detach, as_json, network=network)
 
 
 def _repeated(workspace: Workspace, report: Path, override: list[str] | None) -> CompareConfig:
@@ -147,8 +147,7 @@ def _estimate(
 
     seconds = estimate(workspace, config, cells)
     if seconds is None:
-        timing = timing_of(workspace, config).model_dump(mode="json")
-        view = submit(workspace, "timing", timing, name="time a few steps", network=network)
+        view = start_run(workspace, timing_of(workspace, config), network=network)
         wait_until_done(view)
         seconds = estimate(workspace, config, cells)
     notes = plan_notes(workspace, config)

@@ -8,7 +8,6 @@ import typer
 from rebalance_core.cli.common import Json, Seed, Yes, confirm, emit, emit_listing, start
 from rebalance_core.datasets.dataset import Dataset, export_dataset, list_datasets, open_dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
-from rebalance_core.datasets.importing import check_name_available
 from rebalance_core.datasets.source import BUILT_IN, KAGGLE, ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.removal import dependents, remove_with_warning
@@ -65,7 +64,6 @@ def add(
 ) -> None:
     """Import a dataset as NAME and check it for problems."""
     workspace = Workspace.from_environment()
-    check_name_available(workspace, name)
     named = source in BUILT_IN or source.partition(":")[0] == KAGGLE
     config = ImportConfig.build(
         name=name,
@@ -81,7 +79,7 @@ def add(
     def result(_: object) -> dict[str, Any]:
         return show_dataset(open_dataset(workspace, name))
 
-    start("import", config, f"import {name}", False, as_json, seed, result)
+    start(config, False, as_json, result)
 
 
 @app.command("list")

@@ -99,10 +99,7 @@ def train(
             raise UserError(f"--estimate does not know what a {config.generator} costs.")
         emit(asdict(estimate), as_json)
         return
-    name = f"{generator} on {set_name}"
-    seed = config.training.model_dump()["seed"]
-    parents = [config.continues] if config.continues else None
-    start("train", config, name, detach, as_json, seed, parents=parents)
+    start(config, detach, as_json)
 
 
 def _new_training(
@@ -171,7 +168,7 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Sample synthetic set NAME from a trained generator."""
-    from rebalance_core.synthesis.sampling import SampleConfig, check_sample
+    from rebalance_core.synthesis.sampling import SampleConfig
 
     config = SampleConfig.build(
         run=run_id,
@@ -185,8 +182,7 @@ def sample(
         truncation=truncation,
         options=parse_overrides(option or [], "--option"),
     )
-    check_sample(Workspace.from_environment(), config)
-    start("sample", config, f"sample {name}", detach, as_json, seed)
+    start(config, detach, as_json)
 
 
 @app.command("interpolate")
@@ -202,7 +198,7 @@ def interpolate(
     as_json: Json = False,
 ) -> None:
     """Interpolate between two classes of a trained generator, from the same latents."""
-    from rebalance_core.synthesis.morphing import MorphConfig, check_morph
+    from rebalance_core.synthesis.morphing import MorphConfig
 
     config = MorphConfig.build(
         run=run_id,
@@ -213,8 +209,7 @@ def interpolate(
         truncation=truncation,
         seed=seed,
     )
-    check_morph(Workspace.from_environment(), config)
-    start("interpolate", config, f"{start_class} to {end_class}", detach, as_json, seed)
+    start(config, detach, as_json)
 
 
 @app.command("denoise")
@@ -232,7 +227,7 @@ def denoise(
     as_json: Json = False,
 ) -> None:
     """Show the denoising steps of a diffusion model; the pictures are in result/frames."""
-    from rebalance_core.synthesis.denoising import DenoiseConfig, check_denoise
+    from rebalance_core.synthesis.denoising import DenoiseConfig
 
     config = DenoiseConfig.build(
         run=run_id,
@@ -245,5 +240,4 @@ def denoise(
         guidance=guidance,
         seed=seed,
     )
-    check_denoise(Workspace.from_environment(), config)
-    start("denoise", config, f"{label} out of noise", detach, as_json, seed)
+    start(config, detach, as_json)

@@ -14,7 +14,6 @@ from rebalance_core.poses.clustering import (
     move_cluster,
     move_images,
     open_clustering,
-    prepare_poses,
     rename_pose,
     summary,
 )
@@ -84,12 +83,11 @@ def cluster(
         discard_corrections=discard_corrections,
         seed=seed,
     )
-    config = prepare_poses(workspace, config)
 
     def result(_: object) -> dict[str, Any]:
         return _poses(opened, open_clustering(opened))
 
-    start("poses", config, f"poses of {dataset}", detach, as_json, seed, result)
+    start(config, detach, as_json, result)
 
 
 def _poses(dataset: Dataset, clustering: PoseClustering) -> dict[str, Any]:
@@ -154,4 +152,4 @@ def weights(
     """Download torchvision's pretrained weights of NETWORK, or import them from a local file."""
     local = None if file is None else str(file.expanduser().resolve())
     config = WeightsConfig.build(network=network, file=local)
-    start("weights", config, f"weights of {network}", detach, as_json)
+    start(config, detach, as_json)

@@ -5,16 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rebalance_core.cli.common import (
-    OVERRIDE_NAMES,
-    POLL_SECONDS,
-    Detach,
-    Json,
-    Yes,
-    confirm,
-    emit,
-    follow,
-)
+from rebalance_core.cli.common import OVERRIDE_NAMES, Detach, Json, Yes, confirm, emit, follow
 from rebalance_core.removal import remove_run_with_dependents, run_dependents
 from rebalance_core.runs.executor import (
     RunView,
@@ -28,6 +19,7 @@ from rebalance_core.runs.executor import (
 )
 from rebalance_core.runs.lineage import parents
 from rebalance_core.runs.run import read_metrics, unreadable_metrics
+from rebalance_core.runs.start import POLL_SECONDS
 from rebalance_core.runs.trust import named_network
 from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
 from rebalance_core.workspace import Workspace

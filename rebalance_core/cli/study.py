@@ -5,11 +5,7 @@ from typing import Annotated
 import typer
 
 from rebalance_core.cli.common import Detach, Json, Preset, Split, start
-from rebalance_core.comparison.config import DEFAULT_ARMS, CompareConfig
-from rebalance_core.datasets.dataset import list_datasets, open_dataset
-from rebalance_core.datasets.source import BUILT_IN
-from rebalance_core.training_sets.skew import skewed_counts
-from rebalance_core.workspace import Workspace
+from rebalance_core.comparison.config import DEFAULT_ARMS
 
 app = typer.Typer()
 
@@ -38,15 +34,8 @@ def study(
     as_json: Json = False,
 ) -> None:
     """Run every step: training set, poses, generators, samples, comparison, report."""
-    from rebalance_core.comparison.cells import check_arms
     from rebalance_core.study import StudyConfig
 
-    CompareConfig.from_preset(preset, set=dataset)  # raises UserError for an unknown preset
-    workspace = Workspace.from_environment()
-    if dataset not in BUILT_IN or dataset in list_datasets(workspace):
-        counts = open_dataset(workspace, dataset).counts()
-        if skew != "auto":
-            skewed_counts(skew, counts["train"])  # raises UserError for an invalid skew
     config = StudyConfig.build(
         dataset=dataset,
         preset=preset,
@@ -56,5 +45,4 @@ def study(
         fixed=fixed,
         arms=tuple(arms.split(",")),
     )
-    check_arms(workspace, config.arms)
-    start("study", config, f"study of {dataset}", detach, as_json)
+    start(config, detach, as_json)

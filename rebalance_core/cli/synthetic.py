@@ -20,7 +20,7 @@ from rebalance_core.cli.common import (
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.synthesis.bringing import prepare_bring
+from rebalance_core.synthesis.bringing import BringConfig
 from rebalance_core.synthesis.exporting import export_synthetic
 from rebalance_core.synthesis.synthetic_set import (
     list_synthetic,
@@ -74,12 +74,12 @@ def add(
     That their generator was trained on training set SET alone is recorded as unverified.
     """
     workspace = Workspace.from_environment()
-    config = prepare_bring(workspace, name, folder, set_name)
+    config = BringConfig.build(name=name, folder=folder, set=set_name)
 
     def result(_: object) -> dict[str, Any]:
         return open_synthetic(workspace, name).about
 
-    start("bring", config, f"bring {name}", detach, as_json, result=result)
+    start(config, detach, as_json, result)
 
 
 @app.command("list")
@@ -150,13 +150,12 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Measure a synthetic set against the real images its generator was trained on."""
-    from rebalance_core.synthesis.scoring import ScoreConfig, check_score
+    from rebalance_core.synthesis.scoring import ScoreConfig
 
     config = ScoreConfig.build(
         synthetic=synthetic_name, features=features, epochs=epochs, seed=seed
     )
-    check_score(Workspace.from_environment(), config)
-    start("score", config, f"score {synthetic_name}", detach, as_json, seed)
+    start(config, detach, as_json)
 
 
 @app.command("filter")
@@ -181,7 +180,7 @@ def filter_synthetic(
 
     Mirrored, flipped and turned copies are not found.
     """
-    from rebalance_core.synthesis.filtering import FilterConfig, check_filter, named_images
+    from rebalance_core.synthesis.filtering import FilterConfig, named_images
 
     config = FilterConfig.build(
         synthetic=synthetic_name,
@@ -194,5 +193,4 @@ def filter_synthetic(
         epochs=epochs,
         seed=seed,
     )
-    check_filter(Workspace.from_environment(), config)
-    start("filter", config, f"filter {synthetic_name} to {name}", detach, as_json, seed)
+    start(config, detach, as_json)

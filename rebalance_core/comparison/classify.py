@@ -11,7 +11,7 @@ from pydantic import Field
 from rebalance_core.classifiers.loading import load_classifier
 from rebalance_core.comparison.job import CELL, winner
 from rebalance_core.comparison.records import read_winner
-from rebalance_core.config import Config
+from rebalance_core.config import Config, RunRef
 from rebalance_core.datasets.importing import remove_upload
 from rebalance_core.errors import UserError, first_line
 from rebalance_core.imaging.decode import open_image
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ClassifyConfig(Config):
-    run: str  # id of the comparison
+    run: RunRef  # a comparison
     images: tuple[str, ...] = Field(min_length=1)  # paths
 
 
@@ -37,6 +37,14 @@ def winner_of(workspace: Workspace, run_id: str) -> tuple[RunView, Path, dict[st
     if folder is None:
         raise UserError(f"Run {view.id} is no comparison that kept a classifier; name one.")
     return view, folder, read_winner(folder / CELL)
+
+
+def check_classify(workspace: Workspace, config: ClassifyConfig) -> None:
+    """Raises UserError, before any work, for what cannot be classified."""
+    winner_of(workspace, config.run)
+    for image in map(Path, config.images):
+        if not image.is_file():
+            raise UserError(f"There is no file {image}; name an image.")
 
 
 def export_classifier(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:

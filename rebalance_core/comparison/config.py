@@ -9,7 +9,7 @@ from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.amounts import parse_amount
 from rebalance_core.comparison.arms import BASELINE, Arm, arm_name
-from rebalance_core.config import Config, Seed, Unique
+from rebalance_core.config import Config, Seed, SetRef, SyntheticRef, Unique
 
 DEFAULT_ARMS = (BASELINE, "bagan-gp", "ddpm")  # the paper's
 
@@ -41,7 +41,7 @@ class CompareConfig(Config):
     """Arms × schedules × amounts × seeds on one training set. The defaults are the paper's."""
 
     preset: str = "paper"
-    set: str
+    set: SetRef
     arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = Field(
         default=DEFAULT_ARMS, min_length=1
     )
@@ -58,7 +58,7 @@ class CompareConfig(Config):
     # each seed draws its own skew and takes images of generators that saw only that
     redraw: bool = False
     # images of an arm (or `ddpm, seed 1`) → synthetic set; one left out takes the newest that fits
-    synthetic: dict[str, str] = Field(default_factory=dict)
+    synthetic: dict[str, SyntheticRef] = Field(default_factory=dict)
     reuse: bool = True  # take cells that another comparison has finished
     classifier: ClassifierConfig = ClassifierConfig()
 

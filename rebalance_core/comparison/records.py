@@ -7,8 +7,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rebalance_core.classifiers.measures import PRIMARY, measures
-from rebalance_core.config import STRICT, problem
+from rebalance_core.config import STRICT, Reference, problem
 from rebalance_core.errors import UserError
+from rebalance_core.runs.executor import RunView
 from rebalance_core.system.files import read_json
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -165,3 +166,16 @@ def _check(model: type[BaseModel], value: Any, path: Path, remedy: str) -> dict[
         raise UserError(f"{path} is damaged ({problem(error)}); {remedy}.") from error
     checked: dict[str, Any] = value
     return checked
+
+
+def chosen_sets(view: RunView) -> list[tuple[Reference, str]]:
+    """The synthetic sets that a comparison took by itself, where its config names none."""
+    path = view.path / "result" / "synthetic.json"
+    if view.config.get("synthetic") or not path.exists():
+        return []
+    try:
+        chosen = read_json(path)
+    except UserError:
+        return []
+    names = chosen.values() if isinstance(chosen, dict) else ()
+    return [(Reference("synthetic"), name) for name in names if isinstance(name, str)]

@@ -102,6 +102,11 @@ def check_name_available(workspace: Workspace, name: str) -> None:
         raise UserError(f"{name!r} is the name of a training set; choose another name.")
 
 
+def check_import(workspace: Workspace, config: ImportConfig) -> None:
+    """Raises UserError, before any work, for what cannot be imported."""
+    check_name_available(workspace, config.name)
+
+
 def import_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = ImportConfig.build(**run.config)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from rebalance_core.config import Config, Seed
+from rebalance_core.config import Config, NewDataset, Seed
 
 BUILT_IN = ("phantom", "digits")
 KAGGLE = "kaggle"
@@ -27,7 +27,7 @@ SPLIT_FOLDERS = {
 class ImportConfig(Config):
     """What to import, within which limits, and how many images a built-in makes."""
 
-    name: str
+    name: NewDataset
     source: str  # phantom | digits | kaggle | kaggle:owner/dataset | path of a zip, folder or CSV
     count: int = 1000  # images of the phantom, training and test together
     size: int = 128  # px, of the phantom

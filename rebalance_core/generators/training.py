@@ -13,7 +13,7 @@ from pydantic import (
     field_validator,
 )
 
-from rebalance_core.config import Config, problem
+from rebalance_core.config import Config, Reference, RunRef, problem
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.source import is_label
 from rebalance_core.errors import UserError
@@ -30,14 +30,17 @@ GeneratorName = Annotated[str, AfterValidator(known_generator)]
 RECORD = "trained-on.json"  # lies with a generator's weights: what it was trained on, and how
 
 
+ForeignSetRef = Annotated[str, Reference("set", required=False)]
+
+
 class TrainConfig(Config):
     """A training run: which generator, on which training set, how."""
 
     generator: GeneratorName
-    set: str
+    set: ForeignSetRef
     training: SerializeAsAny[Config]  # where `believed`: no more than a guess
     believed: bool = False  # what it was trained on is what somebody said of a folder
-    continues: str | None = None  # id of the run whose last checkpoint this one goes on from
+    continues: RunRef | None = None  # the run whose last checkpoint this one goes on from
     folder: str | None = None  # of a trained generator that is taken as it is
 
     @field_validator("training", mode="before")
@@ -50,11 +53,25 @@ class TrainConfig(Config):
             raise ValueError("it does not fit the generator")
         return spec.config.build(**value)
 
+    @property
+    def seed(self) -> int:
+        seed: int = self.training.model_dump()["seed"]
+        return seed
+
     @classmethod
     def make(cls, kind: str, set_name: str, preset: str, **changes: Any) -> "TrainConfig":
         """From a preset and changes; raises UserError for what doesn't fit."""
         training = generator_spec(kind).config.from_preset(preset, **changes)
         return cls.build(generator=kind, set=set_name, training=training)
+
+
+def check_training(workspace: Workspace, config: TrainConfig) -> None:
+    """Raises UserError, before any work, where the training set does not exist.
+
+    What a generator in a folder was trained on may be in another workspace.
+    """
+    if config.folder is None:
+        open_set(workspace, config.set)
 
 
 def continued(workspace: Workspace, run_id: str, **changes: Any) -> TrainConfig:

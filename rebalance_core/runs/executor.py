@@ -18,7 +18,7 @@ from rebalance_core.runs.leftovers import sweep_after
 from rebalance_core.runs.locks import is_worked_on, states_lock
 from rebalance_core.runs.memory import death_reason, ended_by_system, is_short
 from rebalance_core.runs.records import Status, read_record, read_state
-from rebalance_core.runs.run import LIVE, RESERVE, create_run, find_run, is_run
+from rebalance_core.runs.run import LIVE, RESERVE, find_run, is_run
 from rebalance_core.runs.spec import job_specs
 from rebalance_core.runs.trust import check_named
 from rebalance_core.system.files import (
@@ -234,26 +234,6 @@ def open_run(workspace: Workspace, run_id: str) -> RunView:
     return view_or_damaged(find_run(workspace, run_id))
 
 
-def submit(
-    workspace: Workspace,
-    kind: str,
-    config: Mapping[str, Any],
-    *,
-    name: str,
-    seed: int = 0,
-    parents: list[str] | None = None,
-    network: str | None = None,
-) -> RunView:
-    """Make a run and hand it to a process of its own, which outlives this one.
-
-    `network` is the `module:function` that a person has named, the only one that may be imported.
-    """
-    with translate_disk_full(workspace.root):
-        path = create_run(workspace, kind, config, name=name, seed=seed, parents=parents)
-        _spawn(workspace, path, network)
-    return view_run(path)
-
-
 def resume(workspace: Workspace, run_id: str, network: str | None = None) -> RunView:
     """Continue a run that failed, was cancelled or interrupted, from its last checkpoint.
 
@@ -270,7 +250,7 @@ def resume(workspace: Workspace, run_id: str, network: str | None = None) -> Run
         (view.path / "cancel").unlink(missing_ok=True)
         queued = {"status": "queued", "pid": None, "heartbeat": time.time(), "progress": None}
         write_json(view.path / "state.json", queued, new_folders=False)
-        _spawn(workspace, view.path, network)
+        spawn(workspace, view.path, network)
     return view_run(view.path)
 
 
@@ -317,7 +297,7 @@ def describe(
     return open_run(workspace, view.id)
 
 
-def _spawn(workspace: Workspace, path: Path, network: str | None) -> None:
+def spawn(workspace: Workspace, path: Path, network: str | None = None) -> None:
     """Start the run's worker; what it may import is an argument, which no file can forge."""
     environment = {
         **WORKER_ENVIRONMENT,

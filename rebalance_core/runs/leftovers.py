@@ -10,7 +10,7 @@ from rebalance_core.runs.records import read_record
 from rebalance_core.system.files import remove_stale_temporaries
 from rebalance_core.workspace import Workspace, list_names
 
-UNFINISHED = re.compile(r"\.\d{8}-\d{6}-\d{3}-(sample|filter)-\w+")  # hidden, by its run's id
+UNFINISHED = re.compile(r"\.\d{8}-\d{6}-\d{3}-[\w-]+-\w+")  # hidden, by its run's id
 UPLOAD_AGE = 3600.0  # seconds after which an upload that no import names counts as left behind
 
 

@@ -1,6 +1,7 @@
 """What a run's `run.json` and `state.json` say, checked: anybody may have edited them."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model, model_vali
 
 from rebalance_core.config import STRICT, Timestamp, problem
 from rebalance_core.errors import UserError
+from rebalance_core.runs.spec import job_specs
 from rebalance_core.system.files import read_json
 
 Status = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
@@ -61,47 +63,29 @@ class _State(BaseModel):
         return self
 
 
-# What lists, pages, lineage and removal read of the config of each kind of run, where it is there.
-# The job itself checks the whole config; a config of another version must still be listed.
-_USED: dict[str, dict[str, Any]] = {
-    "import": {"name": str, "source": str},
-    "poses": {"dataset": str},
-    "weights": {"network": str},
-    "train": {
-        "generator": str,
-        "set": str,
-        "training": dict[str, Any],
-        "folder": str | None,
-        "continues": str | None,
-    },
-    "sample": {"run": str, "name": str},
-    "bring": {"name": str, "set": str},
-    "score": {"synthetic": str},
-    "filter": {"synthetic": str, "name": str},
-    "interpolate": {"run": str},
-    "denoise": {"run": str},
-    "compare": {"set": str, "preset": str, "synthetic": dict[str, str]},
-    "classify": {"run": str, "images": list[str]},
-    "study": {"dataset": str},
-}
-
-
 def _optional(fields: Mapping[str, Any]) -> type[BaseModel]:
     """A model of these fields, each of which may be missing."""
     defaults: dict[str, Any] = {name: (kind, None) for name, kind in fields.items()}
     return create_model("Config", __config__=STRICT, **defaults)
 
 
-_CONFIGS = {kind: _optional(fields) for kind, fields in _USED.items()}
+@cache
+def _stored_config(kind: str) -> type[BaseModel] | None:
+    """What pages, lists and lineage read of a config on disk, each where it is there.
+
+    The job itself checks the whole config; a config of another version must still be listed.
+    """
+    spec = job_specs().get(kind)
+    return None if spec is None else _optional(spec.stored_fields())
 
 
 def read_record(run: Path) -> dict[str, Any]:
     """A run's `run.json`; raises UserError where a value is not of its type."""
     path = run / "run.json"
     record: dict[str, Any] = _checked(_Record, path)
-    fits = _CONFIGS.get(record["kind"])
-    if fits is not None:
-        _check(fits, record["config"], path, "config.")
+    stored = _stored_config(record["kind"])
+    if stored is not None:
+        _check(stored, record["config"], path, "config.")
     return record
 
 

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -445,10 +445,13 @@ def create_run(
     config: Mapping[str, Any],
     *,
     name: str,
-    seed: int = 0,
-    parents: list[str] | None = None,
+    seed: int | None = None,
+    parents: Sequence[str] = (),
 ) -> Path:
-    """Make the run's directory, queued; ids sort by time. `parents` are run ids or names."""
+    """Make the run's directory, queued; ids sort by time. `parents` are run ids.
+
+    Checks nothing: see `start.record_run`.
+    """
     now = datetime.now(UTC)
     stamp = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
     path = workspace.runs / f"{stamp}-{kind}-{secrets.token_hex(2)}"
@@ -457,7 +460,7 @@ def create_run(
             "kind": kind,
             "name": name,
             "config": dict(config),
-            "parents": parents or [],
+            "parents": list(parents),
             "seed": seed,
             "code": code_version(),
             "created": time.time(),

@@ -1,27 +1,43 @@
-"""What a kind of run declares of itself: its job, its device, what cleans up after it."""
+"""What a kind of run declares: its config, job, device, title, checks and clean-up."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rebalance_core.runs.run import RunDirectory
+from rebalance_core.config import Config, Reference, reference_fields, references
+from rebalance_core.errors import UserError
 from rebalance_core.workspace import Workspace
 
-Job = Callable[[Workspace, RunDirectory], Mapping[str, Any]]
+if TYPE_CHECKING:
+    from rebalance_core.runs.executor import RunView
+    from rebalance_core.runs.run import RunDirectory
+
+Job = Callable[[Workspace, "RunDirectory"], Mapping[str, Any]]
+Check = Callable[[Workspace, Any], Any]  # workspace, config
+Prepare = Callable[[Workspace, Any], Config]  # workspace, config → the config to run
 Cleanup = Callable[[Workspace, str, Mapping[str, Any]], None]  # workspace, run id, config
+NamedReference = tuple[Reference, str]
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """One kind of run. Functions are named as `module:function` and imported on first use, so that
-    lists and pages stay light."""
+    """One kind of run. Functions and classes are named as `module:name` and imported on first use,
+    so that lists and pages stay light."""
 
     kind: str
+    title: str  # name of its runs, a format string over the config's fields: "sample {name}"
+    config: str  # a Config; its references make lineage, removal and the checks before a run
     function: str  # a Job
     device: bool  # whether it waits for the device, whatever its config
     device_for: tuple[str, ...] = ()  # or only for these values of the field `extractor`
     device_with: tuple[str, ...] = ()  # or only where one of these fields is set
+    check: str | None = None  # a Check: raises UserError, before any work, for what would fail
+    prepare: str | None = None  # a Prepare: the same, and resolves what depends on the machine
+    listed: Mapping[str, Any] = field(default_factory=dict)  # {config field: its type on disk} of
+    # what pages and lists read besides references
+    references: str | None = None  # (run's view) → names that its results add to its config's
     cleanup: str | None = None  # a Cleanup: removes what it keeps outside its directory
 
     def needs_device(self, config: Mapping[str, Any]) -> bool:
@@ -29,15 +45,48 @@ class JobSpec:
             return True
         return self.device or config.get("extractor") in self.device_for
 
+    @property
+    def config_type(self) -> type[Config]:
+        config_type: type[Config] = load_named(self.config)
+        return config_type
+
     def job(self) -> Job:
         job: Job = load_named(self.function)
         return job
 
+    def stored_fields(self) -> dict[str, Any]:
+        """{config field: its type} of what pages, lists and lineage read from `run.json`."""
+        config_type = self.config_type
+        named = {f: config_type.model_fields[f].annotation for f in reference_fields(config_type)}
+        return {**named, **self.listed}
+
+    def references_of(self, view: "RunView") -> list[NamedReference]:
+        """What a run refers to, and what it makes, by its config and its results."""
+        named = references(self.config_type, view.config)
+        if self.references is not None:
+            named += load_named(self.references)(view)
+        return named
+
     def clean_up(self, workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
         """Called before the run is removed."""
+        if _makes_images(self.config_type):
+            shutil.rmtree(workspace.partial_samples(run_id), ignore_errors=True)
         if self.cleanup is not None:
             cleanup: Cleanup = load_named(self.cleanup)
             cleanup(workspace, run_id, config)
+
+
+def _makes_images(config: type[Config]) -> bool:
+    marks = (mark for found in reference_fields(config).values() for mark in found)
+    return any(mark.target == "synthetic" and mark.creates for mark in marks)
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """Something that configs refer to by name."""
+
+    open: str  # (workspace, name) → object or path; raises UserError where there is none
+    references: str | None = None  # (workspace, name) → what it was made from in turn
 
 
 def load_named(name: str) -> Any:
@@ -51,3 +100,27 @@ def job_specs() -> Mapping[str, JobSpec]:
     from rebalance_core.catalogue import JOBS
 
     return JOBS
+
+
+def target_specs() -> Mapping[str, TargetSpec]:
+    """{target of a reference: its spec}."""
+    from rebalance_core.catalogue import TARGETS
+
+    return TARGETS
+
+
+def job_spec_of(config: Config) -> JobSpec:
+    """The spec of the runs that a config describes; raises UserError for any other config."""
+    name = f"{type(config).__module__}:{type(config).__qualname__}"
+    spec = next((spec for spec in job_specs().values() if spec.config == name), None)
+    if spec is None:
+        raise UserError(f"A {type(config).__name__} is not the config of a run.")
+    return spec
+
+
+def set_references(workspace: Workspace, name: str) -> Sequence[NamedReference]:
+    """What a training set was made from: a dataset, or its poses where they were chosen by."""
+    found: Sequence[NamedReference] = load_named(str(target_specs()["set"].references))(
+        workspace, name
+    )
+    return found

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rebalance_core.config import Config
+from rebalance_core.config import Config, NewSynthetic, SetRef
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.folders import is_image, walk_folder
 from rebalance_core.datasets.importing import read_and_inspect
@@ -33,15 +33,15 @@ MAX_COUNT = 1_000_000  # images a class, as many as can be sampled
 
 
 class BringConfig(Config):
-    name: str  # of the synthetic set
+    name: NewSynthetic
     folder: str
-    set: str  # the training set that the images' maker is said to have seen
+    set: SetRef  # the training set that the images' maker is said to have seen
 
 
-def prepare_bring(workspace: Workspace, name: str, folder: str, set_name: str) -> BringConfig:
-    """`folder` as seen from where the person stands; raises UserError before any work."""
-    check_free(workspace, name)
-    open_set(workspace, set_name)
+def prepare_bring(workspace: Workspace, config: BringConfig) -> BringConfig:
+    """The config with the folder's absolute path; raises UserError for what cannot be read."""
+    check_free(workspace, config.name)
+    folder = config.folder
     try:
         path = Path(folder).expanduser().resolve()
         there = path.is_dir()
@@ -49,7 +49,7 @@ def prepare_bring(workspace: Workspace, name: str, folder: str, set_name: str) -
         raise UserError(f"{folder[:200]!r} is no folder that can be read ({error}).") from error
     if not there:
         raise UserError(f"{path} is no folder; name one with a folder of images for each class.")
-    return BringConfig.build(name=name, folder=str(path), set=set_name)
+    return config.model_copy(update={"folder": str(path)})
 
 
 def bring_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:

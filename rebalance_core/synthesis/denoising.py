@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from rebalance_core.config import Config, Seed
+from rebalance_core.config import Config, RunRef, Seed
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import Denoises
 from rebalance_core.generators.spec import generator_specs
@@ -24,7 +24,7 @@ from rebalance_core.workspace import Workspace
 
 
 class DenoiseConfig(Config):
-    run: str  # id of the training run
+    run: RunRef  # a training
     label: str  # class
     first: int = Field(default=0, ge=0, le=1_000_000)  # of the images, by the seed
     count: int = Field(default=8, ge=1, le=64)  # images, side by side

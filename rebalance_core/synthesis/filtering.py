@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from rebalance_core.config import Config, Seed
+from rebalance_core.config import Config, NewSynthetic, Seed, SyntheticRef
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.distances import squared_distances
@@ -43,8 +43,8 @@ WORDS = {  # filter → why an image was taken out
 class FilterConfig(Config):
     """Which images of `synthetic` don't come into `name`. At least one filter is named."""
 
-    synthetic: str
-    name: str  # of the set that is made
+    synthetic: SyntheticRef
+    name: NewSynthetic
     without: tuple[str, ...] = ()  # class/file, thrown away by hand
     copies: bool = False  # near-duplicates of a training image
     twins: bool = False  # near-duplicates of a generated image before them

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from rebalance_core.config import Config, Seed
+from rebalance_core.config import Config, RunRef, Seed
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import Interpolates
 from rebalance_core.generators.spec import generator_specs
@@ -22,7 +22,7 @@ from rebalance_core.workspace import Workspace
 
 
 class MorphConfig(Config):
-    run: str  # id of the training run
+    run: RunRef  # a training
     start: str  # class
     end: str  # class
     count: int = Field(default=8, ge=1, le=64)  # latents, side by side

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from rebalance_core.config import Config, Seed
+from rebalance_core.config import Config, NewSynthetic, RunRef, Seed
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import NEVER_SAW, SAW_ONE, Generator
 from rebalance_core.generators.spec import generator_spec, generator_specs
@@ -36,8 +36,8 @@ Options = dict[str, Any]  # of the generator's sampler: its spec says which, and
 
 
 class SampleConfig(Config):
-    run: str  # id of the training run
-    name: str  # of the synthetic set
+    run: RunRef  # a training
+    name: NewSynthetic
     count: int = Field(default=1000, ge=1, le=1_000_000)  # images a class (paper 5.1, 5.3)
     classes: tuple[str, ...] = ()  # empty: every class the generator makes
     seed: Seed = 0

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from rebalance_core.config import Config, Seed
+from rebalance_core.config import Config, Seed, SyntheticRef
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import resize_images
@@ -55,7 +55,7 @@ Judge = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class ScoreConfig(Config):
-    synthetic: str
+    synthetic: SyntheticRef
     # of a ResNet-18 trained on the real images of the same training set, or of a network with
     # ImageNet's weights
     features: Features = "scorer"

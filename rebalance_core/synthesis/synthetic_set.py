@@ -1,7 +1,6 @@
 """Generated images as a plain image folder with `provenance.json`."""
 
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -320,11 +319,6 @@ def synthetic_for(workspace: Workspace, chosen: TrainingSet, kind: str) -> Synth
         f"There are no images of {kind} for training set {chosen.name}{skipped}; run "
         f"`generators train {kind} {chosen.name}`, then `generators sample`."
     )
-
-
-def forget_sample(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
-    """What a sampling run keeps outside its directory until it is done."""
-    shutil.rmtree(workspace.partial_samples(run_id), ignore_errors=True)
 
 
 def remove_synthetic(workspace: Workspace, name: str) -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rebalance_core.config import Config, Seed
+from rebalance_core.config import Config, DatasetRef, Seed
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
 from rebalance_core.imaging.grid import Fit
 from rebalance_core.training_sets.splits import SplitName
@@ -16,7 +16,7 @@ Part = Literal["train", "validation", "test"]
 class SetConfig(Config):
     """How a training set is cut from a dataset."""
 
-    dataset: str
+    dataset: DatasetRef
     split: SplitName = "official"
     difference: float = Field(default=DEFAULT_DIFFERENCE, ge=0, le=MAX_DIFFERENCE)  # of clean: up
     # to which images count as near-duplicates, a share of contrast

@@ -1,12 +1,13 @@
 """Training sets resolved to image ids, saved and read."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rebalance_core.config import STRICT, problem
+from rebalance_core.config import STRICT, Reference, problem, references
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import read_json, write_json
@@ -121,6 +122,30 @@ def open_sets(workspace: Workspace) -> tuple[list[TrainingSet], dict[str, str]]:
 
 def list_sets(workspace: Workspace) -> list[str]:
     return sorted(p.stem for p in workspace.sets.glob("[!.]*.json"))
+
+
+def set_references(workspace: Workspace, name: str) -> list[tuple[Reference, str]]:
+    """What a saved set was cut from: a dataset, or its poses where they were chosen by.
+
+    A dataset's name stands for its own set. A damaged file names nothing.
+    """
+    path = workspace.sets / f"{Path(name).name}.json"
+    if not path.exists():
+        return [(Reference("dataset"), name)]
+    config = _stored_config(path, path.stat().st_mtime_ns)
+    named = references(SetConfig, config)
+    return [(Reference("poses"), n) for _, n in named] if config.get("poses") else named
+
+
+@lru_cache(maxsize=256)
+def _stored_config(path: Path, changed: int) -> dict[str, Any]:
+    """A set's config as stored; its file lists all images, so it is read once per change."""
+    try:
+        stored = read_json(path)
+    except UserError:
+        return {}
+    config = stored.get("config") if isinstance(stored, dict) else None
+    return config if isinstance(config, dict) else {}
 
 
 def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:

@@ -10,12 +10,13 @@ import numpy as np
 import psutil
 from commands import process
 from sources import leftovers, pack
+from starting import submit
 
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.runs.executor import submit, view_run
+from rebalance_core.runs.executor import view_run
 from rebalance_core.workspace import Workspace
 
 PATIENCE = 60.0  # seconds, on a busy machine

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 from products import beneath, make_room, numbers, product
 from safetensors import safe_open
+from starting import submit
 
 from rebalance_core.comparison.classify import ClassifyConfig
 from rebalance_core.comparison.config import CompareConfig
@@ -31,7 +32,7 @@ from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.config import PosesConfig
 from rebalance_core.poses.weights import WeightsConfig
 from rebalance_core.runs.devices import list_devices
-from rebalance_core.runs.executor import RunView, list_runs, needs_device, resume, submit, view_run
+from rebalance_core.runs.executor import RunView, list_runs, needs_device, resume, view_run
 from rebalance_core.runs.run import create_run, numbered, read_metrics
 from rebalance_core.study import StudyConfig
 from rebalance_core.synthesis.bringing import BringConfig

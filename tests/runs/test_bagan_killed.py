@@ -10,10 +10,11 @@ from random import Random
 import pytest
 from fire import ended, last_step, until
 from products import numbers, product
+from starting import submit
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.generators.training import TrainConfig
-from rebalance_core.runs.executor import RunView, resume, submit, view_run
+from rebalance_core.runs.executor import RunView, resume, view_run
 from rebalance_core.runs.run import CHECKPOINT_VARIABLE, read_metrics
 from rebalance_core.workspace import Workspace
 

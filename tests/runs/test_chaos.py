@@ -18,6 +18,7 @@ import pytest
 from counting import count, expected, take_turn
 from fire import CASES, EXCEPTIONS, Watch, check, ended, kill, said, tiny
 from products import numbers
+from starting import submit
 
 from rebalance_core.catalogue import JOBS
 from rebalance_core.datasets.dataset import Dataset
@@ -26,7 +27,7 @@ from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.runs import worker
-from rebalance_core.runs.executor import resume, submit, view_run
+from rebalance_core.runs.executor import resume, view_run
 from rebalance_core.runs.run import CHECKPOINT_VARIABLE, MemoryRun, create_run, numbered
 from rebalance_core.workspace import Workspace
 

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from filelock import FileLock
+from starting import submit
 
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.source import ImportConfig
@@ -26,7 +27,6 @@ from rebalance_core.runs.executor import (
     open_run,
     remove_run,
     resume,
-    submit,
     view_run,
 )
 from rebalance_core.runs.locks import working

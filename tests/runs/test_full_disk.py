@@ -18,6 +18,7 @@ import pytest
 from products import make_room, numbers, product
 
 sys.path.append(str(Path(__file__).parents[1] / "poses"))
+from starting import submit
 from test_weights import Site
 
 from rebalance_core.comparison.config import CompareConfig
@@ -31,7 +32,7 @@ from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.config import PosesConfig
 from rebalance_core.poses.extractors import DOWNLOADS, Download
 from rebalance_core.poses.weights import WeightsConfig, has_weights
-from rebalance_core.runs.executor import describe, list_runs, resume, submit, view_run
+from rebalance_core.runs.executor import describe, list_runs, resume, view_run
 from rebalance_core.runs.run import (
     CHECKPOINT_VARIABLE,
     MemoryRun,

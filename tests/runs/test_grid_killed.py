@@ -14,12 +14,13 @@ import pytest
 from fire import ended, until
 from products import numbers
 from sets import synthetic_set
+from starting import submit
 
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.disagreements import cells_of
 from rebalance_core.comparison.job import winner
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.runs.executor import RunView, resume, submit, view_run
+from rebalance_core.runs.executor import RunView, resume, view_run
 from rebalance_core.runs.run import CHECKPOINT_VARIABLE, read_metrics
 from rebalance_core.system.files import read_json
 from rebalance_core.workspace import Workspace

@@ -25,8 +25,9 @@ from rebalance_core.removal import dependents, run_dependents
 from rebalance_core.runs.executor import list_runs, remove_run, view_run
 from rebalance_core.runs.lineage import parents
 from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, find_run
+from rebalance_core.runs.start import check_config
 from rebalance_core.runs.worker import execute
-from rebalance_core.synthesis.bringing import BringConfig, bring_synthetic, prepare_bring
+from rebalance_core.synthesis.bringing import BringConfig, bring_synthetic
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
 from rebalance_core.system.files import read_json
 from rebalance_core.training_sets.config import SetConfig
@@ -300,13 +301,13 @@ def test_what_cannot_be_brought_is_refused_before_any_work(
 ) -> None:
     (workspace.synthetic / "made").mkdir(parents=True)
     with pytest.raises(UserError) as told:
-        prepare_bring(workspace, name, folder, set_name)
+        check_config(workspace, BringConfig(name=name, folder=folder, set=set_name))
     assert sentence in str(told.value)
     assert "\n" not in str(told.value)
 
 
 def brought_by_a_run(workspace: Workspace, folder: Path, set_name: str) -> str:
-    config = prepare_bring(workspace, "made", str(folder), set_name)
+    config = check_config(workspace, BringConfig(name="made", folder=str(folder), set=set_name))
     path = create_run(workspace, "bring", config.model_dump(mode="json"), name="bring made")
     execute(workspace, RunDirectory(path))
     return path.name
@@ -352,7 +353,9 @@ def test_no_run_is_found_by_no_name(workspace: Workspace) -> None:
 def test_a_cancelled_run_leaves_nothing_and_can_be_resumed(
     workspace: Workspace, phantom: Dataset, tmp_path: Path
 ) -> None:
-    config = prepare_bring(workspace, "made", str(unpack(tmp_path / "t", GOOD)), "phantom")
+    config = check_config(
+        workspace, BringConfig(name="made", folder=str(unpack(tmp_path / "t", GOOD)), set="phantom")
+    )
     path = create_run(workspace, "bring", config.model_dump(mode="json"), name="bring made")
     (path / "cancel").touch()
     with pytest.raises(Cancelled):
