@@ -1,4 +1,4 @@
-"""What every config shares: frozen, keyword-only, presets by name, one sentence on bad input."""
+"""Base class of all configs: frozen, keyword-only, presets by name, one sentence per error."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from rebalance_core.errors import UserError
 from rebalance_core.system.files import parse_json
 
 Preset = Literal["quick", "small", "paper", "strong"]
-Precision = Literal["auto", "fp32", "bf16"]  # auto: bf16 where that is fast
+Precision = Literal["auto", "fp32", "bf16"]  # auto: bf16 where the device is fast with it
 PRESETS: tuple[Preset, ...] = ("quick", "small", "paper", "strong")
 
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy, scikit-learn and torch all take
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # accepted by NumPy, scikit-learn and torch
 Timestamp = Annotated[float, Field(ge=0, lt=2**37)]  # seconds since 1970, up to the year 6325
 
 
@@ -42,28 +42,28 @@ NewDataset = Annotated[str, Reference("dataset", creates=True)]
 NewSynthetic = Annotated[str, Reference("synthetic", creates=True)]
 
 
-# Of models that check what was read from a file: "3" is not 3, NaN is not a number, and fields of
-# other versions are ignored.
+# For models of records read from disk: no coercion ("3" is not 3), no NaN or infinity, and unknown
+# fields, which other versions may write, are ignored.
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _check_unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) < len(values):
         raise ValueError("each may be named only once")
     return values
 
 
-Unique = AfterValidator(_each_once)
+Unique = AfterValidator(_check_unique)
 
 
 def problem(error: ValidationError) -> str:
-    """The first thing that does not fit, on one line: `progress.fraction: input should be …`."""
+    """The first error as one line, such as `progress.fraction: input should be …`."""
     first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])
-    told = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "model_type":
-        told = "it should be an object"
-    return f"{field[:200]}: {told[:1].lower()}{told[1:]}" if field else told
+        message = "it should be an object"
+    return f"{field[:200]}: {message[:1].lower()}{message[1:]}" if field else message
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -83,44 +83,47 @@ def read_model(model: type[Model], path: Path, remedy: str) -> Model:
 
 
 class Config(BaseModel):
-    """A frozen config; `presets` holds what each preset changes of the defaults (= `paper`)."""
+    """A frozen config; `presets` maps a preset to its changes to the defaults (preset `paper`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @classmethod
-    def from_preset(cls, name: str, **changes: Any) -> Self:
-        """The preset's config with `changes` on top; raises UserError for what doesn't fit."""
+    def from_preset(cls, name: str, **overrides: Any) -> Self:
+        """The config of a preset with `overrides`; raises UserError if a value is invalid."""
         if name not in cls.presets:
             raise UserError(f"There is no preset {name!r}; choose one of {', '.join(cls.presets)}.")
-        return cls.build(**{**cls.presets[name], "preset": name, **changes})
+        return cls.build(**{**cls.presets[name], "preset": name, **overrides})
 
     @classmethod
     def build(cls, /, **values: Any) -> Self:
+        """The config of these values; raises UserError if one is invalid."""
         try:
             return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or cls.__name__
-            given = repr(first.get("input"))[:1000]
+            value = repr(first.get("input"))[:1000]
             raise UserError(
-                f"{field[:200]}={given} does not fit {cls.__name__}: {first['msg']}."
+                f"{field[:200]}={value} does not fit {cls.__name__}: {first['msg']}."
             ) from error
 
 
 def parse_overrides(pairs: list[str], option: str = "--set") -> dict[str, Any]:
-    """`["field=value", …]` → dict: numbers, true, false and null as such, `a,b` as a tuple."""
-    changes: dict[str, Any] = {}
+    """Parse `["field=value", …]`: numbers, true, false and null by type, `a,b` as a tuple."""
+    overrides: dict[str, Any] = {}
     for pair in pairs:
         field, equals, value = pair.partition("=")
         if not equals:
             raise UserError(f"{option} takes field=value, not {pair!r}.")
-        parts = [_plain(part.strip()) for part in value.split(",")]
-        changes[field.strip()] = parts[0] if len(parts) == 1 else tuple(p for p in parts if p != "")
-    return changes
+        parts = [_parse_value(part.strip()) for part in value.split(",")]
+        overrides[field.strip()] = (
+            parts[0] if len(parts) == 1 else tuple(p for p in parts if p != "")
+        )
+    return overrides
 
 
-def _plain(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     try:
         value = parse_json(text)
     except ValueError:

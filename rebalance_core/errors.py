@@ -1,14 +1,14 @@
-"""The one exception that people see."""
+"""The exception whose message is shown to users."""
 
 
 class UserError(Exception):
-    """One sentence: what is wrong, with which file or name, and how to mend it.
+    """An expected error: one sentence with what is wrong, where, and how to fix it.
 
-    The command line prints it and exits with 2; a page shows it in red.
+    The command line prints it and exits with status 2; a page shows it as an error.
     """
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that is not blank, or the name of its class."""
+    """The first non-blank line of an error's message, or else the name of its class."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)

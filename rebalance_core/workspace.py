@@ -1,4 +1,4 @@
-"""Where things live on disk."""
+"""The layout of a workspace on disk, and valid names in it."""
 
 import os
 import re
@@ -13,15 +13,15 @@ from rebalance_core.system.files import is_writable, nearest_existing, not_writa
 HOME_VARIABLE = "REBALANCE_HOME"
 MAX_NAME_LENGTH, MAX_NAME_BYTES = 64, 200
 _NAME = re.compile(rf"\w[\w .+-]{{0,{MAX_NAME_LENGTH - 1}}}")
-# What Windows takes for a device, with any ending.
+# Reserved device names of Windows, with any suffix.
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\..*)?", re.IGNORECASE)
 
 
 def check_name(name: str, what: str = "name") -> str:
-    """A name that is safe as a folder on every system; raises UserError otherwise."""
+    """Return `name` if it is a valid folder name on every system; raises UserError otherwise."""
     if _DEVICE.fullmatch(name):
         raise UserError(
-            f"{name!r} cannot be used as a {what}: some systems take it for a device; use another."
+            f"{name!r} cannot be used as a {what}: some systems reserve it; use another."
         )
     if not _NAME.fullmatch(name) or name.endswith((".", " ")) or _has_too_many_bytes(name):
         raise UserError(
@@ -31,16 +31,16 @@ def check_name(name: str, what: str = "name") -> str:
     return name
 
 
-def free_name(base: str, taken: Collection[str], *, numbered: bool = False) -> str:
-    """A name that is not taken: `base`, `base-2`, …; with `numbered`, `base-1`, `base-2`, …
+def free_name(base: str, existing: Collection[str], *, numbered: bool = False) -> str:
+    """The first name not in `existing`: `base`, `base-2`, …; if `numbered`, `base-1`, `base-2`, …
 
-    A long `base` is cut so that the name is within the limits of `check_name`.
+    A long `base` is truncated to the limits of `check_name`.
     """
     suffixes = (f"-{n}" if numbered or n > 1 else "" for n in count(1))
-    return next(name for suffix in suffixes if (name := _cut(base, suffix)) not in taken)
+    return next(name for suffix in suffixes if (name := _truncate(base, suffix)) not in existing)
 
 
-def _cut(base: str, suffix: str) -> str:
+def _truncate(base: str, suffix: str) -> str:
     base = base[: MAX_NAME_LENGTH - len(suffix)]
     while _has_too_many_bytes(base + suffix):
         base = base[:-1]
@@ -48,42 +48,44 @@ def _cut(base: str, suffix: str) -> str:
 
 
 def _has_too_many_bytes(name: str) -> bool:
-    """A letter may take four bytes, and most file systems allow 255 bytes per name."""
+    """A character may take four bytes; most file systems allow 255 bytes per name."""
     return len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES
 
 
 def home() -> Path:
-    """The folder that $REBALANCE_HOME names, or ./workspace, whether it can be used or not."""
+    """The path in $REBALANCE_HOME, or ./workspace, whether or not it is usable."""
     path = Path(os.environ.get(HOME_VARIABLE) or "workspace")
     try:
         return path.resolve()
-    except (OSError, RuntimeError):  # links in a circle
+    except (OSError, RuntimeError):  # circular links
         return path.absolute()
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of one workspace; made when first written to."""
+    """The folders of one workspace; each is created on first write."""
 
     root: Path
 
     @classmethod
     def from_environment(cls) -> "Workspace":
-        """The workspace that $REBALANCE_HOME names, or ./workspace; raises UserError where there
-        is none and none can be made."""
+        """The workspace at $REBALANCE_HOME, or at ./workspace.
+
+        Raises UserError if there is none and none can be created.
+        """
         workspace = cls(home())
         try:
-            begun = any(f.is_dir() for f in (workspace.datasets, workspace.runs, workspace.sets))
-            usable = begun or is_writable(workspace.root)
-        except OSError:  # a name too long, links in a circle
-            usable = False
-        if not usable:
+            folders = workspace.datasets, workspace.runs, workspace.sets
+            is_usable = any(f.is_dir() for f in folders) or is_writable(workspace.root)
+        except OSError:  # name too long, circular links
+            is_usable = False
+        if not is_usable:
             raise UserError(not_writable_message(workspace.root))
         return workspace
 
     @property
     def nearest_existing(self) -> Path:
-        """The root, or the nearest folder above it that exists already."""
+        """The root, or its nearest existing parent."""
         return nearest_existing(self.root)
 
     @property
@@ -103,7 +105,7 @@ class Workspace:
         return self.root / "synthetic"
 
     def partial_samples(self, run_id: str) -> Path:
-        """Where a sampling run keeps its images until all are there."""
+        """Where a sampling run writes its images until the set is complete."""
         return self.synthetic / f".{run_id}"
 
     @property
@@ -111,17 +113,17 @@ class Workspace:
         return self.root / "quizzes"
 
     def quiz_attempts(self, name: str) -> Path:
-        """A line for each attempt at telling the images of a synthetic set from real ones."""
+        """One line per attempt at the quiz on a synthetic set (real or generated?)."""
         return self.quizzes / f"{name}.jsonl"
 
     @property
     def exports(self) -> Path:
-        """What a browser was given to download."""
+        """Archives for download in the browser."""
         return self.root / "exports"
 
     @property
     def synthetic_exports(self) -> Path:
-        """Apart from rebalanced sets, whose names can be the same: `<set>-<generator>`."""
+        """Separate from rebalanced sets, which may have the same name: `<set>-<generator>`."""
         return self.exports / "synthetic"
 
     def exported_synthetic(self, name: str) -> Path:
@@ -133,7 +135,7 @@ class Workspace:
 
 
 def list_names(folder: Path) -> list[str]:
-    """Names of the finished folders in `folder` (what is being written starts with a dot)."""
+    """Names of the complete folders in `folder`; incomplete ones have a leading dot."""
     if not folder.is_dir():
         return []
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))

@@ -175,7 +175,7 @@ def test_export_writes_the_originals(home: Path, tmp_path: Path) -> None:
         for label, number in DIGITS[split].items()
     }
     again = refused(home, "datasets", "export", "digits", "out", cwd=tmp_path, by=process)
-    assert again == f"out exists already in {tmp_path}; choose another name."
+    assert again == f"out already exists in {tmp_path}; choose another name."
 
 
 def test_a_folder_is_added_by_its_relative_path_and_removed(new: Path, tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ def test_a_wider_address_is_warned_of_unless_a_proxy_guards_it(
     assert exposure_warning("127.0.0.1") is None
     told = exposure_warning("0.0.0.0")
     assert told is not None
-    assert told.startswith("The app listens on 0.0.0.0, and it asks nobody for a password: ")
-    assert str(exposure_warning(None)).startswith("The app listens on all addresses, ")
+    assert told.startswith("The app listens on 0.0.0.0 without a password: ")
+    assert str(exposure_warning(None)).startswith("The app listens on all addresses ")
     monkeypatch.setenv(PROXY_VARIABLE, "1")
     assert exposure_warning("0.0.0.0") is None
     monkeypatch.setenv(PROXY_VARIABLE, "0")

@@ -163,7 +163,7 @@ def test_an_existing_folder_is_refused_and_kept(tmp_path: Path) -> None:
     (target / "old.txt").write_text("old")
     with pytest.raises(UserError) as told, atomic_folder(target):
         raise AssertionError("must not begin")
-    assert str(told.value) == f"made exists already in {tmp_path}; choose another name."
+    assert str(told.value) == f"made already exists in {tmp_path}; choose another name."
     assert [p.name for p in tmp_path.rglob("*")] == ["made", "old.txt"]
 
 
@@ -173,9 +173,7 @@ def test_of_two_that_make_the_same_folder_one_wins_whole(tmp_path: Path) -> None
         (late / "late.txt").write_text("late")
         with atomic_folder(target) as early:
             (early / "early.txt").write_text("early")
-    assert str(told.value) == (
-        "made was made by another process in the meantime; choose another name."
-    )
+    assert str(told.value) == ("Another process created made in the meantime; choose another name.")
     assert [p.name for p in tmp_path.rglob("*")] == ["made", "early.txt"]
 
 

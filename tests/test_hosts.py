@@ -214,9 +214,9 @@ def test_a_refusal_says_how_to_go_on(port: int) -> None:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
     assert answer.split("\r\n\r\n")[1] == (
-        "The app does not answer to this address or to this page. Open it by the address that it "
-        "printed when it started; for another name, set browser.serverAddress (docs/guide.md, "
-        "Safety)."
+        "The app does not accept requests for this address or from this page. Open it at the "
+        "address printed at its start; for another name, set browser.serverAddress "
+        "(docs/guide.md, Safety)."
     )
 
 

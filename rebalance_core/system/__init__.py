@@ -1,1 +1,1 @@
-"""Files, processes and exposure: what the rest needs of the operating system."""
+"""Files, processes and exposure: the interface to the operating system."""

@@ -1,4 +1,4 @@
-"""Who can reach the app: this machine alone, unless somebody binds it wider; under which names."""
+"""Network exposure of the app: the address it binds to, and the hosts whose requests it accepts."""
 
 import ipaddress
 import os
@@ -8,18 +8,21 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 LOOPBACK = "127.0.0.1"
-PROXY_VARIABLE = "REBALANCE_BEHIND_PROXY"  # "1": a proxy in front asks who is there
+PROXY_VARIABLE = "REBALANCE_BEHIND_PROXY"  # "1": behind an authenticating proxy
 AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]{1,5}))?", re.I | re.A)
-WILDCARDS = ("", "0.0.0.0", "::")  # addresses that stand for all interfaces
+WILDCARDS = ("", "0.0.0.0", "::")  # addresses of all interfaces
 DEFAULT_PORTS = {"http": 80, "https": 443}
 REFUSAL_MESSAGE = (
-    "The app does not answer to this address or to this page. Open it by the address that it "
-    "printed when it started; for another name, set browser.serverAddress (docs/guide.md, Safety)."
+    "The app does not accept requests for this address or from this page. Open it at the address "
+    "printed at its start; for another name, set browser.serverAddress (docs/guide.md, Safety)."
 )
 
 
 def is_local(address: str | None) -> bool:
-    """Does only this machine reach a server bound there? None binds every interface."""
+    """Whether a server bound to `address` is reachable only from this machine.
+
+    None binds all interfaces.
+    """
     if address == "localhost":
         return True
     try:
@@ -29,21 +32,21 @@ def is_local(address: str | None) -> bool:
 
 
 def exposure_warning(address: str | None) -> str | None:
-    """The warning for an app that others can reach and that asks nobody who they are."""
+    """A warning if other machines can reach the app and no proxy authenticates users."""
     if is_local(address) or os.environ.get(PROXY_VARIABLE) == "1":
         return None
     return (
-        f"The app listens on {address or 'all addresses'}, and it asks nobody for a password: "
-        "whoever reaches this machine can see the images, start jobs and read files by their "
-        f"path. Bind it to {LOOPBACK} and put a proxy with a password in front (docs/guide.md, "
-        f"Safety); where that cannot be, set {PROXY_VARIABLE}=1 once the proxy is the only way."
+        f"The app listens on {address or 'all addresses'} without a password: anyone who can "
+        "reach this machine can see the images, start jobs and read files by their path. Bind it "
+        f"to {LOOPBACK} behind a proxy with a password (docs/guide.md, Safety); if that is not "
+        f"possible, set {PROXY_VARIABLE}=1 once the proxy is the only access."
     )
 
 
 def is_host_allowed(host: str | None, origin: str | None, configured: Iterable[str | None]) -> bool:
     """Whether a request's Host is loopback or configured, and its Origin, if any, equals the Host.
 
-    `configured` are addresses or URLs as Streamlit's options hold them; of these the name counts.
+    `configured` are addresses or URLs from Streamlit's options; only their host names matter.
     """
     name, port = _authority(host)
     if name is None or not (is_local(name) or name in {_configured_name(c) for c in configured}):
@@ -63,8 +66,8 @@ def is_request_allowed(
 ) -> bool:
     """`is_host_allowed` for the headers of a request; `method` is None for a WebSocket.
 
-    Browsers omit Origin in GET and HEAD requests only. A WebSocket without Origin is a program
-    and not a web page, so its Host decides.
+    Browsers omit Origin only in GET and HEAD requests. A WebSocket without Origin comes from a
+    program and not from a web page, so its Host alone is checked.
     """
     if len(hosts) != 1 or len(origins) > 1:
         return False
@@ -75,10 +78,10 @@ def is_request_allowed(
 
 def _authority(text: str | None) -> tuple[str | None, int | None]:
     """(name, port) of `name`, `name:port` or `[IPv6]:port`; the name is None if malformed."""
-    found = AUTHORITY.fullmatch(text or "")
-    if found is None:
+    match = AUTHORITY.fullmatch(text or "")
+    if match is None:
         return None, None
-    bracketed, plain, digits = found.groups()
+    bracketed, plain, digits = match.groups()
     port = int(digits) if digits else None
     if port is not None and not 0 < port < 2**16:
         return None, None
@@ -91,7 +94,7 @@ def _authority(text: str | None) -> tuple[str | None, int | None]:
 
 
 def _configured_name(address: str | None) -> str | None:
-    """The name in a configured address or URL; None for one that stands for all interfaces."""
+    """The host name in a configured address or URL; None if it means all interfaces."""
     text = (address or "").strip().lower()
     try:
         name = str(ipaddress.ip_address(text))

@@ -1,4 +1,4 @@
-"""Writing so that nothing half-written is ever read as whole."""
+"""Atomic writes, and reading JSON from untrusted files."""
 
 import errno
 import hashlib
@@ -17,34 +17,34 @@ from rebalance_core.errors import UserError
 from rebalance_core.system.processes import current_process, find_process, host_name
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-# What libraries that write by themselves say of a full disk instead: safetensors, NumPy.
-_NO_ROOM_SAID = re.compile(
+# Messages of safetensors and NumPy on a full disk, whose errors carry no errno.
+_DISK_FULL_TEXT = re.compile(
     r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
 )
-MAX_DEPTH = 100  # levels of nested JSON; the files written here have fewer than ten
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character, if it is not one of a pair
-_ASIDE = re.compile(r"\..*\.(?P<host>\w+)-(?P<pid>\d+)-(?P<started>\d+)-\w+")
+MAX_DEPTH = 100  # of nested JSON; our own files stay below ten
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character unless paired
+_TEMPORARY = re.compile(r"\..*\.(?P<host>\w+)-(?P<pid>\d+)-(?P<started>\d+)-\w+")
 
 
 def digest(value: Any) -> str:
-    """16 hex digits that stand for a value of plain types."""
+    """The first 16 hex digits of the SHA-256 of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def disk_full_message(root: Path) -> str:
-    """The sentence for a full disk."""
+    """The user error for a full disk."""
     return (
-        f"There is no room left in {root}; free some, or set REBALANCE_HOME to a folder on a "
+        f"The disk of {root} is full; free some space, or set REBALANCE_HOME to a folder on a "
         "larger disk."
     )
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Did this error, or one that led to it, come from a full disk?"""
+    """Whether this error, or one in its chain of causes, is due to a full disk."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             return True
-        if _NO_ROOM_SAID.search(str(error)):
+        if _DISK_FULL_TEXT.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -52,7 +52,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 @contextmanager
 def translate_disk_full(root: Path) -> Iterator[None]:
-    """A full disk, or a workspace `root` that cannot be written, becomes one sentence."""
+    """Raise UserError for errors due to a full disk or to a workspace `root` that is read-only."""
     try:
         yield
     except UserError:
@@ -66,43 +66,43 @@ def translate_disk_full(root: Path) -> Iterator[None]:
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path itself, or the nearest above it that exists."""
+    """The path, or its nearest existing parent."""
     return next(p for p in (path, *path.parents) if p.exists())
 
 
 def is_writable(root: Path) -> bool:
-    """Whether a folder can be made in `root` or, until that exists, in the nearest above it."""
+    """Whether a folder can be created in `root`, or in its nearest existing parent."""
     try:
         probe = temp_path(nearest_existing(root) / "probe")
         probe.mkdir()
         probe.rmdir()
     except OSError as error:
-        return is_disk_full(error)  # a full disk is another matter
+        return is_disk_full(error)  # reported separately
     return True
 
 
 def not_writable_message(root: Path) -> str:
-    """The sentence for a workspace that cannot be written."""
+    """The user error for a workspace that is not writable."""
     return f"{root} cannot be written; set REBALANCE_HOME to a folder that can."
 
 
 def write_bytes(path: Path, data: bytes, *, new_folders: bool = True) -> None:
-    """Replace `path` by `data` atomically; a reader sees the old content or the new.
+    """Atomically replace the content of `path`: a reader sees the old content or the new.
 
-    Without `new_folders`, a folder that is gone stays gone (FileNotFoundError): a run's process
-    must not bring back what somebody removed.
+    Without `new_folders`, raises FileNotFoundError if the folder is missing, so that the process
+    of a run does not recreate a run that was removed.
     """
     if new_folders:
         path.parent.mkdir(parents=True, exist_ok=True)
-    aside = temp_path(path)
+    temporary = temp_path(path)
     try:
-        with aside.open("xb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -116,17 +116,17 @@ def write_json(path: Path, value: Any, *, new_folders: bool = True) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename within `folder` survive a power cut, where the system can."""
+    """Flush renames within `folder` to disk, where the system supports it."""
     if os.name == "posix":
-        opened = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(opened)
+            os.fsync(descriptor)
         finally:
-            os.close(opened)
+            os.close(descriptor)
 
 
 def read_json(path: Path) -> Any:
-    """Raises UserError where the file is missing, unreadable or not JSON."""
+    """Read a JSON file; raises UserError if it is missing, unreadable or not JSON."""
     try:
         return parse_json(path.read_bytes())
     except FileNotFoundError as error:
@@ -142,9 +142,9 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(data: str | bytes) -> Any:
-    """The value of a JSON text; raises ValueError, and nothing else, for whatever is not one.
+    """Parse JSON; raises ValueError, and nothing else, on invalid input.
 
-    Also refused is what parses but breaks those who use it: deep nesting, half characters.
+    Deep nesting and unpaired surrogates, on which later steps would fail, are invalid too.
     """
     text = data.decode() if isinstance(data, bytes) else data
     try:
@@ -159,11 +159,11 @@ def parse_json(data: str | bytes) -> Any:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether lists and objects stand more than MAX_DEPTH inside each other."""
+    """Whether lists and objects are nested more than MAX_DEPTH deep."""
     level = [value]
     for _ in range(MAX_DEPTH):
-        inside = (v.values() if isinstance(v, dict) else v for v in level)
-        level = [v for values in inside for v in values if isinstance(v, dict | list)]
+        children = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [v for values in children for v in values if isinstance(v, dict | list)]
         if not level:
             return False
     return True
@@ -171,52 +171,54 @@ def _is_deep(value: Any) -> bool:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Fill a folder beside `target`; it becomes `target` at the end, or leaves nothing behind.
+    """Yield a temporary folder, which is renamed to `target` on success and removed on failure.
 
-    Raises UserError if `target` exists, then or by the end.
+    Raises UserError if `target` exists at the start or at the end.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_stale_temporaries(target.parent)
     if target.exists():
-        raise UserError(f"{target.name} exists already in {target.parent}; choose another name.")
-    aside = temp_path(target)
-    aside.mkdir()
+        raise UserError(f"{target.name} already exists in {target.parent}; choose another name.")
+    temporary = temp_path(target)
+    temporary.mkdir()
     try:
-        yield aside
+        yield temporary
         try:
-            # os.rename refuses a folder that is not empty: of two that race, one wins whole.
-            os.rename(aside, target)
+            # os.rename fails if the target is a folder with content: of two processes, one wins.
+            os.rename(temporary, target)
         except OSError as error:
             raise UserError(
-                f"{target.name} was made by another process in the meantime; choose another name."
+                f"Another process created {target.name} in the meantime; choose another name."
             ) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def atomic_zip(folder: Path, target: Path, top: str) -> None:
-    """Pack `folder` as `top/…` into the zip `target`, whole or not at all, the same bytes for the
-    same files; stored, since images don't get smaller."""
+    """Atomically write `folder` as `top/…` into the zip `target`.
+
+    Equal files give equal bytes. Entries are stored uncompressed: images do not shrink.
+    """
     remove_stale_temporaries(target.parent)
-    aside = temp_path(target)
+    temporary = temp_path(target)
     try:
-        with zipfile.ZipFile(aside, "x") as archive:
+        with zipfile.ZipFile(temporary, "x") as archive:
             for file in sorted(p for p in folder.rglob("*") if p.is_file()):
                 entry = zipfile.ZipInfo(f"{top}/{file.relative_to(folder).as_posix()}")
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, file.read_bytes())
-        os.replace(aside, target)
+        os.replace(temporary, target)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def remove_stale_temporaries(folder: Path) -> None:
-    """Remove what processes of this machine that are gone left of what they were writing."""
+    """Remove temporary files and folders whose process, on this machine, has exited."""
     for path in folder.glob(".*"):
-        found = _ASIDE.fullmatch(path.name)
-        if found is None or found["host"] != _host():
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None or match["host"] != _host():
             continue
-        if find_process(int(found["pid"]), float(found["started"])) is None:
+        if find_process(int(match["pid"]), float(match["started"])) is None:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -224,11 +226,11 @@ def remove_stale_temporaries(folder: Path) -> None:
 
 
 def temp_path(target: Path) -> Path:
-    """A hidden name beside `target` that says whose it is, for `sweep`."""
-    me = current_process()
-    owner = f"{_host()}-{me['pid']}-{me['pid_started']:.0f}-{secrets.token_hex(4)}"
-    cut = target.name.encode()[:80].decode(errors="ignore")  # a disk takes 255 bytes a name
-    return target.with_name(f".{cut}.{owner}")
+    """A hidden path next to `target`, named after this process for `remove_stale_temporaries`."""
+    process = current_process()
+    owner = f"{_host()}-{process['pid']}-{process['pid_started']:.0f}-{secrets.token_hex(4)}"
+    prefix = target.name.encode()[:80].decode(errors="ignore")  # names are limited to 255 bytes
+    return target.with_name(f".{prefix}.{owner}")
 
 
 def _host() -> str:
@@ -236,18 +238,18 @@ def _host() -> str:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder at once: renamed aside first, so that no half of it is ever seen."""
-    aside = temp_path(path)
-    os.replace(path, aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    """Atomically remove a folder: it is renamed first, so that nobody sees it half removed."""
+    temporary = temp_path(path)
+    os.replace(path, temporary)
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
-def replace_folder(aside: Path, target: Path) -> None:
-    """Put the finished folder `aside` where `target` is or was (same file system)."""
+def replace_folder(source: Path, target: Path) -> None:
+    """Move the complete folder `source` to `target`, replacing it (same file system)."""
     if target.exists():
         old = temp_path(target)
         os.replace(target, old)
-        os.replace(aside, target)
+        os.replace(source, target)
         shutil.rmtree(old, ignore_errors=True)
     else:
-        os.replace(aside, target)
+        os.replace(source, target)

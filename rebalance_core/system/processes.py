@@ -1,4 +1,4 @@
-"""Which process is that, is it still the same one; and processes that help with one job."""
+"""The identity of processes, and pools of worker processes."""
 
 import os
 import socket
@@ -18,13 +18,13 @@ U = TypeVar("U")
 
 
 def current_process() -> dict[str, Any]:
-    """This process as files name it: a pid alone may be another's tomorrow, or elsewhere."""
+    """This process as {pid, pid_started, host}: pids are reused, and differ between machines."""
     pid = os.getpid()
-    return {"pid": pid, "pid_started": _started(pid), "host": host_name()}
+    return {"pid": pid, "pid_started": _start_time(pid), "host": host_name()}
 
 
 @cache
-def _started(pid: int) -> float:
+def _start_time(pid: int) -> float:
     return psutil.Process(pid).create_time()
 
 
@@ -34,43 +34,43 @@ def host_name() -> str:
 
 
 def find_process(pid: int | None, started: float) -> psutil.Process | None:
-    """The process `pid` if it is alive and began at `started` (give or take a second)."""
+    """The process `pid` if it is alive and was started at `started`, within a second."""
     if pid is None:
-        return None  # psutil would take None for this very process
+        return None  # which psutil interprets as the current process
     try:
         process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < 1
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        is_same = abs(process.create_time() - started) < 1
+        return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None
 
 
 def process_pool() -> ProcessPoolExecutor:
-    """One spawned process a core (safe beside threads); they end with this one, even if killed."""
+    """One spawned (thread-safe) worker per core; workers exit with this process, even if killed."""
     return ProcessPoolExecutor(
-        os.cpu_count(), mp_context=get_context("spawn"), initializer=_end_with_parent
+        os.cpu_count(), mp_context=get_context("spawn"), initializer=_exit_with_parent
     )
 
 
 def parallel_map(function: Callable[[T], U], items: Iterable[T]) -> Iterator[tuple[T, U]]:
-    """(item, function(item)) in order, by a process a core; only a few items are held at once."""
-    most = 2 * (os.cpu_count() or 1)
+    """Yield (item, function(item)) in order, with one process per core and a bounded queue."""
+    max_pending = 2 * (os.cpu_count() or 1)
     pool = process_pool()
-    waiting: deque[tuple[T, Future[U]]] = deque()
+    pending: deque[tuple[T, Future[U]]] = deque()
     try:
         for item in items:
-            waiting.append((item, pool.submit(function, item)))
-            if len(waiting) > most:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        while waiting:
-            done, future = waiting.popleft()
-            yield done, future.result()
+            pending.append((item, pool.submit(function, item)))
+            if len(pending) > max_pending:
+                first, future = pending.popleft()
+                yield first, future.result()
+        while pending:
+            first, future = pending.popleft()
+            yield first, future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = parent_process()
     assert parent is not None
 

@@ -625,7 +625,7 @@ def test_no_room_on_the_disk_is_one_sentence_and_changes_nothing(
     assert contents(home) == before
 
     # How large a built-in's files get is known only once they are written.
-    full = f"There is no room left in {home}; free some, or {mend}"
+    full = f"The disk of {home} is full; free some space, or {mend}"
     with pytest.raises(UserError) as told:
         take(workspace, "phantom", "new", count=400)
     assert str(told.value) == full
@@ -666,9 +666,9 @@ def test_of_two_processes_that_add_one_name_at_once_one_wins_whole(
     assert sorted(each.returncode for each in done) == [0, 2], [each.stderr for each in done]
     won = done[0].returncode != 0
     assert re.fullmatch(
-        r"(Run \S+ failed: )?(new was made by another process in the meantime; choose another name"
+        r"(Run \S+ failed: )?(Another process created new in the meantime; choose another name"
         r"|Dataset 'new' exists already; choose another name or remove it"
-        r"|new exists already in \S+; choose another name)\.",
+        r"|new already exists in \S+; choose another name)\.",
         refusal(done[1 - won]),
     )
     workspace = Workspace(home)
