@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "browser"
 from studio import open_browser, settled, start_server, visit
 
 from benchmarks._report import Guard, report
-from rebalance_core.runs.run import create_run
+from rebalance_core.runs.directory import create_run
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.workspace import Workspace
 

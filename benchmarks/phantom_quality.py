@@ -28,8 +28,9 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.generators.base import Generator
 from rebalance_core.generators.training import TrainConfig, load_generator
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import list_runs, view_run
-from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run
+from rebalance_core.runs.run import MemoryRun
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.quality import copied, neighbourhoods
 from rebalance_core.training_sets.load import Images, load_part

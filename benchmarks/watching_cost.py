@@ -42,7 +42,8 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.runs.executor import RunView, cancel, view_run
-from rebalance_core.runs.run import MemoryRun, read_metrics
+from rebalance_core.runs.metrics import read_metrics
+from rebalance_core.runs.run import MemoryRun
 from rebalance_core.runs.start import start_run
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 

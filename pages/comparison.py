@@ -26,7 +26,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.plots.comparison import cell_grid, comparison_curves, schedule_strips
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.runs.executor import RunView, list_runs
-from rebalance_core.runs.run import read_metrics
+from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.runs.start import start_run
 from rebalance_core.synthesis.synthetic_set import open_all_synthetic, open_synthetic, synthetic_for
 from rebalance_core.training_sets.resolve import TrainingSet

@@ -15,8 +15,8 @@ from rebalance_core.config import PRESETS, Config
 from rebalance_core.generators.estimate import estimate_here
 from rebalance_core.generators.spec import GeneratorSpec, generator_specs
 from rebalance_core.generators.training import RECORD, TrainConfig, continued, from_folder, run_set
+from rebalance_core.runs.directory import last_checkpoint
 from rebalance_core.runs.executor import RunView, list_runs
-from rebalance_core.runs.run import last_checkpoint
 from rebalance_core.runs.start import start_run
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace

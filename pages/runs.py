@@ -15,9 +15,9 @@ from pages.parts.live import REDRAW, act, duration, follow, training, watch
 from pages.parts.plain import plain
 from rebalance_core.comparison.results import shown_result
 from rebalance_core.removal import remove_run_with_dependents, run_dependents
+from rebalance_core.runs.directory import LIVE
 from rebalance_core.runs.executor import RunView, describe, list_runs, remove_run, view_or_damaged
 from rebalance_core.runs.lineage import family, parents
-from rebalance_core.runs.run import LIVE
 from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
 from rebalance_core.workspace import Workspace
 

@@ -148,6 +148,6 @@ TARGETS = {
         open="rebalance_core.training_sets.resolve:open_set",
         references="rebalance_core.training_sets.resolve:set_references",
     ),
-    "run": TargetSpec(open="rebalance_core.runs.run:find_run"),
+    "run": TargetSpec(open="rebalance_core.runs.directory:find_run"),
     "synthetic": TargetSpec(open="rebalance_core.synthesis.synthetic_set:open_synthetic"),
 }

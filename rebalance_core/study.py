@@ -14,8 +14,8 @@ from rebalance_core.datasets.source import BUILT_IN, ImportConfig
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.clustering import has_clustering, open_clustering
 from rebalance_core.poses.config import PosesConfig
+from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.executor import view_run
-from rebalance_core.runs.run import RunDirectory
 from rebalance_core.runs.start import record_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.sampling import SampleConfig

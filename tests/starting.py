@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rebalance_core.runs.directory import create_run
 from rebalance_core.runs.executor import RunView, spawn, view_run
-from rebalance_core.runs.run import create_run
 from rebalance_core.workspace import Workspace
 
 

@@ -17,7 +17,7 @@ from commands import ROOT, Command, command, process
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.runs.run import create_run
+from rebalance_core.runs.directory import create_run
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.workspace import Workspace
 

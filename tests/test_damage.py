@@ -18,9 +18,11 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.removal import dependents, run_dependents
+from rebalance_core.runs.directory import create_run
 from rebalance_core.runs.executor import list_runs, needs_device, open_run, remove_run
 from rebalance_core.runs.lineage import parents
-from rebalance_core.runs.run import MemoryRun, create_run, read_metrics, unreadable_metrics
+from rebalance_core.runs.metrics import read_metrics, unreadable_metrics
+from rebalance_core.runs.run import MemoryRun
 from rebalance_core.runs.upkeep import difference, run_size
 from rebalance_core.synthesis.synthetic_set import (
     list_synthetic,

@@ -13,7 +13,7 @@ from sources import folders, leftovers, refusal, take, unpack
 
 from rebalance_core.errors import UserError
 from rebalance_core.removal import dependents, remove_with_warning
-from rebalance_core.runs.run import create_run
+from rebalance_core.runs.directory import create_run
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.system.processes import current_process
 from rebalance_core.training_sets.config import SetConfig

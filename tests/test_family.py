@@ -10,9 +10,9 @@ import typer
 from rebalance_core import cli
 from rebalance_core.errors import UserError
 from rebalance_core.removal import remove_run_with_dependents, run_dependents
+from rebalance_core.runs.directory import create_run
 from rebalance_core.runs.executor import describe, list_runs
 from rebalance_core.runs.lineage import family, parents
-from rebalance_core.runs.run import create_run
 from rebalance_core.synthesis.synthetic_set import list_synthetic
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.system.processes import current_process

@@ -36,8 +36,9 @@ from rebalance_core.generators.spec import generator_spec, generator_specs
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.clustering import cluster_poses, open_clustering, recluster
 from rebalance_core.poses.config import PosesConfig
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import list_runs, view_run
-from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run
+from rebalance_core.runs.run import MemoryRun
 from rebalance_core.runs.worker import execute
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.workspace import HOME_VARIABLE, Workspace

@@ -7,8 +7,9 @@ import pytest
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import list_runs, view_run
-from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run
+from rebalance_core.runs.run import MemoryRun
 from rebalance_core.study import StudyConfig, _Steps, _training_set, study_job
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.system.files import read_json

@@ -19,7 +19,7 @@ from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import run_set
 from rebalance_core.plots.training import loss_curves, loss_groups
 from rebalance_core.runs.executor import RunView, cancel, list_runs, resume, view_run
-from rebalance_core.runs.run import read_metrics
+from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.system.files import translate_disk_full
 from rebalance_core.workspace import Workspace
 

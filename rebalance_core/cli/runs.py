@@ -18,7 +18,7 @@ from rebalance_core.runs.executor import (
     view_run,
 )
 from rebalance_core.runs.lineage import parents
-from rebalance_core.runs.run import read_metrics, unreadable_metrics
+from rebalance_core.runs.metrics import read_metrics, unreadable_metrics
 from rebalance_core.runs.start import POLL_SECONDS
 from rebalance_core.runs.trust import named_network
 from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints

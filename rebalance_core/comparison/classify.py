@@ -16,8 +16,8 @@ from rebalance_core.datasets.importing import remove_upload
 from rebalance_core.errors import UserError, first_line
 from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.grid import fit_square
+from rebalance_core.runs.directory import RunDirectory, find_run
 from rebalance_core.runs.executor import RunView, view_run
-from rebalance_core.runs.run import RunDirectory, find_run
 from rebalance_core.system.files import atomic_folder
 from rebalance_core.workspace import Workspace
 

@@ -27,7 +27,7 @@ from rebalance_core.comparison.results import summarise
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError, first_line
 from rebalance_core.imaging.grid import resize_images
-from rebalance_core.runs.run import RunDirectory
+from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.system.files import atomic_folder, read_json, remove_folder, write_json
 from rebalance_core.training_sets.load import Images, load_part

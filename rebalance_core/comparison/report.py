@@ -43,8 +43,9 @@ from rebalance_core.plots.poses import elbow_plot
 from rebalance_core.plots.training import loss_curves, loss_groups
 from rebalance_core.poses.clustering import has_clustering, open_clustering
 from rebalance_core.poses.pictures import cluster_rows
+from rebalance_core.runs.directory import find_run
 from rebalance_core.runs.executor import view_run
-from rebalance_core.runs.run import find_run, read_metrics
+from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.synthesis.pictures import sample_rows
 from rebalance_core.synthesis.quiz import read_tally, tally_words
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic

@@ -21,8 +21,8 @@ from rebalance_core.comparison.records import check_results
 from rebalance_core.comparison.statistics import interval, swing
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
+from rebalance_core.runs.directory import code_version, find_run
 from rebalance_core.runs.executor import RunView, view_run
-from rebalance_core.runs.run import code_version, find_run
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.system.files import read_json
 from rebalance_core.training_sets.config import Part

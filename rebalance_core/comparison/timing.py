@@ -12,8 +12,9 @@ from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.errors import UserError
+from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.executor import RunView, list_runs
-from rebalance_core.runs.run import Run, RunDirectory
+from rebalance_core.runs.run import Run
 from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 

@@ -30,7 +30,8 @@ from rebalance_core.datasets.source import (
     is_label,
 )
 from rebalance_core.errors import UserError
-from rebalance_core.runs.run import Cancelled, Run, RunDirectory
+from rebalance_core.runs.directory import RunDirectory
+from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.system.files import (
     DISK_FULL,
     atomic_folder,

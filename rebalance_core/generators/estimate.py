@@ -18,7 +18,7 @@ from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.generators.spec import GeneratorSpec, generator_spec
 from rebalance_core.runs.executor import RunView, list_runs
-from rebalance_core.runs.run import read_metrics
+from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.runs.spec import load_named
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace

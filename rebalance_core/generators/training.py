@@ -20,8 +20,8 @@ from rebalance_core.errors import UserError
 from rebalance_core.generators.base import Generator, check_folder, load_training_data
 from rebalance_core.generators.spec import NAMED, generator_spec, generator_specs, known_generator
 from rebalance_core.poses.clustering import open_clustering
+from rebalance_core.runs.directory import RunDirectory, find_run, last_checkpoint
 from rebalance_core.runs.executor import RunView, view_run
-from rebalance_core.runs.run import RunDirectory, find_run, last_checkpoint
 from rebalance_core.system.files import atomic_folder, read_json, write_bytes, write_json
 from rebalance_core.training_sets.resolve import TrainingSet, open_set, read_set
 from rebalance_core.workspace import Workspace, check_name

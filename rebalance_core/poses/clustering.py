@@ -43,7 +43,8 @@ from rebalance_core.poses.records import (
 )
 from rebalance_core.poses.versions import changing, current_version, new_version
 from rebalance_core.poses.weights import weights_facts
-from rebalance_core.runs.run import Cancelled, Run, RunDirectory
+from rebalance_core.runs.directory import RunDirectory
+from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.system.files import write_json
 from rebalance_core.workspace import Workspace
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rebalance_core.config import Config
 from rebalance_core.errors import UserError
 from rebalance_core.poses.extractors import DOWNLOADS, NETWORKS, NetworkName
-from rebalance_core.runs.run import Cancelled, Run, RunDirectory
+from rebalance_core.runs.directory import RunDirectory
+from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.system.files import is_disk_full, temp_path
 from rebalance_core.workspace import Workspace
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from rebalance_core.errors import UserError
+from rebalance_core.runs.directory import LIVE, RESERVE, find_run, is_run
 from rebalance_core.runs.leftovers import sweep_after
 from rebalance_core.runs.locks import is_worked_on, states_lock
 from rebalance_core.runs.memory import death_reason, ended_by_system, is_short
 from rebalance_core.runs.records import Status, read_record, read_state
-from rebalance_core.runs.run import LIVE, RESERVE, find_run, is_run
 from rebalance_core.runs.spec import job_specs
 from rebalance_core.runs.trust import check_named
 from rebalance_core.system.files import (

@@ -11,8 +11,8 @@ from rebalance_core.errors import UserError
 from rebalance_core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from rebalance_core.runs.directory import RunDirectory
     from rebalance_core.runs.executor import RunView
-    from rebalance_core.runs.run import RunDirectory
 
 Job = Callable[[Workspace, "RunDirectory"], Mapping[str, Any]]
 Check = Callable[[Workspace, Any], Any]  # workspace, config

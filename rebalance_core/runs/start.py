@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rebalance_core.config import Config, reference_fields, references
 from rebalance_core.errors import UserError
+from rebalance_core.runs.directory import create_run, find_run
 from rebalance_core.runs.executor import RunView, spawn, view_run
-from rebalance_core.runs.run import create_run, find_run
 from rebalance_core.runs.spec import job_spec_of, load_named, target_specs
 from rebalance_core.system.files import translate_disk_full
 from rebalance_core.workspace import Workspace

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rebalance_core.runs.directory import BEST, numbered
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.leftovers import sweep_all
 from rebalance_core.runs.locks import states_lock
-from rebalance_core.runs.run import BEST, numbered
 from rebalance_core.system.files import remove_stale_temporaries
 from rebalance_core.workspace import Workspace
 

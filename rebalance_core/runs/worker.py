@@ -17,10 +17,11 @@ from filelock import Timeout
 
 from rebalance_core.errors import UserError, first_line
 from rebalance_core.runs.devices import VISIBLE, Device, list_devices
+from rebalance_core.runs.directory import LIVE, RunDirectory
 from rebalance_core.runs.executor import RESUME_COMMAND, list_runs, needs_device
 from rebalance_core.runs.locks import device_lock, states_lock, working
 from rebalance_core.runs.memory import memory_sentence, says_out_of_memory
-from rebalance_core.runs.run import LIVE, Cancelled, RunDirectory
+from rebalance_core.runs.run import Cancelled
 from rebalance_core.runs.spec import job_specs
 from rebalance_core.runs.trust import check_named
 from rebalance_core.system.files import disk_full_message, is_disk_full, write_json

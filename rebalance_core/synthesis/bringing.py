@@ -16,7 +16,8 @@ from rebalance_core.datasets.importing import read_and_inspect
 from rebalance_core.datasets.inspecting import validate_squares
 from rebalance_core.datasets.source import SourceFile
 from rebalance_core.errors import UserError
-from rebalance_core.runs.run import Cancelled, Run, RunDirectory
+from rebalance_core.runs.directory import RunDirectory
+from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.synthesis.synthetic_set import (
     SyntheticSet,
     check_free,

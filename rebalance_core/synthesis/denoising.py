@@ -10,8 +10,8 @@ from rebalance_core.errors import UserError
 from rebalance_core.generators.base import Denoises
 from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import load_generator
+from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.executor import RunView
-from rebalance_core.runs.run import RunDirectory
 from rebalance_core.synthesis.morphing import write_frames
 from rebalance_core.synthesis.sampling import (
     Options,

@@ -14,7 +14,8 @@ from rebalance_core.config import Config, NewSynthetic, Seed, SyntheticRef
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.distances import squared_distances
-from rebalance_core.runs.run import Cancelled, RunDirectory
+from rebalance_core.runs.directory import RunDirectory
+from rebalance_core.runs.run import Cancelled
 from rebalance_core.synthesis.quality import copied, twins
 from rebalance_core.synthesis.scoring import TRAINING, kept_scorer
 from rebalance_core.synthesis.synthetic_set import (

@@ -14,8 +14,9 @@ from rebalance_core.generators.base import Interpolates
 from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import load_generator
 from rebalance_core.imaging.grid import make_grid, png_bytes
+from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.executor import RunView
-from rebalance_core.runs.run import Cancelled, RunDirectory
+from rebalance_core.runs.run import Cancelled
 from rebalance_core.synthesis.sampling import check_classes, finished_training
 from rebalance_core.system.files import write_bytes
 from rebalance_core.workspace import Workspace

@@ -12,8 +12,9 @@ from rebalance_core.generators.base import NEVER_SAW, SAW_ONE, Generator
 from rebalance_core.generators.spec import generator_spec, generator_specs
 from rebalance_core.generators.training import load_generator, makes, run_set
 from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.runs.directory import RunDirectory, find_run
 from rebalance_core.runs.executor import RunView, view_run
-from rebalance_core.runs.run import Cancelled, RunDirectory, find_run
+from rebalance_core.runs.run import Cancelled
 from rebalance_core.synthesis.synthetic_set import check_free, finish_set, was_finished
 from rebalance_core.system.files import write_bytes
 from rebalance_core.workspace import Workspace

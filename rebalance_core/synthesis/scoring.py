@@ -13,8 +13,9 @@ from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import resize_images
 from rebalance_core.poses.extractors import NETWORKS
 from rebalance_core.poses.weights import has_weights, weights_path
+from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.executor import RunView, list_runs
-from rebalance_core.runs.run import Cancelled, Run, RunDirectory
+from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.synthesis.quality import (
     NEIGHBOURS,
     copied,

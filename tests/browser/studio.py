@@ -19,7 +19,7 @@ from playwright.sync_api import Error as PlaywrightError
 
 from rebalance_core.doctor import find_chromium
 from rebalance_core.runs.executor import list_runs, view_run
-from rebalance_core.runs.run import read_metrics
+from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ from slow_line import Line
 from studio import Server, settled, start_server, visit
 from test_runs import set_state
 
+from rebalance_core.runs.directory import create_run
 from rebalance_core.runs.executor import list_runs
-from rebalance_core.runs.run import create_run
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.resolve import make_set
 from rebalance_core.workspace import Workspace

@@ -13,8 +13,10 @@ from studio import Server, fill_training, settled, unfold, until, visit
 
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, list_runs, view_run
-from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run, read_metrics
+from rebalance_core.runs.metrics import read_metrics
+from rebalance_core.runs.run import MemoryRun
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace

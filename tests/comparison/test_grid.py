@@ -35,7 +35,9 @@ from rebalance_core.comparison.timing import (
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run, read_metrics
+from rebalance_core.runs.directory import RunDirectory, create_run
+from rebalance_core.runs.metrics import read_metrics
+from rebalance_core.runs.run import MemoryRun
 from rebalance_core.system.files import read_json, write_bytes, write_json
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.resolve import TrainingSet, make_set, open_set

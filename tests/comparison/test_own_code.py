@@ -21,9 +21,10 @@ from rebalance_core.comparison.timing import timing_of
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
 from rebalance_core.runs.devices import list_devices
+from rebalance_core.runs.directory import create_run
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.locks import device_lock
-from rebalance_core.runs.run import create_run, read_metrics
+from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.study import StudyConfig
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.training_sets.resolve import open_set

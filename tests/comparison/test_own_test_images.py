@@ -22,8 +22,9 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import view_run
-from rebalance_core.runs.run import MemoryRun, RunDirectory, create_run
+from rebalance_core.runs.run import MemoryRun
 from rebalance_core.study import StudyConfig, study_job
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.training_sets.resolve import open_set

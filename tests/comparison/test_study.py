@@ -15,7 +15,9 @@ from rebalance_core.comparison.job import compare_job
 from rebalance_core.comparison.rebalanced import write_rebalanced
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
-from rebalance_core.runs.run import Cancelled, RunDirectory, create_run, read_metrics
+from rebalance_core.runs.directory import RunDirectory, create_run
+from rebalance_core.runs.metrics import read_metrics
+from rebalance_core.runs.run import Cancelled
 from rebalance_core.synthesis.quiz import hand_in, quiz_of
 from rebalance_core.system.files import read_json
 from rebalance_core.training_sets.config import SetConfig

@@ -18,8 +18,9 @@ from rebalance_core.datasets.importing import import_dataset, import_job, remove
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import remove_run
-from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run
+from rebalance_core.runs.run import Cancelled, MemoryRun
 from rebalance_core.runs.worker import execute
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.load import load_part

@@ -37,8 +37,10 @@ from rebalance_core.generators.training import (
     from_folder,
     load_generator,
 )
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, view_run
-from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, read_metrics
+from rebalance_core.runs.metrics import read_metrics
+from rebalance_core.runs.run import Cancelled, MemoryRun
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.sampling import SampleConfig, check_sample
 from rebalance_core.synthesis.synthetic_set import open_synthetic

@@ -38,8 +38,10 @@ from rebalance_core.generators.training import (
     run_set,
 )
 from rebalance_core.imaging.grid import make_grid
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, list_runs, view_run
-from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, read_metrics
+from rebalance_core.runs.metrics import read_metrics
+from rebalance_core.runs.run import Cancelled, MemoryRun
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.morphing import MorphConfig, check_morph, frames
 from rebalance_core.synthesis.sampling import SampleConfig, check_sample

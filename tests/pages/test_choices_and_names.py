@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.generators.training import TrainConfig
-from rebalance_core.runs.run import RunDirectory, create_run
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.training_sets.config import SetConfig

@@ -14,7 +14,8 @@ from streamlit.testing.v1 import AppTest
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.generators.diffusion.config import DdpmConfig
-from rebalance_core.runs.run import MemoryRun, create_run
+from rebalance_core.runs.directory import create_run
+from rebalance_core.runs.run import MemoryRun
 from rebalance_core.synthesis.synthetic_set import list_synthetic
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.training_sets.config import SetConfig

@@ -11,8 +11,8 @@ from opening import opened
 from streamlit import config
 
 from pages.parts import live
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, view_run
-from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace

@@ -11,7 +11,7 @@ from rebalance_core.config import Config
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.config import PosesConfig
-from rebalance_core.runs.run import RunDirectory, create_run
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.workspace import HOME_VARIABLE, Workspace

@@ -10,8 +10,8 @@ from pages.parts.beside import _groups
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import list_runs
-from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.pictures import SampleRows
 from rebalance_core.synthesis.synthetic_set import list_synthetic

@@ -8,7 +8,7 @@ from sets import synthetic_set
 from streamlit.testing.v1 import AppTest
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.runs.run import RunDirectory, create_run
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.filtering import FilterConfig
 from rebalance_core.synthesis.scoring import FIGURES, ScoreConfig

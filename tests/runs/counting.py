@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
+from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.locks import working
-from rebalance_core.runs.run import RunDirectory
 from rebalance_core.runs.worker import turn
 from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace

@@ -32,8 +32,9 @@ from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.config import PosesConfig
 from rebalance_core.poses.weights import WeightsConfig
 from rebalance_core.runs.devices import list_devices
+from rebalance_core.runs.directory import create_run, numbered
 from rebalance_core.runs.executor import RunView, list_runs, needs_device, resume, view_run
-from rebalance_core.runs.run import create_run, numbered, read_metrics
+from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.study import StudyConfig
 from rebalance_core.synthesis.bringing import BringConfig
 from rebalance_core.synthesis.denoising import DenoiseConfig

@@ -7,7 +7,7 @@ from typing import Any
 
 from rebalance_core.datasets.dataset import open_dataset, remove_dataset
 from rebalance_core.runs.executor import RunView, view_run
-from rebalance_core.runs.run import read_metrics
+from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.synthesis.synthetic_set import remove_synthetic
 from rebalance_core.system.files import read_json
 from rebalance_core.workspace import Workspace

@@ -15,7 +15,8 @@ from starting import submit
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.runs.executor import RunView, resume, view_run
-from rebalance_core.runs.run import CHECKPOINT_VARIABLE, read_metrics
+from rebalance_core.runs.metrics import read_metrics
+from rebalance_core.runs.run import CHECKPOINT_VARIABLE
 from rebalance_core.workspace import Workspace
 
 AUTOENCODER, ADVERSARIAL = 40, 20  # steps

@@ -27,8 +27,9 @@ from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.runs import worker
+from rebalance_core.runs.directory import create_run, numbered
 from rebalance_core.runs.executor import resume, view_run
-from rebalance_core.runs.run import CHECKPOINT_VARIABLE, MemoryRun, create_run, numbered
+from rebalance_core.runs.run import CHECKPOINT_VARIABLE, MemoryRun
 from rebalance_core.workspace import Workspace
 
 QUEUE_KILLS = 8

@@ -19,6 +19,7 @@ from starting import submit
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
+from rebalance_core.runs.directory import RunDirectory, create_run, find_run
 from rebalance_core.runs.executor import (
     RunView,
     cancel,
@@ -30,7 +31,6 @@ from rebalance_core.runs.executor import (
     view_run,
 )
 from rebalance_core.runs.locks import working
-from rebalance_core.runs.run import RunDirectory, create_run, find_run
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace

@@ -32,14 +32,9 @@ from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.config import PosesConfig
 from rebalance_core.poses.extractors import DOWNLOADS, Download
 from rebalance_core.poses.weights import WeightsConfig, has_weights
+from rebalance_core.runs.directory import RunDirectory, create_run, numbered
 from rebalance_core.runs.executor import describe, list_runs, resume, view_run
-from rebalance_core.runs.run import (
-    CHECKPOINT_VARIABLE,
-    MemoryRun,
-    RunDirectory,
-    create_run,
-    numbered,
-)
+from rebalance_core.runs.run import CHECKPOINT_VARIABLE, MemoryRun
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.morphing import MorphConfig
 from rebalance_core.synthesis.sampling import SampleConfig

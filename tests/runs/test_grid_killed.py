@@ -21,7 +21,8 @@ from rebalance_core.comparison.disagreements import cells_of
 from rebalance_core.comparison.job import winner
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.runs.executor import RunView, resume, view_run
-from rebalance_core.runs.run import CHECKPOINT_VARIABLE, read_metrics
+from rebalance_core.runs.metrics import read_metrics
+from rebalance_core.runs.run import CHECKPOINT_VARIABLE
 from rebalance_core.system.files import read_json
 from rebalance_core.workspace import Workspace
 

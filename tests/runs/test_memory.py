@@ -11,6 +11,7 @@ import pytest
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.generators.training import TrainConfig
+from rebalance_core.runs.directory import create_run
 from rebalance_core.runs.executor import view_run
 from rebalance_core.runs.memory import (
     batch_size,
@@ -21,7 +22,6 @@ from rebalance_core.runs.memory import (
     read_memory,
     says_out_of_memory,
 )
-from rebalance_core.runs.run import create_run
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,15 +13,9 @@ import torch
 from PIL import Image
 
 from rebalance_core.errors import UserError
-from rebalance_core.runs.run import (
-    CHECKPOINT_VARIABLE,
-    Cancelled,
-    MemoryRun,
-    Run,
-    RunDirectory,
-    create_run,
-    read_metrics,
-)
+from rebalance_core.runs.directory import RunDirectory, create_run
+from rebalance_core.runs.metrics import read_metrics
+from rebalance_core.runs.run import CHECKPOINT_VARIABLE, Cancelled, MemoryRun, Run
 from rebalance_core.system.files import read_json, remove_folder
 from rebalance_core.workspace import Workspace
 

@@ -16,10 +16,10 @@ from rebalance_core.errors import UserError
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.config import PosesConfig
 from rebalance_core.removal import remove_run_with_dependents, run_dependents
+from rebalance_core.runs.directory import create_run
 from rebalance_core.runs.executor import list_runs, open_run, remove_run, view_run
 from rebalance_core.runs.leftovers import sweep_all
 from rebalance_core.runs.lineage import parents
-from rebalance_core.runs.run import create_run
 from rebalance_core.runs.spec import JobSpec, job_specs, load_named, target_specs
 from rebalance_core.runs.start import record_run, start_run, wait_for
 from rebalance_core.synthesis.denoising import DenoiseConfig

@@ -17,9 +17,9 @@ sys.path.append(str(Path(__file__).parents[1] / "datasets"))
 from sources import refusal
 
 from rebalance_core import cli
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, list_runs, remove_run, view_run
 from rebalance_core.runs.leftovers import sweep_after, sweep_all
-from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
 from rebalance_core.system.files import read_json, temp_path, write_bytes, write_json
 from rebalance_core.workspace import Workspace

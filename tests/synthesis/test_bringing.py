@@ -22,9 +22,10 @@ from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.removal import dependents, run_dependents
+from rebalance_core.runs.directory import RunDirectory, create_run, find_run
 from rebalance_core.runs.executor import list_runs, remove_run, view_run
 from rebalance_core.runs.lineage import parents
-from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, find_run
+from rebalance_core.runs.run import Cancelled, MemoryRun
 from rebalance_core.runs.start import check_config
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.bringing import BringConfig, bring_synthetic

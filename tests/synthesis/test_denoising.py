@@ -12,8 +12,8 @@ from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
 from rebalance_core.generators.training import TrainConfig, load_generator
 from rebalance_core.imaging.grid import make_grid
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, list_runs, view_run
-from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.denoising import DenoiseConfig, check_denoise
 from rebalance_core.synthesis.morphing import frames

@@ -12,8 +12,8 @@ from sets import synthetic_set
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, list_runs, view_run
-from rebalance_core.runs.run import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.system.files import write_bytes

@@ -18,9 +18,11 @@ from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.removal import dependents
+from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.leftovers import sweep_all
-from rebalance_core.runs.run import Cancelled, MemoryRun, RunDirectory, create_run, read_metrics
+from rebalance_core.runs.metrics import read_metrics
+from rebalance_core.runs.run import Cancelled, MemoryRun
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis import scoring
 from rebalance_core.synthesis.filtering import (

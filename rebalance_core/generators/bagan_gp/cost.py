@@ -5,7 +5,7 @@ from itertools import pairwise
 from rebalance_core.config import Config
 from rebalance_core.generators.bagan_gp.config import BaganConfig
 from rebalance_core.generators.spec import Cost
-from rebalance_core.runs.run import KEPT
+from rebalance_core.runs.directory import KEPT
 from rebalance_core.training_sets.resolve import TrainingSet
 
 BASE, LATENT, HIDDEN = 4, 128, 512  # px, numbers: as in models/bagan_gp.py

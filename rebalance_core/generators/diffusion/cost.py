@@ -13,7 +13,7 @@ from rebalance_core.generators.diffusion.config import (
     DiffusionConfig,
 )
 from rebalance_core.generators.spec import Cost
-from rebalance_core.runs.run import KEPT
+from rebalance_core.runs.directory import KEPT
 from rebalance_core.training_sets.resolve import TrainingSet
 
 
