@@ -12,7 +12,7 @@ from pages.parts.live import act, latest, watch
 from pages.parts.plain import plain
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.plots.dataset import class_bars
-from rebalance_core.removal import dependents, remove_with_warning
+from rebalance_core.removal import dependents, remove_dataset_and_report
 from rebalance_core.workspace import Workspace
 
 
@@ -59,12 +59,12 @@ def _health_and_images(dataset: Dataset) -> None:
 
 def _remove(workspace: Workspace, name: str) -> None:
     with st.expander("Remove this dataset", icon=":material/delete:"):
-        left = dependents(workspace, name).words
+        left = dependents(workspace, name).summary
         told = f" What depends on it stays but cannot be continued: {left}." if left else ""
         st.markdown(f"All images of {name} go, for good.{told}")
         sure = st.checkbox(f"Yes, remove {name}")
         if st.button("Remove", disabled=not sure):
-            act(lambda: remove_with_warning(workspace, name), f"Removed dataset {name}.")
+            act(lambda: remove_dataset_and_report(workspace, name), f"Removed dataset {name}.")
 
 
 show(draw, "Data", "Your images, their faults, and the training sets made of them.")

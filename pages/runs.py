@@ -17,8 +17,14 @@ from rebalance_core.comparison.results import shown_result
 from rebalance_core.removal import remove_run_with_dependents, run_dependents
 from rebalance_core.runs.directory import LIVE
 from rebalance_core.runs.executor import RunView, describe, list_runs, remove_run, view_or_damaged
-from rebalance_core.runs.lineage import family, parents
-from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
+from rebalance_core.runs.lineage import lineage, parents
+from rebalance_core.runs.upkeep import (
+    clean,
+    config_differences,
+    read_log,
+    run_bytes,
+    spare_checkpoints,
+)
 from rebalance_core.workspace import Workspace
 
 LOG_LINES = 40
@@ -101,7 +107,7 @@ def _row(
         "Stage": view.progress["stage"] if view.live else "",
         "Created": f"{datetime.fromtimestamp(view.record['created']):%Y-%m-%d %H:%M:%S}",
         "Took": took,
-        "Size": run_size(view) / MB,
+        "Size": run_bytes(view) / MB,
         "Came from": ", ".join(names[parent] for parent in came[view.id]),
         "Led to": children,
         "Note": view.note,
@@ -140,10 +146,10 @@ def _log(view: RunView) -> None:
 
 
 def _family(workspace: Workspace, views: list[RunView], view: RunView) -> None:
-    found = family(workspace, views, view.id)
+    found = lineage(workspace, views, view.id)
     if found.links:
         wide = len(found.members) > SMALL_FAMILY
-        st.graphviz_chart(found.dot(view.id), width="stretch" if wide else "content")
+        st.graphviz_chart(found.to_dot(view.id), width="stretch" if wide else "content")
         st.caption("What this run (thick frame) came from, and what came of it.")
     else:
         st.markdown("Nothing that is here came of this run, nor did it come from another run.")
@@ -160,7 +166,7 @@ def _compare(views: list[RunView], view: RunView) -> None:
         "With", list(others), index=first, format_func=lambda i: others[i], key=f"with {view.id}"
     )
     other = next(v for v in views if v.id == chosen)
-    differs = difference(view, other)
+    differs = config_differences(view, other)
     if not differs:
         st.markdown("Their configs are the same.")
         return
@@ -184,8 +190,8 @@ def _remove(workspace: Workspace, view: RunView) -> None:
     found = run_dependents(workspace, view.id)
     st.markdown(f"Removes `{view.path}` with its checkpoints and what it made there, for good.")
     too = False
-    if found.words:
-        st.warning(f"What came of it stays, but cannot be continued: {plain(found.words)}.")
+    if found.summary:
+        st.warning(f"What came of it stays, but cannot be continued: {plain(found.summary)}.")
         too = st.checkbox("Remove that as well", key=f"too {view.id}")
     sure = st.checkbox("Yes, remove this run", key=f"sure {view.id}")
     if st.button("Remove", disabled=not sure or view_or_damaged(view.path).live):
@@ -197,7 +203,7 @@ def _remove(workspace: Workspace, view: RunView) -> None:
 def _disk(workspace: Workspace, views: list[RunView]) -> None:
     sizes: Counter[str] = Counter()
     for view in views:
-        sizes[view.kind] += run_size(view)
+        sizes[view.kind] += run_bytes(view)
     title = f"Disk: runs take {sum(sizes.values()) / MB:,.1f} MB"
     disk = st.expander(title, icon=":material/hard_drive:", key="disk", on_change="rerun")
     if not disk.open:

@@ -26,7 +26,7 @@ class Dependents:
     damaged: tuple[str, ...] = ()  # in words: what cannot be read, and so may belong to these
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """'training sets a, b; 3 runs; synthetic sets c', or ''."""
         parts = []
         if self.sets:
@@ -51,7 +51,7 @@ def dependents(workspace: Workspace, dataset: str) -> Dependents:
     removed |= {("set", name) for name in sets} | {("synthetic", name) for name in synthetic}
     views = list_runs(workspace)
     runs = {view.id for view in views if _refers_to(workspace, view, removed)}
-    runs |= _descendants(runs, kept_with_runs(workspace, views))
+    runs |= _descendants(runs, dependency_edges(workspace, views))
     made = tuple(view for view in views if view.id in runs)
     return Dependents(sets, made, tuple(synthetic), _in_words(damaged, unclear))
 
@@ -65,7 +65,7 @@ def _refers_to(workspace: Workspace, view: RunView, removed: set[tuple[str, str]
     return any((r.target, name) in removed for r, name in named)
 
 
-def kept_with_runs(workspace: Workspace, views: Sequence[RunView]) -> list[tuple[str, str]]:
+def dependency_edges(workspace: Workspace, views: Sequence[RunView]) -> list[tuple[str, str]]:
     """(parent, child) where the child needs what lies in the parent's directory or goes with it:
     a study's steps, a generator's samples, their filters. Datasets and poses stay."""
     found = links(workspace, views)
@@ -81,7 +81,7 @@ def run_dependents(workspace: Workspace, run_id: str) -> Dependents:
     of those. Datasets and poses have places of their own."""
     view = open_run(workspace, run_id)
     views = list_runs(workspace)
-    removed = reachable(view.id, kept_with_runs(workspace, views))
+    removed = reachable(view.id, dependency_edges(workspace, views))
     made_by = {n: _runs_of(_provenance(workspace, n)) for n in list_synthetic(workspace)}
     synthetic = sorted(name for name, by in made_by.items() if by is not None and removed & by)
     unclear = [name for name, by in made_by.items() if by is None]
@@ -135,7 +135,7 @@ def remove_run_with_dependents(workspace: Workspace, run_id: str) -> Dependents:
     return found
 
 
-def remove_with_warning(workspace: Workspace, dataset: str) -> Dependents:
+def remove_dataset_and_report(workspace: Workspace, dataset: str) -> Dependents:
     """Remove a dataset, and say what depended on it; refused while a run works on it."""
     found = dependents(workspace, dataset)
     live = [view for view in found.runs if view.live]

@@ -21,9 +21,9 @@ from rebalance_core.removal import dependents, run_dependents
 from rebalance_core.runs.directory import create_run
 from rebalance_core.runs.executor import list_runs, needs_device, open_run, remove_run
 from rebalance_core.runs.lineage import parents
-from rebalance_core.runs.metrics import read_metrics, unreadable_metrics
+from rebalance_core.runs.metrics import count_unreadable_lines, read_metrics
 from rebalance_core.runs.run import MemoryRun
-from rebalance_core.runs.upkeep import difference, run_size
+from rebalance_core.runs.upkeep import config_differences, run_bytes
 from rebalance_core.synthesis.synthetic_set import (
     list_synthetic,
     open_all_synthetic,
@@ -131,8 +131,8 @@ def use_runs(workspace: Workspace, victim: Path, healthy: set[str]) -> str | Non
     assert not any(map(needs_device, (v for v in views.values() if v.kind == "damaged")))
     view = open_run(workspace, victim.name)
     other = views[next(iter(healthy))]
-    assert isinstance(difference(view, other), dict)
-    assert run_size(view) > 0
+    assert isinstance(config_differences(view, other), dict)
+    assert run_bytes(view) > 0
     assert isinstance(f"{view.name}{view.note}{view.warning}{view.progress['stage']}", str)
     assert view.progress["fraction"] <= 1
     run_dependents(workspace, victim.name)
@@ -242,10 +242,10 @@ def test_lines_that_no_run_logs_are_skipped_and_counted(made: Workspace) -> None
     put(path / "metrics.jsonl", b"\n".join([good, *bad, good]) + b"\n")
     lines = read_metrics(path)
     assert lines[0] == lines[-1] == json.loads(good)
-    assert unreadable_metrics(path) == len(bad) + 2 - len(lines) > len(bad) / 2
+    assert count_unreadable_lines(path) == len(bad) + 2 - len(lines) > len(bad) / 2
     assert all(isinstance(line["step"], int) for line in lines)
     shown = command(made.root, "runs", "show", path.name, "--json")
-    assert json.loads(shown.stdout)["unreadable_lines"] == unreadable_metrics(path)
+    assert json.loads(shown.stdout)["unreadable_lines"] == count_unreadable_lines(path)
     (path / "metrics.jsonl").unlink()
     (path / "metrics.jsonl").mkdir()
     assert read_metrics(path) == []
@@ -362,7 +362,7 @@ def test_commands_name_the_damaged_synthetic_set_and_take_the_other(
         refused = command(made.root, *words)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert refused.stderr.startswith(sentence)
-    assert dependents(made, "p").words.endswith("; perhaps synthetic set victim, damaged")
+    assert dependents(made, "p").summary.endswith("; perhaps synthetic set victim, damaged")
     gone = command(made.root, "synthetic", "remove", "victim", "--yes", "--json")
     assert json.loads(gone.stdout) == {"removed": "victim"}
     assert list_synthetic(made) == ["s-ddpm"]

@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parent / "datasets"))
 from sources import folders, leftovers, refusal, take, unpack
 
 from rebalance_core.errors import UserError
-from rebalance_core.removal import dependents, remove_with_warning
+from rebalance_core.removal import dependents, remove_dataset_and_report
 from rebalance_core.runs.directory import create_run
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.system.processes import current_process
@@ -54,21 +54,23 @@ def test_all_that_was_made_of_a_dataset_depends_on_it(pets: Workspace) -> None:
     assert found.sets == ("pets-skewed",)
     assert sorted(view.kind for view in found.runs) == ["compare", "poses", "sample", "train"]
     assert found.synthetic == ("pets made",)
-    assert found.words == "training sets pets-skewed; 4 runs; synthetic sets pets made"
+    assert found.summary == "training sets pets-skewed; 4 runs; synthetic sets pets made"
 
 
 def test_on_a_dataset_alone_nothing_depends(workspace: Workspace, tmp_path: Path) -> None:
     take(workspace, unpack(tmp_path / "source", folders({"cat": 9, "dog": 5})), "pets")
-    assert dependents(workspace, "pets").words == ""
+    assert dependents(workspace, "pets").summary == ""
     make_set(workspace, "b", SetConfig(dataset="pets"))
     make_set(workspace, "a", SetConfig(dataset="pets"))
     run(workspace, "poses", dataset="pets")
-    assert dependents(workspace, "pets").words == "training sets a, b; 1 run"
+    assert dependents(workspace, "pets").summary == "training sets a, b; 1 run"
 
 
 def test_a_removal_takes_the_dataset_alone(pets: Workspace) -> None:
     runs = sorted(p.name for p in pets.runs.iterdir())
-    assert remove_with_warning(pets, "pets").words.startswith("training sets pets-skewed; 4 runs; ")
+    assert remove_dataset_and_report(pets, "pets").summary.startswith(
+        "training sets pets-skewed; 4 runs; "
+    )
     assert leftovers(pets) == ["others"]
     assert list_sets(pets) == ["others-skewed", "pets-skewed"]
     assert sorted(p.name for p in pets.runs.iterdir()) == runs
@@ -90,12 +92,12 @@ def test_a_dataset_that_a_run_works_on_stays(
 ) -> None:
     path = run(pets, kind, "running", **config)
     with pytest.raises(UserError) as told:
-        remove_with_warning(pets, "pets")
+        remove_dataset_and_report(pets, "pets")
     assert str(told.value) == f"Run {path.name} works on dataset pets; cancel it first."
     assert leftovers(pets) == ["others", "pets"]
-    assert remove_with_warning(pets, "others").sets == ("others-skewed",)
+    assert remove_dataset_and_report(pets, "others").sets == ("others-skewed",)
     set_state(path, status="cancelled")
-    remove_with_warning(pets, "pets")
+    remove_dataset_and_report(pets, "pets")
     assert leftovers(pets) == []
 
 

@@ -110,7 +110,7 @@ def train_classifier(
             best = {"epoch": epoch, "validation_macro_f1": validation[PRIMARY], "test": test}
             weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         if epoch < config.epochs:
-            run.stop_here(
+            run.checkpoint_or_stop(
                 {
                     **(tag or {}),
                     "model": model.state_dict(),

@@ -22,7 +22,7 @@ from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import parse_overrides
 from rebalance_core.errors import UserError
 from rebalance_core.runs.start import start_run
-from rebalance_core.runs.trust import check_named, named_network, own_network
+from rebalance_core.runs.trust import check_trusted, custom_network, network_override
 from rebalance_core.workspace import Workspace
 
 app = typer.Typer()
@@ -93,7 +93,7 @@ def compare(
         values = _split_all(arms=arms, schedules=schedules, amounts=amount, seeds=seeds)
         values["synthetic"] = _parse_pairs(synthetic or [])
         config = _new_comparison(preset, override, set=set_name, redraw=redraw, **values)
-    network = own_network(config.model_dump())  # named on this command line
+    network = custom_network(config.model_dump())  # named on this command line
     cells = check_compare(workspace, config)
     warn_of_damaged(workspace)
     if estimate_only:
@@ -106,10 +106,10 @@ def _repeated(workspace: Workspace, report: Path, override: list[str] | None) ->
     """Config of a report's comparison; its own code must be named again in `override`."""
     from rebalance_core.comparison.report import from_report
 
-    typed = named_network(override)
+    typed = network_override(override)
 
     def check(config: CompareConfig) -> None:
-        check_named(config.model_dump(), typed, f"Report {report.name}", "run this command again")
+        check_trusted(config.model_dump(), typed, f"Report {report.name}", "run this command again")
 
     return from_report(workspace, report, check)
 

@@ -18,10 +18,16 @@ from rebalance_core.runs.executor import (
     view_run,
 )
 from rebalance_core.runs.lineage import parents
-from rebalance_core.runs.metrics import read_metrics, unreadable_metrics
+from rebalance_core.runs.metrics import count_unreadable_lines, read_metrics
 from rebalance_core.runs.start import POLL_SECONDS
-from rebalance_core.runs.trust import named_network
-from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
+from rebalance_core.runs.trust import network_override
+from rebalance_core.runs.upkeep import (
+    clean,
+    config_differences,
+    read_log,
+    run_bytes,
+    spare_checkpoints,
+)
 from rebalance_core.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, help="List, follow, cancel, resume and remove runs.")
@@ -47,7 +53,7 @@ def _summary(view: RunView) -> dict[str, Any]:
         "status": view.status,
         "reason": view.state.get("reason"),
         "progress": view.progress,
-        "bytes": run_size(view),
+        "bytes": run_bytes(view),
         "path": str(view.path),
     }
 
@@ -72,7 +78,7 @@ def show(run_id: str, as_json: Json = False) -> None:
 
     workspace = Workspace.from_environment()
     view = open_run(workspace, run_id)
-    last, unreadable = read_metrics(view.path)[-1:], unreadable_metrics(view.path)
+    last, unreadable = read_metrics(view.path)[-1:], count_unreadable_lines(view.path)
     result = shown_result(workspace, view)
     shown = {**_summary(view), "config": view.config, "last": last, "result": result}
     emit({**shown, "unreadable_lines": unreadable} if unreadable else shown, as_json)
@@ -114,7 +120,7 @@ def resume_run(
     run_id: str, override: Network = None, detach: Detach = False, as_json: Json = False
 ) -> None:
     """Continue a run from its last checkpoint."""
-    view = resume(Workspace.from_environment(), run_id, named_network(override))
+    view = resume(Workspace.from_environment(), run_id, network_override(override))
     emit(_summary(view if detach else follow(view)), as_json)
 
 
@@ -135,7 +141,7 @@ def diff(run_id: str, other_id: str, as_json: Json = False) -> None:
     """Show how the configs of two runs differ."""
     workspace = Workspace.from_environment()
     one, other = open_run(workspace, run_id), open_run(workspace, other_id)
-    differences = difference(one, other)
+    differences = config_differences(one, other)
     if as_json:
         emit({"runs": [one.id, other.id], "differs": differences}, True)
         return
@@ -152,7 +158,7 @@ def remove(
     """Remove a run that has ended, with everything in its directory."""
     workspace = Workspace.from_environment()
     view = open_run(workspace, run_id)
-    words = run_dependents(workspace, view.id).words
+    words = run_dependents(workspace, view.id).summary
     if not yes:
         fate = "goes with it" if with_dependents else "stays but cannot be continued"
         warning = f" What came of it {fate}: {words}." if words else ""

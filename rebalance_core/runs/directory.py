@@ -108,13 +108,13 @@ class RunDirectory(Run):
         self._told_to_stop.set()
 
     def should_stop(self) -> bool:
-        if self._told_to_stop.is_set() or self.asked_to_stop():
+        if self._told_to_stop.is_set() or self.is_cancelled():
             return True
         return self._parent is not None and self._parent.should_stop()
 
-    def asked_to_stop(self) -> bool:
+    def is_cancelled(self) -> bool:
         """By somebody, not by the system; of the run within which this one executes, too."""
-        if isinstance(self._parent, RunDirectory) and self._parent.asked_to_stop():
+        if isinstance(self._parent, RunDirectory) and self._parent.is_cancelled():
             return True
         return (self.path / "cancel").exists()
 
@@ -149,13 +149,13 @@ class RunDirectory(Run):
         (self.path / ".reserve").unlink(missing_ok=True)
         self.write_state(status, reason=reason, finished=time.time())
 
-    def keep_reserve(self) -> None:
+    def reserve_disk(self) -> None:
         """Take a little room now, for the last word; raises UserError if there is none."""
         with translate_disk_full(self.path.parent.parent):
             write_bytes(self.path / ".reserve", bytes(RESERVE), new_folders=False)
 
     @contextmanager
-    def beating(self) -> Iterator[None]:
+    def heartbeat(self) -> Iterator[None]:
         """Write the state every second from a thread, so that the trainer never waits for it."""
         over = threading.Event()
 
@@ -196,7 +196,7 @@ class RunDirectory(Run):
 
     def _prune(self, folder: Path) -> list[Path]:
         """Remove all but the last few; these."""
-        there = numbered(folder)
+        there = list_checkpoints(folder)
         for old in there[:-KEPT]:
             old.unlink(missing_ok=True)
         return there[-KEPT:]
@@ -205,7 +205,7 @@ class RunDirectory(Run):
         """The newest that can be read; raises UserError if there are some, but none can be."""
         folder = self.path / "checkpoints"
         best = [folder / BEST] if (folder / BEST).exists() else []
-        tried = [*reversed(numbered(folder)), *best]
+        tried = [*reversed(list_checkpoints(folder)), *best]
         for path in tried:
             try:
                 return self._load(path)
@@ -234,13 +234,13 @@ class RunDirectory(Run):
             os.fsync(file.fileno())
             return os.fstat(file.fileno()).st_size
 
-    def _take_back_metrics(self, size: int) -> None:
+    def _truncate_metrics(self, size: int) -> None:
         path = self.path / "metrics.jsonl"
         if path.exists() and path.stat().st_size > size:
             os.truncate(path, size)
 
 
-def numbered(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a run's folder of them, oldest first, without the best."""
     found = (path for path in folder.glob("*.pt") if path.stem.isdecimal())
     return sorted(found, key=lambda path: int(path.stem))
@@ -248,7 +248,7 @@ def numbered(folder: Path) -> list[Path]:
 
 def last_checkpoint(path: Path) -> Path | None:
     """The checkpoint that a run's directory would be resumed from."""
-    return next(reversed(numbered(path / "checkpoints")), None)
+    return next(reversed(list_checkpoints(path / "checkpoints")), None)
 
 
 def _link(source: Path, target: Path) -> None:

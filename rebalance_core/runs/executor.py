@@ -15,12 +15,12 @@ from typing import Any
 
 from rebalance_core.errors import UserError
 from rebalance_core.runs.directory import LIVE, RESERVE, find_run, is_run
-from rebalance_core.runs.leftovers import sweep_after
-from rebalance_core.runs.locks import is_worked_on, states_lock
-from rebalance_core.runs.memory import death_reason, ended_by_system, is_short
+from rebalance_core.runs.leftovers import remove_leftovers
+from rebalance_core.runs.locks import is_run_locked, states_lock
+from rebalance_core.runs.memory import count_oom_kills, is_short, out_of_memory_reason
 from rebalance_core.runs.records import Status, read_record, read_state
 from rebalance_core.runs.spec import job_specs
-from rebalance_core.runs.trust import check_named
+from rebalance_core.runs.trust import check_trusted
 from rebalance_core.system.files import (
     disk_full_message,
     read_json,
@@ -139,9 +139,9 @@ def view_run(path: Path) -> RunView:
         return known[1]
     view = _read(path)
     if view.live and not _is_alive(view.state):
-        view = _set_right(path)
+        view = _reconcile(path)
     elif view.live:
-        _insist(path, view.state)
+        _enforce_cancel(path, view.state)
     if not view.live:
         _seen[path] = (stamp, view)
     return view
@@ -189,12 +189,12 @@ def view_or_damaged(path: Path) -> RunView:
         return _damaged(path, error)
 
 
-def _set_right(path: Path) -> RunView:
+def _reconcile(path: Path) -> RunView:
     """Say of a run whose process is gone that it is, unless it has ended or begun again."""
     workspace = Workspace(path.parent.parent)
     with states_lock(path.parent):
         view = _read(path)
-        if not view.live or _is_alive(view.state) or is_worked_on(path):
+        if not view.live or _is_alive(view.state) or is_run_locked(path):
             return view
         asked = (path / "cancel").exists()
         state = {
@@ -207,13 +207,13 @@ def _set_right(path: Path) -> RunView:
             write_json(path / "state.json", state, new_folders=False)
         except OSError:  # on a full disk, or one that may not be written: seen, if not kept
             return RunView(path, view.record, state, view.about)
-    sweep_after(workspace, path)
+    remove_leftovers(workspace, path)
     return view_run(path)
 
 
 def _cause_of_death(view: RunView) -> str:
     """Of a process that could not say it itself."""
-    lack = death_reason(view.state.get("memory"), ended_by_system(), view.config)
+    lack = out_of_memory_reason(view.state.get("memory"), count_oom_kills(), view.config)
     if lack is None and shutil.disk_usage(view.path).free < RESERVE:
         lack = disk_full_message(view.path.parent.parent)
     return lack or "Its process is gone."
@@ -246,7 +246,7 @@ def resume(workspace: Workspace, run_id: str, network: str | None = None) -> Run
         view = _read(view.path)  # of two that resume it at once, the second sees it queued
         if view.live or view.status == "done":
             raise UserError(f"Run {view.id} is {view.status}; there is nothing to resume.")
-        check_named(view.config, network, f"Run {view.id}", RESUME_COMMAND.format(view.id))
+        check_trusted(view.config, network, f"Run {view.id}", RESUME_COMMAND.format(view.id))
         (view.path / "cancel").unlink(missing_ok=True)
         queued = {"status": "queued", "pid": None, "heartbeat": time.time(), "progress": None}
         write_json(view.path / "state.json", queued, new_folders=False)
@@ -328,7 +328,7 @@ def _is_alive(state: Mapping[str, Any]) -> bool:
     return find_process(state["pid"], state["pid_started"]) is not None
 
 
-def _insist(path: Path, state: Mapping[str, Any]) -> None:
+def _enforce_cancel(path: Path, state: Mapping[str, Any]) -> None:
     """A run that was asked to stop and doesn't is terminated, then killed, with its children."""
     asked = path / "cancel"
     try:

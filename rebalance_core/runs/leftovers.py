@@ -14,7 +14,7 @@ UNFINISHED = re.compile(r"\.\d{8}-\d{6}-\d{3}-[\w-]+-\w+")  # hidden, by its run
 UPLOAD_AGE = 3600.0  # seconds after which an upload that no import names counts as left behind
 
 
-def sweep_after(workspace: Workspace, run: Path) -> None:
+def remove_leftovers(workspace: Workspace, run: Path) -> None:
     """After a process is gone: what it was writing in its run and wherever jobs write."""
     shared = [
         workspace.datasets,
@@ -35,21 +35,21 @@ def sweep_after(workspace: Workspace, run: Path) -> None:
         remove_stale_temporaries(folder)
 
 
-def sweep_all(workspace: Workspace) -> None:
+def remove_all_leftovers(workspace: Workspace) -> None:
     """The same over every run, with uploads and samples whose run is gone."""
     for run in workspace.runs.glob("[!.]*"):
         if (run / "run.json").exists():
-            sweep_after(workspace, run)
+            remove_leftovers(workspace, run)
         else:
             shutil.rmtree(run, ignore_errors=True)  # a lock outlived its run
-    _sweep_uploads(workspace)
+    _remove_stale_uploads(workspace)
     for samples in workspace.synthetic.glob(".*-*"):
         made_aside = UNFINISHED.fullmatch(samples.name)
         if made_aside and not (workspace.runs / samples.name.removeprefix(".")).exists():
             shutil.rmtree(samples, ignore_errors=True)
 
 
-def _sweep_uploads(workspace: Workspace) -> None:
+def _remove_stale_uploads(workspace: Workspace) -> None:
     named: set[str] = set()
     for run in workspace.runs.glob("*-import-*"):
         try:

@@ -12,13 +12,13 @@ FILLS = {"done": "#dcefe3", "failed": "#f7dcdc", "running": "#dbe9f7"}  # readab
 
 
 @dataclass(frozen=True)
-class Family:
+class Lineage:
     """Runs around one, and which came from which: (parent's id, child's id)."""
 
     members: tuple[RunView, ...]
     links: tuple[tuple[str, str], ...]
 
-    def dot(self, chosen: str) -> str:
+    def to_dot(self, chosen: str) -> str:
         """The graph in Graphviz's language, from left to right, `chosen` with a thick frame."""
         lines = [
             "digraph {",
@@ -97,13 +97,13 @@ def parents(workspace: Workspace, views: Sequence[RunView]) -> dict[str, list[st
     return found
 
 
-def family(workspace: Workspace, views: Sequence[RunView], chosen: str) -> Family:
+def lineage(workspace: Workspace, views: Sequence[RunView], chosen: str) -> Lineage:
     """What `chosen` came from, all the way back, and all that came of it."""
     edges = [(link.parent, link.child) for link in links(workspace, views)]
     members = reachable(chosen, edges) | reachable(chosen, [(c, p) for p, c in edges])
     inside = sorted((p, c) for p, c in edges if p in members and c in members)
     ordered = sorted((v for v in views if v.id in members), key=lambda view: view.id)
-    return Family(tuple(ordered), tuple(inside))
+    return Lineage(tuple(ordered), tuple(inside))
 
 
 def reachable(start: str, edges: Iterable[tuple[str, str]]) -> set[str]:

@@ -23,7 +23,7 @@ def device_lock(runs: Path, device: Device) -> FileLock:
 
 
 @contextmanager
-def working(path: Path) -> Iterator[None]:
+def run_lock(path: Path) -> Iterator[None]:
     """Work on a run; raises UserError while another process does. Again within is fine."""
     lock = FileLock(path / ".work.lock", is_singleton=True)
     try:
@@ -36,7 +36,7 @@ def working(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def is_worked_on(path: Path) -> bool:
+def is_run_locked(path: Path) -> bool:
     """True while some process holds the run's lock, whatever its clock says of its start."""
     lock = FileLock(path / ".work.lock")
     try:

@@ -19,14 +19,14 @@ def read_memory() -> dict[str, Any]:
         if limit < total:
             left, total = min(left, max(0, limit - used)), limit
     used = psutil.Process().memory_info().rss
-    return {"used": used, "left": left, "total": total, "ended": ended_by_system()}
+    return {"used": used, "left": left, "total": total, "ended": count_oom_kills()}
 
 
 def is_short(memory: Mapping[str, Any]) -> bool:
     return bool(memory["left"] < SHORT * memory["total"])
 
 
-def ended_by_system() -> int:
+def count_oom_kills() -> int:
     """Processes ended for want of memory since the system started, as Linux counts them."""
     try:
         for line in Path("/proc/vmstat").read_text().splitlines():
@@ -69,7 +69,7 @@ def _reclaimable(folder: Path) -> int:
     return 0
 
 
-def memory_sentence(config: Mapping[str, Any]) -> str:
+def memory_advice(config: Mapping[str, Any]) -> str:
     """What to do about a lack of memory, with a batch size where the config has one."""
     found = batch_size(config)
     if found is None or found[1] < 2:
@@ -86,14 +86,14 @@ def batch_size(config: Mapping[str, Any]) -> tuple[str, int] | None:
     return None
 
 
-def says_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Python's own error, or what torch says of a GPU or of the processor."""
     said = str(error).lower()
     wanted = ("out of memory", "can't allocate memory", "cannot allocate memory")
     return isinstance(error, MemoryError) or any(words in said for words in wanted)
 
 
-def death_reason(
+def out_of_memory_reason(
     memory: Mapping[str, Any] | None, ended: int, config: Mapping[str, Any]
 ) -> str | None:
     """Why a process that is gone without a word may have died of a lack of memory, else None.
@@ -105,5 +105,5 @@ def death_reason(
     used, total = (f"{memory[name] / GIB:.1f}" for name in ("used", "total"))
     return (
         f"Out of memory: its process was ended while it used {used} of {total} GiB; "
-        f"{memory_sentence(config)}"
+        f"{memory_advice(config)}"
     )

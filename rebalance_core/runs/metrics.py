@@ -79,7 +79,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return list(_tail(path).lines)
 
 
-def unreadable_metrics(path: Path) -> int:
+def count_unreadable_lines(path: Path) -> int:
     """How many lines of a run's metrics `read_metrics` skips, since they are none."""
     with _reading:
         return _tail(path).unreadable

@@ -58,7 +58,7 @@ class Run(ABC):
     def _metrics_size(self) -> int: ...
 
     @abstractmethod
-    def _take_back_metrics(self, size: int) -> None: ...
+    def _truncate_metrics(self, size: int) -> None: ...
 
     def checkpoint(self, state: Mapping[str, Any], score: Score | None = None) -> None:
         """Keep tensors and plain types, from which `restore` continues exactly.
@@ -87,13 +87,13 @@ class Run(ABC):
     def restore(self) -> dict[str, Any] | None:
         """The last checkpoint's state, or None. Metrics logged after it are taken back."""
         kept = self._read_checkpoint()
-        self._take_back_metrics(0 if kept is None else kept["metrics_size"])
+        self._truncate_metrics(0 if kept is None else kept["metrics_size"])
         if kept is None:
             return None
         self._best = kept.get("best")
         return dict(kept["state"])
 
-    def stop_here(self, state: Mapping[str, Any], score: Score | None = None) -> None:
+    def checkpoint_or_stop(self, state: Mapping[str, Any], score: Score | None = None) -> None:
         """Checkpoint if one is due or this is the best; if asked to stop, then raise Cancelled."""
         if self.should_stop():
             self.checkpoint(state, score)
@@ -156,7 +156,7 @@ class MemoryRun(Run):
     def _metrics_size(self) -> int:
         return len(self.metrics)
 
-    def _take_back_metrics(self, size: int) -> None:
+    def _truncate_metrics(self, size: int) -> None:
         del self.metrics[size:]
 
 

@@ -8,7 +8,7 @@ from rebalance_core.config import parse_overrides
 from rebalance_core.errors import UserError
 
 
-def own_network(config: Mapping[str, Any]) -> str | None:
+def custom_network(config: Mapping[str, Any]) -> str | None:
     """The `module:function` that a run's config names as its classifier's network, if any."""
     network = _network(config)
     return network if network is not None and ":" in network else None
@@ -20,7 +20,7 @@ def _network(config: Mapping[str, Any]) -> str | None:
     return network if isinstance(network, str) else None
 
 
-def check_named(config: Mapping[str, Any], named: str | None, what: str, remedy: str) -> None:
+def check_trusted(config: Mapping[str, Any], named: str | None, what: str, remedy: str) -> None:
     """Raises UserError unless `named` is the config's network, or None where that is no code.
 
     `what` holds the config (a run, a report); `remedy` is what to do, with the name repeated.
@@ -28,7 +28,7 @@ def check_named(config: Mapping[str, Any], named: str | None, what: str, remedy:
     network = _network(config)
     if named is not None and named != network:
         raise UserError(f"{what} has the network {network!r}, not {named!r}; name the same one.")
-    if named is None and own_network(config) is not None:
+    if named is None and custom_network(config) is not None:
         raise UserError(
             f"{what} names the network {network!r}, which is code and never imported merely "
             f"because a file names it; if you trust it, {remedy} and repeat the name: "
@@ -36,7 +36,7 @@ def check_named(config: Mapping[str, Any], named: str | None, what: str, remedy:
         )
 
 
-def named_network(pairs: list[str] | None) -> str | None:
+def network_override(pairs: list[str] | None) -> str | None:
     """The network in `--set network=…`; raises UserError for any other field."""
     changes = parse_overrides(pairs or [])
     network = changes.pop("network", None)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rebalance_core.runs.directory import BEST, numbered
+from rebalance_core.runs.directory import BEST, list_checkpoints
 from rebalance_core.runs.executor import RunView, list_runs, view_run
-from rebalance_core.runs.leftovers import sweep_all
+from rebalance_core.runs.leftovers import remove_all_leftovers
 from rebalance_core.runs.locks import states_lock
 from rebalance_core.system.files import remove_stale_temporaries
 from rebalance_core.workspace import Workspace
@@ -17,7 +17,7 @@ LOG_SHOWN = 2**18  # bytes
 
 
 @dataclass(frozen=True)
-class Spare:
+class SpareCheckpoints:
     """Checkpoints of a run that ended which nothing needs any more."""
 
     view: RunView
@@ -32,7 +32,7 @@ class _Weight:
     view: RunView
     changed: int  # when its folder of checkpoints did, ns
     bytes: int
-    spare: Spare | None
+    spare: SpareCheckpoints | None
 
 
 _weights: dict[Path, _Weight] = {}
@@ -50,7 +50,7 @@ def _weigh(view: RunView) -> _Weight:
     return known
 
 
-def run_size(view: RunView) -> int:
+def run_bytes(view: RunView) -> int:
     """Bytes of the run's directory; a file with two names counts once."""
     return _weigh(view).bytes
 
@@ -67,22 +67,22 @@ def _size(folder: Path) -> int:
     return sum(files.values())
 
 
-def spare_checkpoints(workspace: Workspace) -> list[Spare]:
+def spare_checkpoints(workspace: Workspace) -> list[SpareCheckpoints]:
     """All checkpoints of runs that are done; of others that ended, all but the last."""
     weighed = (_weigh(view).spare for view in list_runs(workspace))
     return [spare for spare in weighed if spare is not None]
 
 
-def _spare(view: RunView) -> Spare | None:
+def _spare(view: RunView) -> SpareCheckpoints | None:
     folder = view.path / "checkpoints"
-    there = numbered(folder)
+    there = list_checkpoints(folder)
     kept = [] if view.status == "done" else there[-1:]
     best = [folder / BEST] if (folder / BEST).exists() else []
     going = tuple(path for path in (*there, *best) if path not in kept)
     staying = {path.stat().st_ino for path in kept}
     sizes = {f.st_ino: f.st_size for f in (path.stat() for path in going)}
     freed = sum(size for inode, size in sizes.items() if inode not in staying)
-    return Spare(view, going, freed) if going else None
+    return SpareCheckpoints(view, going, freed) if going else None
 
 
 def clean(workspace: Workspace) -> int:
@@ -100,11 +100,11 @@ def clean(workspace: Workspace) -> int:
                 path.unlink(missing_ok=True)
             freed += again.bytes
         remove_stale_temporaries(spare.view.path / "checkpoints")
-    sweep_all(workspace)
+    remove_all_leftovers(workspace)
     return freed
 
 
-def difference(one: RunView, other: RunView) -> dict[str, tuple[Any, Any]]:
+def config_differences(one: RunView, other: RunView) -> dict[str, tuple[Any, Any]]:
     """{field: (in `one`, in `other`)} for what differs; nested fields as `training.lr`."""
     left, right = ({**dict(_flat(view.config)), **_facts(view)} for view in (one, other))
     fields = [*left, *(field for field in right if field not in left)]

@@ -19,11 +19,11 @@ from rebalance_core.errors import UserError, first_line
 from rebalance_core.runs.devices import VISIBLE, Device, list_devices
 from rebalance_core.runs.directory import LIVE, RunDirectory
 from rebalance_core.runs.executor import RESUME_COMMAND, list_runs, needs_device
-from rebalance_core.runs.locks import device_lock, states_lock, working
-from rebalance_core.runs.memory import memory_sentence, says_out_of_memory
+from rebalance_core.runs.locks import device_lock, run_lock, states_lock
+from rebalance_core.runs.memory import is_out_of_memory, memory_advice
 from rebalance_core.runs.run import Cancelled
 from rebalance_core.runs.spec import job_specs
-from rebalance_core.runs.trust import check_named
+from rebalance_core.runs.trust import check_trusted
 from rebalance_core.system.files import disk_full_message, is_disk_full, write_json
 from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
@@ -35,7 +35,7 @@ SYSTEM_STOPPED = "The system asked its process to stop."
 
 def execute(workspace: Workspace, run: RunDirectory) -> None:
     """Do the run's job in this process and record how it ended; raises what the job raised."""
-    with working(run.path):
+    with run_lock(run.path):
         run.write_state(
             "running",
             **current_process(),
@@ -45,9 +45,9 @@ def execute(workspace: Workspace, run: RunDirectory) -> None:
             finished=None,
         )
         try:
-            check_named(run.config, run.network, f"Run {run.id}", RESUME_COMMAND.format(run.id))
-            run.keep_reserve()
-            with run.beating():
+            check_trusted(run.config, run.network, f"Run {run.id}", RESUME_COMMAND.format(run.id))
+            run.reserve_disk()
+            with run.heartbeat():
                 result = job_specs()[run.record["kind"]].job()(workspace, run)
             write_json(run.result / "result.json", dict(result))
             run.end("done")
@@ -61,7 +61,7 @@ def execute(workspace: Workspace, run: RunDirectory) -> None:
 
 def _stopped(run: RunDirectory) -> None:
     """By somebody who asked, or else by the system, which wants the machine."""
-    if run.asked_to_stop():
+    if run.is_cancelled():
         run.end("cancelled", STOPPED)
     else:
         run.end("interrupted", SYSTEM_STOPPED)
@@ -72,8 +72,8 @@ def _sentence(error: BaseException, workspace: Workspace, run: RunDirectory) -> 
         return str(error)
     if is_disk_full(error):
         return disk_full_message(workspace.root)
-    if says_out_of_memory(error):
-        return f"Out of memory ({first_line(error)}); {memory_sentence(run.config)}"
+    if is_out_of_memory(error):
+        return f"Out of memory ({first_line(error)}); {memory_advice(run.config)}"
     return f"{type(error).__name__}: {error}"
 
 
@@ -137,7 +137,7 @@ def main(path: Path, network: str | None = None) -> int:
         run = RunDirectory(path, network=network)
         # A spot machine, or whoever shuts down, says so first: keep a checkpoint and go.
         signal.signal(signal.SIGTERM, lambda number, frame: run.stop())
-        with working(path):
+        with run_lock(path):
             if claim(workspace, run):
                 work(workspace, run)
     except UserError as error:

@@ -170,7 +170,7 @@ def kept_scorer(
             run.progress(
                 TRAINING * state["epoch"] / epochs, f"scorer, epoch {state['epoch']} of {epochs}"
             )
-            run.stop_here(state)
+            run.checkpoint_or_stop(state)
 
         kept = run.restore()
         run.log(kept["epoch"] if kept else 0, event="start")

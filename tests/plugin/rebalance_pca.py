@@ -87,7 +87,7 @@ class PcaGenerator(Generator):
             )[:8]
             run.preview(number, make_grid(as_bytes(pictures, shape), len(pictures)), label)
             run.progress(number / len(data.minority), label)
-            run.stop_here(
+            run.checkpoint_or_stop(
                 {"done": number, "arrays": {k: torch.from_numpy(v) for k, v in arrays.items()}}
             )
         about = {"classes": data.minority, "size": config.size, "channels": data.channels}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rebalance_core.runs.directory import RunDirectory
-from rebalance_core.runs.locks import working
+from rebalance_core.runs.locks import run_lock
 from rebalance_core.runs.worker import turn
 from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
@@ -28,9 +28,9 @@ class CountingRun(RunDirectory):
 def count(path: Path, steps: int) -> None:
     """Log, checkpoint and say the state at each of `steps`, going on from the checkpoint."""
     run = CountingRun(path)
-    with working(path):
+    with run_lock(path):
         run.write_state("running", **current_process(), reason=None)
-        run.keep_reserve()
+        run.reserve_disk()
         kept = run.restore() or {"step": 0, "value": 1}
         step, value = kept["step"], kept["value"]
         run.log(step, event="start")
@@ -39,7 +39,7 @@ def count(path: Path, steps: int) -> None:
             run.log(step, value=value)
             run.progress(step / steps, "counting")
             run.write_state()
-            run.stop_here({"step": step, "value": value}, ("value", float(value)))
+            run.checkpoint_or_stop({"step": step, "value": value}, ("value", float(value)))
         run.end("done")
 
 
@@ -56,7 +56,7 @@ def take_turn(path: Path, seconds: float, sleep: Any) -> None:
     """Wait for a device and hold it, telling in `doubled` if another process is on it too."""
     workspace = Workspace(path.parent.parent)
     run = CountingRun(path)
-    with working(path):
+    with run_lock(path):
         run.write_state("queued", **current_process())
         with turn(workspace, run) as device:
             run.write_state("running", device=device.name)

@@ -32,7 +32,7 @@ from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.config import PosesConfig
 from rebalance_core.poses.weights import WeightsConfig
 from rebalance_core.runs.devices import list_devices
-from rebalance_core.runs.directory import create_run, numbered
+from rebalance_core.runs.directory import create_run, list_checkpoints
 from rebalance_core.runs.executor import RunView, list_runs, needs_device, resume, view_run
 from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.study import StudyConfig
@@ -267,7 +267,7 @@ def last_step(path: Path) -> int | None:
     """The step that the last checkpoint holds, as its kind of run counts; None without one."""
     import torch
 
-    there = numbered(path / "checkpoints")
+    there = list_checkpoints(path / "checkpoints")
     if not there:
         return None
     state = torch.load(there[-1], weights_only=True)["state"]

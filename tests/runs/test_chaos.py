@@ -27,7 +27,7 @@ from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.runs import worker
-from rebalance_core.runs.directory import create_run, numbered
+from rebalance_core.runs.directory import create_run, list_checkpoints
 from rebalance_core.runs.executor import resume, view_run
 from rebalance_core.runs.run import CHECKPOINT_VARIABLE, MemoryRun
 from rebalance_core.workspace import Workspace
@@ -120,7 +120,7 @@ def end(pid: int) -> None:
 
 def _counted(path: Path) -> int:
     """The step of the newest checkpoint; every one that is there can be read."""
-    states = [json.loads(p.read_bytes())["state"] for p in numbered(path / "checkpoints")]
+    states = [json.loads(p.read_bytes())["state"] for p in list_checkpoints(path / "checkpoints")]
     return max((state["step"] for state in states), default=0)
 
 

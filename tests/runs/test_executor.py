@@ -30,7 +30,7 @@ from rebalance_core.runs.executor import (
     resume,
     view_run,
 )
-from rebalance_core.runs.locks import working
+from rebalance_core.runs.locks import run_lock
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
@@ -379,7 +379,7 @@ def test_a_job_sees_only_the_device_that_it_took(
 
 def test_a_run_is_worked_on_by_one_process(workspace: Workspace) -> None:
     path = queue(workspace)
-    with working(path):
+    with run_lock(path):
         worker = start_worker(path)
         assert worker.wait(PATIENCE) == 1
     assert view_run(path).status == "queued"
@@ -462,7 +462,7 @@ def test_a_run_that_the_system_ends_keeps_a_checkpoint_and_is_interrupted(
     assert told == ("interrupted", "The system asked its process to stop.")
     run = RunDirectory(view.path)
     run.stop()
-    assert (run.should_stop(), run.asked_to_stop()) == (True, False)
+    assert (run.should_stop(), run.is_cancelled()) == (True, False)
 
 
 @pytest.mark.parametrize(

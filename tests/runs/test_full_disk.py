@@ -32,7 +32,7 @@ from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.config import PosesConfig
 from rebalance_core.poses.extractors import DOWNLOADS, Download
 from rebalance_core.poses.weights import WeightsConfig, has_weights
-from rebalance_core.runs.directory import RunDirectory, create_run, numbered
+from rebalance_core.runs.directory import RunDirectory, create_run, list_checkpoints
 from rebalance_core.runs.executor import describe, list_runs, resume, view_run
 from rebalance_core.runs.run import CHECKPOINT_VARIABLE, MemoryRun
 from rebalance_core.runs.worker import execute
@@ -136,7 +136,7 @@ def last_checkpoint(path: Path) -> int:
     """The number of the last one, which can be read; 0 without one."""
     import torch
 
-    there = numbered(path / "checkpoints")
+    there = list_checkpoints(path / "checkpoints")
     if there:
         assert torch.load(there[-1], weights_only=True)["state"]
     return int(there[-1].stem) if there else 0

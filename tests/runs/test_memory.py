@@ -15,12 +15,12 @@ from rebalance_core.runs.directory import create_run
 from rebalance_core.runs.executor import view_run
 from rebalance_core.runs.memory import (
     batch_size,
-    death_reason,
-    ended_by_system,
+    count_oom_kills,
+    is_out_of_memory,
     is_short,
-    memory_sentence,
+    memory_advice,
+    out_of_memory_reason,
     read_memory,
-    says_out_of_memory,
 )
 from rebalance_core.workspace import Workspace
 
@@ -32,7 +32,7 @@ def test_memory_is_that_of_this_process_and_machine() -> None:
     memory = read_memory()
     assert 0 < memory["used"] < memory["total"] <= psutil.virtual_memory().total
     assert 0 <= memory["left"] <= memory["total"] + psutil.swap_memory().total
-    assert memory["ended"] == ended_by_system() >= 0
+    assert memory["ended"] == count_oom_kills() >= 0
 
 
 @pytest.mark.parametrize(("left", "short"), [(49, True), (50, False)])
@@ -42,12 +42,12 @@ def test_memory_is_short_from_a_twentieth_on(left: int, short: bool) -> None:
 
 def test_a_death_is_for_want_of_memory_only_where_something_says_so() -> None:
     plenty = {"used": GIB, "left": 8 * GIB, "total": 16 * GIB, "ended": 3}
-    assert death_reason(None, 9, {}) is None
-    assert death_reason(plenty, 3, {}) is None
+    assert out_of_memory_reason(None, 9, {}) is None
+    assert out_of_memory_reason(plenty, 3, {}) is None
     told = "Out of memory: its process was ended while it used 1.0 of 16.0 GiB; "
-    by_system = death_reason(plenty, 4, {})  # the system ended one since
+    by_system = out_of_memory_reason(plenty, 4, {})  # the system ended one since
     assert by_system == f"{told}end other programs, or use a machine with more memory."
-    short = death_reason(plenty | {"left": 0}, 3, {"classifier": {"batch_size": 32}})
+    short = out_of_memory_reason(plenty | {"left": 0}, 3, {"classifier": {"batch_size": 32}})
     assert short == f"{told}a smaller batch_size than 32, such as 16, needs less."
 
 
@@ -55,7 +55,7 @@ def test_the_batch_size_is_found_where_a_config_has_it() -> None:
     assert batch_size({"batch_size": 8}) == ("batch_size", 8)
     assert batch_size({"set": "a", "training": {"batch_size": 4}}) == ("batch_size", 4)
     assert batch_size({"set": "a", "seeds": [0]}) is None
-    assert "more memory" in memory_sentence({"batch_size": 1})
+    assert "more memory" in memory_advice({"batch_size": 1})
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_batch_size_is_found_where_a_config_has_it() -> None:
     ],
 )
 def test_what_is_a_lack_of_memory(error: BaseException, is_memory: bool) -> None:
-    assert says_out_of_memory(error) == is_memory
+    assert is_out_of_memory(error) == is_memory
 
 
 def test_a_job_that_asks_for_too_much_memory_says_so(

@@ -98,7 +98,7 @@ def test_a_checkpoint_is_read_without_unpickling(workspace: Workspace) -> None:
 
 def test_nothing_is_asked_to_stop_by_itself(reopen: Open) -> None:
     run = reopen()
-    run.stop_here({"step": 1})
+    run.checkpoint_or_stop({"step": 1})
     assert not run.should_stop()
     assert run.restore() is None  # no checkpoint was due
 
@@ -113,7 +113,7 @@ def test_a_run_that_is_asked_to_stop_keeps_a_checkpoint_first(workspace: Workspa
     (run.path / "cancel").touch()
     for stopping in (run, MemoryRun(stop_after=0)):
         with pytest.raises(Cancelled):
-            stopping.stop_here({"step": 5})
+            stopping.checkpoint_or_stop({"step": 5})
         assert stopping.restore() == {"step": 5}
 
 
@@ -166,7 +166,7 @@ def test_a_state_keeps_what_it_is_told_and_its_status(workspace: Workspace) -> N
 
 def test_a_beating_run_writes_its_state_by_itself(workspace: Workspace) -> None:
     run = make_run(workspace)
-    with run.beating():
+    with run.heartbeat():
         run.progress(0.5, "training")
         deadline = time.monotonic() + 30
         while read_json(run.path / "state.json")["progress"] is None:
@@ -269,8 +269,8 @@ def test_the_best_is_known_again_after_a_resume_and_is_of_one_kind(workspace: Wo
 
 def test_the_best_is_kept_though_no_checkpoint_is_due(reopen: Open) -> None:
     run = reopen()
-    run.stop_here({"step": 1}, ("loss", 0.5))
-    run.stop_here({"step": 2}, ("loss", 0.6))
+    run.checkpoint_or_stop({"step": 1}, ("loss", 0.5))
+    run.checkpoint_or_stop({"step": 2}, ("loss", 0.6))
     assert reopen().restore() == {"step": 1}
 
 
@@ -327,7 +327,7 @@ def test_a_senseless_time_between_checkpoints_is_refused(
 
 def test_a_removed_run_is_not_brought_back(workspace: Workspace) -> None:
     run = make_run(workspace)
-    with run.beating():
+    with run.heartbeat():
         remove_folder(run.path)
         for say in (
             lambda: run.write_state("done"),
@@ -335,7 +335,7 @@ def test_a_removed_run_is_not_brought_back(workspace: Workspace) -> None:
             lambda: run.checkpoint({"step": 1}),
             lambda: run.preview(1, np.zeros((2, 2), np.uint8)),
             lambda: run.end("done"),
-            run.keep_reserve,
+            run.reserve_disk,
         ):
             with pytest.raises(FileNotFoundError):
                 say()

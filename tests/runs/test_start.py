@@ -18,7 +18,7 @@ from rebalance_core.poses.config import PosesConfig
 from rebalance_core.removal import remove_run_with_dependents, run_dependents
 from rebalance_core.runs.directory import create_run
 from rebalance_core.runs.executor import list_runs, open_run, remove_run, view_run
-from rebalance_core.runs.leftovers import sweep_all
+from rebalance_core.runs.leftovers import remove_all_leftovers
 from rebalance_core.runs.lineage import parents
 from rebalance_core.runs.spec import JobSpec, job_specs, load_named, target_specs
 from rebalance_core.runs.start import record_run, start_run, wait_for
@@ -188,12 +188,12 @@ def test_a_new_kind_has_lineage_removal_and_clean_up_by_its_types(
     assert {view.id for view in run_dependents(workspace, trained).runs} == {painted, scored}
     unfinished = workspace.partial_samples(painted)
     unfinished.mkdir(parents=True)
-    sweep_all(workspace)
+    remove_all_leftovers(workspace)
     assert unfinished.exists()  # its run may be resumed
     remove_run(workspace, painted)
     assert not unfinished.exists()
     unfinished.mkdir(parents=True)
-    sweep_all(workspace)
+    remove_all_leftovers(workspace)
     assert not unfinished.exists()
     remove_run_with_dependents(workspace, trained)
     assert [view.id for view in list_runs(workspace)] == [scored]  # its parent was gone before

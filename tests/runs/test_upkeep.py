@@ -19,8 +19,14 @@ from sources import refusal
 from rebalance_core import cli
 from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, list_runs, remove_run, view_run
-from rebalance_core.runs.leftovers import sweep_after, sweep_all
-from rebalance_core.runs.upkeep import clean, difference, read_log, run_size, spare_checkpoints
+from rebalance_core.runs.leftovers import remove_all_leftovers, remove_leftovers
+from rebalance_core.runs.upkeep import (
+    clean,
+    config_differences,
+    read_log,
+    run_bytes,
+    spare_checkpoints,
+)
 from rebalance_core.system.files import read_json, temp_path, write_bytes, write_json
 from rebalance_core.workspace import Workspace
 
@@ -53,11 +59,11 @@ def names(view: RunView) -> list[str]:
 
 def test_a_size_counts_a_file_with_two_names_once(workspace: Workspace) -> None:
     view = ended(workspace, "failed", 0)
-    empty = run_size(view)
+    empty = run_bytes(view)
     write_bytes(view.path / "result" / "a.bin", bytes(5000))
     os.link(view.path / "result" / "a.bin", view.path / "result" / "b.bin")
     write_json(view.path / "state.json", view.state)
-    assert run_size(view_run(view.path)) == empty + 5000
+    assert run_bytes(view_run(view.path)) == empty + 5000
 
 
 def test_cleaning_leaves_what_a_resume_needs(workspace: Workspace) -> None:
@@ -71,10 +77,10 @@ def test_cleaning_leaves_what_a_resume_needs(workspace: Workspace) -> None:
     assert spare.keys() == {done.id, failed.id}
     size = (failed.path / "checkpoints" / "000004.pt").stat().st_size
     assert abs(spare[done.id].bytes - 2 * size) < 200  # the best is the second
-    before = sum(map(run_size, list_runs(workspace)))
+    before = sum(map(run_bytes, list_runs(workspace)))
     freed = clean(workspace)
     assert (names(done), names(failed)) == ([], ["000004.pt"])
-    assert before - sum(map(run_size, list_runs(workspace))) == freed
+    assert before - sum(map(run_bytes, list_runs(workspace))) == freed
     assert RunDirectory(failed.path).restore() is not None
     assert (spare_checkpoints(workspace), clean(workspace)) == ([], 0)
     assert view_run(fresh.path).status == "cancelled"
@@ -112,7 +118,7 @@ def test_what_kills_left_behind_is_swept_wherever_it_is(workspace: Workspace) ->
     mine.write_text("still being written")
     found = [p for p in home.rglob(".*.*-*-*-*") if p.name != f".{view.id}"]
     assert len(found) == len(places) + 1
-    sweep_after(workspace, view.path)
+    remove_leftovers(workspace, view.path)
     assert [p for p in home.rglob(".*.*-*-*-*") if p.name != f".{view.id}"] == [mine]
 
 
@@ -128,7 +134,7 @@ def test_uploads_and_samples_of_nobody_are_swept(workspace: Workspace) -> None:
     gone = workspace.partial_samples("20200101-000000-000-sample-abcd")
     for folder in (kept, gone):
         write_bytes(folder / "cat" / "000000.png", b"png")
-    sweep_all(workspace)
+    remove_all_leftovers(workspace)
     assert sorted(p.name for p in workspace.uploads.iterdir()) == ["fresh", "waited-for"]
     assert (kept.exists(), gone.exists()) == (True, False)
     # They go with their run.
@@ -142,8 +148,8 @@ def test_uploads_and_samples_of_nobody_are_swept(workspace: Workspace) -> None:
 def test_two_configs_differ_in_these_fields(workspace: Workspace) -> None:
     one = ended(workspace, "done", 0, set="a", training={"lr": 0.1, "steps": 5})
     other = ended(workspace, "done", 0, set="a", training={"lr": 0.2, "steps": 5}, more=True)
-    assert difference(one, other) == {"training.lr": (0.1, 0.2), "more": (None, True)}
-    assert difference(one, one) == {}
+    assert config_differences(one, other) == {"training.lr": (0.1, 0.2), "more": (None, True)}
+    assert config_differences(one, one) == {}
 
 
 def test_a_log_is_read_from_its_end_and_on_from_there(workspace: Workspace) -> None:
@@ -177,7 +183,7 @@ def test_the_same_by_the_command_line(
     assert told("note", one.id, "keep it")["note"] == "keep it"
     (listed,) = (run for run in told("list")["runs"] if run["run"] == one.id)
     assert (listed["name"], listed["note"], listed["parents"]) == ("the first", "keep it", [])
-    assert listed["bytes"] == run_size(view_run(one.path))
+    assert listed["bytes"] == run_bytes(view_run(one.path))
     assert told("clean", typed="y\n")["freed_bytes"] > 0
     assert names(one) == []
     refused = refusal(command(workspace.root, "runs", "rename", one.id, "", "--json"))

@@ -326,7 +326,7 @@ def test_a_run_brings_and_is_part_of_the_family(
     # its images depend on the dataset, and on the run
     views = list_runs(workspace)
     assert parents(workspace, views) == {run: []}
-    assert dependents(workspace, "phantom").words == (
+    assert dependents(workspace, "phantom").summary == (
         "training sets rare; 1 run; synthetic sets made"
     )
     assert run_dependents(workspace, run).synthetic == ("made",)

@@ -20,7 +20,7 @@ from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.removal import dependents
 from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, view_run
-from rebalance_core.runs.leftovers import sweep_all
+from rebalance_core.runs.leftovers import remove_all_leftovers
 from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.runs.run import Cancelled, MemoryRun
 from rebalance_core.runs.worker import execute
@@ -463,7 +463,7 @@ def test_what_a_filter_left_unfinished_goes_with_its_run(
     for run in (path.name, gone):
         write_bytes(workspace.partial_samples(run) / "glioma" / "000000.png", b"x")
     write_bytes(workspace.synthetic / ".by somebody-filter-1" / "x", b"x")
-    sweep_all(workspace)
+    remove_all_leftovers(workspace)
     left = {p.name for p in workspace.synthetic.iterdir()}
     assert left == {f".{path.name}", ".by somebody-filter-1"}
 

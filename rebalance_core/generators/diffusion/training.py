@@ -87,7 +87,7 @@ def train_model(
         if run.checkpoint_due() or score is not None:
             _finite(loss, place, done)
         if not last:
-            run.stop_here(
+            run.checkpoint_or_stop(
                 {
                     **(beside or {}),
                     "step": done,

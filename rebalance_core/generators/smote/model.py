@@ -208,12 +208,12 @@ def _find(
             share = (handled + len(found)) / total
             told = f"{label}, image {len(found)} of {len(stack)}"
             run.progress(before + (1 - before) * share, told)
-            run.stop_here(kept)
+            run.checkpoint_or_stop(kept)
         handled += len(stack)
         drawn = [draw(found.numpy(), config.seed, number, k) for k in range(PREVIEWS)]
         run.preview(steps + handled, _three_rows(stack, drawn), label)
         if handled < total:
-            run.stop_here(kept)
+            run.checkpoint_or_stop(kept)
     return {label: found.numpy() for label, found in kept["found"].items()}
 
 
@@ -237,7 +237,7 @@ def _learn(
             f"classifier, epoch {epoch} of {config.epochs}",
         )
         kept.update(step=epoch, classifier=state)
-        run.stop_here(kept)
+        run.checkpoint_or_stop(kept)
 
     scorer = train_scorer(
         settings,

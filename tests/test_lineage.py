@@ -12,7 +12,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.removal import remove_run_with_dependents, run_dependents
 from rebalance_core.runs.directory import create_run
 from rebalance_core.runs.executor import describe, list_runs
-from rebalance_core.runs.lineage import family, parents
+from rebalance_core.runs.lineage import lineage, parents
 from rebalance_core.synthesis.synthetic_set import list_synthetic
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.system.processes import current_process
@@ -82,10 +82,10 @@ def test_each_run_came_from_what_it_used(workspace: Workspace, way: dict[str, st
         ("sample plain", {"import", "train plain", "sample plain", "compare"}),
     ],
 )
-def test_a_family_is_what_came_before_and_after(
+def test_a_lineage_is_what_came_before_and_after(
     workspace: Workspace, way: dict[str, str], chosen: str, members: set[str]
 ) -> None:
-    found = family(workspace, list_runs(workspace), way[chosen])
+    found = lineage(workspace, list_runs(workspace), way[chosen])
     assert {view.id for view in found.members} == {way[name] for name in members}
     assert all({parent, child} <= {way[n] for n in members} for parent, child in found.links)
 
@@ -102,7 +102,7 @@ def test_a_comparison_that_chose_its_images_itself_came_from_them(
 
 def test_a_graph_shows_names_as_text(workspace: Workspace, way: dict[str, str]) -> None:
     describe(workspace, way["compare"], name='"]; evil [label="\\')
-    dot = family(workspace, list_runs(workspace), way["compare"]).dot(way["compare"])
+    dot = lineage(workspace, list_runs(workspace), way["compare"]).to_dot(way["compare"])
     (line,) = (line for line in dot.splitlines() if "evil" in line)
     assert line == (
         f'"{way["compare"]}" [label="compare\\n\\"]; evil [label=\\"\\\\\\ndone", '
@@ -125,7 +125,7 @@ def test_a_graph_shows_names_as_text(workspace: Workspace, way: dict[str, str]) 
 def test_what_depends_on_a_run(
     workspace: Workspace, way: dict[str, str], step: str, words: str
 ) -> None:
-    assert run_dependents(workspace, way[step]).words == words
+    assert run_dependents(workspace, way[step]).summary == words
 
 
 def test_the_steps_of_a_study_depend_on_it(workspace: Workspace) -> None:
