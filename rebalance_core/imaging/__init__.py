@@ -1,1 +1,1 @@
-"""Pictures: decoding, grids, warps, distances."""
+"""Images: decoding, grids, warps, distances."""

@@ -1,4 +1,4 @@
-"""Image files as pictures in 8 bit: formats, limits, orientation, transparency."""
+"""Decode image files to 8 bits: formats, limits, orientation, transparency."""
 
 import io
 import warnings
@@ -10,22 +10,22 @@ from PIL import Image, ImageChops, ImageOps
 from rebalance_core.imaging.dicom import is_dicom, open_dicom
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm"}
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")  # others' decoders stay shut
-MAX_PIXELS = 50_000_000  # of one image; more is refused before it is decoded
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")  # no other decoder is tried
+MAX_PIXELS = 50_000_000  # per image, checked before decoding
 GRAY_MODES = ("1", "L", "LA", "La")
 
 
 def open_image(data: bytes | Path) -> Image.Image:
-    """The first frame, upright (EXIF), in mode L or RGB, 8 bit; what is transparent turns black.
+    """The first frame, upright (EXIF), 8 bits in mode L or RGB, on black where transparent.
 
-    `info["stored"]` is the mode it was stored in. Raises ValueError for what is no image, is
-    damaged, or has over MAX_PIXELS.
+    `info["stored"]` is the mode in the file. Raises ValueError if `data` is not an image, is
+    damaged or has more than MAX_PIXELS.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image, stored = _decode(data)
-    except Exception as error:  # whatever a decoder raises over hostile bytes says the same
+    except Exception as error:  # decoders raise anything on hostile bytes
         raise ValueError(str(error).split("<_io")[0].strip() or type(error).__name__) from error
     image = _to_8_bit(image)
     image.info["stored"] = stored
@@ -41,7 +41,7 @@ def _decode(data: bytes | Path) -> tuple[Image.Image, str]:
         return open_dicom(data, _check_pixels), "DICOM"
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError as error:  # Pillow's limit is higher, so ours is passed too
+    except Image.DecompressionBombError as error:  # Pillow's own limit is above ours
         raise ValueError(f"it has more than {MAX_PIXELS} pixels") from error
     _check_pixels(*image.size)
     stored = image.mode
@@ -50,33 +50,33 @@ def _decode(data: bytes | Path) -> tuple[Image.Image, str]:
 
 
 def _check_pixels(width: int, height: int) -> None:
-    """Before anything is decoded."""
+    """Raise ValueError for an image that is too large to decode."""
     if width * height > MAX_PIXELS:
         raise ValueError(f"{width}×{height} pixels are more than {MAX_PIXELS}")
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Any mode of Pillow → L or RGB."""
+    """Convert any Pillow mode to L or RGB."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float32)
-        top = max(float(values.max()), 255.0)
-        return Image.fromarray((values * (255.0 / top)).clip(0, 255).astype(np.uint8))
+        maximum = max(float(values.max()), 255.0)
+        return Image.fromarray((values * (255.0 / maximum)).clip(0, 255).astype(np.uint8))
     if image.mode in ("L", "RGB"):
         return image
-    gray = image.mode in GRAY_MODES
+    mode = "L" if image.mode in GRAY_MODES else "RGB"
     if image.has_transparency_data:
-        over = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        over.alpha_composite(image.convert("RGBA"))
-        return over.convert("L" if gray else "RGB")
-    return image.convert("L" if gray else "RGB")
+        composite = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        composite.alpha_composite(image.convert("RGBA"))
+        return composite.convert(mode)
+    return image.convert(mode)
 
 
 def is_gray(image: Image.Image, tolerance: int = 12) -> bool:
-    """True if the channels agree within `tolerance` on 99 % of a reduced copy's pixels."""
+    """Whether the channels agree within `tolerance` on 99 % of the pixels of a reduced copy."""
     if image.mode == "L":
         return True
     red, green, blue = image.reduce(max(1, max(image.size) // 64)).split()
-    most = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-    least = ImageChops.darker(ImageChops.darker(red, green), blue)
-    apart = ImageChops.difference(most, least).histogram()
-    return sum(apart[: tolerance + 1]) >= 0.99 * sum(apart)
+    high = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    low = ImageChops.darker(ImageChops.darker(red, green), blue)
+    histogram = ImageChops.difference(high, low).histogram()
+    return sum(histogram[: tolerance + 1]) >= 0.99 * sum(histogram)

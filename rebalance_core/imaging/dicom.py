@@ -1,4 +1,4 @@
-"""DICOM, through the extra `requirements-dicom.txt`."""
+"""DICOM files, read by pydicom (optional: `requirements-dicom.txt`)."""
 
 import hashlib
 import io
@@ -17,8 +17,11 @@ def is_dicom(data: bytes) -> bool:
 
 
 def open_dicom(data: bytes, check_pixels: Callable[[int, int], None]) -> Image.Image:
-    """The first frame as its file wants it shown (rescale, VOI window; MONOCHROME1 inverted):
-    mode L or RGB. Raises ValueError where that cannot be done."""
+    """The first frame in mode L or RGB, as the file prescribes its display.
+
+    Applies rescaling and the VOI window, and inverts MONOCHROME1. Raises ValueError if the file
+    cannot be read.
+    """
     try:
         from pydicom import dcmread
         from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
@@ -27,25 +30,25 @@ def open_dicom(data: bytes, check_pixels: Callable[[int, int], None]) -> Image.I
         raise ValueError(PYDICOM_MISSING) from error
     header = dcmread(io.BytesIO(data), stop_before_pixels=True)
     check_pixels(int(header.get("Columns", 0)), int(header.get("Rows", 0)))
-    full = dcmread(io.BytesIO(data))
-    pixels = pixel_array(full, index=0)
+    dataset = dcmread(io.BytesIO(data))
+    pixels = pixel_array(dataset, index=0)
     if pixels.ndim == 3:
         return Image.fromarray(np.ascontiguousarray(pixels.astype(np.uint8)))
-    values = apply_voi_lut(apply_modality_lut(pixels, full), full).astype(np.float32)
+    values = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset).astype(np.float32)
     low, high = float(values.min()), float(values.max())
-    if "WindowWidth" in full and "VOILUTSequence" not in full:
-        # The window's ends, also where this image doesn't reach them: slices keep one scale.
-        low, high = apply_windowing(np.array([-1e9, 1e9]), full).tolist()
+    if "WindowWidth" in dataset and "VOILUTSequence" not in dataset:
+        # The window's limits rather than the image's range, so that all slices have one scale.
+        low, high = apply_windowing(np.array([-1e9, 1e9]), dataset).tolist()
     scaled = (values - low) * (255.0 / max(high - low, 1e-6))
-    if full.get("PhotometricInterpretation") == "MONOCHROME1":
+    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         scaled = 255.0 - scaled
     return Image.fromarray(scaled.round().astype(np.uint8))
 
 
 def patient_hash(data: bytes) -> str:
-    """A short hash of the PatientID, so that pages and catalogues don't show it; '' without one.
+    """A short hash of the PatientID, to keep the ID itself out of pages and catalogues; '' if none.
 
-    Raises ValueError where pydicom is missing or the file is damaged.
+    Raises ValueError if pydicom is missing or the file is damaged.
     """
     try:
         from pydicom import dcmread
@@ -53,7 +56,7 @@ def patient_hash(data: bytes) -> str:
         raise ValueError(PYDICOM_MISSING) from error
     try:
         header = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["PatientID"])
-    except Exception as error:  # whatever it raises over hostile bytes says the same
+    except Exception as error:  # pydicom raises anything on hostile bytes
         raise ValueError(first_line(error)) from error
-    identity = str(header.get("PatientID") or "").strip()
-    return hashlib.sha256(identity.encode()).hexdigest()[:12] if identity else ""
+    patient_id = str(header.get("PatientID") or "").strip()
+    return hashlib.sha256(patient_id.encode()).hexdigest()[:12] if patient_id else ""

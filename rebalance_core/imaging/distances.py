@@ -1,14 +1,15 @@
-"""The training image nearest to each generated one: is it a copy?"""
+"""Pixel distances, and the real image nearest to each generated one."""
 
 import numpy as np
 
-BLOCK = 256  # others at once
+BLOCK = 256  # images at a time
 
 
 def nearest_images(generated: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (m, H, W, C) and (n, H, W, C) → rows of `real` (m,), distances (m,).
+    """The nearest real image of each generated one, to detect copies.
 
-    The distance is the root mean square difference of pixels, in gray levels (0 to 255).
+    uint8 (m, H, W, C) and (n, H, W, C) → rows of `real` (m,) and distances (m,), the root mean
+    square difference of pixels in gray levels (0 to 255).
     """
     squared = squared_distances(generated, real)
     rows = squared.argmin(axis=1)
@@ -16,14 +17,14 @@ def nearest_images(generated: np.ndarray, real: np.ndarray) -> tuple[np.ndarray,
     return rows, np.sqrt(squared[np.arange(len(rows)), rows] / values).astype(np.float32)
 
 
-def squared_distances(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(m, …) and (n, …) of any numbers → float64 (m, n), sums over all the rest."""
-    # In float64, where sums of squared bytes are exact: a copy lies at 0, not near it.
-    a = some.reshape(len(some), -1).astype(np.float64)
-    lengths = np.einsum("ij,ij->i", a, a)
+def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances: (m, …) and (n, …) → float64 (m, n)."""
+    # float64 sums of squared bytes are exact, so that a copy has distance 0, not almost 0
+    a = first.reshape(len(first), -1).astype(np.float64)
+    norms = np.einsum("ij,ij->i", a, a)
     blocks = []
-    for start in range(0, len(others), BLOCK):
-        b = others[start : start + BLOCK].reshape(-1, a.shape[1]).astype(np.float64)
-        blocks.append(lengths[:, None] - 2 * (a @ b.T) + np.einsum("ij,ij->i", b, b)[None])
+    for start in range(0, len(second), BLOCK):
+        b = second[start : start + BLOCK].reshape(-1, a.shape[1]).astype(np.float64)
+        blocks.append(norms[:, None] - 2 * (a @ b.T) + np.einsum("ij,ij->i", b, b)[None])
     squared: np.ndarray = np.maximum(np.concatenate(blocks, axis=1), 0.0)
     return squared

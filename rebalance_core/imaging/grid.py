@@ -1,4 +1,4 @@
-"""Pictures as arrays: fitting to a square, grids, PNG."""
+"""Images as arrays: resizing to a square, grids, PNG."""
 
 import io
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ FITS: tuple[Fit, ...] = get_args(Fit)
 
 
 def fit_square(image: Image.Image, size: int, channels: int, fit: Fit = "pad") -> np.ndarray:
-    """Make a square and resize it: uint8 (size, size, channels).
+    """Resize to a square: uint8 (size, size, channels).
 
-    pad: black at the short side's edges; stretch: the aspect ratio goes; crop: the middle stays.
+    pad: with black on the short side; stretch: to the new aspect ratio; crop: to the centre.
     """
     image = image.convert("L" if channels == 1 else "RGB")
     inner = (size, size)
@@ -25,7 +25,7 @@ def fit_square(image: Image.Image, size: int, channels: int, fit: Fit = "pad") -
         inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     if image.size != inner:
         image = image.resize(inner, Image.Resampling.BILINEAR, reducing_gap=3.0)
-    if inner != (size, size):  # padded after it was scaled: a thin image is no large square
+    if inner != (size, size):  # pad last: the square of a thin image at its own size could be huge
         square = Image.new(image.mode, (size, size))
         square.paste(image, ((size - inner[0]) // 2, (size - inner[1]) // 2))
         image = square
@@ -41,26 +41,26 @@ def png_bytes(image: np.ndarray) -> bytes:
 
 
 def make_grid(images: np.ndarray | Sequence[np.ndarray], columns: int, gap: int = 2) -> np.ndarray:
-    """uint8 (n, H, W, C) → one picture, row by row, on a dark ground."""
+    """uint8 (n, H, W, C) → one image, row by row, on a dark background."""
     stack = np.asarray(images)
     n, height, width, channels = stack.shape
     rows = -(-n // columns)
-    sheet = np.full(
+    canvas = np.full(
         (rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 32, np.uint8
     )
     for i, image in enumerate(stack):
         y, x = i // columns * (height + gap), i % columns * (width + gap)
-        sheet[y : y + height, x : x + width] = image
-    return sheet
+        canvas[y : y + height, x : x + width] = image
+    return canvas
 
 
 def resize_images(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (n, H, W, C) → (n, size, size, C); unchanged where it has that size."""
+    """uint8 (n, H, W, C) → (n, size, size, C); returned as is if the size is right."""
     if images.shape[1] == images.shape[2] == size:
         return images
     channels = images.shape[3]
-    fitted = [
+    resized = [
         fit_square(Image.fromarray(i[..., 0] if channels == 1 else i), size, channels)
         for i in images
     ]
-    return np.stack(fitted) if fitted else np.zeros((0, size, size, channels), np.uint8)
+    return np.stack(resized) if resized else np.zeros((0, size, size, channels), np.uint8)
