@@ -1,1 +1,1 @@
-"""Folder, zip or a built-in → a Dataset; with a skew and poses → a TrainingSet."""
+"""Datasets: import from a folder, zip, CSV, Kaggle or a built-in; arrays, duplicates, health."""

@@ -1,4 +1,4 @@
-"""A zip that is safe to read: checked from its directory before anything is unpacked."""
+"""Read untrusted zips: limits are checked in the central directory before unpacking."""
 
 import lzma
 import stat
@@ -17,12 +17,12 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError)
 
 @contextmanager
 def open_archive(path: Path, config: ImportConfig) -> Iterator[tuple[dict[str, Entry], list[str]]]:
-    """The zip's files and folders; raises UserError where it is damaged or beyond a limit."""
+    """The files and folders of a zip; raises UserError if it is damaged or exceeds a limit."""
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise UserError(
-            f"{path} is no readable zip ({error}); pack or download it again."
+            f"{path} is not a readable zip ({error}); pack or download it again."
         ) from error
     with archive:
         members = archive.infolist()
@@ -32,7 +32,7 @@ def open_archive(path: Path, config: ImportConfig) -> Iterator[tuple[dict[str, E
             _check_member(member, path, config)
             if not member.is_dir() and _name(member) in names:
                 raise UserError(
-                    f"{path} holds {_name(member)!r} twice; pack it again with one of them."
+                    f"{path} contains {_name(member)!r} twice; pack it again with one of them."
                 )
             names.add(_name(member))
         yield (
@@ -53,7 +53,7 @@ def _check_limits(members: list[zipfile.ZipInfo], path: Path, config: ImportConf
     gib = sum(m.file_size for m in members) / 2**30
     if len(members) > config.max_files or gib > config.max_gib:
         raise UserError(
-            f"{path} holds {len(members)} files of {gib:.1f} GiB together, more than the limits "
+            f"{path} contains {len(members)} files of {gib:.1f} GiB in total, more than the limits "
             f"of {config.max_files} files and {config.max_gib:g} GiB; split it, or raise "
             "--max-files or --max-gib."
         )
@@ -63,8 +63,8 @@ def _check_member(member: zipfile.ZipInfo, path: Path, config: ImportConfig) -> 
     name = PurePosixPath(member.filename.replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or ":" in member.filename.partition("/")[0]:
         raise UserError(
-            f"{path} is refused: its entry {member.filename!r} points outside the archive; pack "
-            "it again from inside its folder."
+            f"{path} is refused: its entry {member.filename!r} points outside the archive; "
+            "pack it again from inside its folder."
         )
     if stat.S_ISLNK(member.external_attr >> 16):
         raise UserError(
@@ -74,7 +74,7 @@ def _check_member(member: zipfile.ZipInfo, path: Path, config: ImportConfig) -> 
         raise UserError(f"{path} is password-protected; unpack it and import the folder.")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UserError(
-            f"{path} is packed in a way that cannot be read within limits (its entry "
+            f"{path} uses a compression method whose size cannot be checked (its entry "
             f"{member.filename!r}); unpack it and import the folder."
         )
     if member.file_size > max(2**20, config.max_ratio * member.compress_size):
@@ -88,13 +88,13 @@ def _check_member(member: zipfile.ZipInfo, path: Path, config: ImportConfig) -> 
 def _reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Callable[[], bytes]:
     def read() -> bytes:
         try:
-            # By blocks: a member that lies about its length stops at what it says.
+            # in blocks, since a member whose stated size is wrong is read only up to that size
             with archive.open(member) as file:
                 return b"".join(iter(lambda: file.read(BLOCK), b""))
         except NotImplementedError as error:
             raise UserError(
-                f"{path} is packed in a way that cannot be read ({first_line(error)}); unpack "
-                "it and import the folder."
+                f"{path} uses an unsupported compression ({first_line(error)}); unpack it and "
+                "import the folder."
             ) from error
         except DAMAGED as error:
             raise UserError(

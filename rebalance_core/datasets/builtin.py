@@ -1,4 +1,4 @@
-"""The datasets that need no download: the MRI phantom and scikit-learn's digits."""
+"""Built-in datasets, without a download: the MRI phantom and scikit-learn's digits."""
 
 import numpy as np
 
@@ -9,15 +9,15 @@ from rebalance_core.imaging.grid import png_bytes
 
 FOLDERS = {"train": "Training", "test": "Testing"}
 RARE_DIGITS = (7, 8, 9)
-DIGITS_TRAIN, DIGITS_RARE, DIGITS_TEST = 120, 20, 45  # images a class
+DIGITS_TRAIN, DIGITS_RARE, DIGITS_TEST = 120, 20, 45  # images per class
 
 
 def phantom_files(config: ImportConfig) -> list[SourceFile]:
-    """The phantom as `config` wants it: skewed in training, balanced in test."""
+    """The phantom of `config`: skewed in training, balanced in test."""
     try:
         batch = make_phantom(config.count, size=config.size, seed=config.seed)
     except ValueError as error:
-        raise UserError(f"The phantom cannot be made: {error}") from error
+        raise UserError(f"The phantom cannot be generated: {error}") from error
     return [
         _file(
             f"{FOLDERS[split]}/{CLASSES[label]}/phantom_{i:06d}.png",
@@ -33,7 +33,7 @@ def phantom_files(config: ImportConfig) -> list[SourceFile]:
 
 
 def digits_files() -> list[SourceFile]:
-    """1,797 real handwritten digits of 8 × 8 px; 7, 8 and 9 are made rare in training."""
+    """1,797 real handwritten digits of 8 × 8 px; 7, 8 and 9 are rare in training."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -41,14 +41,14 @@ def digits_files() -> list[SourceFile]:
     files = []
     for digit in range(10):
         rows = np.flatnonzero(bunch.target == digit)
-        kept = DIGITS_RARE if digit in RARE_DIGITS else DIGITS_TRAIN
-        parts = {"test": rows[:DIGITS_TEST], "train": rows[DIGITS_TEST:][:kept]}
-        for split, chosen in parts.items():
+        train_count = DIGITS_RARE if digit in RARE_DIGITS else DIGITS_TRAIN
+        parts = {"test": rows[:DIGITS_TEST], "train": rows[DIGITS_TEST:][:train_count]}
+        for split, part_rows in parts.items():
             files += [
                 _file(
                     f"{FOLDERS[split]}/{digit}/digit_{row:04d}.png", str(digit), split, images[row]
                 )
-                for row in chosen
+                for row in part_rows
             ]
     return sorted(files, key=lambda file: file.image)
 

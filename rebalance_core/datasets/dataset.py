@@ -1,4 +1,4 @@
-"""A Dataset on disk: catalogue, originals, and arrays decoded once for each size."""
+"""A dataset on disk: catalogue, originals, and arrays cached per size."""
 
 import hashlib
 import io
@@ -37,7 +37,7 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images with one label each; immutable once imported."""
+    """Images with one label each; immutable after the import."""
 
     path: Path
     manifest: Manifest
@@ -52,7 +52,7 @@ class Dataset:
 
     @property
     def channels(self) -> int:
-        """1 if the images are gray, else 3."""
+        """1 for gray images, else 3."""
         return self.manifest.channels
 
     @property
@@ -61,9 +61,9 @@ class Dataset:
 
     @cached_property
     def catalogue(self) -> "pd.DataFrame":
-        """One row an image: image (its id, the name it was imported under), class, split, group
-        and pose ('' where unknown), sha256, bytes, offset (in `originals`), width, height (px),
-        mode (as stored), brightness (mean, 0 to 255). Raises UserError if edited by hand."""
+        """One row per image: image (its id, the name in the source), class, split, group and pose
+        ('' if unknown), sha256, bytes, offset (in `originals`), width, height (px), mode (in the
+        file), brightness (mean, 0 to 255). Raises UserError if the file was edited."""
         import pandas as pd
 
         try:
@@ -73,45 +73,45 @@ class Dataset:
         if hashlib.sha256(data).hexdigest() != self.manifest.catalogue:
             raise damaged(self.name, "its catalogue was changed by hand")
         text = dict.fromkeys(("image", "class", "split", "group", "pose", "sha256", "mode"), str)
-        # A name may hold a carriage return, which the writer doesn't quote.
-        found = pd.read_csv(
+        # A name may contain a carriage return, which `to_csv` does not quote.
+        catalogue = pd.read_csv(
             io.BytesIO(data), dtype=text, keep_default_na=False, lineterminator="\n"
         )
-        if sorted(set(found["class"])) != self.classes:
+        if sorted(set(catalogue["class"])) != self.classes:
             raise damaged(self.name, "manifest.json names other classes than its catalogue")
-        return found
+        return catalogue
 
     @cached_property
     def near_duplicates(self) -> tuple[np.ndarray, np.ndarray]:
-        """Near-duplicates: pairs of rows (m, 2) and their differences (m,), 0 to 0.25."""
+        """Pairs of rows (m, 2) that are near-duplicates, and their differences (m,), 0 to 0.25."""
         try:
-            with np.load(self.path / "near.npz") as kept:
-                pairs, difference = kept["pairs"], kept["difference"]
+            with np.load(self.path / "near.npz") as arrays:
+                pairs, difference = arrays["pairs"], arrays["difference"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise damaged(self.name, "its near-duplicates cannot be read") from error
         has_types = (pairs.dtype.kind, difference.dtype.kind) == ("i", "f")
         has_shapes = difference.ndim == 1 and pairs.shape == (len(difference), 2)
         if not (has_types and has_shapes) or ((pairs < 0) | (pairs >= len(self.catalogue))).any():
-            raise damaged(self.name, "its near-duplicates are another dataset's")
+            raise damaged(self.name, "its near-duplicates are those of another dataset")
         return pairs, difference
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """Image id → row of the catalogue and of every array."""
+        """{image id: row of the catalogue and of every array}"""
         return {image: row for row, image in enumerate(self.catalogue["image"])}
 
     @cached_property
-    def _stored(self) -> list[tuple[int, int, str]]:
+    def _locations(self) -> list[tuple[int, int, str]]:
         columns = (self.catalogue[c].tolist() for c in ("offset", "bytes", "sha256"))
         return list(zip(*columns, strict=True))
 
     @cached_property
-    def _sizes(self) -> "pd.Series[int]":
+    def _counts(self) -> "pd.Series[int]":
         return self.catalogue.groupby(["split", "class"]).size()
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """{split: {class: images}}, only splits that there are."""
-        table = self._sizes
+        """{split: {class: number of images}} of the splits that exist."""
+        table = self._counts
         return {
             split: {c: int(table.get((split, c), 0)) for c in self.classes}
             for split in SPLITS
@@ -119,8 +119,8 @@ class Dataset:
         }
 
     def read_original(self, image: str) -> bytes:
-        """The file as it was imported; raises UserError if it was changed since."""
-        offset, size, digest = self._stored[self.rows[image]]
+        """The bytes of the imported file; raises UserError if they were changed since."""
+        offset, size, digest = self._locations[self.rows[image]]
         try:
             with (self.path / "originals").open("rb") as file:
                 file.seek(offset)
@@ -132,15 +132,15 @@ class Dataset:
         return data
 
     def array(self, size: int, progress: Progress | None = None, fit: Fit = "pad") -> np.ndarray:
-        """All images as squares of `size` px: read-only uint8 (n, size, size, channels)."""
+        """All images resized to squares of `size` px: read-only uint8 (n, size, size, channels)."""
         path = self.path / "arrays" / f"{size}-{fit}.npy"
         shape = (len(self.catalogue), size, size, self.channels)
-        found = _read_array(path, shape)
-        if found is None:
+        images = _read_array(path, shape)
+        if images is None:
             self._decode(path, shape, fit, progress or (lambda fraction, stage: None))
-            found = _read_array(path, shape)
-            assert found is not None
-        return found
+            images = _read_array(path, shape)
+            assert images is not None
+        return images
 
     def _decode(
         self, path: Path, shape: tuple[int, int, int, int], fit: Fit, progress: Progress
@@ -159,7 +159,7 @@ class Dataset:
                 with open_image(self.read_original(ids[row])) as image:
                     images[row] = fit_square(image, shape[1], self.channels, fit)
 
-            # Threads suffice: Pillow decodes and resizes without the interpreter's lock.
+            # threads suffice, since Pillow releases the GIL to decode and resize
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 for start in range(0, len(ids), 256):
                     list(pool.map(decode, range(start, min(start + 256, len(ids)))))
@@ -176,26 +176,26 @@ class Dataset:
 
 
 def _allocate(path: Path) -> None:
-    """Take the disk's room now: written through a memory map, a full disk kills the process."""
+    """Reserve the disk space: a write to a memory map on a full disk would kill the process."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The array, memory-mapped; None where it isn't there or isn't whole."""
+    """The memory-mapped array; None if it is missing or incomplete."""
     try:
-        found: np.ndarray = np.load(path, mmap_mode="r")
+        array: np.ndarray = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return None
-    return found if found.shape == shape and found.dtype == np.uint8 else None
+    return array if array.shape == shape and array.dtype == np.uint8 else None
 
 
 def fingerprint(table: "pd.DataFrame") -> str:
-    """SHA-256 over every image's id, class, split, group, pose and content, in any order."""
-    known = ("image", "class", "split", "group", "pose", "sha256")
-    columns = (table[name] for name in known)
-    lines = sorted("\t".join(row) for row in zip(*columns, strict=True))
+    """SHA-256 of the id, class, split, group, pose and content of all images, in any order."""
+    columns = ("image", "class", "split", "group", "pose", "sha256")
+    rows = zip(*(table[name] for name in columns), strict=True)
+    lines = sorted("\t".join(row) for row in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -216,26 +216,27 @@ def open_dataset(workspace: Workspace, name: str) -> Dataset:
 
 @lru_cache(maxsize=8)
 def _open(path: Path, changed: tuple[int, ...]) -> Dataset:
-    """A page is drawn many times over: 100,000 rows are read once, until their file changes."""
+    """Cached until a file changes: pages rerun often, and a catalogue may have 100,000 rows."""
     return Dataset(path, read_manifest(path))
 
 
 def export_dataset(dataset: Dataset, folder: Path) -> None:
-    """Write the originals into a new folder, under the names they were imported under."""
-    with atomic_folder(folder) as aside:
+    """Write the originals into a new folder, under their names in the source."""
+    with atomic_folder(folder) as temporary:
         for image in dataset.catalogue["image"]:
-            target = aside / image
+            target = temporary / image
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(dataset.read_original(image))
             except OSError as error:
                 raise UserError(
-                    f"{folder} cannot hold {image!r} ({error.strerror}); export to another disk."
+                    f"{image!r} cannot be written to {folder} ({error.strerror}); export to "
+                    "another disk."
                 ) from error
 
 
 def remove_dataset(workspace: Workspace, name: str) -> None:
-    """Remove a dataset, a damaged one too; sets and runs made of it stay."""
+    """Remove a dataset, even a damaged one; its training sets and runs stay."""
     if name not in list_datasets(workspace):
-        open_dataset(workspace, name)  # says which there are
+        open_dataset(workspace, name)  # raises UserError with the names
     remove_folder(workspace.datasets / name)

@@ -213,7 +213,7 @@ def _find(source: str) -> Path:
         ) from error
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read ({error.strerror}); allow it, or name another."
+            f"{path} cannot be read ({error.strerror}); allow access or choose another."
         ) from error
     return path
 

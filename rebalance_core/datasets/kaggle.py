@@ -1,4 +1,4 @@
-"""Datasets from Kaggle, a pinned version, through Kaggle's own library and its cache."""
+"""Download datasets from Kaggle, of a pinned version, with kagglehub and its cache."""
 
 import re
 from pathlib import Path
@@ -9,29 +9,31 @@ _HANDLE = re.compile(r"[\w-]+/[\w-]+(/versions/\d+)?")
 
 
 def download(handle: str) -> Path:
-    """The folder that holds `owner/dataset[/versions/n]`; downloaded unless it was before."""
+    """The local folder of `owner/dataset[/versions/n]`; downloaded unless it is in the cache."""
     if not _HANDLE.fullmatch(handle):
-        raise UserError(f"{handle!r} is no Kaggle dataset; write kaggle:owner/dataset/versions/1.")
+        raise UserError(
+            f"{handle!r} is not a Kaggle dataset; write kaggle:owner/dataset/versions/1."
+        )
     import kagglehub
     from kagglehub import exceptions
     from requests.exceptions import ConnectionError as Offline
     from requests.exceptions import RequestException, Timeout
 
-    by_hand = f"download https://www.kaggle.com/datasets/{handle.partition('/versions')[0]}"
+    manual = f"download https://www.kaggle.com/datasets/{handle.partition('/versions')[0]}"
     try:
         return Path(kagglehub.dataset_download(handle))
     except (Offline, Timeout) as error:
         raise UserError(
-            f"Kaggle cannot be reached from this machine; connect it, or {by_hand} elsewhere and "
+            f"Kaggle cannot be reached from this machine; connect it, or {manual} elsewhere and "
             "add the zip."
         ) from error
     except (exceptions.KaggleApiHTTPError, exceptions.BackendError, RequestException) as error:
         raise UserError(
-            f"Kaggle refuses {handle} ({first_line(error)}); sign in as Kaggle's "
-            f"documentation of API tokens says, or {by_hand} and add the zip."
+            f"Kaggle refuses {handle} ({first_line(error)}); sign in as described in Kaggle's "
+            f"documentation of API tokens, or {manual} and add the zip."
         ) from error
     except (exceptions.DataCorruptionError, OSError, ValueError) as error:
         raise UserError(
-            f"Kaggle's download of {handle} failed ({first_line(error)}); try again, or {by_hand} "
+            f"Kaggle's download of {handle} failed ({first_line(error)}); try again, or {manual} "
             "and add the zip."
         ) from error

@@ -1,4 +1,4 @@
-"""What is imported: where from, and one image to come."""
+"""The config of an import, and the images of its source before they are read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from rebalance_core.config import Config, NewDataset, Seed
 BUILT_IN = ("phantom", "digits")
 KAGGLE = "kaggle"
 MAX_LABEL = 100  # characters
-# The study's data (CC0), pinned: https://www.kaggle.com/datasets/masoudnickparvar/...
+# The paper's data (CC0), pinned: https://www.kaggle.com/datasets/masoudnickparvar/...
 KAGGLE_STUDY = "masoudnickparvar/brain-tumor-mri-dataset/versions/1"
 SPLIT_FOLDERS = {
     "train": "train",
@@ -25,33 +25,33 @@ SPLIT_FOLDERS = {
 
 
 class ImportConfig(Config):
-    """What to import, within which limits, and how many images a built-in makes."""
+    """What to import, the limits of archives, and the size of the phantom."""
 
     name: NewDataset
     source: str  # phantom | digits | kaggle | kaggle:owner/dataset | path of a zip, folder or CSV
-    count: int = 1000  # images of the phantom, training and test together
-    size: int = 128  # px, of the phantom
+    count: int = 1000  # images of the phantom, training and test
+    size: int = 128  # of the phantom, px per side
     seed: Seed = 0  # of the phantom
     max_files: int = Field(default=500_000, ge=1)  # of a zip
     max_gib: float = Field(default=64.0, gt=0)  # of a zip, unpacked
-    max_ratio: float = Field(default=200.0, gt=1)  # unpacked : packed, of a zip's file over 1 MiB
+    max_ratio: float = Field(default=200.0, gt=1)  # unpacked : packed, of files over 1 MiB in a zip
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One image to come: its id, its label, and how to read its bytes."""
+    """One image of the source: its id, its label, and how to read its bytes."""
 
     image: str
     label: str
     split: str
     read: Callable[[], bytes]
     size: int = 0  # bytes
-    group: str = ""  # the patient, where known
+    group: str = ""  # the patient, if known
     pose: str = ""
 
 
 def file_reader(path: Path) -> Callable[[], bytes]:
-    """Reads the file later; raises ValueError then where that cannot be done."""
+    """A function that reads the file, and raises ValueError if it cannot be read."""
 
     def read() -> bytes:
         try:
@@ -64,15 +64,14 @@ def file_reader(path: Path) -> Callable[[], bytes]:
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a folder or zip: how long it is, how to read it."""
+    """A file in a folder or zip: its size in bytes, and how to read it."""
 
     size: int
     read: Callable[[], bytes]
 
 
 def is_label(label: str) -> bool:
-    """True for a class name that can be a folder's name on every system, and that no page takes
-    for the address of a picture (`![](…)`)."""
-    hidden = not label or label.startswith(".")
-    odd = set(label) & set("/\\") or "](" in label
-    return not hidden and not odd and len(label) <= MAX_LABEL and label.isprintable()
+    """Whether a class name is a valid folder name on every system, and not a Markdown link."""
+    is_hidden = not label or label.startswith(".")
+    is_reserved = set(label) & set("/\\") or "](" in label
+    return not is_hidden and not is_reserved and len(label) <= MAX_LABEL and label.isprintable()

@@ -1,4 +1,4 @@
-"""A CSV that names the images: columns for path, label and, optionally, split and group."""
+"""A CSV of images, with columns for path, label and, optionally, split and group."""
 
 import csv
 from collections.abc import Iterator
@@ -17,83 +17,78 @@ SEPARATORS = ",;\t"
 
 
 def table_files(path: Path) -> list[SourceFile]:
-    """The images of a CSV; paths are relative to its folder and stay inside it.
+    """The images of a CSV, whose paths are relative to its folder and must stay inside it.
 
-    A group is a patient: no split separates it. Raises UserError naming the row.
+    A group is a patient, which no split separates. Raises UserError with the number of a bad line.
     """
     base = path.parent.resolve()
     files: dict[str, SourceFile] = {}
-    for number, found in _lines(path):
-        if not found["path"] or not found["label"]:
+    for number, row in _rows(path):
+        if not row["path"] or not row["label"]:
             raise UserError(f"{path}, line {number}: path or label is empty; fill it in.")
-        split = SPLIT_FOLDERS.get(found["split"].lower(), "")
-        if found["split"] and not split:
+        split = SPLIT_FOLDERS.get(row["split"].lower(), "")
+        if row["split"] and not split:
             raise UserError(
-                f"{path}, line {number}: split {found['split']!r} is not understood; write "
+                f"{path}, line {number}: split {row['split']!r} is not valid; write "
                 "train, validation or test."
             )
-        if "\0" in found["path"]:
+        if "\0" in row["path"]:
             raise UserError(
-                f"{path}, line {number}: {found['path']!r} cannot be a file's name; mend it."
+                f"{path}, line {number}: {row['path']!r} is not a valid file name; correct it."
             )
-        target = (base / found["path"].replace("\\", "/")).resolve()
+        target = (base / row["path"].replace("\\", "/")).resolve()
         if not target.is_relative_to(base):
             raise UserError(
-                f"{path}, line {number}: {found['path']!r} lies outside the CSV's folder; put "
-                "the CSV beside its images."
+                f"{path}, line {number}: {row['path']!r} is outside the CSV's folder; put "
+                "the CSV next to its images."
             )
         image = target.relative_to(base).as_posix()
         if image in files:
-            raise UserError(f"{path}, line {number}: {image!r} is named twice; keep one line.")
+            raise UserError(f"{path}, line {number}: {image!r} is listed twice; keep one line.")
         files[image] = SourceFile(
-            image,
-            found["label"],
-            split or "train",
-            file_reader(target),
-            _size(target),
-            found["group"],
+            image, row["label"], split or "train", file_reader(target), _size(target), row["group"]
         )
     if not files:
-        raise UserError(f"{path} names no images; it needs one line an image.")
+        raise UserError(f"{path} lists no images; it needs one line per image.")
     return [files[image] for image in sorted(files)]
 
 
 def _size(path: Path) -> int:
-    """In bytes; 0 where that can't be told, and reading it will say why."""
+    """Size in bytes; 0 if unknown, where reading the file gives the reason."""
     try:
         return path.stat().st_size
     except OSError:
         return 0
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The number of each line that isn't empty, and its cells by what they mean."""
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The line number and the cells {column: text} of each row that is not empty."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            headings = file.readline()
-            separator = max(SEPARATORS, key=headings.count)
-            columns = next(csv.reader([headings], delimiter=separator), [])
-            places = {wanted: _place(columns, wanted, path) for wanted in COLUMNS}
+            header = file.readline()
+            separator = max(SEPARATORS, key=header.count)
+            columns = next(csv.reader([header], delimiter=separator), [])
+            indices = {name: _column_index(columns, name, path) for name in COLUMNS}
             reader = csv.reader(file, delimiter=separator)
             for row in reader:
                 if any(cell.strip() for cell in row):
                     cells = dict(enumerate(cell.strip() for cell in row))
-                    yield reader.line_num + 1, {w: cells.get(p, "") for w, p in places.items()}
+                    yield reader.line_num + 1, {n: cells.get(i, "") for n, i in indices.items()}
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise UserError(
-            f"{path} is not readable as a CSV ({error}); save it as UTF-8 with a line of headings."
+            f"{path} is not readable as a CSV ({error}); save it as UTF-8 with a header line."
         ) from error
 
 
-def _place(columns: list[str], wanted: str, path: Path) -> int:
-    """The number of the column that means `wanted`; −1 where an optional one is missing."""
-    known = [name.strip().lower() for name in columns]
-    for name in COLUMNS[wanted]:
-        if name in known:
-            return known.index(name)
-    if wanted in ("path", "label"):
+def _column_index(columns: list[str], name: str, path: Path) -> int:
+    """The index of the column `name` or one of its synonyms; -1 if an optional one is missing."""
+    header = [column.strip().lower() for column in columns]
+    for synonym in COLUMNS[name]:
+        if synonym in header:
+            return header.index(synonym)
+    if name in ("path", "label"):
         raise UserError(
-            f"{path} has no column {wanted!r}, only {', '.join(columns) or 'nothing'}; rename "
-            f"one to {wanted!r}."
+            f"{path} has no column {name!r}, only {', '.join(columns) or 'nothing'}; rename one "
+            f"to {name!r}."
         )
     return -1

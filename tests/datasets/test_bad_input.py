@@ -194,19 +194,19 @@ BAD = {
     ),
     "a name too long for the disk": Bad(
         lambda path: path / ("n" * 300),
-        "{path} cannot be read (File name too long); allow it, or name another.",
+        "{path} cannot be read (File name too long); allow access or choose another.",
     ),
     "no zip": Bad(
         lambda path: write(path / "source.zip", b"PKtext"),
-        "{path} is no readable zip (File is not a zip file); pack or download it again.",
+        "{path} is not a readable zip (File is not a zip file); pack or download it again.",
     ),
     "an image alone": Bad(
         lambda path: write(path / "scan.png", png(1)),
-        "{path} is no readable zip (File is not a zip file); pack or download it again.",
+        "{path} is not a readable zip (File is not a zip file); pack or download it again.",
     ),
     "zip cut off": Bad(
         lambda path: write(path / "cut.zip", zipped(folders(BARE))(path).read_bytes()[:-60]),
-        "{path} is no readable zip (File is not a zip file); pack or download it again.",
+        "{path} is not a readable zip (File is not a zip file); pack or download it again.",
     ),
     "zip with ../": Bad(
         zipped(folders(BARE) | {"cat/../../x.png": png(1)}),
@@ -222,14 +222,14 @@ BAD = {
     ),
     "bomb by count": Bad(
         zipped(folders({"cat": 3, "dog": 3})),
-        "{path} holds 6 files of 0.0 GiB together, more than the limits of 5 files and 64 GiB; "
+        "{path} contains 6 files of 0.0 GiB in total, more than the limits of 5 files and 64 GiB; "
         "split it, or raise --max-files or --max-gib.",
         {"max_files": 5},
     ),
     "bomb by size": Bad(
         zipped(folders(BARE)),
-        "{path} holds 5 files of 0.0 GiB together, more than the limits of 500000 files and 1e-07 "
-        "GiB; split it, or raise --max-files or --max-gib.",
+        "{path} contains 5 files of 0.0 GiB in total, more than the limits of 500000 files and "
+        "1e-07 GiB; split it, or raise --max-files or --max-gib.",
         {"max_gib": 1e-7},
     ),
     "bomb by ratio": Bad(
@@ -242,10 +242,11 @@ BAD = {
         "{path} is password-protected; unpack it and import the folder.",
     ),
     "zip without images": Bad(
-        zipped({"cat/a.txt": b"a"}), "{path} holds no images; put them into one folder a class."
+        zipped({"cat/a.txt": b"a"}),
+        "{path} contains no images; put them into one folder per class.",
     ),
     "folder without images": Bad(
-        plain({"cat/a.txt": b"a"}), "{path} holds no images; put them into one folder a class."
+        plain({"cat/a.txt": b"a"}), "{path} contains no images; put them into one folder per class."
     ),
     "one class": Bad(
         plain(folders({"cat": 3})),
@@ -253,11 +254,11 @@ BAD = {
     ),
     "empty class in a zip": Bad(
         lambda path: with_folder(zipped(folders(BARE))(path), "fox"),
-        "{path}: class folder 'fox' holds no images; fill it or remove it.",
+        "{path}: class folder 'fox' contains no images; fill it or remove it.",
     ),
     "empty class in a folder": Bad(
         lambda path: with_folder(plain(folders(BARE))(path), "fox"),
-        "{path}: class folder 'fox' holds no images; fill it or remove it.",
+        "{path}: class folder 'fox' contains no images; fill it or remove it.",
     ),
     "class with one image": Bad(
         plain(folders(BARE | {"fox": 1})),
@@ -308,7 +309,7 @@ BAD = {
     ),
     "CSV of images elsewhere": Bad(
         table("path,label\n../a.png,cat\n"),
-        "{path}, line 2: '../a.png' lies outside the CSV's folder; put the CSV beside its images.",
+        "{path}, line 2: '../a.png' is outside the CSV's folder; put the CSV next to its images.",
     ),
 }
 
@@ -461,7 +462,9 @@ def test_bad_images_are_listed_with_their_reason_and_the_rest_imported(
             for p in (tmp_path / "out").rglob("*.*")
         } == good
     else:
-        with pytest.raises(UserError, match=r"cannot hold 'dog/脳+\.png' \(File name too long\); "):
+        with pytest.raises(
+            UserError, match=r"^'dog/脳+\.png' cannot be written to .* \(File name too long\); "
+        ):
             export_dataset(dataset, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
@@ -546,7 +549,7 @@ def test_an_unreadable_directory_is_refused(home: Path, tmp_path: Path, locked: 
     before = contents(home)
     source = unpack(tmp_path / "source", folders(BARE | {"fox": 2}))
     lock(source / "fox", locked)
-    sentence = f"{source}/fox cannot be read (Permission denied); allow it, or move it away."
+    sentence = f"{source}/fox cannot be read (Permission denied); allow access or move it."
     done = bound(home, "-c", IMPORT, source)
     assert (done.stdout, done.stderr) == (f"{sentence}\n", "")
     done = bound(home, "-m", "rebalance_core", *add(home, source))
@@ -554,12 +557,10 @@ def test_an_unreadable_directory_is_refused(home: Path, tmp_path: Path, locked: 
 
     lock(source, locked)
     done = bound(home, "-c", IMPORT, source)
-    assert (
-        done.stdout == f"{source} cannot be read (Permission denied); allow it, or move it away.\n"
-    )
+    assert done.stdout == f"{source} cannot be read (Permission denied); allow access or move it.\n"
     done = bound(home, "-c", IMPORT, source / "fox")
     assert done.stdout == (
-        f"{source}/fox cannot be read (Permission denied); allow it, or name another.\n"
+        f"{source}/fox cannot be read (Permission denied); allow access or choose another.\n"
     )
     assert contents(home) == before
 
@@ -717,7 +718,7 @@ DAMAGED = "Dataset kept is damaged ({}); remove it and import it again."
 NO_MANIFEST = DAMAGED.format("manifest.json cannot be read")
 CHANNELS = DAMAGED.format("manifest.json: channels: input should be 1 or 3")
 NO_NEAR = DAMAGED.format("its near-duplicates cannot be read")
-OTHER_NEAR = DAMAGED.format("its near-duplicates are another dataset's")
+OTHER_NEAR = DAMAGED.format("its near-duplicates are those of another dataset")
 OTHER_FORMAT = (
     "Dataset kept was imported by another version of the studio; remove it and import it again."
 )

@@ -190,7 +190,7 @@ def test_one_image_twice_under_one_name_is_no_two_images(
     path = pack(tmp_path / "a.zip", folders(BARE) | {"./cat/0.png": png(9)})
     with pytest.raises(UserError) as told:
         take(workspace, path)
-    assert str(told.value) == f"{path} holds 'cat/0.png' twice; pack it again with one of them."
+    assert str(told.value) == f"{path} contains 'cat/0.png' twice; pack it again with one of them."
     assert leftovers(workspace) == []
 
 
@@ -252,10 +252,10 @@ def holding(files: Files) -> Callable[[Path], object]:
 
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "{path} does not exist; name a zip, a folder, a CSV, or one of"),
-    "no zip": (lambda path: path.write_bytes(b"PKno"), "{path} is no readable zip ("),
+    "no zip": (lambda path: path.write_bytes(b"PKno"), "{path} is not a readable zip ("),
     "half a zip": (
         lambda path: path.write_bytes(pack(path, folders(BARE)).read_bytes()[:-60]),
-        "{path} is no readable zip (",
+        "{path} is not a readable zip (",
     ),
     "climbing": (
         holding(folders(BARE) | {"cat/../../../x.png": png(1)}),
@@ -286,10 +286,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "damaged": (damaged, "{path} is damaged at 'cat/0.png' ("),
     "wrong checksum": (wrong_checksum, "{path} is damaged at 'cat/0.png' ("),
     "unknown method": (of_unknown_method, "{path}"),
-    "empty": (holding({}), "{path} holds no images; put them into one folder a class."),
+    "empty": (holding({}), "{path} contains no images; put them into one folder per class."),
     "no images": (
         holding({"cat/a.txt": b"a"}),
-        "{path} holds no images; put them into one folder a class.",
+        "{path} contains no images; put them into one folder per class.",
     ),
     "one class": (
         holding(folders({"cat": 3})),
@@ -307,15 +307,15 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no class": (
         holding(folders(BARE) | {"x.png": png(1)}),
-        "{path}: image 'x.png' lies in no class folder; the layout is",
+        "{path}: image 'x.png' is not in a class folder; the layout is",
     ),
     "no class in Training": (
         holding(folders(KAGGLE) | {"Training/x.png": png(1)}),
-        "{path}: image 'Training/x.png' lies in no class folder; the layout is",
+        "{path}: image 'Training/x.png' is not in a class folder; the layout is",
     ),
     "no classes at all": (
         holding(folders({"Training": 3, "Testing": 2})),
-        "{path}: image 'Testing/0.png' lies in no class folder; the layout is",
+        "{path}: image 'Testing/0.png' is not in a class folder; the layout is",
     ),
 }
 
@@ -499,7 +499,7 @@ def test_the_phantom_holds_its_counts_and_true_poses(phantom: Dataset) -> None:
 
 def test_a_phantom_that_cannot_be_made_is_refused(workspace: Workspace) -> None:
     config = ImportConfig(name="phantom", source="phantom", count=39)
-    with pytest.raises(UserError, match=r"^The phantom cannot be made: .* 39 were asked for\.$"):
+    with pytest.raises(UserError, match=r"^The phantom cannot be generated: .* \(got 39\)\.$"):
         import_dataset(workspace, config, MemoryRun())
     assert leftovers(workspace) == []
 
@@ -542,7 +542,7 @@ def test_a_zip_that_lies_about_a_length_is_not_unpacked_whole(
 ) -> None:
     """1,000 bytes, says the directory; 128 MB of zeros lie there."""
     for method, refusal in (
-        (zipfile.ZIP_BZIP2, "packed in a way that cannot be read within limits"),
+        (zipfile.ZIP_BZIP2, "uses a compression method whose size cannot be checked"),
         (zipfile.ZIP_DEFLATED, "is damaged at 'cat/0.png'"),
     ):
         path = tmp_path / f"{method}.zip"

@@ -78,7 +78,7 @@ def test_what_is_no_handle_is_refused(workspace: Workspace, cache: Path, handle:
     with pytest.raises(UserError) as told:
         take(workspace, f"kaggle:{handle}")
     assert str(told.value) == (
-        f"{handle!r} is no Kaggle dataset; write kaggle:owner/dataset/versions/1."
+        f"{handle!r} is not a Kaggle dataset; write kaggle:owner/dataset/versions/1."
     )
 
 
@@ -122,7 +122,7 @@ def test_a_refusal_is_told_with_what_to_do(
     sentence = str(told.value)
     assert sentence.startswith(f"Kaggle refuses a/b/versions/1 ({status} ")
     assert sentence.endswith(
-        "); sign in as Kaggle's documentation of API tokens says, or download "
+        "); sign in as described in Kaggle's documentation of API tokens, or download "
         "https://www.kaggle.com/datasets/a/b and add the zip."
     )
     assert "\n" not in sentence

@@ -11,7 +11,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.workspace import Workspace
 
 CATS = [f"cat/{k}.png,cat" for k in range(3)]
-OUTSIDE = "lies outside the CSV's folder; put the CSV beside its images."
+OUTSIDE = "is outside the CSV's folder; put the CSV next to its images."
 LONG = "n" * 300
 EMPTY = "path or label is empty; fill it in."
 LINES = [*CATS, "dog/0.png,dog", "dog/1.png,dog"]
@@ -131,11 +131,15 @@ def test_missing_and_bad_files_are_listed_and_the_rest_imported(
         ("path,label", ["..\\a.png,cat"], f"line 2: '..\\\\a.png' {OUTSIDE}"),
         ("path,label", [*CATS, "/etc/passwd,cat"], f"line 5: '/etc/passwd' {OUTSIDE}"),
         ("path,label", ["link.png,cat"], f"line 2: 'link.png' {OUTSIDE}"),
-        ("path,label", ["a\0b.png,cat"], "line 2: 'a\\x00b.png' cannot be a file's name; mend it."),
+        (
+            "path,label",
+            ["a\0b.png,cat"],
+            "line 2: 'a\\x00b.png' is not a valid file name; correct it.",
+        ),
         (
             "path,label",
             [*CATS, "cat/./1.png,dog"],
-            "line 5: 'cat/1.png' is named twice; keep one line.",
+            "line 5: 'cat/1.png' is listed twice; keep one line.",
         ),
         ("path,label", ["", *CATS, "dog/0.png,"], f"line 6: {EMPTY}"),
         ("path,label", [*CATS, "dog/0.png"], f"line 5: {EMPTY}"),
@@ -144,7 +148,7 @@ def test_missing_and_bad_files_are_listed_and_the_rest_imported(
         (
             "path,label,split",
             ["cat/0.png,cat,trian"],
-            "line 2: split 'trian' is not understood; write train, validation or test.",
+            "line 2: split 'trian' is not valid; write train, validation or test.",
         ),
     ],
 )
@@ -160,7 +164,7 @@ def test_what_is_wrong_is_told_by_line(
 @pytest.mark.parametrize(
     ("headings", "lines", "sentence"),
     [
-        ("path,label", [], "names no images; it needs one line an image."),
+        ("path,label", [], "lists no images; it needs one line per image."),
         ("name,label", CATS, "has no column 'path', only name, label; rename one to 'path'."),
         ("path;kind", [], "has no column 'label', only path, kind; rename one to 'label'."),
         ("path", ["cat/0.png"], "has no column 'label', only path; rename one to 'label'."),
@@ -179,11 +183,11 @@ def test_what_is_no_table_is_refused(workspace: Workspace, folder: Path) -> None
     for text, encoding in (("path,label\nGröße.png,cat\n", "latin-1"), ("path,label\n", "utf-16")):
         path = written(folder, text, encoding)
         assert refusal(path).startswith(f"{path} is not readable as a CSV ('utf-8' codec can't ")
-        assert refusal(path).endswith("); save it as UTF-8 with a line of headings.")
+        assert refusal(path).endswith("); save it as UTF-8 with a header line.")
     path = written(folder, f'path,label\n"{"x" * 200_000}",cat\n')
     assert refusal(path) == (
         f"{path} is not readable as a CSV (field larger than field limit (131072)); save it as "
-        "UTF-8 with a line of headings."
+        "UTF-8 with a header line."
     )
     with pytest.raises(UserError):
         take(workspace, path)
