@@ -6,7 +6,7 @@
 
 from streamlit.starlette import App
 
-from pages.parts.frame import check_first_run, configure, foot, navigate
+from pages.parts.frame import check_first_run, configure, navigate, render_footer
 from pages.parts.hosts import GUARD, open_in_browser
 
 if __name__ == "__main__":
@@ -14,6 +14,6 @@ if __name__ == "__main__":
     page = navigate()
     if check_first_run():
         page.run()
-    foot()
+    render_footer()
 else:
     app = App(__file__, middleware=[GUARD], lifespan=open_in_browser)

@@ -7,9 +7,9 @@ import streamlit as st
 from pages.parts.answer import show_results
 from pages.parts.choose import choose, remember
 from pages.parts.config_form import config_form
-from pages.parts.frame import guarded, link, show
-from pages.parts.live import act, duration, submitted, watch
-from pages.parts.plain import plain
+from pages.parts.frame import link, run_page, show_user_errors
+from pages.parts.live import apply, format_duration, render_run, submitted_message
+from pages.parts.markdown import escape_markdown
 from pages.parts.sets import choose_set, warn_of_damaged
 from rebalance_core.classifiers.measures import curve_titles
 from rebalance_core.classifiers.recipe import REMEDIES
@@ -33,7 +33,7 @@ from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
 
-def draw(workspace: Workspace) -> None:
+def render(workspace: Workspace) -> None:
     chosen = choose_set(workspace, resets="run")
     if chosen is None:
         return
@@ -52,9 +52,9 @@ def draw(workspace: Workspace) -> None:
         format_func=curve_titles().__getitem__,
         help="Click a name in the legend to hide its curve, twice to see it alone.",
     )
-    watch(view, lambda now: _curves(now, metric))
+    render_run(view, lambda now: _curves(now, metric))
     if not view.live:
-        guarded(show_results)(workspace, view)
+        show_user_errors(show_results)(workspace, view)
     _take_away(workspace, chosen)
 
 
@@ -102,7 +102,7 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
         help="Of arms that add images.",
     )
     words = descriptions()
-    told = [f"**{name}**: {plain(words[name])}" for name in arms if name in words]
+    told = [f"**{name}**: {escape_markdown(words[name])}" for name in arms if name in words]
     st.caption(" · ".join(told))
     first, second = st.columns(2)
     with first.popover("Classifier"):
@@ -128,11 +128,11 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
         config = CompareConfig.from_preset(preset, set=chosen.name, **values)
         cells = check_compare(workspace, config)
     except UserError as error:
-        st.error(plain(str(error)))
+        st.error(escape_markdown(str(error)))
         return
     _plan(workspace, chosen, config, cells)
     if st.button("Compare", type="primary", disabled=not cells):
-        act(lambda: _submit(workspace, config), submitted)
+        apply(lambda: _submit(workspace, config), submitted_message)
 
 
 def _has_images(workspace: Workspace, chosen: TrainingSet, arm: str) -> bool:
@@ -161,21 +161,21 @@ def _plan(
 ) -> None:
     """What will be trained: how many cells, which images, in which epochs, how long."""
     for note in plan_notes(workspace, config):
-        st.warning(plain(note))
+        st.warning(escape_markdown(note))
     plans = {cell.amount: cell.plan for cell in cells if cell.amount is not None}
     seconds = estimate(workspace, config, cells)
     told = f"**{len(cells)} classifiers** of {config.classifier.epochs} epochs at "
     told += f"{config.classifier.size} px"
     timing = next((v for v in list_runs(workspace, "timing") if v.live), None)
     if seconds is not None:
-        st.markdown(f"{told}: about **{duration(seconds)}** on this machine.")
+        st.markdown(f"{told}: about **{format_duration(seconds)}** on this machine.")
     else:
         left, right = st.columns([3, 1], vertical_alignment="center")
         left.markdown(f"{told}; how long that takes is not known yet.")
         if timing is None and right.button("Time a few steps"):
-            act(lambda: start_run(workspace, timing_of(workspace, config)))
+            apply(lambda: start_run(workspace, timing_of(workspace, config)))
     if timing is not None:
-        watch(timing)
+        render_run(timing)
     left, right = st.columns(2)
     with left:
         amount = next(iter(plans), None)
@@ -191,7 +191,7 @@ def _plan(
             for images, name in sizes.items():
                 size = open_synthetic(workspace, str(name)).provenance["size"]
                 fits = "" if size == config.classifier.size else ", resized"
-                st.caption(plain(f"{images}: images of {name}, {size} px{fits}"))
+                st.caption(escape_markdown(f"{images}: images of {name}, {size} px{fits}"))
 
 
 def _submit(workspace: Workspace, config: CompareConfig) -> RunView:
@@ -240,4 +240,6 @@ def _take_away(workspace: Workspace, chosen: TrainingSet) -> None:
         )
 
 
-show(draw, "Comparison", "Would generated images of the rare classes make the classifier better?")
+run_page(
+    render, "Comparison", "Would generated images of the rare classes make the classifier better?"
+)

@@ -5,30 +5,30 @@ import streamlit as st
 from pages.parts.adding import add_dataset
 from pages.parts.choose import choose
 from pages.parts.cutting import cut_training_set
-from pages.parts.frame import guarded, show
+from pages.parts.frame import run_page, show_user_errors
 from pages.parts.health import health
 from pages.parts.images import images
-from pages.parts.live import act, latest, watch
-from pages.parts.plain import plain
+from pages.parts.live import apply, latest_run, render_run
+from pages.parts.markdown import escape_markdown
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.removal import dependents, remove_dataset_and_report
 from rebalance_core.workspace import Workspace
 
 
-def draw(workspace: Workspace) -> None:
+def render(workspace: Workspace) -> None:
     names = list_datasets(workspace)
     with st.expander("Add a dataset", expanded=not names, icon=":material/add:"):
         add_dataset(workspace)
-    importing = latest(workspace, "import", lambda view: view.status != "done")
+    importing = latest_run(workspace, "import", lambda view: view.status != "done")
     if importing and (importing.live or importing.status == "failed"):
-        st.markdown(f"**{plain(importing.name)}**")
-        watch(importing)
+        st.markdown(f"**{escape_markdown(importing.name)}**")
+        render_run(importing)
     if not names:
         st.info("No dataset yet. Add the phantom above to try everything without a download.")
         return
     name = choose("Dataset", names, "dataset")
-    guarded(_dataset)(workspace, name)
+    show_user_errors(_dataset)(workspace, name)
     _remove(workspace, name)
 
 
@@ -36,8 +36,8 @@ def _dataset(workspace: Workspace, name: str) -> None:
     dataset = open_dataset(workspace, name)
     _overview(dataset)
     # Each part redraws alone: a slider moves bars without reading findings anew.
-    st.fragment(guarded(_health_and_images))(dataset)
-    st.fragment(guarded(cut_training_set))(workspace, dataset)
+    st.fragment(show_user_errors(_health_and_images))(dataset)
+    st.fragment(show_user_errors(cut_training_set))(workspace, dataset)
 
 
 def _overview(dataset: Dataset) -> None:
@@ -64,7 +64,7 @@ def _remove(workspace: Workspace, name: str) -> None:
         st.markdown(f"All images of {name} go, for good.{told}")
         sure = st.checkbox(f"Yes, remove {name}")
         if st.button("Remove", disabled=not sure):
-            act(lambda: remove_dataset_and_report(workspace, name), f"Removed dataset {name}.")
+            apply(lambda: remove_dataset_and_report(workspace, name), f"Removed dataset {name}.")
 
 
-show(draw, "Data", "Your images, their faults, and the training sets made of them.")
+run_page(render, "Data", "Your images, their faults, and the training sets made of them.")

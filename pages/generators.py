@@ -7,9 +7,16 @@ import streamlit as st
 
 from pages.parts.choose import choose, current, remember
 from pages.parts.config_form import config_form
-from pages.parts.frame import guarded, link, show
-from pages.parts.live import act, duration, run_label, submitted, training, watch
-from pages.parts.plain import plain
+from pages.parts.frame import link, run_page, show_user_errors
+from pages.parts.live import (
+    apply,
+    format_duration,
+    render_run,
+    render_training,
+    run_label,
+    submitted_message,
+)
+from pages.parts.markdown import escape_markdown
 from pages.parts.sets import choose_set
 from rebalance_core.config import PRESETS, Config
 from rebalance_core.generators.estimate import estimate_here
@@ -29,7 +36,7 @@ PRESET_WORDS = {
 }
 
 
-def draw(workspace: Workspace) -> None:
+def render(workspace: Workspace) -> None:
     chosen = choose_set(workspace, resets="run")
     if chosen is None:
         return
@@ -51,16 +58,16 @@ def draw(workspace: Workspace) -> None:
     named = {v.id: run_label(v) for v in views}
     run = choose("Run", list(named), "run", shown=lambda i: named[i])
     view = next(v for v in views if v.id == run)
-    watch(view, training)
-    guarded(_trained_on)(view)
-    guarded(_continue)(workspace, view)
+    render_run(view, render_training)
+    show_user_errors(_trained_on)(view)
+    show_user_errors(_continue)(workspace, view)
     with st.expander("Config of this run"):
         st.json(view.config)
     if any(v.status == "done" for v in views):
         link("samples", "On to Samples")
 
 
-@guarded
+@show_user_errors
 def _train(workspace: Workspace, chosen: TrainingSet) -> None:
     left, right = st.columns(2)
     specs = generator_specs()
@@ -77,12 +84,12 @@ def _train(workspace: Workspace, chosen: TrainingSet) -> None:
         rest = [f for f in spec.config.model_fields if f not in ("preset", *main)]
         changes |= config_form(config, rest, key)
     minority = ", ".join(chosen.minority or chosen.classes)
-    st.caption(spec.description.replace("{minority}", plain(minority)))
+    st.caption(spec.description.replace("{minority}", escape_markdown(minority)))
     _estimate(workspace, chosen, spec, spec.config.from_preset(preset, **changes))
     if st.button("Train", type="primary"):
-        act(
+        apply(
             lambda: _submit(workspace, TrainConfig.make(kind, chosen.name, preset, **changes)),
-            submitted,
+            submitted_message,
         )
 
 
@@ -94,7 +101,7 @@ def _estimate(
         return
     free = shutil.disk_usage(workspace.nearest_existing).free
     told = (
-        f"about {duration(found.seconds)} on this machine"
+        f"about {format_duration(found.seconds)} on this machine"
         if found.seconds is not None
         else "not known before a first training on this GPU"
     )
@@ -113,8 +120,9 @@ def _load(workspace: Workspace, chosen: TrainingSet) -> None:
         f"on {chosen.name} alone, and marked as unverified.",
     )
     if st.button("Load", disabled=not told):
-        act(
-            lambda: _submit(workspace, from_folder(workspace, told.strip(), chosen.name)), submitted
+        apply(
+            lambda: _submit(workspace, from_folder(workspace, told.strip(), chosen.name)),
+            submitted_message,
         )
 
 
@@ -177,7 +185,10 @@ def _continue(workspace: Workspace, view: RunView) -> None:
         }
         changes = {f: v for f, v in wanted.items() if v != getattr(config, f)}
         if st.button("Continue training"):
-            act(lambda: _submit(workspace, continued(workspace, view.id, **changes)), submitted)
+            apply(
+                lambda: _submit(workspace, continued(workspace, view.id, **changes)),
+                submitted_message,
+            )
 
 
 def _submit(workspace: Workspace, config: TrainConfig) -> RunView:
@@ -186,4 +197,4 @@ def _submit(workspace: Workspace, config: TrainConfig) -> RunView:
     return view
 
 
-show(draw, "Generators", "Models that learn to make images of the rare classes.")
+run_page(render, "Generators", "Models that learn to make images of the rare classes.")

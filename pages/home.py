@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from pages.parts.frame import PAGES, link, show
-from pages.parts.live import act, again, progress_text
-from pages.parts.plain import plain
+from pages.parts.frame import PAGES, link, run_page
+from pages.parts.live import apply, poll_fragment, progress_text
+from pages.parts.markdown import escape_markdown
 from rebalance_core.datasets.dataset import list_datasets
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.poses.versions import current_version
@@ -38,7 +38,7 @@ def _reached(workspace: Workspace, views: list[RunView]) -> dict[str, str]:
     }
 
 
-def draw(workspace: Workspace) -> None:
+def render(workspace: Workspace) -> None:
     views = list_runs(workspace)
     reached = _reached(workspace, views)
     following = next((name for name, there in reached.items() if not there), "comparison")
@@ -56,7 +56,7 @@ def draw(workspace: Workspace) -> None:
             elif name == following:
                 right.markdown("**:material/arrow_back: next**")
     st.subheader("What runs")
-    again(
+    poll_fragment(
         any(v.live for v in views),
         lambda: [v for v in list_runs(workspace) if v.live],
         bool,
@@ -73,18 +73,20 @@ def _start(workspace: Workspace, views: list[RunView]) -> None:
         busy = any(v.live and v.kind == "import" for v in views)
         if st.button("Add the phantom", type="primary", disabled=busy):
             config = ImportConfig(name="phantom", source="phantom")
-            act(lambda: start_run(workspace, config))
+            apply(lambda: start_run(workspace, config))
 
 
 def _running(views: list[RunView]) -> None:
     for view in views:
-        st.progress(view.progress["fraction"], text=f"{plain(view.name)}: {progress_text(view)}")
+        st.progress(
+            view.progress["fraction"], text=f"{escape_markdown(view.name)}: {progress_text(view)}"
+        )
     if not views:
         st.markdown("Nothing runs. What ran is on the Runs page.")
 
 
-show(
-    draw,
+run_page(
+    render,
     "Rebalance Studio",
     "My image classes are skewed: would generated images of the rare ones help my classifier?",
 )

@@ -7,11 +7,11 @@ import streamlit as st
 
 from pages.parts.choose import choose
 from pages.parts.config_form import config_form
-from pages.parts.frame import empty_state, link, show
+from pages.parts.frame import empty_state, link, run_page
 from pages.parts.gallery import Group, gallery, image_tile
-from pages.parts.live import act, job_panel, latest
+from pages.parts.live import apply, job_panel, latest_run
+from pages.parts.markdown import escape_markdown
 from pages.parts.naming import name_field
-from pages.parts.plain import plain
 from pages.parts.sets import just_saved, save_set
 from pages.parts.weights import get_weights
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
@@ -53,7 +53,7 @@ NOTES = {
 BY_ELBOWS, OWN_ELBOW, BY_HAND = "One k, by all elbows", "Each class its own elbow", "k by hand"
 
 
-def draw(workspace: Workspace) -> None:
+def render(workspace: Workspace) -> None:
     names = list_datasets(workspace)
     if not names:
         empty_state(
@@ -61,7 +61,7 @@ def draw(workspace: Workspace) -> None:
         )
         return
     dataset = open_dataset(workspace, choose("Dataset", names, "dataset"))
-    newest = latest(workspace, "poses", lambda v: v.config.get("dataset") == dataset.name)
+    newest = latest_run(workspace, "poses", lambda v: v.config.get("dataset") == dataset.name)
     _start(workspace, dataset, newest)
     job_panel(newest)
     if not has_clustering(dataset):
@@ -109,7 +109,7 @@ def _start(workspace: Workspace, dataset: Dataset, newest: RunView | None) -> No
     blocked = busy or missing or (corrected and not sure)
     if st.button("Cluster by pose", type="primary", disabled=blocked):
         values = {"dataset": dataset.name, "extractor": extractor, "discard_corrections": sure}
-        act(lambda: start_run(workspace, PosesConfig.build(**values, **changes)))
+        apply(lambda: start_run(workspace, PosesConfig.build(**values, **changes)))
 
 
 def _elbow(dataset: Dataset, clustering: PoseClustering) -> None:
@@ -166,7 +166,7 @@ def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
         disabled=not can_undo(dataset.path),
         help="Takes back the last clustering, new name or move.",
     ):
-        act(lambda: step_back(dataset.path), "Undid the last change to the poses.")
+        apply(lambda: step_back(dataset.path), "Undid the last change to the poses.")
     choices: dict[str, int | str] = {BY_ELBOWS: "auto", OWN_ELBOW: "per-class", BY_HAND: k}
     wanted = choices[mode or at]
     if wanted == used or (mode == BY_HAND and k == clustering.record.k):
@@ -184,7 +184,7 @@ def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
         if mode == BY_HAND:  # the slider shows this k already, and may have been moved on since
             st.session_state[f"k widgets {dataset.name}"] = made.path.name, widgets
 
-    act(cluster)
+    apply(cluster)
 
 
 def _k_widgets(dataset: Dataset, clustering: PoseClustering) -> int:
@@ -303,7 +303,7 @@ def _selection(dataset: Dataset, clustering: PoseClustering, ids: list[str]) -> 
         key=f"move selected {clustering.path.name}",
     )
     if right.button(f"Move {len(ids)} images"):
-        act(lambda: move_images(dataset, ids, pose), f"Moved {len(ids)} images to {pose}.")
+        apply(lambda: move_images(dataset, ids, pose), f"Moved {len(ids)} images to {pose}.")
 
 
 @st.dialog("Image", width="large")
@@ -327,7 +327,7 @@ def _inspect(dataset: Dataset, clustering: PoseClustering, image: str) -> None:
             key=f"move {image} {clustering.path.name}",
         )
         if st.button("Move this image", disabled=pose == row["pose"]):
-            act(lambda: move_images(dataset, [image], pose), f"Moved {image} to {pose}.")
+            apply(lambda: move_images(dataset, [image], pose), f"Moved {image} to {pose}.")
 
 
 def _names(dataset: Dataset, clustering: PoseClustering) -> None:
@@ -339,7 +339,7 @@ def _names(dataset: Dataset, clustering: PoseClustering) -> None:
         pose = st.selectbox("Pose to rename in all classes", clustering.poses)
         new = st.text_input("New name", placeholder="axial", key=f"new name {version}")
         if st.button("Rename", disabled=not new):
-            act(lambda: rename_pose(dataset, pose, new), f"Renamed {pose} to {new}.")
+            apply(lambda: rename_pose(dataset, pose, new), f"Renamed {pose} to {new}.")
     with right.container(border=True):
         clusters = [f"{c}/{i}" for c, k in clustering.record.ks.items() for i in range(k)]
         now = clustering.assignments.groupby(["class", "cluster"])["pose"].agg(
@@ -354,7 +354,7 @@ def _names(dataset: Dataset, clustering: PoseClustering) -> None:
         )
         if st.button("Move"):
             done = f"Moved cluster {cluster} to {target}."
-            act(lambda: move_cluster(dataset, *_cluster(cluster), target), done)
+            apply(lambda: move_cluster(dataset, *_cluster(cluster), target), done)
     if clustering.corrections:
         st.caption("By hand so far: " + "; ".join(clustering.corrections) + ".")
 
@@ -376,18 +376,18 @@ def _choose_poses(workspace: Workspace, dataset: Dataset, clustering: PoseCluste
     )
     if st.button("Save training set", type="primary", disabled=not chosen):
         values = {"dataset": dataset.name, "poses": tuple(chosen), "skew": skew}
-        act(lambda: save_set(workspace, name, SetConfig.build(**values)))
+        apply(lambda: save_set(workspace, name, SetConfig.build(**values)))
     made = just_saved(workspace, dataset.name)
     if made is not None:
         counts = ", ".join(f"{c} {n}" for c, n in made.counts.items())
         where = "It can be chosen on the Generators page."
-        st.success(plain(f"Saved {made.name}: {counts}. {where}"))
+        st.success(escape_markdown(f"Saved {made.name}: {counts}. {where}"))
         for note in missing_class_notes(dataset, made):
-            st.warning(plain(note))
+            st.warning(escape_markdown(note))
 
 
-show(
-    draw,
+run_page(
+    render,
     "Poses",
     "Scans of several planes are mixed; clusters of features separate them (study, section 3.1).",
 )

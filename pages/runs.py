@@ -10,9 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.choose import choose
-from pages.parts.frame import empty_state, guarded, show
-from pages.parts.live import REDRAW, act, duration, follow, training, watch
-from pages.parts.plain import plain
+from pages.parts.frame import empty_state, run_page, show_user_errors
+from pages.parts.live import REDRAW, apply, format_duration, poll_run, render_run, render_training
+from pages.parts.markdown import escape_markdown
 from rebalance_core.comparison.results import shown_result
 from rebalance_core.removal import remove_run_with_dependents, run_dependents
 from rebalance_core.runs.directory import LIVE
@@ -47,7 +47,7 @@ SMALL_FAMILY = 3  # runs, up to which the graph keeps its own size
 MB = 2**20
 
 
-def draw(workspace: Workspace) -> None:
+def render(workspace: Workspace) -> None:
     views = list_runs(workspace)
     if not views:
         empty_state(
@@ -61,7 +61,7 @@ def draw(workspace: Workspace) -> None:
     view = next(v for v in views if v.id == run)
     if view.note:
         st.text(f"Note: {view.note}")
-    watch(view, training if view.kind == "train" else None)
+    render_run(view, render_training if view.kind == "train" else None)
     _details(workspace, views, view)
     _disk(workspace, views)
 
@@ -98,7 +98,7 @@ def _row(
     view: RunView, came: dict[str, list[str]], names: dict[str, str], children: int
 ) -> dict[str, Any]:
     started, finished = view.state.get("started"), view.state.get("finished")
-    took = duration(finished - started) if started and finished else ""
+    took = format_duration(finished - started) if started and finished else ""
     return {
         "Name": view.name,
         "Kind": view.kind,
@@ -119,7 +119,7 @@ def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
     """Only what is chosen is drawn: what the rest needs is neither computed nor sent. (Streamlit's
     tabs take a third of the time that the browser needs for each look at the page.)"""
     parts: dict[str, Callable[[], object]] = {
-        "Log": lambda: follow(view, _log, REDRAW),
+        "Log": lambda: poll_run(view, _log, REDRAW),
         "Family": lambda: _family(workspace, views, view),
         "Config": lambda: st.json({**view.record, "directory": str(view.path)}),
         "Compare configs": lambda: _compare(views, view),
@@ -135,7 +135,7 @@ def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
         key="details",
         label_visibility="collapsed",
     )
-    guarded(parts[chosen])()
+    show_user_errors(parts[chosen])()
 
 
 def _log(view: RunView) -> None:
@@ -180,7 +180,7 @@ def _describe(workspace: Workspace, view: RunView) -> None:
         name = st.text_input("Name", view.name)
         note = st.text_area("Note", view.note, help="Kept with the run, for you.")
         if st.form_submit_button("Keep"):
-            act(
+            apply(
                 lambda: describe(workspace, view.id, name=name, note=note),
                 lambda now: f"Saved the name and note of run {now.name}.",
             )
@@ -191,13 +191,15 @@ def _remove(workspace: Workspace, view: RunView) -> None:
     st.markdown(f"Removes `{view.path}` with its checkpoints and what it made there, for good.")
     too = False
     if found.summary:
-        st.warning(f"What came of it stays, but cannot be continued: {plain(found.summary)}.")
+        st.warning(
+            f"What came of it stays, but cannot be continued: {escape_markdown(found.summary)}."
+        )
         too = st.checkbox("Remove that as well", key=f"too {view.id}")
     sure = st.checkbox("Yes, remove this run", key=f"sure {view.id}")
     if st.button("Remove", disabled=not sure or view_or_damaged(view.path).live):
         remove = remove_run_with_dependents if too else remove_run
         done = f"Removed run {view.name}{' and its dependents' if too else ''}."
-        act(lambda: remove(workspace, view.id), done)
+        apply(lambda: remove(workspace, view.id), done)
 
 
 def _disk(workspace: Workspace, views: list[RunView]) -> None:
@@ -217,7 +219,7 @@ def _disk(workspace: Workspace, views: list[RunView]) -> None:
             "done, all but the last of others that ended. What kills left behind goes too."
         )
         if st.button("Clean up"):
-            act(lambda: clean(workspace), lambda freed: f"Freed {freed / MB:,.1f} MB.")
+            apply(lambda: clean(workspace), lambda freed: f"Freed {freed / MB:,.1f} MB.")
 
 
-show(draw, "Runs", "Everything that runs or ran; each outlives this page and the server.")
+run_page(render, "Runs", "Everything that runs or ran; each outlives this page and the server.")

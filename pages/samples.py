@@ -7,10 +7,10 @@ from pages.parts.bringing import bring
 from pages.parts.choose import choose
 from pages.parts.exporting import export, offer_removal
 from pages.parts.filters import filters
-from pages.parts.frame import empty_state, guarded, link, show
+from pages.parts.frame import empty_state, link, run_page, show_user_errors
 from pages.parts.keeping import keep_or_throw
-from pages.parts.live import latest, watch
-from pages.parts.plain import plain
+from pages.parts.live import latest_run, render_run
+from pages.parts.markdown import escape_markdown
 from pages.parts.quiz import quiz
 from pages.parts.sampling import sample_form
 from pages.parts.scores import scores
@@ -30,7 +30,7 @@ VIEWS = {
 }
 
 
-def draw(workspace: Workspace) -> None:
+def render(workspace: Workspace) -> None:
     trained = [v for v in list_runs(workspace, "train") if v.status == "done"]
     if not trained:
         empty_state(
@@ -39,12 +39,12 @@ def draw(workspace: Workspace) -> None:
             "Train a generator",
         )
     else:
-        guarded(sample_form)(workspace, trained)
+        show_user_errors(sample_form)(workspace, trained)
     bring(workspace)
-    newest = latest(workspace, "sample", lambda view: view.status != "done")
+    newest = latest_run(workspace, "sample", lambda view: view.status != "done")
     if newest is not None and (newest.live or newest.status == "failed"):
-        st.markdown(f"**{plain(newest.name)}**")
-        watch(newest)
+        st.markdown(f"**{escape_markdown(newest.name)}**")
+        render_run(newest)
     names = list_synthetic(workspace)[::-1]
     if not names:
         return
@@ -53,7 +53,7 @@ def draw(workspace: Workspace) -> None:
     try:
         found = open_synthetic(workspace, name)
     except UserError as error:
-        st.error(plain(str(error)))
+        st.error(escape_markdown(str(error)))
         offer_removal(workspace, name)
         return
     _look(workspace, found)
@@ -65,14 +65,16 @@ def _look(workspace: Workspace, found: SyntheticSet) -> None:
     seed = f"; seed {found.provenance.get('seed')}"
     if found.provenance.get("run") is None:
         seed = ""
-    st.caption(f"{plain(found.origin)}; {plain(told)}{seed}.")
+    st.caption(f"{escape_markdown(found.origin)}; {escape_markdown(told)}{seed}.")
     # Only the open one is drawn: what it needs is neither computed nor sent for the others.
     for tab, inside in zip(
         st.tabs(list(VIEWS), key="views", on_change="rerun"), VIEWS.values(), strict=True
     ):
         if tab.open:
             with tab:
-                guarded(inside)(workspace, found)
+                show_user_errors(inside)(workspace, found)
 
 
-show(draw, "Samples", "Generated images beside the originals, and the nearest original to each.")
+run_page(
+    render, "Samples", "Generated images beside the originals, and the nearest original to each."
+)

@@ -5,14 +5,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.parts.frame import show
+from pages.parts.frame import run_page
 from rebalance_core.doctor import examine_apart, look, meanings
 from rebalance_core.workspace import Workspace
 
 CHECKED = "checked settings"  # session key: what the check with torch found
 
 
-def draw(workspace: Workspace) -> None:
+def render(workspace: Workspace) -> None:
     facts: dict[str, Any] = look(workspace)
     if CHECKED in st.session_state:
         # What torch said stays true; room and memory are looked at again.
@@ -33,4 +33,4 @@ def draw(workspace: Workspace) -> None:
     st.table(table.set_index("Setting"))
 
 
-show(draw, "Settings", "What the studio runs on here, and what that means for your work.")
+run_page(render, "Settings", "What the studio runs on here, and what that means for your work.")

@@ -27,7 +27,7 @@ sys.path.append(str(Path(__file__).parent / "datasets"))
 from sources import folders, take, unpack
 
 from pages.parts.frame import PAGES
-from pages.parts.plain import plain
+from pages.parts.markdown import escape_markdown
 from rebalance_core import cli
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.importing import save_upload
@@ -476,7 +476,7 @@ def test_a_class_whose_name_would_fetch_a_picture_is_refused(
     ],
 )
 def test_text_of_others_is_shown_as_it_is(text: str, shown: str) -> None:
-    assert plain(text) == shown
+    assert escape_markdown(text) == shown
 
 
 def test_what_is_told_of_hostile_names_is_one_object(

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.choose import remember
-from pages.parts.live import act
+from pages.parts.live import apply
 from pages.parts.naming import name_field
 from rebalance_core.datasets.importing import check_name_available, save_upload
 from rebalance_core.datasets.source import KAGGLE, KAGGLE_STUDY, ImportConfig
@@ -112,4 +112,4 @@ def _import(workspace: Workspace, name: str, source: Callable[[], str], **values
         start_run(workspace, config)
         remember("dataset", name)
 
-    act(start)
+    apply(start)

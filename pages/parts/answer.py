@@ -10,8 +10,8 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.gallery import Group, Tile, enlarge, gallery, image_tile
-from pages.parts.live import act, job_panel, latest
-from pages.parts.plain import plain
+from pages.parts.live import apply, job_panel, latest_run
+from pages.parts.markdown import escape_markdown
 from rebalance_core.classifiers.measures import primary_measure
 from rebalance_core.comparison.classify import ClassifyConfig
 from rebalance_core.comparison.contrasts import baseline_contrasts, outcome, reference_contrasts
@@ -36,7 +36,7 @@ def show_results(workspace: Workspace, view: RunView) -> None:
         return
     rows = results["results"]
     st.subheader("Answer")
-    (st.success if results["proven_gain"] else st.info)(plain(results["answer"]))
+    (st.success if results["proven_gain"] else st.info)(escape_markdown(results["answer"]))
     if results["preset"] == "quick":
         st.caption("A demonstration at 32 px with few images and epochs, not a finding.")
     compared = any(row["gain"] is not None for row in rows)
@@ -64,11 +64,11 @@ def _contrasts(view: RunView, rows: list[dict[str, Any]]) -> None:
     measure = primary_measure().title
     if to_reference := reference_contrasts(rows):
         name = next(row["name"] for row in rows if row["is_reference"])
-        st.markdown(plain(f"Every generated arm to {name}, the reference"))
+        st.markdown(escape_markdown(f"Every generated arm to {name}, the reference"))
         st.plotly_chart(gain_intervals(to_reference, measure, name), key=f"reference {view.id}")
         outcomes = [f"{arm}: {outcome(contrast)}" for arm, contrast in to_reference.items()]
         st.caption(
-            plain(
+            escape_markdown(
                 f"{'; '.join(outcomes)}. The reference is the arm without a generator that is best "
                 "on validation; it is never chosen on the test split."
             )
@@ -145,7 +145,7 @@ def _confusions(view: RunView, results: dict[str, Any]) -> None:
     rows = [row for row in results["results"] if row["name"] in chosen]
     for start in range(0, len(rows), 2):
         for column, row in zip(st.columns(2), rows[start : start + 2], strict=False):
-            column.markdown(f"**{plain(row['name'])}**")
+            column.markdown(f"**{escape_markdown(row['name'])}**")
             figure = confusion_plot(row, results["classes"])
             column.plotly_chart(figure, key=f"confusion {row['name']} {view.id}")
     st.caption("Test images over all seeds; a row is a true class, coloured by its shares.")
@@ -176,9 +176,9 @@ def _disagreements(workspace: Workspace, view: RunView, rows: list[dict[str, Any
     ]
     clicked = gallery(groups, key=f"differ {view.id}")
     st.caption(
-        f"Beneath each image its class, and the share of the seeds that tested it at which "
-        f"{plain(first)} / {plain(second)} got it right; the widest apart come first. Click one to "
-        "enlarge it."
+        "Below each image: its class, and the share of the seeds that tested it for which "
+        f"{escape_markdown(first)} / {escape_markdown(second)} classified it correctly; the "
+        "largest differences come first. Click an image to enlarge it."
     )
     if clicked:
         enlarge(dataset, clicked)
@@ -197,7 +197,7 @@ def _classifier(workspace: Workspace, view: RunView) -> None:
     cell = read_winner(folder / CELL)
     primary = primary_measure()
     st.markdown(
-        plain(
+        escape_markdown(
             f"Best on validation of those trained here: {cell['label']}, seed {cell['seed']}, "
             f"epoch {cell['epoch']}, {primary.title} "
             f"{primary.shown(cell['validation_macro_f1']):.1f} on "
@@ -225,9 +225,9 @@ def _classifier(workspace: Workspace, view: RunView) -> None:
         key=f"image {view.id}",
     )
     if dropped is not None and st.button("Classify", key=f"classify {view.id}"):
-        act(lambda: _classify(workspace, view, dropped.name, dropped))
+        apply(lambda: _classify(workspace, view, dropped.name, dropped))
     job_panel(
-        latest(workspace, "classify", lambda v: v.config.get("run") == view.id),
+        latest_run(workspace, "classify", lambda v: v.config.get("run") == view.id),
         "Research software, not for diagnosis: it knows the classes above and no other.",
         _predictions,
     )
@@ -235,9 +235,9 @@ def _classifier(workspace: Workspace, view: RunView) -> None:
 
 def _predictions(classified: RunView) -> None:
     for prediction in classified.result["predictions"]:
-        st.markdown(plain(f"{prediction['image']}: {prediction['class']}"))
+        st.markdown(escape_markdown(f"{prediction['image']}: {prediction['class']}"))
         for label, share in prediction["probabilities"].items():
-            st.progress(share, text=plain(f"{label} {share:.1%}"))
+            st.progress(share, text=escape_markdown(f"{label} {share:.1%}"))
 
 
 def _classify(workspace: Workspace, view: RunView, name: str, content: io.BytesIO) -> None:

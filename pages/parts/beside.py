@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 
 from pages.parts.gallery import Group, Mark, Tile, gallery
-from pages.parts.plain import plain
+from pages.parts.markdown import escape_markdown
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.synthesis.pictures import SampleRows, originals, sample_rows, shown
@@ -84,7 +84,7 @@ def _open(rows: SampleRows, clicked: str) -> None:
 def _enlarge(pictures: Mapping[str, np.ndarray], told: str = "") -> None:
     """One or two pictures side by side, {name: uint8 (H, W, C)}."""
     for column, (name, pixels) in zip(st.columns(2), pictures.items(), strict=False):
-        column.image(png_bytes(pixels), plain(name), width="stretch")
+        column.image(png_bytes(pixels), escape_markdown(name), width="stretch")
     st.markdown(told)
 
 
@@ -99,8 +99,8 @@ def side_by_side(workspace: Workspace, found: SyntheticSet) -> None:
     ]
     if not others:
         st.info(
-            f"There is no other set with images of {plain(label)}; sample another generator, and "
-            "both stand here under the same originals."
+            f"There is no other set with images of {escape_markdown(label)}; sample another "
+            "generator to see both below the same originals."
         )
     chosen = st.multiselect("Beside", others, others[:2], key=f"others {found.name}")
     top = originals(open_dataset(workspace, dataset), found, label, count)

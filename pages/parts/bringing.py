@@ -3,8 +3,8 @@
 import streamlit as st
 
 from pages.parts.choose import remember
-from pages.parts.live import act, latest, submitted, watch
-from pages.parts.plain import plain
+from pages.parts.live import apply, latest_run, render_run, submitted_message
+from pages.parts.markdown import escape_markdown
 from rebalance_core.datasets.dataset import list_datasets
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
@@ -19,10 +19,10 @@ def bring(workspace: Workspace) -> None:
     if sets:
         with st.expander("Bring images made elsewhere", icon=":material/drive_folder_upload:"):
             _choose_folder(workspace, sets)
-    newest = latest(workspace, "bring", lambda view: True)
+    newest = latest_run(workspace, "bring", lambda view: True)
     if newest is not None and newest.status != "done":
-        st.markdown(f"**{plain(newest.name)}**")
-        watch(newest)
+        st.markdown(f"**{escape_markdown(newest.name)}**")
+        render_run(newest)
 
 
 def _choose_folder(workspace: Workspace, sets: list[str]) -> None:
@@ -48,4 +48,4 @@ def _choose_folder(workspace: Workspace, sets: list[str]) -> None:
             remember("synthetic", name)
             return view
 
-        act(start, submitted)
+        apply(start, submitted_message)

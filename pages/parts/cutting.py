@@ -7,9 +7,9 @@ import streamlit as st
 
 from pages.parts.frame import link
 from pages.parts.health import difference_chosen
-from pages.parts.live import act
+from pages.parts.live import apply
+from pages.parts.markdown import escape_markdown
 from pages.parts.naming import name_field
-from pages.parts.plain import plain
 from pages.parts.sets import just_saved, save_set, saved_message
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
@@ -68,7 +68,7 @@ def cut_training_set(workspace: Workspace, dataset: Dataset) -> None:
             told = ", ".join(f"{n:,} of {part}" for part, n in made.dropped.items())
             st.caption(f"The split leaves out, as copies or for a shared patient: {told}.")
         for note in missing_class_notes(dataset, made):
-            st.warning(plain(note))
+            st.warning(escape_markdown(note))
         _save(workspace, config)
     _saved(workspace, dataset)
 
@@ -178,10 +178,10 @@ def _save(workspace: Workspace, config: SetConfig) -> None:
     suggestion = f"{config.dataset}{split}{skew}".replace(":", "").replace("=", "")
     name = name_field("Name of the training set", suggestion.replace(",", "-"), "set name")
     if st.button("Save training set", type="primary"):
-        act(lambda: save_set(workspace, name, config), saved_message)
+        apply(lambda: save_set(workspace, name, config), saved_message)
     made = just_saved(workspace, config.dataset)
     if made is not None:
-        st.success(plain(f"{saved_message(made)} Next: Poses or Generators."))
+        st.success(escape_markdown(f"{saved_message(made)} Next: Poses or Generators."))
         with st.container(horizontal=True):
             link("poses")
             link("generators")
@@ -190,7 +190,7 @@ def _save(workspace: Workspace, config: SetConfig) -> None:
 def _saved(workspace: Workspace, dataset: Dataset) -> None:
     sets, damaged = open_sets(workspace)
     for sentence in damaged.values():
-        st.warning(plain(sentence))
+        st.warning(escape_markdown(sentence))
     mine = [s for s in sets if s.config.dataset == dataset.name]
     if mine:
         st.markdown("**Saved training sets**")

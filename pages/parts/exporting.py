@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.parts.live import act
+from pages.parts.live import apply
 from rebalance_core.synthesis.exporting import export_synthetic, zip_synthetic
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, remove_synthetic
 from rebalance_core.workspace import Workspace
@@ -21,7 +21,7 @@ def export(workspace: Workspace, found: SyntheticSet) -> None:
         def prepare() -> None:
             st.session_state[key] = zip_synthetic(workspace, found.name)
 
-        act(prepare)
+        apply(prepare)
     ready: Path | None = st.session_state.get(key)
     if ready is not None and ready.exists():
         with ready.open("rb") as file:
@@ -38,7 +38,7 @@ def export(workspace: Workspace, found: SyntheticSet) -> None:
         "Or a new folder on this machine", placeholder=f"…/{found.name}", key=f"folder {found.name}"
     )
     if right.button("Copy there", disabled=not target, key=f"copy {found.name}"):
-        act(
+        apply(
             lambda: export_synthetic(workspace, found.name, Path(target.strip())),
             lambda path: f"Copied to {path}.",
         )
@@ -50,4 +50,4 @@ def offer_removal(workspace: Workspace, name: str) -> None:
     with st.expander("Remove this synthetic set", icon=":material/delete:"):
         sure = st.checkbox(f"Yes, remove {name} with all its images")
         if st.button("Remove", disabled=not sure):
-            act(lambda: remove_synthetic(workspace, name), f"Removed synthetic set {name}.")
+            apply(lambda: remove_synthetic(workspace, name), f"Removed synthetic set {name}.")

@@ -8,9 +8,9 @@ import streamlit as st
 
 from pages.parts.choose import remember
 from pages.parts.gallery import Group, Tile, gallery
-from pages.parts.live import act, job_panel, latest, submitted
+from pages.parts.live import apply, job_panel, latest_run, submitted_message
+from pages.parts.markdown import escape_markdown
 from pages.parts.naming import name_field
-from pages.parts.plain import plain
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
 from rebalance_core.synthesis.filtering import WORDS, FilterConfig, removed_images
@@ -25,8 +25,8 @@ def filters(workspace: Workspace, found: SyntheticSet) -> None:
     if found.provenance.get("filters"):
         _removed(workspace, found)
     st.caption(
-        f"Filters make a new set of the images of {plain(found.name)} that pass; this one stays as "
-        "it is. They use the training set's real images alone."
+        f"Filters create a new set from the images of {escape_markdown(found.name)} that pass; "
+        "this set is not changed. They use only the real images of the training set."
     )
     columns = st.columns(4, vertical_alignment="bottom")
     confidence = columns[0].number_input(
@@ -68,7 +68,7 @@ def filters(workspace: Workspace, found: SyntheticSet) -> None:
     }
     nothing = not (confidence or distance or copies or twins)
     if right.button("Filter", key=f"filter {found.name}", disabled=nothing):
-        act(lambda: submit_filter(workspace, FilterConfig.build(**config)), submitted)
+        apply(lambda: submit_filter(workspace, FilterConfig.build(**config)), submitted_message)
     watch_filter(workspace, found)
 
 
@@ -81,7 +81,7 @@ def submit_filter(workspace: Workspace, config: FilterConfig) -> RunView:
 
 def watch_filter(workspace: Workspace, found: SyntheticSet) -> None:
     """Show the newest filter of this set until it is done."""
-    job_panel(latest(workspace, "filter", lambda v: v.config.get("synthetic") == found.name))
+    job_panel(latest_run(workspace, "filter", lambda v: v.config.get("synthetic") == found.name))
 
 
 def _removed(workspace: Workspace, found: SyntheticSet) -> None:
@@ -89,7 +89,8 @@ def _removed(workspace: Workspace, found: SyntheticSet) -> None:
     for step in found.provenance.get("filters", []):
         counts = ", ".join(f"{label} {len(n)}" for label, n in step["removed"].items())
         st.markdown(
-            f"Taken out of **{plain(step['from']['name'])}**, {_asked(step)}: {plain(counts)}."
+            f"Removed from **{escape_markdown(step['from']['name'])}**, {_asked(step)}: "
+            f"{escape_markdown(counts)}."
         )
     label = st.segmented_control(
         "Taken out, of class",
@@ -106,7 +107,7 @@ def _removed(workspace: Workspace, found: SyntheticSet) -> None:
     if tiles:
         gallery([Group(tiles)], key=f"removed {found.name} {label}")
     if not removed:
-        st.caption(f"Nothing of {plain(label)} was taken out.")
+        st.caption(f"Nothing of {escape_markdown(label)} was taken out.")
     elif not tiles:
         st.caption("The set they were taken from is gone, and their pictures with it:")
         st.text(", ".join(each.image for each in removed[:SHOWN]))

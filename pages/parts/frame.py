@@ -1,4 +1,4 @@
-"""What every page stands in: navigation, title, foot."""
+"""Page frame: navigation, title, error messages and footer."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from pages.parts.choose import arrive
 from pages.parts.hosts import check_session
-from pages.parts.plain import plain
+from pages.parts.markdown import escape_markdown
 from rebalance_core.errors import UserError
 from rebalance_core.system.exposure import exposure_warning
 from rebalance_core.system.files import translate_disk_full
@@ -19,8 +19,8 @@ from rebalance_core.workspace import Workspace
 
 P = ParamSpec("P")
 ROOT = Path(__file__).resolve().parents[2]
-NAVIGATED = "navigated"  # session key: app.py has set the pages up in this session
-MESSAGES = "messages"  # session key: what is to be shown once a page is drawn
+# Session keys: whether app.py has set up the navigation; messages to show after the next render.
+NAVIGATED, MESSAGES = "navigated", "messages"
 PAGES = {
     "home": ("Home", ":material/home:"),
     "data": ("Data", ":material/database:"),
@@ -41,23 +41,26 @@ def _pages() -> list[StreamlitPage]:
 
 
 def configure() -> None:
-    """The browser's tab. Its icon is text: one of Material's would be fetched from a stranger, and
-    so would the current page's if there were none. A session from elsewhere ends here."""
+    """Set the browser tab's title and icon, and stop sessions that the guard would refuse.
+
+    The icon is an emoji: a Material icon would be downloaded from a third-party server, and so
+    would the current page's icon if none were set.
+    """
     st.set_page_config(page_title="Rebalance Studio", page_icon="⚖️", layout="wide")
     check_session()
 
 
 def navigate() -> StreamlitPage:
-    """The sidebar, and the page that the address names."""
+    """Render the sidebar and return the page at the current URL."""
     st.session_state[NAVIGATED] = True
     return st.navigation(_pages())
 
 
-def show(draw: Callable[[Workspace], None], title: str, what: str) -> None:
-    """Draw a page: its title, one line on what it is for, then `draw`.
+def run_page(render: Callable[[Workspace], None], title: str, caption: str) -> None:
+    """Render a page: its title, a one-line caption, then `render`.
 
-    Right after a server start, Streamlit may run a page's script without app.py: then set the
-    navigation up and start over.
+    Right after a server start, Streamlit may run a page's script without app.py. In that case, set
+    up the navigation and rerun.
     """
     if NAVIGATED not in st.session_state:
         configure()
@@ -66,61 +69,64 @@ def show(draw: Callable[[Workspace], None], title: str, what: str) -> None:
         st.rerun()
     arrive()
     st.title(title)
-    st.caption(what)
+    st.caption(caption)
     if warning := exposure_warning(st.get_option("server.address")):
         st.warning(warning, icon=":material/lock_open:")
-    guarded(draw)(Workspace.from_environment())
+    show_user_errors(render)(Workspace.from_environment())
     for message in st.session_state.pop(MESSAGES, []):
-        st.toast(plain(message), icon=":material/check:", duration="long")
+        st.toast(escape_markdown(message), icon=":material/check:", duration="long")
 
 
-def guarded(draw: Callable[P, object]) -> Callable[P, None]:
-    """Show what a person can mend in red. Fragments need it inside: Streamlit catches first."""
+def show_user_errors(render: Callable[P, object]) -> Callable[P, None]:
+    """Wrap `render` so that a UserError becomes an error box on the page.
 
-    @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
+    Wrap the function inside a fragment, since Streamlit catches exceptions at its boundary.
+    """
+
+    @wraps(render)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             with translate_disk_full(Workspace.from_environment().root):
-                draw(*args, **kwargs)
+                render(*args, **kwargs)
         except UserError as error:
-            st.error(plain(str(error)))
+            st.error(escape_markdown(str(error)))
 
-    return drawn
+    return wrapped
 
 
 def notify(message: str) -> None:
-    """Show a message over the page as soon as the whole page is drawn.
+    """Show a toast after the next complete render of the page.
 
-    What is drawn in a run that another one follows at once may never reach the browser.
+    Elements of a script run that is followed by an immediate rerun may never reach the browser.
     """
     st.session_state.setdefault(MESSAGES, []).append(message)
 
 
 def link(name: str, label: str | None = None) -> None:
-    """A link to another page of the app."""
+    """Render a link to another page of the app."""
     title, icon = PAGES[name]
     st.page_link(ROOT / "pages" / f"{name}.py", label=label or title, icon=icon)
 
 
 def empty_state(message: str, page: str, label: str) -> None:
-    """What is missing here, and a link to the page where it is made."""
+    """Render a message about missing data and a link to the page that creates it."""
     st.info(message)
     link(page, label)
 
 
 def check_first_run() -> bool:
-    """Can the workspace be written? Says what to do where it can't."""
+    """Check that the workspace is writable; render an error with the remedy if it is not."""
     try:
         existing = Workspace.from_environment().nearest_existing
     except UserError as error:
-        st.error(plain(str(error)))
+        st.error(escape_markdown(str(error)))
         return False
     if os.access(existing, os.W_OK):
         return True
-    st.error(f"{existing} cannot be written; set REBALANCE_HOME to a folder that can, and restart.")
+    st.error(f"{existing} is not writable; set REBALANCE_HOME to a writable folder and restart.")
     return False
 
 
-def foot() -> None:
+def render_footer() -> None:
     st.divider()
     st.caption("Rebalance Studio is research software, not for diagnosis.")

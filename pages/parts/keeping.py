@@ -5,9 +5,9 @@ import streamlit as st
 from pages.parts.beside import picture_tile
 from pages.parts.filters import submit_filter, watch_filter
 from pages.parts.gallery import Group, gallery
-from pages.parts.live import act, submitted
+from pages.parts.live import apply, submitted_message
+from pages.parts.markdown import escape_markdown
 from pages.parts.naming import name_field
-from pages.parts.plain import plain
 from rebalance_core.synthesis.filtering import FilterConfig
 from rebalance_core.synthesis.pictures import shown
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
@@ -54,9 +54,9 @@ def keep_or_throw(workspace: Workspace, found: SyntheticSet) -> None:
         st.rerun()
     if make:
         config = {"synthetic": found.name, "name": name, "without": tuple(sorted(thrown))}
-        act(lambda: submit_filter(workspace, FilterConfig.build(**config)), submitted)
+        apply(lambda: submit_filter(workspace, FilterConfig.build(**config)), submitted_message)
     watch_filter(workspace, found)
     st.caption(
-        f"{plain(found.name)} stays as it is. The new set's provenance says which images were "
-        "picked by hand."
+        f"{escape_markdown(found.name)} is not changed. The provenance of the new set lists the "
+        "images discarded by hand."
     )

@@ -1,7 +1,7 @@
-"""A run on the page: status, progress with time left, curves, previews, cancel, resume.
+"""Live view of a run: status, progress, remaining time, curves, previews, cancel, resume.
 
-Reads the run's directory again and again while it lives; the work is in another process. What moves
-all the time is small and looked at often; what is heavy to draw, more rarely.
+The run is another process; its directory is polled while it is live. Cheap elements (status,
+progress) are polled often, expensive ones (curves, previews, log) less often.
 """
 
 import time
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
-from pages.parts.frame import guarded, notify
-from pages.parts.plain import plain
+from pages.parts.frame import notify, show_user_errors
+from pages.parts.markdown import escape_markdown
 from rebalance_core.errors import UserError
 from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import run_set
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 T = TypeVar("T")
-# Seconds between two looks. Each makes the server run a script and the browser go over the whole
-# page, whether anything is new or not: benchmarks/watching_cost.py measures both. In a run of more
-# than SHORT seconds, of which one look shows little new, they are up to RARER times as far apart.
+# Polling intervals in seconds. Each poll runs a script on the server and makes the browser walk the
+# whole page, even if nothing changed (measured by benchmarks/watching_cost.py). For runs longer
+# than SHORT_RUN seconds, the intervals grow by up to MAX_POLL_FACTOR.
 POLL = 3.0  # status, progress
-REDRAW = 10.0  # curves, pictures, log
-SHORT, RARER = 300.0, 3.0
-PLOTS = 2  # side by side
+REDRAW = 10.0  # curves, previews, log
+SHORT_RUN, MAX_POLL_FACTOR = 300.0, 3.0
+PLOTS_PER_ROW = 2
 BADGES = {
     "queued": ("gray", ":material/hourglass_top:"),
     "running": ("blue", ":material/play_arrow:"),
@@ -44,80 +44,84 @@ BADGES = {
 }
 
 
-def latest(workspace: Workspace, kind: str, fits: Callable[[RunView], bool]) -> RunView | None:
-    """The newest run of a kind that `fits`."""
-    return next((v for v in list_runs(workspace, kind) if fits(v)), None)
+def latest_run(
+    workspace: Workspace, kind: str, matches: Callable[[RunView], bool]
+) -> RunView | None:
+    """Return the newest run of a kind for which `matches` is true."""
+    return next((v for v in list_runs(workspace, kind) if matches(v)), None)
 
 
 def run_label(view: RunView) -> str:
-    """A training run in a list: its name, how it was trained, its id."""
+    """Label of a training run in a list: name, preset or origin, id."""
     preset = view.config.get("training", {}).get("preset", "no preset")
-    how = "from a folder" if view.config.get("folder") else preset
-    return f"{view.name}, {how} ({view.id})"
+    origin = "from a folder" if view.config.get("folder") else preset
+    return f"{view.name}, {origin} ({view.id})"
 
 
-def again(
-    live: bool,
-    look: Callable[[], T],
-    lives: Callable[[T], bool],
-    draw: Callable[[T], None],
-    every: float = POLL,
+def poll_fragment(
+    is_live: bool,
+    load: Callable[[], T],
+    still_live: Callable[[T], bool],
+    render: Callable[[T], None],
+    interval: float = POLL,
 ) -> None:
-    """Draw what `look` finds; if the page was drawn of something `live`, again every so many
-    seconds until it no longer `lives`. Regions stand beside each other, none inside another."""
+    """Render the result of `load`, repeatedly if it `is_live`, until it is not `still_live`.
 
-    @st.fragment(run_every=every if live else None)
-    @guarded
-    def region() -> None:
-        now = look()
-        if live and not lives(now):
-            # The whole page: what a run made can be used now. Before anything is drawn, so that
-            # nobody sees an end on a page that is about to be drawn anew.
+    `interval` is in seconds. Fragments must not be nested.
+    """
+
+    @st.fragment(run_every=interval if is_live else None)
+    @show_user_errors
+    def fragment() -> None:
+        state = load()
+        if is_live and not still_live(state):
+            # Rerun the whole page, since the run's results are available now. Rerun before
+            # rendering, so that the final state does not flash on the outdated page.
             st.rerun()
-        draw(now)
+        render(state)
 
-    region()
+    fragment()
 
 
-def follow(view: RunView, draw: Callable[[RunView], None], every: float) -> None:
-    """Draw of a run what changes while it lives, `every` so many seconds at most."""
-    times = rarer(view)
-    again(
+def poll_run(view: RunView, render: Callable[[RunView], None], interval: float) -> None:
+    """Render a run, every `interval` seconds or less often while it is live."""
+    factor = poll_factor(view)
+    poll_fragment(
         view.live,
         lambda: view_run(view.path),
-        # where the run turns out to be much longer or shorter, the page begins anew
-        lambda now: now.live and 0.5 < rarer(now) / times < 2,
-        draw,
-        every * times,
+        # Rerun the page if the run turns out to be much longer or shorter than estimated.
+        lambda current: current.live and 0.5 < poll_factor(current) / factor < 2,
+        render,
+        interval * factor,
     )
 
 
-def rarer(view: RunView) -> float:
-    """How many times as far apart looks are for the time a run takes in all, as far as is known."""
+def poll_factor(view: RunView) -> float:
+    """Factor from 1 to MAX_POLL_FACTOR for polling intervals, by the run's expected duration."""
     left, started = view.progress["seconds_left"], view.state.get("started")
     if left is None or started is None:
         return 1.0
-    return float(min(RARER, max(1.0, (time.time() - started + left) / SHORT)))
+    return float(min(MAX_POLL_FACTOR, max(1.0, (time.time() - started + left) / SHORT_RUN)))
 
 
-def watch(view: RunView, draw: Callable[[RunView], None] | None = None) -> None:
-    """Show a run while it lives and after; `draw` shows what is particular to it."""
-    follow(view, _status, POLL)
-    if draw is not None:
-        follow(view, draw, REDRAW)
+def render_run(view: RunView, render_details: Callable[[RunView], None] | None = None) -> None:
+    """Render the status of a run, then the details of its kind; poll while it is live."""
+    poll_run(view, _status, POLL)
+    if render_details is not None:
+        poll_run(view, render_details, REDRAW)
 
 
 def job_panel(
-    view: RunView | None, empty: str = "", show: Callable[[RunView], None] | None = None
+    view: RunView | None, empty: str = "", render: Callable[[RunView], None] | None = None
 ) -> None:
-    """The caption `empty` without a run, its status until it is done, then `show`."""
+    """Render the caption `empty` without a run, its status until it is done, then `render`."""
     if view is None:
         if empty:
             st.caption(empty)
     elif view.status != "done":
-        watch(view)
-    elif show is not None:
-        show(view)
+        render_run(view)
+    elif render is not None:
+        render(view)
 
 
 def _status(view: RunView) -> None:
@@ -131,27 +135,27 @@ def _status(view: RunView) -> None:
             if view.warning:
                 st.warning(view.warning)
         elif view.state.get("reason"):
-            told = plain(f"{view.name}: {view.state['reason']}")
-            (st.error if view.status == "failed" else st.warning)(told)
+            message = escape_markdown(f"{view.name}: {view.state['reason']}")
+            (st.error if view.status == "failed" else st.warning)(message)
     with right:
         if view.live and st.button("Cancel", key=f"cancel {view.id}", disabled=view.stopping):
-            act(lambda: cancel(workspace, view.id))
+            apply(lambda: cancel(workspace, view.id))
         if view.status in ("failed", "cancelled", "interrupted") and st.button(
-            "Resume", key=f"resume {view.id}", help="Goes on from the last checkpoint."
+            "Resume", key=f"resume {view.id}", help="Continues from the last checkpoint."
         ):
-            act(lambda: resume(workspace, view.id))
+            apply(lambda: resume(workspace, view.id))
 
 
 def progress_text(view: RunView) -> str:
     if view.stopping:
-        return "stopping, keeping a checkpoint …"
+        return "stopping, saving a checkpoint …"
     stage, left = view.progress["stage"], view.progress["seconds_left"]
-    told = f"{plain(stage or 'starting')} ({view.progress['fraction']:.0%})"
-    return told if left is None else f"{told}, about {duration(left)} left"
+    text = f"{escape_markdown(stage or 'starting')} ({view.progress['fraction']:.0%})"
+    return text if left is None else f"{text}, about {format_duration(left)} left"
 
 
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min`, `1 h 20 min`, `2 days`."""
+def format_duration(seconds: float) -> str:
+    """Format a duration as `42 s`, `3 min`, `1 h 20 min` or `2 days`."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -160,29 +164,29 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def act(change: Callable[[], T], done: str | Callable[[T], str] = "") -> None:
-    """Do what a button says, draw the page anew and show `done`, or what it makes of the result.
+def apply(action: Callable[[], T], message: str | Callable[[T], str] = "") -> None:
+    """Run the action of a button, rerun the page and show `message` (or `message(result)`).
 
-    A refusal is shown in one sentence.
+    A UserError is shown in place and does not rerun the page.
     """
     try:
         with translate_disk_full(Workspace.from_environment().root):
-            result = change()
+            result = action()
     except UserError as error:
-        st.error(plain(str(error)))
+        st.error(escape_markdown(str(error)))
         return
-    if done:
-        notify(done(result) if callable(done) else done)
+    if message:
+        notify(message(result) if callable(message) else message)
     st.rerun()
 
 
-def submitted(view: RunView) -> str:
-    """The message for a run that a button has just submitted."""
+def submitted_message(view: RunView) -> str:
+    """Message for a newly submitted run."""
     return f"Submitted: {view.name}."
 
 
-def training(view: RunView) -> None:
-    """Loss curves with the last step's number, and the previews with a slider back in time."""
+def render_training(view: RunView) -> None:
+    """Render loss curves with the last step, and previews with a slider over earlier steps."""
     metrics = read_metrics(view.path)
     if metrics:
         left, right = st.columns([3, 1], vertical_alignment="bottom")
@@ -194,61 +198,62 @@ def training(view: RunView) -> None:
             0.0,
             0.01,
             key=f"smoothing {view.id}",
-            help="Weight of the past in a moving average; the raw curve stays, faint.",
+            help="Weight of past values in the moving average; the raw curve stays visible, faded.",
         )
         spec = generator_specs().get(view.config.get("generator", ""))
         groups = loss_groups(metrics, spec.plots if spec else ())
-        for start in range(0, len(groups), PLOTS):
-            for column, names in zip(
-                st.columns(PLOTS), groups[start : start + PLOTS], strict=False
-            ):
+        for start in range(0, len(groups), PLOTS_PER_ROW):
+            row = groups[start : start + PLOTS_PER_ROW]
+            for column, names in zip(st.columns(PLOTS_PER_ROW), row, strict=False):
                 figure = _curves(
                     view.path, len(metrics), metrics[-1].get("time", 0.0), tuple(names), smoothing
                 )
                 column.plotly_chart(figure, key=f"loss {names} {view.id}")
     previews: dict[str, list[Path]] = {}
-    for picture in sorted((view.path / "previews").glob("[!.]*-[0-9]*.png")):
-        previews.setdefault(picture.stem.rpartition("-")[0], []).append(picture)
-    # What is being learned now stands on top.
+    for image in sorted((view.path / "previews").glob("[!.]*-[0-9]*.png")):
+        previews.setdefault(image.stem.rpartition("-")[0], []).append(image)
+    # Most recently updated first.
     for name in sorted(previews, key=lambda n: -_step(previews[n][-1])):
         _preview(view, name, previews[name])
 
 
-def _step(picture: Path) -> int:
-    return int(picture.stem.rpartition("-")[2])
+def _step(image: Path) -> int:
+    return int(image.stem.rpartition("-")[2])
 
 
 @lru_cache(maxsize=64)
 def _curves(
-    path: Path, lines: int, last: float, names: tuple[str, ...], smoothing: float
+    path: Path, line_count: int, last_time: float, names: tuple[str, ...], smoothing: float
 ) -> "go.Figure":
-    """Drawn once for all who watch, until a line comes (`lines`, `last`) or a resume takes some."""
+    """Loss curves, cached across sessions until the metrics (`line_count`, `last_time`) change."""
     return loss_curves(read_metrics(path), list(names), smoothing)
 
 
-def _preview(view: RunView, name: str, pictures: list[Path]) -> None:
-    """The newest picture, or the one that the slider stands at. While the run goes on, the slider
-    keeps the pictures there were when somebody asked for it: its end doesn't run away."""
-    steps = [_step(p) for p in pictures]
+def _preview(view: RunView, name: str, images: list[Path]) -> None:
+    """Render the newest preview, or the one selected by the slider.
+
+    While the run is live, the range of the slider is frozen when it is opened, so that its end does
+    not move.
+    """
+    steps = [_step(image) for image in images]
     key, step = f"preview {name} {view.id}", steps[-1]
-    kept = f"{key} kept"
-    if len(steps) > 1 and view.live and not st.toggle("Look back in time", key=f"{key} back"):
-        st.session_state.pop(kept, None)
+    frozen = f"{key} frozen"
+    if len(steps) > 1 and view.live and not st.toggle("Show earlier steps", key=f"{key} earlier"):
+        st.session_state.pop(frozen, None)
     elif len(steps) > 1:
-        choices = st.session_state.setdefault(kept, steps) if view.live else steps
+        choices = st.session_state.setdefault(frozen, steps) if view.live else steps
         step = st.select_slider(f"{name}: step", choices, value=choices[-1], key=key)
-    chosen = pictures[steps.index(step)]
-    told = f"{name}, step {step}"
-    if words := _rows_in_words(view, name):
-        told += f"; {words}"
-    st.image(chosen.read_bytes(), caption=told, width="stretch")
+    caption = f"{name}, step {step}"
+    if description := _describe_rows(view, name):
+        caption += f"; {description}"
+    st.image(images[steps.index(step)].read_bytes(), caption=caption, width="stretch")
 
 
-def _rows_in_words(view: RunView, name: str) -> str:
-    """What the rows of a preview are, as the generator's spec describes them."""
+def _describe_rows(view: RunView, name: str) -> str:
+    """Description of the rows of a preview from the generator's spec, '' if it is unknown."""
     spec = generator_specs().get(view.config.get("generator", ""))
     if spec is None or not (view.path / "set.json").exists():
         return ""
-    words = spec.previews.get(name, spec.previews.get("", ""))
+    text = spec.previews.get(name, spec.previews.get("", ""))
     classes = ", ".join(c for c, n in run_set(view).counts.items() if n)
-    return words.replace("{classes}", plain(classes))
+    return text.replace("{classes}", escape_markdown(classes))

@@ -6,8 +6,8 @@ import streamlit as st
 
 from pages.parts.beside import picture_tile
 from pages.parts.gallery import Group, gallery
-from pages.parts.live import act
-from pages.parts.plain import plain
+from pages.parts.live import apply
+from pages.parts.markdown import escape_markdown
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.synthesis.quiz import Kind, Quiz, hand_in, make_quiz, read_tally, tally_words
@@ -27,12 +27,12 @@ def quiz(workspace: Workspace, found: SyntheticSet) -> None:
     key = f"quiz {found.name} {created}"  # not of a set of that name before
     tally = read_tally(workspace, found.name)
     if tally is not None:
-        st.caption(plain(tally_words(found.name, tally)))
+        st.caption(escape_markdown(tally_words(found.name, tally)))
     seed: int = st.session_state.setdefault(f"{key} seed", tally.attempts if tally else 0)
     try:
         asked = _asked(str(found.path), created, seed, workspace, found)
     except UserError as error:
-        st.info(plain(str(error)))
+        st.info(escape_markdown(str(error)))
         return
     answered: tuple[Kind, ...] | None = st.session_state.get(f"{key} answers {seed}")
     if answered is not None:
@@ -59,7 +59,7 @@ def quiz(workspace: Workspace, found: SyntheticSet) -> None:
             hand_in(workspace, asked, told)
             st.session_state[f"{key} answers {seed}"] = told
 
-        act(keep)
+        apply(keep)
 
 
 @st.cache_data(max_entries=20, show_spinner="Choosing images …")

@@ -7,7 +7,7 @@ import streamlit as st
 
 from pages.parts.choose import choose, remember
 from pages.parts.config_form import options_form
-from pages.parts.live import act, job_panel, latest, run_label, submitted
+from pages.parts.live import apply, job_panel, latest_run, run_label, submitted_message
 from pages.parts.naming import name_field
 from rebalance_core.generators.spec import generator_spec
 from rebalance_core.generators.training import makes
@@ -56,7 +56,7 @@ def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
             remember("synthetic", name)
             return view
 
-        act(start, submitted)
+        apply(start, submitted_message)
     if spec.interpolates and len(classes) > 1:
         with st.expander("Between two classes", icon=":material/swap_horiz:"):
             _morph(workspace, view, classes)
@@ -78,9 +78,9 @@ def _denoise(
         start_run(workspace, DenoiseConfig.build(**wanted))
 
     if last.button("Show", key=f"denoise {trained.id}"):
-        act(go)
+        apply(go)
     job_panel(
-        latest(workspace, "denoise", lambda v: wanted.items() <= v.config.items()),
+        latest_run(workspace, "denoise", lambda v: wanted.items() <= v.config.items()),
         "Choose a class and press Show to go through its sampling, step by step.",
         lambda view: _slide(frames(view), "From noise to the image", view.id),
     )
@@ -104,9 +104,9 @@ def _morph(workspace: Workspace, trained: RunView, labels: list[str]) -> None:
         start_run(workspace, MorphConfig.build(**wanted))
 
     if last.button("Show", disabled=start == end, key=f"morph {trained.id}"):
-        act(go)
+        apply(go)
     job_panel(
-        latest(workspace, "interpolate", lambda v: wanted.items() <= v.config.items()),
+        latest_run(workspace, "interpolate", lambda v: wanted.items() <= v.config.items()),
         "The latent decides what an image looks like, the label which class it shows. Choose two "
         "classes and press Show to move from one label to the other.",
         lambda view: _slide(frames(view), f"From {start} to {end}", view.id),

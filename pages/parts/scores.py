@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.parts.live import act, job_panel
-from pages.parts.plain import plain
+from pages.parts.live import apply, job_panel
+from pages.parts.markdown import escape_markdown
 from pages.parts.weights import get_weights
 from rebalance_core.plots.scores import score_plot
 from rebalance_core.poses.weights import has_weights
@@ -50,7 +50,7 @@ def scores(workspace: Workspace, found: SyntheticSet) -> None:
     view = scores_of(workspace, found)
     busy = view is not None and view.live
     if right.button("Score", key=f"score {found.name}", disabled=busy or missing):
-        act(start)
+        apply(start)
     job_panel(
         view,
         "Not scored yet. Score measures how near these images are to the real ones, how much of "
@@ -65,11 +65,11 @@ def _show(told: dict[str, Any], run: str) -> None:
         in_what = f", in {told['components']} principal components"
     st.caption(
         "Fréchet distance (not the FID of the literature) in the features of "
-        f"{plain(told['network'])}{in_what}. Every figure stands beside that of real images "
-        "against real ones: two halves of the real images of the class, as many on each side. "
-        "Copies: real images with a near-copy among the other real ones; mirrored, flipped and "
-        "turned copies are not found. Class: real validation images, which that network was not "
-        "trained on."
+        f"{escape_markdown(told['network'])}{in_what}. Every figure stands beside that of real "
+        "images against real ones: two halves of the real images of the class, as many on each "
+        "side. Copies: real images with a near-copy among the other real ones; mirrored, flipped "
+        "and rotated copies are not detected. Class: real validation images, which that network "
+        "was not trained on."
     )
     names = [n for n in FIGURES if any(n in c["figures"] for c in told["classes"].values())]
     name = st.segmented_control(
@@ -89,4 +89,4 @@ def _show(told: dict[str, Any], run: str) -> None:
     )
     for label in told["classes"].values():
         for warning in label["warnings"]:
-            st.warning(plain(warning))
+            st.warning(escape_markdown(warning))

@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.parts.choose import SAVED, choose
 from pages.parts.frame import empty_state
-from pages.parts.plain import plain
+from pages.parts.markdown import escape_markdown
 from rebalance_core.datasets.dataset import list_datasets
 from rebalance_core.synthesis.synthetic_set import open_all_synthetic
 from rebalance_core.training_sets.config import SetConfig
@@ -64,4 +64,4 @@ def saved_message(made: TrainingSet) -> str:
 def warn_of_damaged(workspace: Workspace) -> None:
     """Name the synthetic sets that cannot be chosen because they cannot be read."""
     for sentence in open_all_synthetic(workspace)[1].values():
-        st.warning(plain(sentence))
+        st.warning(escape_markdown(sentence))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.parts.live import act, job_panel, latest
+from pages.parts.live import apply, job_panel, latest_run
 from rebalance_core.poses.extractors import DOWNLOADS, NETWORKS, NetworkName
 from rebalance_core.poses.weights import WeightsConfig
 from rebalance_core.runs.start import start_run
@@ -13,7 +13,7 @@ from rebalance_core.workspace import Workspace
 
 def get_weights(workspace: Workspace, network: NetworkName) -> None:
     title, size = NETWORKS[network].title, DOWNLOADS[network].megabytes
-    getting = latest(workspace, "weights", lambda v: v.config.get("network") == network)
+    getting = latest_run(workspace, "weights", lambda v: v.config.get("network") == network)
     busy = getting is not None and getting.live
     with st.container(border=True):
         st.markdown(f"**{title}'s pretrained weights are not on this machine.**")
@@ -24,5 +24,5 @@ def get_weights(workspace: Workspace, network: NetworkName) -> None:
         config = WeightsConfig(network=network, file=file or None)
         label = f"Use {Path(file).name}" if file else f"Fetch {title}'s weights ({size} MB)"
         if left.button(label, icon=":material/download:", disabled=busy):
-            act(lambda: start_run(workspace, config))
+            apply(lambda: start_run(workspace, config))
         job_panel(getting)

@@ -48,7 +48,7 @@ def test_a_grid_from_its_start_to_its_report(
         expect(legend.filter(has_text="oversample")).to_be_visible(timeout=LONG)
         expect(legend.filter(has_text=re.compile("^none$"))).to_be_visible()
         page.get_by_role("button", name="Cancel").click()
-        expect(page.get_by_text("stopping, keeping a checkpoint")).to_be_visible()
+        expect(page.get_by_text("stopping, saving a checkpoint")).to_be_visible()
     status(page, "cancelled")
     stopped = last_step(page)
     assert 8 < stopped < 48

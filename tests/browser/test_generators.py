@@ -52,7 +52,7 @@ def test_train_cancel_resume_load_sample_and_morph(
         until(lambda: last_step(page) > early, last.inner_text)
         expect(shown).not_to_have_attribute("src", before, timeout=LONG)
         page.get_by_role("button", name="Cancel").click()
-        expect(page.get_by_text("stopping, keeping a checkpoint")).to_be_visible()
+        expect(page.get_by_text("stopping, saving a checkpoint")).to_be_visible()
     status(page, "cancelled")
     stopped = last_step(page)
     assert 30 < stopped < 230

@@ -1,4 +1,4 @@
-"""Regions that follow a run: how often each looks, and what is drawn when the run ends."""
+"""Fragments that poll a run: their intervals, and what is rendered when the run ends."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ CONFIG = {"set": "p", "generator": "ddpm", "training": {"preset": "quick"}}
 
 @pytest.fixture
 def running(workspace: Workspace) -> Path:
-    """A training that this process does, with two lines logged."""
+    """A live training run of this process with two logged lines."""
     path = create_run(workspace, "train", CONFIG, name="a training")
     run = RunDirectory(path)
     run.write_state("running", **current_process(), started=time.time())
@@ -33,36 +33,36 @@ def running(workspace: Workspace) -> Path:
 
 @pytest.fixture
 def intervals(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
-    """How often each region of the page is drawn, in the page's order."""
-    asked: list[float | None] = []
+    """Polling interval of each fragment, in the order of the page."""
+    recorded: list[float | None] = []
     fragment: Callable[..., Any] = st.fragment
 
-    def recorded(*, run_every: float | None) -> Any:
-        asked.append(run_every)
+    def record(*, run_every: float | None) -> Any:
+        recorded.append(run_every)
         return fragment(run_every=run_every)
 
-    monkeypatch.setattr(st, "fragment", recorded)
-    return asked
+    monkeypatch.setattr(st, "fragment", record)
+    return recorded
 
 
 def end(path: Path) -> None:
     write_json(path / "state.json", {**read_json(path / "state.json"), "status": "done"})
 
 
-def test_progress_is_looked_at_more_often_than_what_is_heavy(
+def test_progress_is_polled_more_often_than_expensive_elements(
     running: Path, intervals: list[float | None]
 ) -> None:
     opened("home")
     assert intervals == [live.POLL]
     intervals.clear()
     app = opened("runs")
-    # home first; then the state, the curves, the log
+    # home, then status, curves, log
     assert intervals == [live.POLL, live.POLL, live.REDRAW, live.REDRAW]
     assert any(m.value == "Last step **2**" for m in app.markdown)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [
         (42, "42 s"),
         (59.4, "59 s"),
@@ -74,82 +74,80 @@ def test_progress_is_looked_at_more_often_than_what_is_heavy(
         (800_000, "9 days"),
     ],
 )
-def test_a_duration_is_told_in_its_units(seconds: float, told: str) -> None:
-    assert live.duration(seconds) == told
+def test_a_duration_is_formatted_in_its_units(seconds: float, text: str) -> None:
+    assert live.format_duration(seconds) == text
 
 
-def test_a_long_run_is_looked_at_more_rarely(running: Path, intervals: list[float | None]) -> None:
-    def takes(seconds: float) -> None:
+def test_a_long_run_is_polled_less_often(running: Path, intervals: list[float | None]) -> None:
+    def set_duration(seconds: float) -> None:
         state = read_json(running / "state.json")
-        told = {"fraction": 0.5, "stage": "", "seconds_left": seconds / 2}
+        progress = {"fraction": 0.5, "stage": "", "seconds_left": seconds / 2}
         started = time.time() - seconds / 2
-        write_json(running / "state.json", {**state, "started": started, "progress": told})
+        write_json(running / "state.json", {**state, "started": started, "progress": progress})
 
-    for seconds, times in ((200, 1), (600, 2), (36_000, 3)):
-        takes(seconds)
+    for seconds, factor in ((200, 1), (600, 2), (36_000, 3)):
+        set_duration(seconds)
         app = opened("runs")
-        expected = [times * live.POLL, times * live.REDRAW, times * live.REDRAW]
+        expected = [factor * live.POLL, factor * live.REDRAW, factor * live.REDRAW]
         assert intervals[1:] == pytest.approx(expected, rel=0.01) and not app.exception
         intervals.clear()
 
 
-def test_a_run_that_turns_out_much_longer_begins_the_page_anew(
+def test_a_run_that_turns_out_much_longer_reruns_the_page(
     running: Path, intervals: list[float | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page was drawn before the time left was known."""
+    """The page was rendered before the remaining time was known."""
     app = opened("runs")
     intervals.clear()
-    known = {"fraction": 0.1, "stage": "", "seconds_left": 7200}
+    progress = {"fraction": 0.1, "stage": "", "seconds_left": 7200}
 
-    def look(path: Path) -> RunView:
-        write_json(path / "state.json", {**read_json(path / "state.json"), "progress": known})
+    def view_changed(path: Path) -> RunView:
+        write_json(path / "state.json", {**read_json(path / "state.json"), "progress": progress})
         return view_run(path)
 
-    monkeypatch.setattr(live, "view_run", look)
+    monkeypatch.setattr(live, "view_run", view_changed)
     app.run()
     assert not app.exception
     assert intervals == [live.POLL, 3 * live.POLL, 3 * live.REDRAW, 3 * live.REDRAW]
 
 
-def test_what_has_ended_is_looked_at_once(running: Path, intervals: list[float | None]) -> None:
+def test_an_ended_run_is_not_polled(running: Path, intervals: list[float | None]) -> None:
     end(running)
     opened("runs")
     assert intervals == [None] * 4
 
 
-def test_an_end_draws_the_page_anew_before_it_is_shown(
+def test_an_end_reruns_the_page_before_it_is_shown(
     running: Path, intervals: list[float | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run ends between the page's look and the region's."""
+    """The run ends between the page's poll and the fragment's."""
     app = opened("runs")
     intervals.clear()
-    drawn: list[str] = []
+    rendered: list[str] = []
 
-    def look(path: Path) -> RunView:
+    def view_changed(path: Path) -> RunView:
         end(path)
         return view_run(path)
 
-    monkeypatch.setattr(live, "view_run", look)
-    monkeypatch.setattr(live, "_status", lambda view: drawn.append(view.status))
+    monkeypatch.setattr(live, "view_run", view_changed)
+    monkeypatch.setattr(live, "_status", lambda view: rendered.append(view.status))
     app.run()
     assert not app.exception
-    assert intervals == [live.POLL, None, None, None], "the first region stops, the page begins"
-    assert drawn == ["done"]
+    assert intervals == [live.POLL, None, None, None], "the first fragment stops, the page reruns"
+    assert rendered == ["done"]
 
 
-def test_a_run_that_goes_away_is_told_in_red(
-    running: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_removed_run_is_shown_as_an_error(running: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = opened("runs")
 
-    def look(path: Path) -> RunView:
+    def view_changed(path: Path) -> RunView:
         return view_run(path.with_name("gone"))
 
-    monkeypatch.setattr(live, "view_run", look)
+    monkeypatch.setattr(live, "view_run", view_changed)
     app.run()
     assert not app.exception
     assert any("gone" in e.value for e in app.error)
 
 
-def test_no_full_collection_follows_each_look() -> None:
+def test_no_full_garbage_collection_follows_each_rerun() -> None:
     assert config.get_option("runner.postScriptGC") is False

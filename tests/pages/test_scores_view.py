@@ -101,13 +101,13 @@ def test_a_filtered_set_tells_what_was_taken_out(
 ) -> None:
     name = synthetic_set(workspace, "ddpm", "phantom", count=3)
     app = view("filters", name)
-    assert "this one stays as it is" in words(app)
+    assert "this set is not changed" in words(app)
     assert [b.label for b in app.button if b.disabled] == ["Filter"]
     config = FilterConfig(synthetic=name, name="clean", without=("glioma/000001.png",))
     path = create_run(workspace, "filter", config.model_dump(mode="json"), name="filter")
     execute(workspace, RunDirectory(path))
     told = words(view("filters", "clean"))
-    assert f"Taken out of **{name}**, thrown away by hand: glioma 1" in told
+    assert f"Removed from **{name}**, thrown away by hand: glioma 1" in told
     remove_synthetic(workspace, name)
     app = view("filters", "clean")
     assert "is gone, and their pictures with it" in words(app)
