@@ -189,7 +189,7 @@ def _plan(
             st.plotly_chart(schedule_strips(strips_of(config)), key="strips")
             sizes = {c.arm.images: c.synthetic for c in cells if c.synthetic}
             for images, name in sizes.items():
-                size = open_synthetic(workspace, str(name)).provenance["size"]
+                size = open_synthetic(workspace, str(name)).provenance.size
                 fits = "" if size == config.classifier.size else ", resized"
                 st.caption(escape_markdown(f"{images}: images of {name}, {size} px{fits}"))
 

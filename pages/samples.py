@@ -62,8 +62,8 @@ def render(workspace: Workspace) -> None:
 
 def _look(workspace: Workspace, found: SyntheticSet) -> None:
     told = ", ".join(f"{label} {n}" for label, n in found.counts.items())
-    seed = f"; seed {found.provenance.get('seed')}"
-    if found.provenance.get("run") is None:
+    seed = f"; seed {found.provenance.seed}"
+    if found.provenance.run is None:
         seed = ""
     st.caption(f"{escape_markdown(found.origin)}; {escape_markdown(told)}{seed}.")
     # Only the open one is drawn: what it needs is neither computed nor sent for the others.

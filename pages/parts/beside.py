@@ -27,9 +27,9 @@ def picture_tile(name: str, pixels: np.ndarray, caption: str = "", mark: Mark = 
 
 def beside_originals(workspace: Workspace, found: SyntheticSet) -> None:
     label, count = _choose(found, "beside")
-    created = float(found.provenance.get("created") or 0)
+    created = found.provenance.created or 0.0
     rows = _rows(str(found.path), created, label, count, workspace, found)
-    order = "name" if found.provenance.get("run") is None else "seed"
+    order = "name" if found.provenance.run is None else "seed"
     clicked = gallery(_groups(rows), key=f"pictures {found.name}", columns=ACROSS)
     copies = int(rows.copies.sum())
     many = "near-copies" if copies > 1 else "a near-copy"

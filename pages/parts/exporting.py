@@ -15,7 +15,7 @@ def export(workspace: Workspace, found: SyntheticSet) -> None:
         "An image folder, a folder a class, with provenance.json: generator, training set, seed, "
         "sampler, filters. Generated images do not show real patients; not for diagnosis."
     )
-    key = f"zip {found.name} {found.provenance.get('created')}"
+    key = f"zip {found.name} {found.provenance.created}"
     if st.button("Prepare the zip", key=f"prepare {key}"):
 
         def prepare() -> None:

@@ -2,7 +2,6 @@
 
 from base64 import b64encode
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -14,6 +13,7 @@ from pages.parts.naming import name_field
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
 from rebalance_core.synthesis.filtering import WORDS, FilterConfig, removed_images
+from rebalance_core.synthesis.records import FilterStep
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
 from rebalance_core.workspace import Workspace, free_name
 
@@ -22,7 +22,7 @@ MISSED = "Mirrored, flipped and turned copies are not found."
 
 
 def filters(workspace: Workspace, found: SyntheticSet) -> None:
-    if found.provenance.get("filters"):
+    if found.provenance.filters:
         _removed(workspace, found)
     st.caption(
         f"Filters create a new set from the images of {escape_markdown(found.name)} that pass; "
@@ -86,10 +86,10 @@ def watch_filter(workspace: Workspace, found: SyntheticSet) -> None:
 
 def _removed(workspace: Workspace, found: SyntheticSet) -> None:
     """How many each filter took out, and the pictures as long as their set is there."""
-    for step in found.provenance.get("filters", []):
-        counts = ", ".join(f"{label} {len(n)}" for label, n in step["removed"].items())
+    for step in found.provenance.filters:
+        counts = ", ".join(f"{label} {len(n)}" for label, n in step.removed.items())
         st.markdown(
-            f"Removed from **{escape_markdown(step['from']['name'])}**, {_asked(step)}: "
+            f"Removed from **{escape_markdown(step.source.name)}**, {_asked(step)}: "
             f"{escape_markdown(counts)}."
         )
     label = st.segmented_control(
@@ -115,11 +115,11 @@ def _removed(workspace: Workspace, found: SyntheticSet) -> None:
         st.caption(f"The first {SHOWN} of {len(removed)}.")
 
 
-def _asked(step: dict[str, Any]) -> str:
+def _asked(step: FilterStep) -> str:
     """What a filter went by, in words."""
-    value = step["value"]
+    value = step.value
     told = f" ({value:g})" if isinstance(value, float) else ""
-    return str(WORDS.get(step["name"], step["name"])) + told
+    return WORDS.get(step.name, step.name) + told
 
 
 def _source(file: Path) -> str:

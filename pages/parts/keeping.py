@@ -19,7 +19,7 @@ THROWN = "✕ thrown away"
 
 def keep_or_throw(workspace: Workspace, found: SyntheticSet) -> None:
     # Not of another set that had this name.
-    key = f"thrown {found.name} {found.provenance.get('created')}"
+    key = f"thrown {found.name} {found.provenance.created}"
     thrown: set[str] = st.session_state.setdefault(key, set())
     labels = list(found.counts)
     left, right = st.columns([4, 1], vertical_alignment="bottom")

@@ -23,7 +23,7 @@ FOOLED: dict[Kind, str] = {
 
 
 def quiz(workspace: Workspace, found: SyntheticSet) -> None:
-    created = float(found.provenance.get("created") or 0)
+    created = found.provenance.created or 0.0
     key = f"quiz {found.name} {created}"  # not of a set of that name before
     tally = read_tally(workspace, found.name)
     if tally is not None:

@@ -1,7 +1,5 @@
 """How good a synthetic set is: its figures beside those of real images against real ones."""
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
@@ -11,15 +9,8 @@ from pages.parts.weights import get_weights
 from rebalance_core.plots.scores import score_plot
 from rebalance_core.poses.weights import has_weights
 from rebalance_core.runs.start import start_run
-from rebalance_core.synthesis.scoring import (
-    FIGURES,
-    SPLITS,
-    Features,
-    ScoreConfig,
-    read_scores,
-    score_table,
-    scores_of,
-)
+from rebalance_core.synthesis.records import METRICS, Scores, read_scores
+from rebalance_core.synthesis.scoring import SPLITS, Features, ScoreConfig, score_table, scores_of
 from rebalance_core.synthesis.synthetic_set import SyntheticSet
 from rebalance_core.workspace import Workspace
 
@@ -59,34 +50,30 @@ def scores(workspace: Workspace, found: SyntheticSet) -> None:
     )
 
 
-def _show(told: dict[str, Any], run: str) -> None:
+def _show(found: Scores, run: str) -> None:
     in_what = ", torchvision's weights"
-    if told["components"]:
-        in_what = f", in {told['components']} principal components"
+    if found.components:
+        in_what = f", in {found.components} principal components"
     st.caption(
         "Fréchet distance (not the FID of the literature) in the features of "
-        f"{escape_markdown(told['network'])}{in_what}. Every figure stands beside that of real "
+        f"{escape_markdown(found.network)}{in_what}. Every figure stands beside that of real "
         "images against real ones: two halves of the real images of the class, as many on each "
         "side. Copies: real images with a near-copy among the other real ones; mirrored, flipped "
         "and rotated copies are not detected. Class: real validation images, which that network "
         "was not trained on."
     )
-    names = [n for n in FIGURES if any(n in c["figures"] for c in told["classes"].values())]
+    names = found.names
     name = st.segmented_control(
-        "Figure",
-        names,
-        format_func=told["titles"].__getitem__,
-        default=names[0],
-        key=f"figure {run}",
+        "Figure", names, format_func=found.titles.__getitem__, default=names[0], key=f"figure {run}"
     )
     name = name or names[0]
-    st.plotly_chart(score_plot(told, name), key=f"plot {name} {run}")
-    st.caption("More is better." if FIGURES[name][1] else "Less is better, down to the floor.")
-    st.dataframe(pd.DataFrame(score_table(told)), hide_index=True)
+    st.plotly_chart(score_plot(found.by_class(name)), key=f"plot {name} {run}")
+    st.caption("More is better." if METRICS[name][1] else "Less is better, down to the floor.")
+    st.dataframe(pd.DataFrame(score_table(found)), hide_index=True)
     st.caption(
         "“Compared”: images on each side of a distance, precision, recall, density and coverage, "
         f"drawn {SPLITS} times; copies and class are told of all images."
     )
-    for label in told["classes"].values():
-        for warning in label["warnings"]:
+    for scored in found.classes.values():
+        for warning in scored.warnings:
             st.warning(escape_markdown(warning))

@@ -239,7 +239,7 @@ def _cells_of_seed(
             cells.append(Cell(arm, Schedule("always"), None, seed, None, {}, digest(shared)))
             continue
         found = ground.sets[arm.images]
-        base = digest([*shared, found.provenance])
+        base = digest([*shared, found.provenance.to_json()])
         for amount in config.amounts:
             plan = planned(config, chosen, amount)
             check_amount(plan, found.counts, found.name)

@@ -129,7 +129,7 @@ def _about(
         "synthetic": None if found is None else found.name,
         "provenance": None
         if found is None
-        else {k: v for k, v in found.provenance.items() if k != "training_set"},
+        else {k: v for k, v in found.provenance.to_json().items() if k != "training_set"},
         "unverified": found is not None and found.unverified,
         "real": chosen.counts,
         "added": plan,

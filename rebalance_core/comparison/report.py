@@ -308,12 +308,12 @@ def _training(workspace: Workspace, synthetic: SyntheticSet) -> dict[str, Any]:
         "generator": synthetic.generator,
         "name": synthetic.name,
         "origin": synthetic.origin,
-        "config": synthetic.provenance.get("training"),
+        "config": synthetic.provenance.training,
         "plots": [],
         "seconds": None,
     }
     try:
-        view = view_run(find_run(workspace, str(synthetic.provenance.get("run"))))
+        view = view_run(find_run(workspace, str(synthetic.provenance.run)))
     except UserError:
         return about
     metrics = read_metrics(view.path)

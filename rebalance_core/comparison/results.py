@@ -23,6 +23,7 @@ from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.runs.directory import code_version, find_run
 from rebalance_core.runs.executor import RunView, view_run
+from rebalance_core.synthesis.records import Provenance
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.system.files import read_json
 from rebalance_core.training_sets.config import Part
@@ -288,12 +289,11 @@ def _mean(values: list[Any]) -> float | None:
     return None if not values or None in values else float(np.mean(values))
 
 
-def generator_seconds(workspace: Workspace, provenance: Mapping[str, Any]) -> float | None:
+def generator_seconds(workspace: Workspace, provenance: Provenance) -> float | None:
     """Seconds that training the generator, sampling it and filtering took; None if a run of these
     is gone."""
     total = 0.0
-    runs = ("run", "sample_run")
-    for run_id in (*map(provenance.get, runs), *provenance.get("earlier_runs", ())):
+    for run_id in (provenance.run, provenance.sample_run, *provenance.earlier_runs):
         if not run_id:
             return None
         try:

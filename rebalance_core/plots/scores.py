@@ -1,24 +1,26 @@
 """Plots of the quality of a synthetic set."""
 
-from typing import Any
+from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
 from rebalance_core.plots.style import COLOURS, base_figure
 
 
-def score_plot(told: dict[str, Any], name: str) -> go.Figure:
-    """One figure of a scored synthetic set by class, beside that of real images against real; the
-    whiskers are the standard deviation over random draws."""
+def score_plot(metric: Mapping[str, Mapping[str, float | None]]) -> go.Figure:
+    """{class: a metric} of generated images, beside that of real images against real ones.
+
+    A metric has `generated`, `real` and the standard deviations over random draws,
+    `generated_spread` and `real_spread`, which are drawn as error bars.
+    """
     figure = base_figure(300, "", "")
-    for number, (side, words) in enumerate((("generated", "generated"), ("real", "real images"))):
-        classes = told["classes"].items()
-        values = {label: c["figures"].get(name, {}).get(side) for label, c in classes}
-        spreads = [c["figures"].get(name, {}).get(f"{side}_spread") for _, c in classes]
+    for number, (side, title) in enumerate((("generated", "generated"), ("real", "real images"))):
+        values = {label: sides.get(side) for label, sides in metric.items()}
+        spreads = [sides.get(f"{side}_spread") for sides in metric.values()]
         figure.add_bar(
             x=list(values),
             y=list(values.values()),
-            name=words,
+            name=title,
             marker_color=(COLOURS[0], COLOURS[7])[number],
             text=["" if v is None else f"{v:.3g}" for v in values.values()],
             textposition="inside",

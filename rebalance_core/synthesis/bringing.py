@@ -18,6 +18,7 @@ from rebalance_core.datasets.source import SourceFile
 from rebalance_core.errors import UserError
 from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.run import Cancelled, Run
+from rebalance_core.synthesis.records import Provenance
 from rebalance_core.synthesis.synthetic_set import (
     SyntheticSet,
     check_free,
@@ -57,7 +58,7 @@ def bring_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = BringConfig.build(**run.config)
     if config.name in list_synthetic(workspace):
         made = open_synthetic(workspace, config.name)
-        if made.provenance.get("bring_run") == run.id:
+        if made.provenance.bring_run == run.id:
             return {"synthetic": made.name}  # killed after the last rename
     bring_synthetic(workspace, config.name, Path(config.folder), config.set, run, run.id)
     return {"synthetic": config.name}
@@ -79,22 +80,22 @@ def bring_synthetic(
     files = _labelled(folder, chosen)
     with translate_disk_full(workspace.root), atomic_folder(workspace.synthetic / name) as aside:
         side = _copy(files, aside, channels, folder, run)
-        provenance: dict[str, Any] = {
-            "generator": BROUGHT,
-            "run": None,
-            "bring_run": run_id,
-            "training_set": chosen.to_json(),
-            "believed": True,  # that the images' maker saw it and nothing else
-            "training": None,
-            "source": str(folder),
-            "seed": 0,
-            "sampler": {},
-            "size": side,
-            "counts": dict(Counter(file.label for file in files)),
-            "filters": [],
-            "created": time.time(),
-        }
-        write_json(aside / "provenance.json", provenance)
+        provenance = Provenance(
+            generator=BROUGHT,
+            run=None,
+            bring_run=run_id,
+            training_set=chosen,
+            unverified=True,
+            training=None,
+            source=str(folder),
+            seed=0,
+            sampler={},
+            size=side,
+            counts=dict(Counter(file.label for file in files)),
+            filters=[],
+            created=time.time(),
+        )
+        write_json(aside / "provenance.json", provenance.to_json())
         os.sync()  # what is there under its own name survives a power cut
     return open_synthetic(workspace, name)
 

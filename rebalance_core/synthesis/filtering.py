@@ -17,6 +17,7 @@ from rebalance_core.imaging.distances import squared_distances
 from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.run import Cancelled
 from rebalance_core.synthesis.quality import copied, twins
+from rebalance_core.synthesis.records import FilterSource, FilterStep, Provenance
 from rebalance_core.synthesis.scoring import TRAINING, kept_scorer
 from rebalance_core.synthesis.synthetic_set import (
     SyntheticSet,
@@ -26,7 +27,7 @@ from rebalance_core.synthesis.synthetic_set import (
     open_synthetic,
     was_finished,
 )
-from rebalance_core.system.files import digest, write_bytes
+from rebalance_core.system.files import write_bytes
 from rebalance_core.training_sets.load import load_part
 from rebalance_core.workspace import Workspace
 
@@ -133,25 +134,27 @@ def _provenance(
     found: SyntheticSet,
     removed: Mapping[str, dict[str, list[str]]],
     kept: Mapping[str, list[Any]],
-) -> dict[str, Any]:
-    chosen = found.training_set.to_json()
+) -> Provenance:
+    before = found.provenance
+    chosen = found.training_set
     filters = [
-        {
-            "name": name,
-            "value": config.values[name],
-            "training_set": None if name in (BY_HAND, "twins") else chosen,
-            "from": {"name": found.name, "provenance": digest(found.provenance)},
-            "removed": removed[name],
-        }
-        for name in config.values
+        FilterStep(
+            name=name,
+            value=value,
+            training_set=None if name in (BY_HAND, "twins") else chosen,
+            source=FilterSource(name=found.name, provenance=before.digest),
+            removed=removed[name],
+        )
+        for name, value in config.values.items()
     ]
-    earlier = [*found.provenance.get("earlier_runs", []), found.provenance.get("sample_run")]
-    return {
-        **found.provenance,
-        "earlier_runs": [run for run in earlier if run],  # that its images went through
-        "counts": {label: len(files) for label, files in kept.items()},
-        "filters": [*found.provenance.get("filters", []), *filters],
-    }
+    earlier = [*before.earlier_runs, before.sample_run]
+    return before.model_copy(
+        update={
+            "earlier_runs": [run for run in earlier if run],
+            "counts": {label: len(files) for label, files in kept.items()},
+            "filters": [*before.filters, *filters],
+        }
+    )
 
 
 def find_removed(
@@ -202,7 +205,7 @@ def _tests_by_real(
     """Those that look at the training set's real images."""
     chosen = found.training_set
     dataset = open_dataset(workspace, chosen.config.dataset)
-    real = load_part(dataset, chosen, "train", int(found.provenance["size"]))
+    real = load_part(dataset, chosen, "train", found.provenance.size)
     tests: dict[str, Test] = {}
     if config.copies:
         tests["copies"] = lambda label, files: copied(found.images_of(files), real.images)
@@ -252,20 +255,20 @@ def removed_images(workspace: Workspace, found: SyntheticSet, label: str) -> lis
     """What filters took out of a class. Their pictures are those of the set that was filtered: no
     second copy is kept, so that they go when that set is removed."""
     told = []
-    for step in found.provenance.get("filters", []):
-        source = _source(workspace, step["from"])
+    for step in found.provenance.filters:
+        source = _open_source(workspace, step.source)
         files = {} if source is None else {_image(file): file for file in source.files(label)}
-        for image in step["removed"].get(label, []):
-            told.append(Removed(image, WORDS.get(step["name"], step["name"]), files.get(image)))
+        for image in step.removed.get(label, []):
+            told.append(Removed(image, WORDS.get(step.name, step.name), files.get(image)))
     return told
 
 
-def _source(workspace: Workspace, told: Mapping[str, str]) -> SyntheticSet | None:
+def _open_source(workspace: Workspace, source: FilterSource) -> SyntheticSet | None:
     """The set that was filtered; None if it is gone, also where another has its name now."""
-    if told["name"] not in list_synthetic(workspace):
+    if source.name not in list_synthetic(workspace):
         return None
     try:
-        source = open_synthetic(workspace, told["name"])
+        found = open_synthetic(workspace, source.name)
     except UserError:  # damaged: not what it was, either
         return None
-    return source if digest(source.provenance) == told["provenance"] else None
+    return found if found.provenance.digest == source.provenance else None

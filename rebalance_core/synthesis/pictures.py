@@ -46,7 +46,7 @@ def shown(images: np.ndarray) -> np.ndarray:
 
 def _real(dataset: Dataset, synthetic: SyntheticSet, label: str) -> np.ndarray:
     chosen = synthetic.training_set
-    part = load_part(dataset, chosen, "train", int(synthetic.provenance["size"]))
+    part = load_part(dataset, chosen, "train", synthetic.provenance.size)
     found: np.ndarray = part.images[part.labels == chosen.class_index(label)]
     return found
 

@@ -12,8 +12,9 @@ import numpy as np
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes, resize_images
+from rebalance_core.synthesis.records import QuizAttempt, read_attempts
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
-from rebalance_core.system.files import atomic_folder, parse_json
+from rebalance_core.system.files import atomic_folder
 from rebalance_core.training_sets.load import load_part
 from rebalance_core.workspace import Workspace
 
@@ -69,7 +70,7 @@ def make_quiz(workspace: Workspace, found: SyntheticSet, seed: int) -> Quiz:
     `seed`. Raises UserError where a class has too few."""
     chosen = found.training_set
     dataset = open_dataset(workspace, chosen.config.dataset)
-    real = load_part(dataset, chosen, "train", int(found.provenance["size"]))
+    real = load_part(dataset, chosen, "train", found.provenance.size)
     random = np.random.default_rng([seed, 20])
     images: list[np.ndarray] = []
     asked: list[tuple[Kind, str]] = []
@@ -125,36 +126,30 @@ def parse_answers(text: str) -> tuple[Kind, ...]:
 
 def hand_in(workspace: Workspace, quiz: Quiz, answers: Sequence[Kind]) -> int:
     """Count the right answers, and keep the attempt for the tally."""
-    line = {
-        "time": round(time.time(), 3),
-        "seed": quiz.seed,
-        "answers": "".join(answers),
-        "truth": "".join(quiz.truth),
-    }
+    attempt = QuizAttempt(
+        time=round(time.time(), 3),
+        seed=quiz.seed,
+        answers="".join(answers),
+        truth="".join(quiz.truth),
+    )
     open_synthetic(workspace, quiz.synthetic)  # else the next set of its name would be told of it
     path = workspace.quiz_attempts(quiz.synthetic)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        file.write(f"\n{json.dumps(line)}\n")  # a line that a kill tore before it stays alone
+        file.write(
+            f"\n{json.dumps(attempt.to_json())}\n"
+        )  # a line that a kill tore before it stays alone
     return sum(a == t for a, t in zip(answers, quiz.truth, strict=True))
 
 
 def read_tally(workspace: Workspace, name: str) -> Tally | None:
     """Over all attempts with a synthetic set; None without one."""
-    pairs: list[tuple[str, str]] = []
-    attempts = 0
-    path = workspace.quiz_attempts(name)
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
-        try:
-            told = parse_json(line)
-            answered = list(zip(told["answers"], told["truth"], strict=True))
-        except (ValueError, KeyError, TypeError):
-            continue  # torn, or not ours
-        attempts, pairs = attempts + 1, pairs + answered
+    attempts = read_attempts(workspace.quiz_attempts(name))
     if not attempts:
         return None
+    pairs = [pair for a in attempts for pair in zip(a.answers, a.truth, strict=True)]
     return Tally(
-        attempts,
+        len(attempts),
         Share(sum(p == ("r", "g") for p in pairs), sum(t == "g" for _, t in pairs)),
         Share(sum(p == ("g", "r") for p in pairs), sum(t == "r" for _, t in pairs)),
     )

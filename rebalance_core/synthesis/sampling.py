@@ -15,6 +15,7 @@ from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.directory import RunDirectory, find_run
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import Cancelled
+from rebalance_core.synthesis.records import Provenance
 from rebalance_core.synthesis.synthetic_set import check_free, finish_set, was_finished
 from rebalance_core.system.files import write_bytes
 from rebalance_core.workspace import Workspace
@@ -100,18 +101,19 @@ def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     aside = workspace.partial_samples(run.id)
     for number, label in enumerate(labels):
         _fill(generator, aside / label, label, config, run, (number, len(labels)))
-    provenance = {
-        "generator": source.config.get("generator", ""),
-        "run": source.id,
-        "training_set": run_set(source).to_json(),
-        "training": None if source.config.get("believed") else source.config.get("training"),
-        "believed": bool(source.config.get("believed")),  # what the generator was trained on
-        "seed": config.seed,
-        "sampler": config.options,
-        "size": generator.size,
-        "counts": dict.fromkeys(labels, config.count),
-        "filters": [],
-    }
+    unverified = bool(source.config.get("believed"))
+    provenance = Provenance(
+        generator=source.config.get("generator", ""),
+        run=source.id,
+        training_set=run_set(source),
+        training=None if unverified else source.config.get("training"),
+        unverified=unverified,
+        seed=config.seed,
+        sampler=config.options,
+        size=generator.size,
+        counts=dict.fromkeys(labels, config.count),
+        filters=[],
+    )
     finish_set(workspace, config.name, run.id, provenance)
     return {"synthetic": config.name}
 

@@ -25,6 +25,15 @@ from rebalance_core.synthesis.quality import (
     neighbourhoods,
     principal_components,
 )
+from rebalance_core.synthesis.records import (
+    INCEPTION_TITLE,
+    METRICS,
+    ClassScores,
+    Metric,
+    Scores,
+    default_titles,
+    read_scores,
+)
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.system.files import atomic_folder, digest, read_json, write_json
 from rebalance_core.training_sets.load import Images, load_part
@@ -36,21 +45,7 @@ READ = (32, 512)  # px, least and most, at which a scorer reads images
 SPLITS = 10  # random halves of the real images, averaged over
 FEW = 50  # images a side, below which a figure says little
 TRAINING = 0.7  # share of the progress bar, where a scorer is trained
-FIGURES = {  # in words, and whether more is better
-    "frechet": ("Fréchet distance", False),
-    "kernel": ("kernel distance (KID) × 1000", False),
-    "precision": ("precision", True),
-    "recall": ("recall", True),
-    "density": ("density", True),
-    "coverage": ("coverage", True),
-    "memorised": ("near-copies of a training image", False),
-    "as_asked": ("classified as its class", True),
-}
-
-
-INCEPTION_TITLE = "Fréchet distance (Inception, torchvision)"
 Features = Literal["scorer", "resnet18", "vgg16", "inception"]
-Figure = dict[str, float | None]  # generated, real, and the spread of either over random draws
 # Images uint8 (n, H, W, C) → probabilities (n, K), features (n, d)
 Judge = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -78,19 +73,17 @@ def check_score(workspace: Workspace, config: ScoreConfig) -> SyntheticSet:
 def score_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = ScoreConfig.build(**run.config)
     found = check_score(workspace, config)
-    told = score(workspace, config, found, run)
-    write_json(run.result / "scores.json", told)
-    return {"synthetic": found.name, "scores": told}
+    scores = score(workspace, config, found, run).to_json()
+    write_json(run.result / "scores.json", scores)
+    return {"synthetic": found.name, "scores": scores}
 
 
-def score(
-    workspace: Workspace, config: ScoreConfig, found: SyntheticSet, run: Run
-) -> dict[str, Any]:
-    """Figures of each class beside those of real images against real ones."""
+def score(workspace: Workspace, config: ScoreConfig, found: SyntheticSet, run: Run) -> Scores:
+    """Metrics of each class beside those of real images against real ones."""
     chosen = found.training_set
     dataset = open_dataset(workspace, chosen.config.dataset)
     found.check_images(dataset.channels)
-    size = int(found.provenance["size"])
+    size = found.provenance.size
     parts = {p: load_part(dataset, chosen, p, size) for p in ("train", "validation")}
     scorer = kept_scorer(dataset, chosen, parts["train"], config.epochs, config.seed, run)
     run.progress(TRAINING, "looking for copies among the real images")
@@ -102,23 +95,23 @@ def score(
         components=components_of(config),
         seed=config.seed,
     )
-    classes: dict[str, Any] = {}
+    classes: dict[str, ClassScores] = {}
     for number, label in enumerate(found.counts):
         run.progress(TRAINING + (1 - TRAINING) * number / len(found.counts), f"measuring {label}")
         if run.should_stop():
             raise Cancelled
         classes[label] = _of_class(found, label, by)
     run.progress(1.0, "measured")
-    return {
-        "synthetic": found.name,
-        "provenance": digest(found.provenance),
-        "training_set": chosen.name,
-        "network": network_words(config, chosen),
-        "components": components_of(config),
-        "titles": titles(config),
-        "scorer": {"epochs": config.epochs, "seed": config.seed},
-        "classes": classes,
-    }
+    return Scores(
+        synthetic=found.name,
+        provenance=found.provenance.digest,
+        training_set=chosen.name,
+        network=network_words(config, chosen),
+        components=components_of(config),
+        titles=titles(config),
+        scorer={"epochs": config.epochs, "seed": config.seed},
+        classes=classes,
+    )
 
 
 def network_words(config: ScoreConfig, chosen: TrainingSet) -> str:
@@ -134,10 +127,11 @@ def components_of(config: ScoreConfig) -> int | None:
 
 
 def titles(config: ScoreConfig) -> dict[str, str]:
-    """{figure: its title}; none is the FID, which has other weights, resizing and numbers of images
+    """{metric: its title}; none is the FID, which has other weights, resizing and numbers of images
     (arXiv 2104.11222)."""
-    named = {name: words for name, (words, _) in FIGURES.items()}
-    return named | ({"frechet": INCEPTION_TITLE} if config.features == "inception" else {})
+    return default_titles() | (
+        {"frechet": INCEPTION_TITLE} if config.features == "inception" else {}
+    )
 
 
 def kept_scorer(
@@ -228,39 +222,39 @@ class Yardstick:
     seed: int
 
 
-def _of_class(found: SyntheticSet, label: str, by: Yardstick) -> dict[str, Any]:
-    """{figure: {"generated": …, "real": …}} and what to beware of."""
+def _of_class(found: SyntheticSet, label: str, by: Yardstick) -> ClassScores:
+    """The metrics of one class, and warnings where few images make them weak."""
     number = found.training_set.class_index(label)
     made = found.images(label)
     real, unseen = (p.images[p.labels == number] for p in (by.train, by.validation))
     half, dimensions = min(len(real) // 2, len(made)), 0
-    figures: dict[str, Figure] = {
-        "memorised": {
-            "generated": _share(copied(made, by.train.images)),
-            "real": _share(by.doubled[by.train.labels == number]),  # of another training image
-        },
-        "as_asked": {
-            "generated": _right(by.scorer, made, number),
-            "real": _right(by.scorer, unseen, number),  # validation images, which it hasn't seen
-        },
+    metrics = {
+        "near_copy_rate": Metric(
+            generated=_share(copied(made, by.train.images)),
+            real=_share(by.doubled[by.train.labels == number]),  # of another training image
+        ),
+        "label_accuracy": Metric(
+            generated=_right(by.scorer, made, number),
+            real=_right(by.scorer, unseen, number),  # validation images, which it hasn't seen
+        ),
     }
     if half > NEIGHBOURS:
         real_features, made_features = by.features(real), by.features(made)
         dimensions = by.components or real_features.shape[1]
-        figures |= beside(real_features, made_features, half, by.seed, by.components)
-    return {
-        "images": len(made),
-        "real": len(real),
-        "compared": half,
-        "figures": {name: figures[name] for name in FIGURES if name in figures},
-        "warnings": few_images(label, half, dimensions),
-    }
+        metrics |= beside(real_features, made_features, half, by.seed, by.components)
+    return ClassScores(
+        images=len(made),
+        real=len(real),
+        compared=half,
+        metrics={name: metrics[name] for name in METRICS if name in metrics},
+        warnings=few_images(label, half, dimensions),
+    )
 
 
 def beside(
     real: np.ndarray, made: np.ndarray, half: int, seed: int, components: int | None = COMPONENTS
-) -> dict[str, Figure]:
-    """Figures of `half` generated features beside `half` real ones, and of two halves of the real
+) -> dict[str, Metric]:
+    """Metrics of `half` generated features beside `half` real ones, and of two halves of the real
     ones beside each other; means over SPLITS random draws, and their standard deviations.
 
     (n, d) and (m, d) features; the Fréchet distance is taken in the leading `components` of the
@@ -280,7 +274,7 @@ def beside(
         name: (*np.mean(pairs, axis=0), *np.std(pairs, axis=0)) for name, pairs in shares.items()
     }
     return {
-        name: {side: round(float(v), 4) for side, v in zip(sides, values, strict=True)}
+        name: Metric(**{side: round(float(v), 4) for side, v in zip(sides, values, strict=True)})
         for name, values in told.items()
     }
 
@@ -336,35 +330,27 @@ def scores_of(workspace: Workspace, found: SyntheticSet) -> RunView | None:
         if view.config.get("synthetic") == found.name:
             if view.status != "done":
                 return view
-            if read_scores(view).get("provenance") == digest(found.provenance):
+            try:
+                scored = read_scores(view).provenance
+            except UserError:  # the page says what is damaged, until the set is scored again
+                return view
+            if scored == found.provenance.digest:
                 return view
     return None
 
 
-def score_table(told: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row a class: every figure of the generated images, and beside it that of real ones."""
+def score_table(scores: Scores) -> list[dict[str, Any]]:
+    """One row per class: each metric of the generated images, and beside it that of real ones."""
     rows = []
-    for label, found in told["classes"].items():
-        row = {
+    for label, found in scores.classes.items():
+        row: dict[str, Any] = {
             "class": label,
-            "images": found["images"],
-            "real images": found["real"],
-            "compared": found["compared"],
+            "images": found.images,
+            "real images": found.real,
+            "compared": found.compared,
         }
-        for name, words in told["titles"].items():
-            figure = found["figures"].get(name, {})
-            row |= {words: figure.get("generated"), f"{words}, real": figure.get("real")}
+        for name, title in scores.titles.items():
+            metric = found.metrics.get(name, Metric())
+            row |= {title: metric.generated, f"{title}, real": metric.real}
         rows.append(row)
     return rows
-
-
-def read_scores(view: RunView) -> dict[str, Any]:
-    """What a finished scoring found."""
-    path = view.path / "result" / "scores.json"
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged (it is not an object); remove the run.")
-    titles = found.get("titles")
-    if isinstance(titles, dict) and titles.get("frechet") == "FID":  # of an earlier version
-        titles["frechet"] = INCEPTION_TITLE
-    return found

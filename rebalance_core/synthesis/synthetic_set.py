@@ -2,20 +2,17 @@
 
 import os
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
 
-from rebalance_core.config import STRICT, Timestamp, problem
 from rebalance_core.errors import UserError
-from rebalance_core.system.files import read_json, remove_folder, write_json
+from rebalance_core.synthesis.records import FilterStep, Provenance, read_provenance
+from rebalance_core.system.files import remove_folder, write_json
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace, check_name, list_names
 
@@ -25,9 +22,7 @@ class SyntheticSet:
     """A set whose provenance was checked: `open_synthetic` makes it."""
 
     path: Path
-    # generator, run (None where somebody brought the images), training_set, seed, sampler, counts,
-    # filters; `believed` where what the generator saw is what somebody said
-    provenance: dict[str, Any]
+    provenance: Provenance
 
     @property
     def name(self) -> str:
@@ -35,16 +30,16 @@ class SyntheticSet:
 
     @property
     def generator(self) -> str:
-        return str(self.provenance["generator"])
+        return self.provenance.generator
 
     @property
     def counts(self) -> dict[str, int]:
-        return dict(self.provenance["counts"])
+        return dict(self.provenance.counts)
 
-    @cached_property
+    @property
     def training_set(self) -> TrainingSet:
         """What the generator saw."""
-        return TrainingSet.from_json(self.provenance["training_set"])
+        return self.provenance.training_set
 
     def files(self, label: str) -> list[Path]:
         return sorted((self.path / label).glob("*.png"))
@@ -87,35 +82,39 @@ class SyntheticSet:
     def unverified(self) -> bool:
         """Whether it is unknown what the generator was trained on: of brought images, and of a
         generator from a folder without a record."""
-        return bool(self.provenance.get("believed")) or self.provenance.get("training") is None
+        return self.provenance.unverified or self.provenance.training is None
 
     @property
     def origin(self) -> str:
         """Where the images came from, in words."""
-        seen = self.training_set.name
-        if self.provenance.get("run") is None:
-            source = self.provenance.get("source")
+        seen, run = self.training_set.name, self.provenance.run
+        if run is None:
+            source = self.provenance.source
             told = f"brought from {source}; that it was trained on {seen} alone is unverified"
         else:
-            told = f"{self.generator} trained on {seen} (run {self.provenance['run']})"
+            told = f"{self.generator} trained on {seen} (run {run})"
             if self.unverified:
                 told += ", which is unverified"
-        steps = self.provenance.get("filters", [])
-        return told + (f", filtered: {', '.join(step['name'] for step in steps)}" if steps else "")
+        steps = self.provenance.filters
+        return told + (f", filtered: {', '.join(step.name for step in steps)}" if steps else "")
 
     @property
     def about(self) -> dict[str, Any]:
         """What the command line reports."""
-        told = ("source", "seed", "sampler", "size", "counts")
+        provenance = self.provenance
         return {
             "synthetic": self.name,
             "generator": self.generator,
             "set": self.training_set.name,
             "dataset": self.training_set.config.dataset,
             "believed": self.unverified,
-            "generator_run": self.provenance.get("run"),
-            **{name: self.provenance.get(name) for name in told},
-            "filters": [_about_filter(step) for step in self.provenance.get("filters", [])],
+            "generator_run": provenance.run,
+            "source": provenance.source,
+            "seed": provenance.seed,
+            "sampler": provenance.sampler,
+            "size": provenance.size,
+            "counts": self.counts,
+            "filters": [_about_filter(step) for step in provenance.filters],
             "path": str(self.path),
         }
 
@@ -147,21 +146,24 @@ class SyntheticSet:
 
     def saw(self) -> list[tuple[str, TrainingSet]]:
         """Who took part in making it, and the training set each saw."""
-        filters = [f for f in self.provenance.get("filters", []) if f.get("training_set")]
         return [
             ("generator", self.training_set),
-            *((f"filter {f['name']}", TrainingSet.from_json(f["training_set"])) for f in filters),
+            *(
+                (f"filter {step.name}", step.training_set)
+                for step in self.provenance.filters
+                if step.training_set is not None
+            ),
         ]
 
 
-def _about_filter(step: Mapping[str, Any]) -> dict[str, Any]:
+def _about_filter(step: FilterStep) -> dict[str, Any]:
     """What a filter did, without the lists of all images that it saw and took out."""
     return {
-        "name": step["name"],
-        "value": len(step["value"]) if isinstance(step["value"], list) else step["value"],
-        "from": step["from"]["name"],
-        "set": step["training_set"] and step["training_set"]["name"],
-        "removed": {label: len(images) for label, images in step["removed"].items()},
+        "name": step.name,
+        "value": len(step.value) if isinstance(step.value, list) else step.value,
+        "from": step.source.name,
+        "set": step.training_set and step.training_set.name,
+        "removed": {label: len(images) for label, images in step.removed.items()},
     }
 
 
@@ -175,60 +177,6 @@ def _pixels(file: Path) -> np.ndarray:
 def _form(pixels: np.ndarray) -> str:
     height, width, channels = pixels.shape
     return f"{width} × {height} px in {channels} channel(s)"
-
-
-class _Source(BaseModel):
-    model_config = STRICT
-    name: str
-    provenance: str
-
-
-class _Step(BaseModel):
-    """One filter that a set went through."""
-
-    model_config = STRICT
-    name: str
-    value: Any
-    source: _Source = Field(alias="from")
-    training_set: dict[str, Any] | None
-    removed: dict[str, list[str]]
-
-
-class _Provenance(BaseModel):
-    """What `provenance.json` must hold for a set to be used."""
-
-    model_config = STRICT
-    generator: Annotated[str, Field(min_length=1)]
-    training_set: dict[str, Any]
-    counts: Annotated[dict[str, Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
-    size: Annotated[int, Field(ge=1, le=2**14)]
-    seed: int | None = None
-    sampler: dict[str, Any] | None = None
-    training: dict[str, Any] | None = None
-    filters: list[_Step] = []
-    run: str | None = None
-    sample_run: str | None = None
-    bring_run: str | None = None
-    earlier_runs: list[str] = []
-    believed: bool = False
-    source: str | None = None
-    created: Timestamp | None = None
-
-
-def read_provenance(path: Path) -> dict[str, Any]:
-    """A set's `provenance.json`; raises UserError where a value is missing or not of its type."""
-    file = path / "provenance.json"
-    value: dict[str, Any] = read_json(file)
-    try:
-        _Provenance.model_validate(value)
-        TrainingSet.from_json(value["training_set"], "training_set")
-        for step in value.get("filters", []):
-            if step["training_set"] is not None:
-                TrainingSet.from_json(step["training_set"], f"filter {step['name'][:100]}")
-    except (ValidationError, UserError) as error:
-        told = problem(error) if isinstance(error, ValidationError) else str(error).rstrip(".")
-        raise UserError(f"{file} is damaged ({told}); remove the synthetic set.") from error
-    return value
 
 
 def synthetic_path(workspace: Workspace, name: str) -> Path:
@@ -269,17 +217,17 @@ def check_free(workspace: Workspace, name: str) -> None:
 def was_finished(workspace: Workspace, name: str, run_id: str) -> bool:
     """Whether this run had made the set when it was killed; UserError if the name is another's."""
     if name in list_synthetic(workspace):
-        if open_synthetic(workspace, name).provenance.get("sample_run") == run_id:
+        if open_synthetic(workspace, name).provenance.sample_run == run_id:
             return True
         check_free(workspace, name)
     return False
 
 
-def finish_set(workspace: Workspace, name: str, run_id: str, provenance: Mapping[str, Any]) -> None:
+def finish_set(workspace: Workspace, name: str, run_id: str, provenance: Provenance) -> None:
     """What a run made aside becomes synthetic set `name`, whole; UserError if there is one now."""
     aside = workspace.partial_samples(run_id)
-    told = {**provenance, "sample_run": run_id, "created": time.time()}
-    write_json(aside / "provenance.json", told)
+    provenance = provenance.model_copy(update={"sample_run": run_id, "created": time.time()})
+    write_json(aside / "provenance.json", provenance.to_json())
     try:
         os.rename(aside, workspace.synthetic / name)  # refused where there is one
     except OSError as error:

@@ -96,7 +96,7 @@ def test_train_cancel_resume_load_sample_and_morph(
     expect(page.get_by_text("bagan-gp trained on p").first).to_be_visible(timeout=LONG)
     found = open_synthetic(tiny, "p-bagan-gp")
     assert found.counts == {"glioma": 12, "pituitary": 12}
-    assert found.provenance["sampler"] == {"truncation": 0.8}
+    assert found.provenance.sampler == {"truncation": 0.8}
 
     # the way from one class to the other
     morph = unfold(page, "Between two classes")

@@ -44,6 +44,7 @@ from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.runs.run import Cancelled, MemoryRun
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.morphing import MorphConfig, check_morph, frames
+from rebalance_core.synthesis.records import Provenance
 from rebalance_core.synthesis.sampling import SampleConfig, check_sample
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.system.files import read_json
@@ -192,12 +193,12 @@ def test_a_folder_without_a_record_is_believed_for_the_set_that_is_named(
     assert again.believed
     do(workspace, "sample", SampleConfig(run=taken.id, name="s", count=1))
     made = open_synthetic(workspace, "s")
-    assert (made.provenance["training"], made.provenance["believed"]) == (None, True)
+    assert (made.provenance.training, made.provenance.unverified) == (None, True)
     assert made.unverified
     assert made.origin == f"bagan-gp trained on phantom (run {taken.id}), which is unverified"
     # sets of before say it by their missing config alone; those of a trained generator do not
-    old = {k: v for k, v in made.provenance.items() if k != "believed"}
-    assert SyntheticSet(made.path, old).unverified
+    old = {k: v for k, v in made.provenance.to_json().items() if k != "believed"}
+    assert SyntheticSet(made.path, Provenance.model_validate(old)).unverified
     do(workspace, "sample", SampleConfig(run=trained.id, name="own", count=1))
     assert not open_synthetic(workspace, "own").unverified
 
@@ -339,7 +340,7 @@ def test_truncation_and_classes_reach_the_synthetic_set(
     do(workspace, "sample", config)
     made = open_synthetic(workspace, "near")
     assert made.counts == {"glioma": 2}
-    assert made.provenance["sampler"] == {"truncation": 0.3}
+    assert made.provenance.sampler == {"truncation": 0.3}
     expected = load_generator(trained).sample("glioma", 2, 0, truncation=0.3)
     assert np.array_equal(made.images("glioma"), np.concatenate(list(expected)))
 

@@ -11,9 +11,10 @@ from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.filtering import FilterConfig
-from rebalance_core.synthesis.scoring import FIGURES, ScoreConfig
+from rebalance_core.synthesis.records import METRICS
+from rebalance_core.synthesis.scoring import ScoreConfig
 from rebalance_core.synthesis.synthetic_set import open_synthetic, remove_synthetic
-from rebalance_core.system.files import digest, write_json
+from rebalance_core.system.files import write_json
 from rebalance_core.workspace import Workspace
 
 VIEW = """
@@ -46,10 +47,10 @@ def scored(workspace: Workspace, name: str) -> None:
     path = create_run(workspace, "score", config, name=f"score {name}")
     figure = {"generated": 3.0, "real": 1.0, "generated_spread": 0.2, "real_spread": 0.1}
     told: dict[str, Any] = {
-        "provenance": digest(found.provenance),
+        "provenance": found.provenance.digest,
         "network": "a ResNet-18 trained on phantom",
         "components": 32,
-        "titles": {n: title for n, (title, _) in FIGURES.items()},
+        "titles": {n: title for n, (title, _) in METRICS.items()},
         "classes": {
             "glioma": {
                 "images": 3,

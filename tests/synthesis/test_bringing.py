@@ -321,7 +321,7 @@ def test_a_run_brings_and_is_part_of_the_family(
     run = brought_by_a_run(workspace, unpack(tmp_path / "theirs", GOOD), "rare")
     assert view_run(workspace.runs / run).result == {"synthetic": "made"}
     found = open_synthetic(workspace, "made")
-    assert found.provenance["bring_run"] == run
+    assert found.provenance.bring_run == run
     assert found.training_set.name == "rare"
     # its images depend on the dataset, and on the run
     views = list_runs(workspace)

@@ -24,7 +24,6 @@ from rebalance_core.runs.leftovers import remove_all_leftovers
 from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.runs.run import Cancelled, MemoryRun
 from rebalance_core.runs.worker import execute
-from rebalance_core.synthesis import scoring
 from rebalance_core.synthesis.filtering import (
     FilterConfig,
     check_filter,
@@ -33,18 +32,18 @@ from rebalance_core.synthesis.filtering import (
     too_far,
 )
 from rebalance_core.synthesis.pictures import sample_rows
+from rebalance_core.synthesis.records import METRICS, read_scores
 from rebalance_core.synthesis.scoring import (
     Features,
     ScoreConfig,
     beside,
     few_images,
     kept_scorer,
-    read_scores,
     scores_of,
     titles,
 )
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic, remove_synthetic
-from rebalance_core.system.files import digest, read_json, write_bytes, write_json
+from rebalance_core.system.files import read_json, write_bytes, write_json
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.load import Images, load_part
 from rebalance_core.training_sets.resolve import make_set, open_set
@@ -80,13 +79,13 @@ def test_scores_tell_copies_and_each_figure_has_its_floor(
 ) -> None:
     view = do(workspace, "score", ScoreConfig(synthetic=generated, **SHORT))
     told = read_scores(view)
-    assert told["network"] == "a ResNet-18 trained on the real images of phantom"
-    glioma = told["classes"]["glioma"]
+    assert told.network == "a ResNet-18 trained on the real images of phantom"
+    glioma = told.classes["glioma"]
     # nine real images: too few to halve into more than five neighbours
-    assert (glioma["images"], glioma["real"], glioma["compared"]) == (10, 9, 4)
-    assert glioma["figures"]["memorised"]["generated"] == 0.1
-    assert set(glioma["figures"]) == {"memorised", "as_asked"}
-    assert glioma["warnings"] == [
+    assert (glioma.images, glioma.real, glioma.compared) == (10, 9, 4)
+    assert glioma.metrics["near_copy_rate"].generated == 0.1
+    assert set(glioma.metrics) == {"near_copy_rate", "label_accuracy"}
+    assert glioma.warnings == [
         "glioma: too few images to halve (4 a side); only copies and the class are told."
     ]
 
@@ -114,27 +113,27 @@ def test_scores_of_the_real_images_themselves_are_their_floor(
         },
     )
     told = read_scores(do(workspace, "score", ScoreConfig(synthetic="same", **SHORT)))
-    found = told["classes"]["notumor"]
-    assert found["compared"] == len(mine) // 2
-    figures = found["figures"]
-    assert figures["memorised"] == {"generated": 1.0, "real": figures["memorised"]["real"]}
-    assert set(figures) == set(scoring.FIGURES)
-    assert figures["frechet"]["generated"] < 2 * figures["frechet"]["real"]
-    assert figures["coverage"]["generated"] > 0.9
-    assert "say little" in found["warnings"][0]
+    found = told.classes["notumor"]
+    assert found.compared == len(mine) // 2
+    metrics = found.metrics
+    assert metrics["near_copy_rate"].generated == 1.0
+    assert set(metrics) == set(METRICS)
+    assert metrics["frechet"].generated < 2 * metrics["frechet"].real
+    assert metrics["coverage"].generated > 0.9
+    assert "say little" in found.warnings[0]
 
 
 def test_figures_beside_real_ones_see_what_is_far() -> None:
     random = np.random.default_rng(0)
     real, far = random.normal(size=(120, 8)), random.normal(10.0, size=(90, 8))
     told = beside(real, far, 60, seed=0)
-    assert told["frechet"]["real"] is not None and told["frechet"]["real"] < 5
+    assert told["frechet"].real is not None and told["frechet"].real < 5
     # the means lie 10 apart in each of 8 dimensions: about 800
-    assert told["frechet"]["generated"] == pytest.approx(800, rel=0.1)
-    assert [told[n]["generated"] for n in ("precision", "recall", "density", "coverage")] == [0] * 4
+    assert told["frechet"].generated == pytest.approx(800, rel=0.1)
+    assert [told[n].generated for n in ("precision", "recall", "density", "coverage")] == [0] * 4
     same = beside(real, real, 60, seed=0)
-    assert same["kernel"]["real"] == pytest.approx(0.0, abs=120)
-    assert same["coverage"]["generated"] == pytest.approx(1.0, abs=0.1)
+    assert same["kernel"].real == pytest.approx(0.0, abs=120)
+    assert same["coverage"].generated == pytest.approx(1.0, abs=0.1)
 
 
 def test_a_scorer_is_trained_once_and_goes_on_where_it_was_stopped(
@@ -193,7 +192,7 @@ def test_filters_take_out_exactly_what_they_say_and_the_source_stays(
     assert [f.name for f in made.files("glioma")] == [f"00000{k}.png" for k in (1, 2, 4, 5, 8, 9)]
     assert made.counts == {"glioma": 6, "meningioma": 10, "pituitary": 10}
     assert made.images("glioma").shape == (6, 32, 32, 1)
-    told = {f["name"]: f["removed"]["glioma"] for f in made.provenance["filters"]}
+    told = {step.name: step.removed["glioma"] for step in made.provenance.filters}
     assert told == {
         "by hand": ["glioma/000000.png", "glioma/000003.png"],
         "copies": [],  # thrown away by hand already
@@ -230,8 +229,8 @@ def test_filter_by_the_scorer_names_what_it_saw_and_a_comparison_checks_it(
         config = FilterConfig(synthetic=generated, name="sure", confidence=0.0001, **SHORT)
         do(workspace, "filter", config)
     made = open_synthetic(workspace, "sure")
-    (told,) = made.provenance["filters"]
-    assert told["training_set"]["name"] == "phantom"
+    (told,) = made.provenance.filters
+    assert told.training_set.name == "phantom"
     made.check_fits(open_set(workspace, "phantom"))
     few = make_set(workspace, "few", SetConfig(dataset="phantom", skew="notumor=20"))
     # a generator that saw few, and a filter that saw more
@@ -295,7 +294,7 @@ def test_commands_score_and_filter(workspace: Workspace, generated: str) -> None
     scored = command(workspace.root, "score", generated, "--epochs", 1, "--json")
     assert scored.returncode == 0, scored.stderr
     told = json.loads(scored.stdout)["scores"]
-    assert told["classes"]["glioma"]["figures"]["memorised"]["generated"] == 0.1
+    assert told["classes"]["glioma"]["figures"]["near_copy_rate"]["generated"] == 0.1
     made = command(workspace.root, "filter", generated, "clean", "--copies", "--json")
     assert made.returncode == 0, made.stderr
     assert open_synthetic(workspace, "clean").counts["glioma"] == 9
@@ -361,7 +360,7 @@ def test_a_set_with_gaps_is_read_as_any_other(workspace: Workspace, generated: s
         ("glioma/000004.png", workspace.synthetic / "once" / "glioma/000004.png"),
     ]
     once = open_synthetic(workspace, "once").provenance
-    assert made.provenance["earlier_runs"] == ["none", once["sample_run"]]
+    assert made.provenance.earlier_runs == ["none", once.sample_run]
 
 
 def test_every_filter_that_saw_too_much_is_found_also_a_second_of_its_name(
@@ -390,7 +389,11 @@ def test_scores_are_of_this_set_not_of_another_of_its_name(
     config = ScoreConfig(synthetic=found.name).model_dump(mode="json")
     path = create_run(workspace, "score", config, name="score")
     assert scores_of(workspace, found) is not None, "one that waits is its"
-    write_json(path / "result" / "scores.json", {"provenance": digest(found.provenance)})
+    score = {"images": 2, "real": 9, "compared": 2, "figures": {"frechet": {"generated": 1.0}}}
+    write_json(
+        path / "result" / "scores.json",
+        {"provenance": found.provenance.digest, "network": "x", "classes": {"glioma": score}},
+    )
     RunDirectory(path).end("done")
     view = scores_of(workspace, found)
     assert view is not None and view.id == path.name
