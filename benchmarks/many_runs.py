@@ -54,7 +54,7 @@ def draw(page: Page) -> tuple[float, float]:
     began = time.perf_counter()
     link.click()
     page.get_by_role("heading", name="Runs", exact=True).wait_for()
-    page.get_by_text("Disk: runs take").wait_for()
+    page.get_by_text("Disk: runs use").wait_for()
     settled(page)
     drawn = time.perf_counter() - began
     page.locator(".js-plotly-plot .main-svg").first.wait_for()

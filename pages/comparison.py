@@ -44,7 +44,7 @@ def render(workspace: Workspace) -> None:
         st.info("Nothing was compared on this training set yet. Press Compare above.")
         return
     named = {v.id: f"{v.name}, {v.config.get('preset', 'no preset')} ({v.id})" for v in views}
-    run = choose("Comparison", list(named), "run", shown=lambda i: named[i])
+    run = choose("Comparison", list(named), "run", format_func=named.__getitem__)
     view = next(v for v in views if v.id == run)
     metric = st.selectbox(
         "Curve",

@@ -56,7 +56,7 @@ def render(workspace: Workspace) -> None:
         return
     st.subheader("Trained on this set")
     named = {v.id: run_label(v) for v in views}
-    run = choose("Run", list(named), "run", shown=lambda i: named[i])
+    run = choose("Run", list(named), "run", format_func=named.__getitem__)
     view = next(v for v in views if v.id == run)
     render_run(view, render_training)
     show_user_errors(_trained_on)(view)

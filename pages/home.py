@@ -1,4 +1,4 @@
-"""Where am I on the way, what runs, what next."""
+"""Home page: progress through the workflow, active runs, next step."""
 
 import streamlit as st
 
@@ -14,24 +14,24 @@ from rebalance_core.synthesis.synthetic_set import list_synthetic
 from rebalance_core.workspace import Workspace
 
 STEPS = {
-    "data": "Bring images; see their classes and faults; cut a training set.",
-    "poses": "Cluster each class by pose, so that a generator has less to learn.",
-    "generators": "Train BAGAN-GP, diffusion models or SMOTE and watch them.",
-    "samples": "Generate images and look at them beside the originals.",
-    "comparison": "Train classifiers with and without them; read the answer.",
+    "data": "Import images, check their quality and create a training set.",
+    "poses": "Cluster each class by pose, so that a generator has less variation to learn.",
+    "generators": "Train BAGAN-GP, diffusion models or SMOTE and follow their training.",
+    "samples": "Generate images and compare them with the originals.",
+    "comparison": "Train classifiers with and without generated images and read the answer.",
 }
 
 
-def _reached(workspace: Workspace, views: list[RunView]) -> dict[str, str]:
-    """For each step, what is there already; '' where nothing is."""
+def _completed(workspace: Workspace, views: list[RunView]) -> dict[str, str]:
+    """Existing results of each step, '' for a step without any."""
     names = list_datasets(workspace)
-    posed = [n for n in names if current_version(workspace.datasets / n)]
+    clustered = [n for n in names if current_version(workspace.datasets / n)]
     trained = [v for v in views if v.kind == "train" and v.status == "done"]
     compared = [v for v in views if v.kind == "compare" and v.status == "done"]
     synthetic = list_synthetic(workspace)
     return {
         "data": ", ".join(names),
-        "poses": ", ".join(posed),
+        "poses": ", ".join(clustered),
         "generators": f"{len(trained)} trained" if trained else "",
         "samples": ", ".join(synthetic),
         "comparison": f"{len(compared)} finished" if compared else "",
@@ -40,22 +40,22 @@ def _reached(workspace: Workspace, views: list[RunView]) -> dict[str, str]:
 
 def render(workspace: Workspace) -> None:
     views = list_runs(workspace)
-    reached = _reached(workspace, views)
-    following = next((name for name, there in reached.items() if not there), "comparison")
-    if not reached["data"]:
+    completed = _completed(workspace, views)
+    next_step = next((name for name, text in completed.items() if not text), "comparison")
+    if not completed["data"]:
         _start(workspace, views)
-    st.subheader("The way")
-    for number, (name, what) in enumerate(STEPS.items(), start=1):
+    st.subheader("Workflow")
+    for number, (name, description) in enumerate(STEPS.items(), start=1):
         with st.container(border=True):
             left, middle, right = st.columns([3, 5, 3], vertical_alignment="center")
             with left:
                 link(name, f"{number}. {PAGES[name][0]}")
-            middle.markdown(what)
-            if reached[name]:
-                right.markdown(f":green[:material/check:] {reached[name]}")
-            elif name == following:
+            middle.markdown(description)
+            if completed[name]:
+                right.markdown(f":green[:material/check:] {completed[name]}")
+            elif name == next_step:
                 right.markdown("**:material/arrow_back: next**")
-    st.subheader("What runs")
+    st.subheader("Active runs")
     poll_fragment(
         any(v.live for v in views),
         lambda: [v for v in list_runs(workspace) if v.live],
@@ -67,11 +67,11 @@ def render(workspace: Workspace) -> None:
 def _start(workspace: Workspace, views: list[RunView]) -> None:
     with st.container(border=True):
         st.markdown(
-            "**Nothing here yet.** Try the whole way on a made-up brain MRI (1,000 images, no "
-            "download), or bring your own images on the Data page."
+            "**No data yet.** Try the whole workflow on a simulated brain MRI (1,000 images, no "
+            "download), or import your own images on the Data page."
         )
-        busy = any(v.live and v.kind == "import" for v in views)
-        if st.button("Add the phantom", type="primary", disabled=busy):
+        importing = any(v.live and v.kind == "import" for v in views)
+        if st.button("Add the phantom", type="primary", disabled=importing):
             config = ImportConfig(name="phantom", source="phantom")
             apply(lambda: start_run(workspace, config))
 
@@ -82,11 +82,11 @@ def _running(views: list[RunView]) -> None:
             view.progress["fraction"], text=f"{escape_markdown(view.name)}: {progress_text(view)}"
         )
     if not views:
-        st.markdown("Nothing runs. What ran is on the Runs page.")
+        st.markdown("No active runs. See Runs for history.")
 
 
 run_page(
     render,
     "Rebalance Studio",
-    "My image classes are skewed: would generated images of the rare ones help my classifier?",
+    "My image classes are imbalanced: would generated images of the rare ones help my classifier?",
 )

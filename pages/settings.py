@@ -1,4 +1,4 @@
-"""What the studio runs on here, in one place, and what each of it means for the work."""
+"""Settings page: the environment of the studio and what it means for the work."""
 
 from typing import Any
 
@@ -9,28 +9,28 @@ from pages.parts.frame import run_page
 from rebalance_core.doctor import examine_apart, look, meanings
 from rebalance_core.workspace import Workspace
 
-CHECKED = "checked settings"  # session key: what the check with torch found
+FULL_CHECKS = "full checks"  # session key: results of the checks that import torch
 
 
 def render(workspace: Workspace) -> None:
     facts: dict[str, Any] = look(workspace)
-    if CHECKED in st.session_state:
-        # What torch said stays true; room and memory are looked at again.
-        facts = {**st.session_state[CHECKED], **facts}
+    if FULL_CHECKS in st.session_state:
+        # The results with torch stay valid; free disk and memory are measured again.
+        facts = {**st.session_state[FULL_CHECKS], **facts}
     for problem in facts["problems"]:
         st.error(problem)
-    if st.button("Check torch and the device", help="Takes some seconds, in its own process."):
+    if st.button("Check torch and the device", help="Takes a few seconds, in a separate process."):
         with st.spinner("Importing torch …", show_time=True):
-            st.session_state[CHECKED] = examine_apart(workspace)
+            st.session_state[FULL_CHECKS] = examine_apart(workspace)
         st.rerun()
-    if CHECKED in st.session_state:
-        found = st.session_state[CHECKED]["problems"]
-        for problem in (p for p in found if p not in facts["problems"]):
+    if FULL_CHECKS in st.session_state:
+        problems = st.session_state[FULL_CHECKS]["problems"]
+        for problem in (p for p in problems if p not in facts["problems"]):
             st.error(problem)
-        if not found:
-            st.success("torch works here, and nothing needs mending.")
-    table = pd.DataFrame(meanings(facts), columns=["Setting", "Here", "What it means"])
+        if not problems:
+            st.success("torch works and no problems were found.")
+    table = pd.DataFrame(meanings(facts), columns=["Setting", "Value", "Meaning"])
     st.table(table.set_index("Setting"))
 
 
-run_page(render, "Settings", "What the studio runs on here, and what that means for your work.")
+run_page(render, "Settings", "The environment the studio runs in, and what it means for your work.")

@@ -44,7 +44,7 @@ def choose(
     options: Sequence[str],
     key: str,
     *,
-    shown: Callable[[str], str] = str,
+    format_func: Callable[[str], str] = str,
     resets: str | None = None,
 ) -> str:
     """A select box whose value stands in the address under `key`; options must not be empty.
@@ -59,15 +59,15 @@ def choose(
             _choices()[resets] = Choice(addresses=_choice(resets).addresses)
     candidates = (choice.wanted, held, choice.value, options[0])
     value = next(each for each in candidates if each is not None and each in options)
-    renamed = value == choice.value and shown(value) != choice.label
+    renamed = value == choice.value and format_func(value) != choice.label
     if value != held or renamed:
         # Another widget, so that what a browser still sends for the one before has no effect. A
         # pick never makes another one: its value would be lost.
         choice.widget = f"{key} {next(_NUMBERS)}"
     choice.value = st.selectbox(
-        label, list(options), list(options).index(value), format_func=shown, key=choice.widget
+        label, list(options), list(options).index(value), format_func=format_func, key=choice.widget
     )
-    choice.label = shown(choice.value)
+    choice.label = format_func(choice.value)
     if choice.wanted == choice.value:
         choice.wanted = None
     _write(key, choice.wanted or choice.value)  # what is still being made is waited for

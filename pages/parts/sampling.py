@@ -23,7 +23,7 @@ from rebalance_core.workspace import Workspace, free_name
 def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
     st.subheader("Sample")
     named = {v.id: run_label(v) for v in trained}
-    run = choose("Generator", list(named), "run", shown=lambda i: named[i])
+    run = choose("Generator", list(named), "run", format_func=named.__getitem__)
     view = next(v for v in trained if v.id == run)
     kind, set_name = view.config.get("generator", ""), view.config.get("set", "")
     columns = st.columns(4)

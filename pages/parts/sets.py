@@ -28,7 +28,7 @@ def choose_set(workspace: Workspace, resets: str) -> TrainingSet | None:
             "Training set",
             names,
             "set",
-            shown=lambda n: f"{n} (official, as it is)" if n in datasets else n,
+            format_func=lambda n: f"{n} (official, as it is)" if n in datasets else n,
             resets=resets,
         ),
     )

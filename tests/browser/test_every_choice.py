@@ -124,7 +124,7 @@ def test_a_renamed_run_is_shown_by_its_new_name_and_a_removed_one_no_longer(
     parts = page.get_by_test_id("stButtonGroup")
     parts.get_by_text("Name and note", exact=True).click()
     page.get_by_label("Name", exact=True).fill("the better one")
-    page.get_by_role("button", name="Keep").click()
+    page.get_by_role("button", name="Save").click()
     shows(page, "Run", "the better one", "run")
     expect(page.get_by_test_id("stToast")).to_contain_text("Saved the name and note of run the")
     parts.get_by_text("Remove", exact=True).click()

@@ -71,12 +71,12 @@ def test_a_plugin_is_trained_sampled_shown_and_removed(page: Page, server: Serve
     page.get_by_test_id("stButtonGroup").get_by_text("Remove", exact=True).click()
     settled(page)
     expect(page.get_by_text("1 run; synthetic sets p-pca")).to_be_visible()
-    for label in ("Remove that as well", "Yes, remove this run"):
+    for label in ("Also remove the dependents", "Yes, remove this run"):
         page.get_by_text(label, exact=True).click()
         settled(page)
     page.get_by_role("button", name="Remove", exact=True).click()
     expect(page.get_by_test_id("stToast").last).to_contain_text("Removed run pca on p")
-    expect(page.get_by_text("Nothing has run yet.")).to_be_visible()
+    expect(page.get_by_text("No runs yet.")).to_be_visible()
     visit(page, "Samples")
     expect(page.get_by_text("There is no trained generator yet")).to_be_visible()
     expect(page.get_by_role("combobox", name="Synthetic set")).to_have_count(0)

@@ -109,7 +109,7 @@ def test_the_runs_page(page: Page, server: Server, ran: dict[str, Path]) -> None
     # what came of what, and how two configs differ
     page.goto(f"{server.url}/runs?run={ran['second'].name}")
     settled(page)
-    details(page, "Family")
+    details(page, "Lineage")
     graph = page.get_by_test_id("stGraphVizChart")
     for text in ("import", "pets", "sample"):
         expect(graph.get_by_text(text, exact=True).first).to_be_visible()
@@ -120,13 +120,13 @@ def test_the_runs_page(page: Page, server: Server, ran: dict[str, Path]) -> None
     details(page, "Name and note")
     page.get_by_label("Name", exact=True).fill("the better one")
     page.get_by_label("Note", exact=True).fill("lr was right")
-    page.get_by_role("button", name="Keep").click()
+    page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Note: lr was right", exact=True).first).to_be_visible()
     assert view_run(ran["second"]).name == "the better one"
 
     # room on the disk
     settled(page)
-    unfold(page, "Disk: runs take")
+    unfold(page, "Disk: runs use")
     page.get_by_role("button", name="Clean up").click()
     until(lambda: not list((ran["second"] / "checkpoints").iterdir()), lambda: "nothing went")
 
@@ -142,7 +142,7 @@ def test_the_runs_page(page: Page, server: Server, ran: dict[str, Path]) -> None
     settled(page)
     details(page, "Remove")
     expect(page.get_by_text("cannot be continued: 1 run")).to_be_visible()
-    for label in ("Remove that as well", "Yes, remove this run"):
+    for label in ("Also remove the dependents", "Yes, remove this run"):
         page.get_by_text(label, exact=True).click()
         settled(page)
     page.get_by_role("button", name="Remove", exact=True).click()

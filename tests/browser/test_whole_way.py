@@ -33,7 +33,7 @@ def pick(page: Page, label: str, option: str) -> None:
 
 def test_the_whole_way(page: Page, server: Server, home: Path, tmp_path: Path) -> None:
     page.goto(server.url)
-    expect(page.get_by_text("Nothing here yet.")).to_be_visible()
+    expect(page.get_by_text("No data yet.")).to_be_visible()
 
     # add the phantom
     visit(page, "Data")

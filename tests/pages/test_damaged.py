@@ -147,7 +147,7 @@ def test_pages_draw_a_training_whose_config_is_odd(home: Workspace, what: str) -
 
 
 @pytest.mark.parametrize(
-    "details", ["Log", "Family", "Config", "Compare configs", "Result", "Name and note", "Remove"]
+    "details", ["Log", "Lineage", "Config", "Compare configs", "Result", "Name and note", "Remove"]
 )
 def test_the_runs_page_shows_and_removes_a_damaged_run(home: Workspace, details: str) -> None:
     path = trained(home, CONFIGS["train"], "the damaged one")
@@ -157,7 +157,7 @@ def test_the_runs_page_shows_and_removes_a_damaged_run(home: Workspace, details:
     app.segmented_control(key="details").set_value(details).run()
     assert not app.exception
     if details == "Remove":
-        app.checkbox(key=f"sure {path.name}").check().run()
+        app.checkbox(key=f"confirm {path.name}").check().run()
         next(b for b in app.button if b.label == "Remove").click().run()
         assert not app.exception
         assert not path.exists()

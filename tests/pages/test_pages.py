@@ -17,14 +17,14 @@ from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 EMPTY = {
-    "home": "Nothing here yet",
+    "home": "No data yet",
     "data": "No dataset yet",
     "poses": "There is no dataset yet",
     "generators": "There is no training set yet",
     "samples": "There is no trained generator yet",
     "comparison": "There is no training set yet",
-    "runs": "Nothing has run yet",
-    "settings": "what that means for your work",
+    "runs": "No runs yet",
+    "settings": "The environment the studio runs in",
 }
 FULL = {
     "home": "1 finished",
@@ -103,13 +103,13 @@ def test_page_shows_the_work_done(name: str, at_work: Workspace) -> None:
 
 
 PARTS = {
-    "Family": "What this run (thick frame) came from",
+    "Lineage": "Ancestors and descendants of this run",
     "Config": '"directory"',
     "Compare configs": "Field",
     "Result": '"answer"',
-    "Name and note": "Kept with the run",
-    "Remove": "Removes",
-    "disk": "nothing needs any more",
+    "Name and note": "Stored with the run",
+    "Remove": "Permanently deletes",
+    "disk": "are no longer needed",
 }
 
 
