@@ -78,7 +78,9 @@ def _train(workspace: Workspace, chosen: TrainingSet) -> None:
     )
     config = spec.config.from_preset(preset)
     key = f"{kind} {preset}"
-    main = [spec.lengths.get(f, f) if getattr(config, f) is None else f for f in spec.main_fields]
+    main = [
+        spec.step_fields.get(f, f) if getattr(config, f) is None else f for f in spec.main_fields
+    ]
     changes = config_form(config, main, key)
     with st.expander("Advanced"):
         rest = [f for f in spec.config.model_fields if f not in ("preset", *main)]
@@ -128,7 +130,9 @@ def _load(workspace: Workspace, chosen: TrainingSet) -> None:
 
 def _files() -> str:
     """The files of each generator's folder, in words."""
-    return "; ".join(f"{s.name}: {s.files}" for s in generator_specs().values() if s.files)
+    return "; ".join(
+        f"{s.name}: {s.file_names}" for s in generator_specs().values() if s.file_names
+    )
 
 
 def _trained_on(view: RunView) -> None:

@@ -201,7 +201,7 @@ def render_training(view: RunView) -> None:
             help="Weight of past values in the moving average; the raw curve stays visible, faded.",
         )
         spec = generator_specs().get(view.config.get("generator", ""))
-        groups = loss_groups(metrics, spec.plots if spec else ())
+        groups = loss_groups(metrics, spec.plot_groups if spec else ())
         for start in range(0, len(groups), PLOTS_PER_ROW):
             row = groups[start : start + PLOTS_PER_ROW]
             for column, names in zip(st.columns(PLOTS_PER_ROW), row, strict=False):
@@ -254,6 +254,6 @@ def _describe_rows(view: RunView, name: str) -> str:
     spec = generator_specs().get(view.config.get("generator", ""))
     if spec is None or not (view.path / "set.json").exists():
         return ""
-    text = spec.previews.get(name, spec.previews.get("", ""))
+    text = spec.preview_captions.get(name, spec.preview_captions.get("", ""))
     classes = ", ".join(c for c, n in run_set(view).counts.items() if n)
     return text.replace("{classes}", escape_markdown(classes))

@@ -318,7 +318,7 @@ def _training(workspace: Workspace, synthetic: SyntheticSet) -> dict[str, Any]:
         return about
     metrics = read_metrics(view.path)
     spec = generator_specs().get(view.config.get("generator", ""))
-    groups = loss_groups(metrics, spec.plots if spec else ())
+    groups = loss_groups(metrics, spec.plot_groups if spec else ())
     about["plots"] = [_plot(loss_curves(metrics, names)) for names in groups]
     if view.state.get("finished") and view.state.get("started"):
         about["seconds"] = view.state["finished"] - view.state["started"]

@@ -51,14 +51,14 @@ def estimate(
         return None
     speeds = (measured_speed(view, spec, channels) for view in earlier)
     speed = next((s for s in speeds if s), None) or _guess(spec)
-    return Estimate(None if speed is None else cost.operations / speed, 4 * cost.numbers)
+    return Estimate(None if speed is None else cost.flops / speed, 4 * cost.stored_floats)
 
 
 def measured_speed(view: RunView, spec: GeneratorSpec, channels: int) -> float | None:
     """Operations per second of a finished training of that generator, from the times it logged."""
     if view.kind != "train" or view.status != "done" or view.config.get("folder"):
         return None
-    if view.config.get("generator") != spec.name or spec.step_operations is None:
+    if view.config.get("generator") != spec.name or spec.step_flops is None:
         return None
     timed = (m for m in read_metrics(view.path) if "time" in m)
     lines = [m for m in timed if any(map(_OF_A_STEP.match, m))]
@@ -74,7 +74,7 @@ def measured_speed(view: RunView, spec: GeneratorSpec, channels: int) -> float |
         config = spec.config.build(**view.config.get("training", {}))
     except UserError:  # of another version, or damaged
         return None
-    operations: float = load_named(spec.step_operations)(config, channels)
+    operations: float = load_named(spec.step_flops)(config, channels)
     return operations / pace
 
 
@@ -82,7 +82,7 @@ def _guess(spec: GeneratorSpec) -> float | None:
     """Operations per second; None with a GPU, of which a product on the CPU says nothing."""
     if shutil.which("nvidia-smi"):
         return None
-    return spec.matmul_share * _product_speed()
+    return spec.relative_speed * _product_speed()
 
 
 @cache

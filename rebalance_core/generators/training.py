@@ -17,8 +17,13 @@ from rebalance_core.config import Config, Reference, RunRef, problem
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.source import is_label
 from rebalance_core.errors import UserError
-from rebalance_core.generators.base import Generator, check_folder, load_training_data
-from rebalance_core.generators.spec import NAMED, generator_spec, generator_specs, known_generator
+from rebalance_core.generators.base import Generator, check_safetensors_folder, load_training_data
+from rebalance_core.generators.spec import (
+    GENERATOR_FILE,
+    check_generator_name,
+    generator_spec,
+    generator_specs,
+)
 from rebalance_core.poses.clustering import open_clustering
 from rebalance_core.runs.directory import RunDirectory, find_run, last_checkpoint
 from rebalance_core.runs.executor import RunView, view_run
@@ -26,7 +31,7 @@ from rebalance_core.system.files import atomic_folder, read_json, write_bytes, w
 from rebalance_core.training_sets.resolve import TrainingSet, open_set, read_set
 from rebalance_core.workspace import Workspace, check_name
 
-GeneratorName = Annotated[str, AfterValidator(known_generator)]
+GeneratorName = Annotated[str, AfterValidator(check_generator_name)]
 RECORD = "trained-on.json"  # lies with a generator's weights: what it was trained on, and how
 
 
@@ -127,8 +132,8 @@ def from_folder(workspace: Workspace, folder: str, set_name: str) -> TrainConfig
         kind, name = record.generator, check_name(str(record.set["name"]))
     believed = record is None or record.believed
     spec = generator_spec(kind)
-    if spec.safetensors_only and spec.own_file:
-        check_folder(path, spec.own_file)
+    if spec.safetensors_only and spec.marker_file:
+        check_safetensors_folder(path, spec.marker_file)
     training = (record and record.training) or spec.config.from_preset("paper")
     return TrainConfig.build(
         generator=kind, set=name, training=training, folder=str(path), believed=believed
@@ -138,25 +143,25 @@ def from_folder(workspace: Workspace, folder: str, set_name: str) -> TrainConfig
 def _kind_of(path: Path) -> str:
     """The generator in a folder without a record: by `generator.json`, or, in folders of earlier
     versions, by a file that no other generator has; raises UserError for any other folder."""
-    if (path / NAMED).exists():
-        about = read_json(path / NAMED)
+    if (path / GENERATOR_FILE).exists():
+        about = read_json(path / GENERATOR_FILE)
         name = about.get("generator") if isinstance(about, dict) else None
         if not isinstance(name, str):
-            raise UserError(f"{path / NAMED} does not name a generator; correct it.")
+            raise UserError(f"{path / GENERATOR_FILE} does not name a generator; correct it.")
         return generator_spec(name).name
     specs = generator_specs().values()
-    kind = next((s.name for s in specs if s.own_file and (path / s.own_file).exists()), None)
+    kind = next((s.name for s in specs if s.marker_file and (path / s.marker_file).exists()), None)
     if kind is None and (path / "model_index.json").exists():
-        check_folder(path, "model_index.json")
+        check_safetensors_folder(path, "model_index.json")
         raise UserError(
             f"{path} is a diffusers pipeline that doesn't say which class it makes; lay it as "
             "class-0 into a folder with a ddpm.json of ours."
         )
     if kind is None:
-        known = "; ".join(f"{s.name}: {s.files}" for s in specs if s.files)
+        known = "; ".join(f"{s.name}: {s.file_names}" for s in specs if s.file_names)
         raise UserError(
-            f"{path} does not contain a generator: it has neither {NAMED} nor the files of one "
-            f"({known})."
+            f"{path} does not contain a generator: it has neither {GENERATOR_FILE} nor the files "
+            f"of one ({known})."
         )
     return kind
 
@@ -210,7 +215,7 @@ def train_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
             made = kind.fit(config.training, data, run)
         with atomic_folder(target) as aside:
             made.save(aside)
-            write_json(aside / NAMED, {"generator": config.generator, "version": 1})
+            write_json(aside / GENERATOR_FILE, {"generator": config.generator, "version": 1})
             write_json(aside / RECORD, _new_record(config, chosen, run).model_dump(mode="json"))
         write_json(run.path / "classes.json", list(made.classes))
     return {
@@ -286,7 +291,8 @@ def _step_of(checkpoint: Path) -> int:
 def _take(folder: Path, kind: str, chosen: TrainingSet) -> Generator:
     """The generator in `folder`; raises UserError unless it makes classes of the training set."""
     made = generator_spec(kind).generator_class().load(folder)
-    other = sorted({*made.classes, *made.unseen, *made.lone} - set(chosen.classes))
+    trained = {*made.classes, *made.classes_without_images, *made.single_image_classes}
+    other = sorted(trained - set(chosen.classes))
     if other:
         raise UserError(
             f"The generator in {folder} makes {', '.join(other)[:200]}, which training set "

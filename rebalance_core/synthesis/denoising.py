@@ -55,7 +55,7 @@ def denoise_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     run.progress(0.0, "loading the generator")
     generator = load_generator(check_denoise(workspace, config))
     assert isinstance(generator, Denoises)
-    frames = generator.denoising(
+    frames = generator.denoising_frames(
         config.label,
         config.count,
         config.seed,

@@ -54,7 +54,7 @@ def morph_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     generator = load_generator(check_morph(workspace, config))
     assert isinstance(generator, Interpolates)
     shares = [n / (config.frames - 1) for n in range(config.frames)]
-    frames = generator.between(
+    frames = generator.interpolate(
         config.start, config.end, shares, config.count, config.seed, config.truncation
     )
     told = f"{config.start} to {config.end}"

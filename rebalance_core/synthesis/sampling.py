@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from rebalance_core.config import Config, NewSynthetic, RunRef, Seed
 from rebalance_core.errors import UserError
-from rebalance_core.generators.base import NEVER_SAW, SAW_ONE, Generator
+from rebalance_core.generators.base import Generator, class_error
 from rebalance_core.generators.spec import generator_spec, generator_specs
 from rebalance_core.generators.training import load_generator, makes, run_set
 from rebalance_core.imaging.grid import png_bytes
@@ -83,11 +83,8 @@ def check_classes(source: RunView, labels: Sequence[str]) -> None:
         if label not in makes(source):
             seen = run_set(source).counts.get(label)
             spec = generator_specs().get(source.config.get("generator", ""))
-            lone = seen == 1 and spec is not None and spec.min_images > 1
-            why = NEVER_SAW if seen == 0 else SAW_ONE if lone else "cannot make"
-            raise UserError(
-                f"This generator {why} class {label!r}; it makes {', '.join(makes(source))}."
-            )
+            is_too_few = seen == 0 or (seen == 1 and spec is not None and spec.min_images > 1)
+            raise class_error(label, makes(source), seen if is_too_few else None)
 
 
 def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:

@@ -100,16 +100,16 @@ def test_bend_is_leaky_relu_with_its_gradient() -> None:
 
 def test_a_class_never_seen_trains_but_is_refused_at_sampling(tmp_path: Any) -> None:
     made = BaganGenerator(trained(some_data([0] * 8 + [2] * 8)))
-    assert (made.classes, made.unseen) == (("a", "c"), ("b",))
+    assert (made.classes, made.classes_without_images) == (("a", "c"), ("b",))
     made.save(tmp_path)
     for one in (made, BaganGenerator.load(tmp_path)):
         with pytest.raises(UserError) as told:
             one.sample("b", 1, 0)
         assert str(told.value) == (
-            "This generator never saw an image of class 'b'; it was trained for a, c."
+            "This generator was trained without images of class 'b'; it generates a, c."
         )
-        with pytest.raises(UserError, match="never saw an image of class 'b'"):
-            next(one.between("a", "b", [0.5], 1, 0))
+        with pytest.raises(UserError, match="was trained without images of class 'b'"):
+            next(one.interpolate("a", "b", [0.5], 1, 0))
         assert next(one.sample("c", 2, 0)).shape == (2, 32, 32, 1)
 
 
@@ -284,7 +284,7 @@ def test_truncated_latents_stay_within_and_do_not_depend_on_the_batch() -> None:
 
 def test_between_two_classes_lie_the_same_latents(data: TrainingData) -> None:
     made = BaganGenerator(trained(data))
-    start, middle, end = made.between("a", "c", [0, 0.5, 1], 4, seed=3)
+    start, middle, end = made.interpolate("a", "c", [0, 0.5, 1], 4, seed=3)
     assert np.array_equal(start, np.concatenate(list(made.sample("a", 4, 3))))
     latent = draw_latents(0, 3, 0, 4)
     with torch.no_grad():

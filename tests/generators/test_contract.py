@@ -1,4 +1,4 @@
-"""One suite over every generator: what fit, sample, save and load promise."""
+"""One suite over every generator: the contract of fit, sample, save and load."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from rebalance_core.generators.smote.config import SmoteConfig
 from rebalance_core.generators.smote.model import SmoteGenerator
 from rebalance_core.generators.spec import check_spec, generator_spec, generator_specs
 from rebalance_core.runs.run import MemoryRun, Run
-from rebalance_core.testing import check_generator, fit, sampled
+from rebalance_core.testing import check_generator, fit, sample_array
 from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
@@ -34,17 +34,17 @@ def test_generator_keeps_its_contract(kind: str) -> None:
     check_generator(generator_spec(kind), TINY[kind])
 
 
-def test_a_broken_generator_is_named_by_what_it_does_not_keep() -> None:
+def test_a_broken_generator_fails_with_the_promise_it_breaks() -> None:
     spec = replace(generator_spec("smote"), implementation=f"{__name__}:Forgetful")
-    with pytest.raises(AssertionError, match="stopped at question 1, its metrics differ"):
+    with pytest.raises(AssertionError, match=r"should_stop\(\) call 1, its metrics differ"):
         check_generator(spec, TINY["smote"])
-    deaf = replace(spec, implementation=f"{__name__}:Deaf")
+    seedless = replace(spec, implementation=f"{__name__}:Seedless")
     with pytest.raises(AssertionError, match="the seed has no effect"):
-        check_generator(deaf, TINY["smote"])
+        check_generator(seedless, TINY["smote"])
 
 
 class Forgetful(SmoteGenerator):
-    """Starts again from nothing."""
+    """Restarts instead of resuming."""
 
     @classmethod
     def fit(cls, config: Any, data: TrainingData, run: Run) -> Self:
@@ -52,8 +52,8 @@ class Forgetful(SmoteGenerator):
         return super().fit(config, data, run)
 
 
-class Deaf(SmoteGenerator):
-    """Draws the same images whatever the seed."""
+class Seedless(SmoteGenerator):
+    """Ignores the seed."""
 
     def batches(
         self, label: str, count: int, seed: int, first: int, **sampler: Any
@@ -61,25 +61,25 @@ class Deaf(SmoteGenerator):
         return super().batches(label, count, 0, first, **sampler)
 
 
-SPOILT: dict[str, dict[str, Any]] = {
+INVALID: dict[str, dict[str, Any]] = {
     "title is empty": {"title": " "},
     "implementation is empty": {"implementation": ""},
     "config lacks the presets quick, small": {
         "config": type("Odd", (SmoteConfig,), {"presets": {"paper": {}, "strong": {}}})
     },
     "has no field colour": {"main_fields": ("size", "colour")},
-    "cost and step_operations belong together": {"cost": "a:b"},
+    "cost and step_flops belong together": {"cost": "a:b"},
     "cannot be used as a name of a generator": {"name": "../x"},
     "which separate arms": {"name": "a+b"},
 }
 
 
-@pytest.mark.parametrize("lack", SPOILT)
-def test_every_spec_is_complete(lack: str) -> None:
+@pytest.mark.parametrize("problem", INVALID)
+def test_every_spec_is_complete(problem: str) -> None:
     for spec in generator_specs().values():
         check_spec(spec)
-    with pytest.raises((ValueError, UserError), match=re.escape(lack)):
-        check_spec(replace(generator_spec("smote"), **SPOILT[lack]))
+    with pytest.raises((ValueError, UserError), match=re.escape(problem)):
+        check_spec(replace(generator_spec("smote"), **INVALID[problem]))
 
 
 @pytest.fixture
@@ -105,11 +105,11 @@ def test_ddpm_trains_minority_classes_and_opens_in_plain_diffusers(
 
 def test_samplers_differ_and_unknown_ones_are_refused(data: Callable[[int], TrainingData]) -> None:
     made = fitted("ddpm", data, MemoryRun())
-    fast = sampled(made, "glioma", 1, sampler="dpm-solver++", steps=3)
-    ancestral = sampled(made, "glioma", 1, sampler="ddpm", steps=3)
+    fast = sample_array(made, "glioma", 1, sampler="dpm-solver++", steps=3)
+    ancestral = sample_array(made, "glioma", 1, sampler="ddpm", steps=3)
     assert not np.array_equal(fast, ancestral)
     with pytest.raises(UserError, match="'euler' in 20 steps"):
-        sampled(made, "glioma", 1, sampler="euler")
+        sample_array(made, "glioma", 1, sampler="euler")
 
 
 def test_presets_are_the_papers_numbers() -> None:

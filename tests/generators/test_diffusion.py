@@ -265,14 +265,14 @@ def test_plain_diffusers_opens_the_parts_of_the_conditional_one(
 
 def test_denoising_goes_from_noise_to_the_sample(data: Callable[..., TrainingData]) -> None:
     made = make_conditional(data)
-    frames = list(made.denoising("glioma", 2, 3, frames=4, steps=9))
+    frames = list(made.denoising_frames("glioma", 2, 3, frames=4, steps=9))
     assert len(frames) == 4
     (sampled,) = made.sample("glioma", 2, 3, steps=9)
     assert np.array_equal(frames[-1], sampled)
     rngs = [keyed_generator(3, 0, k) for k in range(2)]
     noise = torch.cat([torch.randn((1, 1, 16, 16), generator=rng) for rng in rngs])
     assert np.array_equal(frames[0], to_uint8(noise))
-    assert len(list(made.denoising("glioma", 1, 3, frames=21, steps=5))) == 6
+    assert len(list(made.denoising_frames("glioma", 1, 3, frames=21, steps=5))) == 6
 
 
 def test_classes_differ_and_the_guidance_is_heard(data: Callable[..., TrainingData]) -> None:
@@ -348,7 +348,7 @@ def test_a_folder_that_is_no_model_or_holds_a_pickle_is_refused(
     kind: Any, data: Callable[..., TrainingData], tmp_path: Path
 ) -> None:
     made = kind(data)
-    with pytest.raises(UserError, match="holds no diffusion model of ours: it has no"):
+    with pytest.raises(UserError, match="does not contain a trained generator: "):
         type(made).load(tmp_path)
     made.save(tmp_path)
     hidden = next(tmp_path.rglob("unet")) / "diffusion_pytorch_model.bin"

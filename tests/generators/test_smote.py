@@ -29,7 +29,7 @@ from rebalance_core.generators.smote.model import (
     draw,
     nearest_neighbours,
 )
-from rebalance_core.generators.spec import NAMED
+from rebalance_core.generators.spec import GENERATOR_FILE
 from rebalance_core.generators.training import (
     RECORD,
     TrainConfig,
@@ -198,21 +198,17 @@ def test_a_class_of_one_image_is_left_out_and_said(tmp_path: Path) -> None:
     made = fitted(data_of({"one": 1, "two": 2, "none": 0, "common": 9}))
     made.save(tmp_path)
     for generator in (made, SmoteGenerator.load(tmp_path)):
-        assert (generator.classes, generator.lone, generator.unseen) == (
-            ("two",),
-            ("one",),
-            ("none",),
-        )
+        assert generator.classes == ("two",)
+        assert generator.single_image_classes == ("one",)
+        assert generator.classes_without_images == ("none",)
         for label, why in (
-            ("one", "saw only one image, and needs two, of"),
-            ("none", "never saw an image of"),
-            ("common", "cannot make"),
+            ("one", "was trained on a single image of class 'one' and needs at least two"),
+            ("none", "was trained without images of class 'none'"),
+            ("common", "cannot generate class 'common'"),
         ):
             with pytest.raises(UserError) as excinfo:
                 generator.sample(label, 1, 0)
-            assert str(excinfo.value) == (
-                f"This generator {why} class {label!r}; it was trained for two."
-            )
+            assert str(excinfo.value) == f"This generator {why}; it generates two."
 
 
 def test_without_two_images_of_a_minority_class_nothing_is_made() -> None:
@@ -318,12 +314,12 @@ def test_the_way_from_a_training_to_a_synthetic_set(
     for changes, sentence in (
         (
             {"classes": ("glioma",)},
-            "This generator saw only one image, and needs two, of class 'glioma'; it makes "
-            "meningioma, pituitary.",
+            "This generator was trained on a single image of class 'glioma' and needs at least "
+            "two; it generates meningioma, pituitary.",
         ),
         (
             {"classes": ("notumor",)},
-            "This generator cannot make class 'notumor'; it makes meningioma, pituitary.",
+            "This generator cannot generate class 'notumor'; it generates meningioma, pituitary.",
         ),
         ({"options": {"steps": 3}}, "A smote has no steps to set; it has no such option."),
     ):
@@ -344,8 +340,8 @@ def test_the_way_from_a_training_to_a_synthetic_set(
     (folder / RECORD).unlink()
     taken = from_folder(workspace, str(folder), "rare")
     assert (taken.generator, taken.believed) == ("smote", True)
-    assert read_json(folder / NAMED) == {"generator": "smote", "version": 1}
-    (folder / NAMED).unlink()  # as an earlier version left it
+    assert read_json(folder / GENERATOR_FILE) == {"generator": "smote", "version": 1}
+    (folder / GENERATOR_FILE).unlink()  # as an earlier version left it
     assert from_folder(workspace, str(folder), "rare").generator == "smote"
     again = load_generator(do(workspace, "train", taken))
     assert np.array_equal(np.concatenate(list(again.sample("pituitary", 5, 0))), expected)

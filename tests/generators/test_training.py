@@ -26,7 +26,7 @@ from rebalance_core.generators.bagan_gp.config import BaganConfig
 from rebalance_core.generators.bagan_gp.cost import bagan_parameters, step_work
 from rebalance_core.generators.bagan_gp.training import BaganTrainer
 from rebalance_core.generators.base import load_training_data
-from rebalance_core.generators.diffusion.cost import unet_count, update_operations
+from rebalance_core.generators.diffusion.cost import unet_count, update_flops
 from rebalance_core.generators.estimate import estimate
 from rebalance_core.generators.spec import generator_spec
 from rebalance_core.generators.training import (
@@ -314,7 +314,8 @@ def test_what_cannot_be_sampled_is_refused_before_any_work(
         return str(excinfo.value)
 
     assert refused(classes=("cat",)) == (
-        "This generator cannot make class 'cat'; it makes glioma, meningioma, notumor, pituitary."
+        "This generator cannot generate class 'cat'; it generates glioma, meningioma, notumor, "
+        "pituitary."
     )
     assert refused(steps=5) == "A bagan-gp has no steps to set; it has truncation."
 
@@ -356,7 +357,7 @@ def test_frames_lead_from_one_class_to_the_other(workspace: Workspace, trained: 
     assert np.array_equal(first, make_grid(made, 3)[..., 0])
     with pytest.raises(UserError, match="between glioma and itself lies nothing"):
         check_morph(workspace, config.model_copy(update={"end": "glioma"}))
-    with pytest.raises(UserError, match="cannot make class 'cat'"):
+    with pytest.raises(UserError, match="cannot generate class 'cat'"):
         do(workspace, "interpolate", config.model_copy(update={"end": "cat"}))
 
 
@@ -418,7 +419,7 @@ def test_estimate_knows_the_unets(kind: str, preset: str) -> None:
     assert count.parameters == sum(p.numel() for p in model.parameters())
     assert 2 * count.products == pytest.approx(counter.total, rel=0.03)
     images = config.batch_size * config.accumulation
-    assert update_operations(config, 3) == 6 * images * count.products
+    assert update_flops(config, 3) == 6 * images * count.products
 
 
 def test_estimate_of_disk_is_what_a_run_leaves(workspace: Workspace, trained: RunView) -> None:

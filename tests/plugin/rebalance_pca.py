@@ -1,6 +1,6 @@
-"""A generator in one file: each class as a Gaussian in its principal components of pixels.
+"""A generator in one file: one Gaussian per class, in the principal components of its pixels.
 
-Installed with an entry point of the group `rebalance.generators`, `rebalance_pca:SPEC`, it can be
+Installed with the entry point `rebalance_pca:SPEC` in the group `rebalance.generators`, it can be
 trained, sampled, scored, compared and removed like a built-in one.
 """
 
@@ -23,7 +23,7 @@ from rebalance_core.training_sets.resolve import TrainingSet
 
 
 class PcaConfig(Config):
-    """Class-conditional PCA of pixels."""
+    """PCA of the pixels of each class."""
 
     preset: str = "paper"
     size: int = Field(default=64, ge=8, le=256)  # px
@@ -44,103 +44,94 @@ class PcaSampling(SamplingOptions):
         gt=0,
         le=3,
         title="Spread",
-        description="Standard deviations of the components: 1 as in training.",
+        description="Factor of the standard deviations: 1 as in training.",
     )
 
 
 class PcaGenerator(Generator):
-    """mean + z · scales · directions, z from N(0, 1)."""
+    """Images are mean + z · scales · components, with z from N(0, 1)."""
 
-    def __init__(self, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.classes, self.size = tuple(about["classes"]), int(about["size"])
-        self.channels, self.arrays = int(about["channels"]), arrays
+    def __init__(self, config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """`arrays`: mean (pixels,), scales (k,) and components (k, pixels) of each class."""
+        self.classes, self.size = tuple(config["classes"]), int(config["size"])
+        self.channels, self.arrays = int(config["channels"]), arrays
 
     @classmethod
     def fit(cls, config: PcaConfig, data: TrainingData, run: Run) -> Self:
         import torch
 
-        kept = run.restore() or {"done": 0, "arrays": {}}
-        arrays = {name: value.numpy() for name, value in kept["arrays"].items()}
-        run.log(kept["done"], event="start")
+        state = run.restore() or {"done": 0, "arrays": {}}
+        arrays = {name: tensor.numpy() for name, tensor in state["arrays"].items()}
+        run.log(state["done"], event="start")
         shape = (config.size, config.size, data.channels)
-        for number, label in enumerate(data.minority[kept["done"] :], kept["done"] + 1):
-            pixels = data.train.images[data.train.labels == data.classes.index(label)]
-            flat = pixels.reshape(len(pixels), -1).astype(np.float64) / 255
-            mean = flat.mean(axis=0)
-            _, scales, directions = np.linalg.svd(flat - mean, full_matrices=False)
-            most = min(config.components, max(1, len(flat) - 1))
-            arrays[f"mean {label}"] = mean
-            arrays[f"scales {label}"] = scales[:most] / max(1, len(flat) - 1) ** 0.5
-            arrays[f"directions {label}"] = directions[:most].copy()
-            explained = (scales[:most] ** 2).sum() / max((scales**2).sum(), 1e-12)
-            run.log(number, explained_variance=float(explained))
-            pictures = np.stack(
-                [
-                    mean,
-                    *(
-                        mean + s * d
-                        for s, d in zip(
-                            arrays[f"scales {label}"], arrays[f"directions {label}"], strict=True
-                        )
-                    ),
-                ]
-            )[:8]
-            run.preview(number, make_grid(as_bytes(pictures, shape), len(pictures)), label)
-            run.progress(number / len(data.minority), label)
-            run.checkpoint_or_stop(
-                {"done": number, "arrays": {k: torch.from_numpy(v) for k, v in arrays.items()}}
-            )
-        about = {"classes": data.minority, "size": config.size, "channels": data.channels}
-        return cls(about, arrays)
+        for step, label in enumerate(data.minority[state["done"] :], state["done"] + 1):
+            # one class
+            images = data.train.images[data.train.labels == data.classes.index(label)]
+            pixels = images.reshape(len(images), -1).astype(np.float64) / 255
+            mean = pixels.mean(axis=0)
+            _, singular_values, components = np.linalg.svd(pixels - mean, full_matrices=False)
+            k = min(config.components, max(1, len(pixels) - 1))
+            scales = singular_values[:k] / max(1, len(pixels) - 1) ** 0.5
+            components = components[:k].copy()
+            arrays |= {f"mean {label}": mean, f"scales {label}": scales}
+            arrays[f"components {label}"] = components
+            # report and checkpoint
+            variances = singular_values**2
+            explained = variances[:k].sum() / max(variances.sum(), 1e-12)
+            run.log(step, explained_variance=float(explained))
+            preview = np.stack([mean, *(mean + scales[:, None] * components)])[:8]
+            run.preview(step, make_grid(to_pixels(preview, shape), len(preview)), label)
+            run.progress(step / len(data.minority), label)
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            run.checkpoint_or_stop({"done": step, "arrays": tensors})
+        values = {"classes": data.minority, "size": config.size, "channels": data.channels}
+        return cls(values, arrays)
 
     def batches(
-        self, label: str, count: int, seed: int, first: int, **sampler: Any
+        self, label: str, count: int, seed: int, first: int, **options: Any
     ) -> Iterator[np.ndarray]:
-        number, spread = self.classes.index(label), float(sampler.get("spread", 1.0))
-        mean, scales, directions = (
-            self.arrays[f"{part} {label}"] for part in ("mean", "scales", "directions")
+        number, spread = self.classes.index(label), float(options.get("spread", 1.0))
+        mean, scales, components = (
+            self.arrays[f"{name} {label}"] for name in ("mean", "scales", "components")
         )
         shape = (self.size, self.size, self.channels)
-        for start in range(first, first + count, self.batch):
-            images = [
-                mean
-                + spread
-                * np.random.default_rng([seed, number, k]).normal(size=len(scales))
-                * scales
-                @ directions
-                for k in range(start, min(start + self.batch, first + count))
-            ]
-            yield as_bytes(np.stack(images), shape)
+        for start in range(first, first + count, self.batch_size):
+            images = []
+            for k in range(start, min(start + self.batch_size, first + count)):
+                z = np.random.default_rng([seed, number, k]).normal(size=len(scales))
+                images.append(mean + spread * z * scales @ components)
+            yield to_pixels(np.stack(images), shape)
 
     def save(self, folder: Path) -> None:
-        about = {"classes": self.classes, "size": self.size, "channels": self.channels}
-        write_json(folder / "config.json", about)
+        config = {"classes": self.classes, "size": self.size, "channels": self.channels}
+        write_json(folder / "config.json", config)
         save_file(self.arrays, folder / "components.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        if not (folder / "components.safetensors").exists():
-            raise UserError(f"{folder} holds no PCA model; it needs components.safetensors.")
-        return cls(read_json(folder / "config.json"), load_file(folder / "components.safetensors"))
+        file = folder / "components.safetensors"
+        if not file.exists():
+            raise UserError(f"{folder} does not contain a PCA model: {file.name} is missing.")
+        return cls(read_json(folder / "config.json"), load_file(file))
 
 
-def class_operations(config: Config, channels: int) -> float:
-    """Floating-point operations of one class, for some hundred images of it."""
+def class_flops(config: Config, channels: int) -> float:
+    """FLOPs of one class, assuming a hundred images of it."""
     assert isinstance(config, PcaConfig)
     return 2.0 * 100**2 * config.size**2 * channels
 
 
-def training_cost(config: Config, chosen: TrainingSet, channels: int) -> Cost:
-    """A singular value decomposition for each class, and its components on disk."""
+def training_cost(config: Config, training_set: TrainingSet, channels: int) -> Cost:
+    """One singular value decomposition per class, and its mean and components on disk."""
     assert isinstance(config, PcaConfig)
-    classes, pixels = len(chosen.minority), config.size**2 * channels
-    operations = class_operations(config, channels) * classes
-    return Cost(operations, classes * pixels * (config.components + 1))
+    classes, pixels = len(training_set.minority), config.size**2 * channels
+    flops = class_flops(config, channels) * classes
+    return Cost(flops, classes * pixels * (config.components + 1))
 
 
-def as_bytes(flat: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def to_pixels(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """Float (n, pixels) in [0, 1] → uint8 (n, H, W, C)."""
-    return np.rint(flat.clip(0, 1) * 255).astype(np.uint8).reshape(len(flat), *shape)
+    return np.rint(images.clip(0, 1) * 255).astype(np.uint8).reshape(len(images), *shape)
 
 
 SPEC = GeneratorSpec(
@@ -153,6 +144,6 @@ SPEC = GeneratorSpec(
     main_fields=("size", "components"),
     sampling=PcaSampling,
     cost="rebalance_pca:training_cost",
-    step_operations="rebalance_pca:class_operations",
-    previews={"": "the mean of the class, then one standard deviation along each component"},
+    step_flops="rebalance_pca:class_flops",
+    preview_captions={"": "the class mean, then one standard deviation along each component"},
 )

@@ -61,7 +61,7 @@ def test_what_cannot_be_shown_is_refused_before_any_work(
     with pytest.raises(UserError, match="A ddpm has no guidance to set"):
         check_denoise(workspace, DenoiseConfig(run=ddpm.id, label="glioma", guidance=2.0))
     for words, sentence in (
-        ((ddpm.id, "cat"), "cannot make class 'cat'"),
+        ((ddpm.id, "cat"), "cannot generate class 'cat'"),
         ((ddpm.id, "glioma", "--frames", 1), "frames=1 does not fit"),
         ((ddpm.id, "glioma", "--steps", 0), "steps=0 does not fit"),
         (("nothing", "glioma"), "nothing"),

@@ -35,8 +35,8 @@ def trained(workspace: Workspace, kind: str) -> RunView:
     ("options", "sentence"),
     [
         (("--guidance", 2), "A ddpm has no guidance to set; it has sampler, steps."),
-        (("--class", "cat"), "This generator cannot make class 'cat'"),
-        (("--class", "notumor"), "This generator cannot make class 'notumor'"),
+        (("--class", "cat"), "This generator cannot generate class 'cat'"),
+        (("--class", "notumor"), "This generator cannot generate class 'notumor'"),
         (("--count", 0), "count=0 does not fit"),
         (("--count", 10_000_000), "count=10000000 does not fit"),
         (("--steps", 1001), "steps=1001 does not fit"),

@@ -26,17 +26,17 @@ SPEC = GeneratorSpec(
     implementation="rebalance_core.generators.bagan_gp.model:BaganGenerator",
     main_fields=("size", "autoencoder_steps", "steps", "batch_size"),
     sampling=BaganSampling,
-    lengths={"autoencoder_steps": "autoencoder_epochs", "steps": "epochs"},
+    step_fields={"autoencoder_steps": "autoencoder_epochs", "steps": "epochs"},
     continuable=("epochs", "steps", "lr", "penalty", "discriminator_updates", "looks"),
-    own_file="model.safetensors",
-    files="config.json and model.safetensors",
-    previews={
+    marker_file="model.safetensors",
+    file_names="config.json and model.safetensors",
+    preview_captions={
         "samples": "one row per class ({classes}), each column the same latent",
         "": "two rows per class ({classes}): originals, and below their reconstructions",
     },
-    plots=("autoencoder", "_loss", "gradient", "diversity"),
+    plot_groups=("autoencoder", "_loss", "gradient", "diversity"),
     interpolates=True,
     cost="rebalance_core.generators.bagan_gp.cost:training_cost",
-    step_operations="rebalance_core.generators.bagan_gp.cost:adversarial_operations",
-    matmul_share=1.1,  # on two cores, at `quick` and `small`
+    step_flops="rebalance_core.generators.bagan_gp.cost:adversarial_flops",
+    relative_speed=1.1,  # on two cores, at `quick` and `small`
 )

@@ -51,7 +51,7 @@ def bagan_parameters(size: int, channels: int, classes: int) -> dict[str, int]:
     }
 
 
-def adversarial_operations(config: Config, channels: int) -> float:
+def adversarial_flops(config: Config, channels: int) -> float:
     """Floating-point operations of one adversarial step, as it is logged."""
     assert isinstance(config, BaganConfig)
     return step_work(config, channels)[1]

@@ -41,7 +41,7 @@ def draw_latents(
 class BaganGenerator(Generator):
     def __init__(self, model: BaganGP) -> None:
         self.model = model.eval()
-        self.unseen = tuple(model.unseen)
+        self.classes_without_images = tuple(model.unseen)
         self.classes = tuple(c for c in model.classes if c not in model.unseen)
         self.size, self.channels = model.size, model.channels
 
@@ -58,16 +58,16 @@ class BaganGenerator(Generator):
         if truncation is not None and not 0 < truncation <= 10:
             raise UserError(f"truncation={truncation} makes no sense; choose 0.1 to 3.")
         number = self.model.classes.index(label)
-        for start in range(first, first + count, self.batch):
-            n = min(self.batch, first + count - start)
+        for start in range(first, first + count, self.batch_size):
+            n = min(self.batch_size, first + count - start)
             latent = draw_latents(number, seed, start, n, truncation)
             yield self._decode(latent, self._embedded(label).expand(n, -1))
 
-    def between(
+    def interpolate(
         self,
         start: str,
         end: str,
-        shares: Sequence[float],
+        weights: Sequence[float],
         count: int,
         seed: int,
         truncation: float | None = None,
@@ -77,8 +77,8 @@ class BaganGenerator(Generator):
         self.check_class(start)
         self.check_class(end)
         latent = draw_latents(self.model.classes.index(start), seed, 0, count, truncation)
-        for share in shares:
-            embedded = torch.lerp(self._embedded(start), self._embedded(end), share)
+        for weight in weights:
+            embedded = torch.lerp(self._embedded(start), self._embedded(end), weight)
             yield self._decode(latent, embedded.expand(count, -1))
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ from rebalance_core.generators.diffusion.config import ConditionalDdpmConfig, Dd
 from rebalance_core.generators.spec import GeneratorSpec, SamplingOptions
 
 # On two cores, at `quick` and `small`; the paper's wide U-Net comes to 1.5.
-MATMUL_SHARE = 0.45
+RELATIVE_SPEED = 0.45
 FINISHED = "its learning rate schedule has ended"
 
 
@@ -41,15 +41,15 @@ DDPM = GeneratorSpec(
     implementation="rebalance_core.generators.diffusion.ddpm:DdpmGenerator",
     main_fields=("size", "steps", "batch_size", "lr"),
     sampling=DiffusionSampling,
-    lengths={"steps": "epochs"},
+    step_fields={"steps": "epochs"},
     not_continuable_reason=FINISHED,
     safetensors_only=True,
-    own_file="ddpm.json",
-    files="ddpm.json",
+    marker_file="ddpm.json",
+    file_names="ddpm.json",
     denoises=True,
     cost="rebalance_core.generators.diffusion.cost:ddpm_cost",
-    step_operations="rebalance_core.generators.diffusion.cost:update_operations",
-    matmul_share=MATMUL_SHARE,
+    step_flops="rebalance_core.generators.diffusion.cost:update_flops",
+    relative_speed=RELATIVE_SPEED,
 )
 CONDITIONAL = GeneratorSpec(
     name="conditional-ddpm",
@@ -62,14 +62,14 @@ CONDITIONAL = GeneratorSpec(
     implementation="rebalance_core.generators.diffusion.conditional:ConditionalDdpmGenerator",
     main_fields=("size", "steps", "guidance", "poses"),
     sampling=GuidedSampling,
-    lengths={"steps": "epochs"},
+    step_fields={"steps": "epochs"},
     not_continuable_reason=FINISHED,
     safetensors_only=True,
-    own_file="conditional-ddpm.json",
-    files="conditional-ddpm.json",
-    previews={"samples": "one row per class ({classes}), each column the same noise"},
+    marker_file="conditional-ddpm.json",
+    file_names="conditional-ddpm.json",
+    preview_captions={"samples": "one row per class ({classes}), each column the same noise"},
     denoises=True,
     cost="rebalance_core.generators.diffusion.cost:conditional_cost",
-    step_operations="rebalance_core.generators.diffusion.cost:update_operations",
-    matmul_share=MATMUL_SHARE,
+    step_flops="rebalance_core.generators.diffusion.cost:update_flops",
+    relative_speed=RELATIVE_SPEED,
 )

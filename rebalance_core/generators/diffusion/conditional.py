@@ -65,7 +65,7 @@ class ConditionalDdpmGenerator(DiffusionGenerator):
         self.names, self.shares = tuple(names), shares
         seen = shares.sum(axis=1) > 0
         self.classes = tuple(n for n, s in zip(names, seen, strict=True) if s)
-        self.unseen = tuple(n for n, s in zip(names, seen, strict=True) if not s)
+        self.classes_without_images = tuple(n for n, s in zip(names, seen, strict=True) if not s)
         self.size, self.channels = model.size, model.channels
 
     @classmethod

@@ -102,7 +102,7 @@ def _layers(shape: UNetShape, *, conditional: bool) -> Count:
     return count
 
 
-def update_operations(config: Config, channels: int) -> float:
+def update_flops(config: Config, channels: int) -> float:
     """Floating-point operations of one update: forward counts 1, backward 2."""
     assert isinstance(config, DiffusionConfig)
     passes = 2 if isinstance(config, ConditionalDdpmConfig) and config.cbdm else 1
@@ -134,7 +134,7 @@ def _cost(
     unet, batch = unet_count(config, channels), config.batch_size * config.accumulation
     evaluation = 2.0 * unet.products * (previews * PREVIEW_STEPS + held_out * VALIDATION_LEVELS)
     lengths = [config.steps or config.epochs * max(1, -(-images // batch)) for images in models]
-    step = update_operations(config, channels)
+    step = update_flops(config, channels)
     operations = sum(steps * step + min(steps, LOOKS) * evaluation for steps in lengths)
     # a checkpoint: the weights, Adam's two moments, the average, the models finished before
     kept = 2 + len(models) + (1 if config.ema else 0)

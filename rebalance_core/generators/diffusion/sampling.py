@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from models.unet import TIMESTEPS
 from rebalance_core.errors import UserError, first_line
-from rebalance_core.generators.base import SAMPLE_BATCH, Generator, check_folder
+from rebalance_core.generators.base import SAMPLE_BATCH_SIZE, Generator, check_safetensors_folder
 from rebalance_core.generators.diffusion.config import (
     PREVIEW_SAMPLER,
     PREVIEW_STEPS,
@@ -25,7 +25,7 @@ from rebalance_core.training.batches import to_uint8
 from rebalance_core.training.device import create_accelerator
 from rebalance_core.training.random import keyed_generator
 
-COMFORTABLE = SAMPLE_BATCH * 64 * 64  # pixels at once; larger images come in smaller batches
+COMFORTABLE = SAMPLE_BATCH_SIZE * 64 * 64  # pixels at once; larger images come in smaller batches
 
 
 class DiffusionGenerator(Generator):
@@ -41,15 +41,15 @@ class DiffusionGenerator(Generator):
         of a class; `asked` are options beyond sampler and steps."""
 
     @property
-    def batch(self) -> int:
-        return max(1, min(SAMPLE_BATCH, COMFORTABLE // self.size**2))
+    def batch_size(self) -> int:
+        return max(1, min(SAMPLE_BATCH_SIZE, COMFORTABLE // self.size**2))
 
     def batches(
         self, label: str, count: int, seed: int, first: int, **sampler: Any
     ) -> Iterator[np.ndarray]:
         """`sampler` (default: the config's), `steps`, and what else `options` names."""
         name, steps, asked = self._asked(sampler)
-        start, batch = first, self.batch
+        start, batch = first, self.batch_size
         while start < first + count:
             rows = range(start, min(start + batch, first + count))
             try:
@@ -62,7 +62,7 @@ class DiffusionGenerator(Generator):
             yield to_uint8(images)
             start = rows.stop
 
-    def denoising(
+    def denoising_frames(
         self, label: str, count: int, seed: int, *, frames: int, first: int = 0, **sampler: Any
     ) -> Iterator[np.ndarray]:
         """`frames` pictures of images `first` to `first + count - 1` on their way, uint8
@@ -117,7 +117,7 @@ class DiffusionGenerator(Generator):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        check_folder(folder, cls.file)
+        check_safetensors_folder(folder, cls.file)
         try:
             return cls.read(folder)
         except UserError:

@@ -17,7 +17,7 @@ SPEC = GeneratorSpec(
     not_continuable_reason="it has no more to learn",
     learns=False,
     min_images=2,
-    own_file="images.safetensors",
-    files="config.json and images.safetensors",
-    previews={"": "training images, their blends, and the neighbours on the other side"},
+    marker_file="images.safetensors",
+    file_names="config.json and images.safetensors",
+    preview_captions={"": "training images, their blends, and the neighbours on the other side"},
 )

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -71,11 +71,13 @@ class SmoteGenerator(Generator):
         self,
         config: SmoteConfig,
         found: dict[str, Neighbourhood],
-        unseen: tuple[str, ...] = (),
-        lone: tuple[str, ...] = (),
+        classes_without_images: tuple[str, ...] = (),
+        single_image_classes: tuple[str, ...] = (),
     ) -> None:
         self.config, self.found = config, found
-        self.classes, self.unseen, self.lone = tuple(found), unseen, lone
+        self.classes = tuple(found)
+        self.classes_without_images = classes_without_images
+        self.single_image_classes = single_image_classes
         self.size = config.size
         self.channels = next(iter(found.values())).images.shape[3]
 
@@ -95,8 +97,8 @@ class SmoteGenerator(Generator):
         return cls(
             config,
             {label: Neighbourhood(several[label], neighbours[label]) for label in several},
-            unseen=tuple(label for label, stack in images.items() if len(stack) == 0),
-            lone=tuple(label for label, stack in images.items() if len(stack) == 1),
+            classes_without_images=tuple(c for c, stack in images.items() if len(stack) == 0),
+            single_image_classes=tuple(c for c, stack in images.items() if len(stack) == 1),
         )
 
     def batches(
@@ -105,8 +107,8 @@ class SmoteGenerator(Generator):
         if sampler:
             raise UserError(f"SMOTE has no {' or '.join(sampler)} to set.")
         number = self.classes.index(label)
-        for start in range(first, first + count, self.batch):
-            stop = min(start + self.batch, first + count)
+        for start in range(first, first + count, self.batch_size):
+            stop = min(start + self.batch_size, first + count)
             yield np.stack([self.found[label].made(seed, number, k) for k in range(start, stop)])
 
     def save(self, folder: Path) -> None:
@@ -118,12 +120,12 @@ class SmoteGenerator(Generator):
         save_file(arrays, folder / "images.safetensors")
         about = About(
             classes=self.classes,
-            unseen=self.unseen,
-            lone=self.lone,
+            unseen=self.classes_without_images,
+            lone=self.single_image_classes,
             channels=self.channels,
             config=self.config,
         )
-        write_json(folder / "config.json", about.model_dump(mode="json"))
+        write_json(folder / "config.json", about.model_dump(mode="json", by_alias=True))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -134,7 +136,12 @@ class SmoteGenerator(Generator):
         try:
             about = About.model_validate(read_json(folder / "config.json"))
             arrays = load_file(folder / "images.safetensors")
-            return cls(about.config, _checked(about, arrays), about.unseen, about.lone)
+            return cls(
+                about.config,
+                _checked(about, arrays),
+                about.classes_without_images,
+                about.single_image_classes,
+            )
         except ValidationError as error:
             first = error.errors()[0]
             reason = f"{'.'.join(map(str, first['loc'])) or 'config.json'}: {first['msg']}"
@@ -148,15 +155,15 @@ class About(BaseModel):
     """`config.json`, which lies with the images."""
 
     classes: tuple[str, ...]
-    unseen: tuple[str, ...] = ()
-    lone: tuple[str, ...] = ()
+    classes_without_images: tuple[str, ...] = Field(default=(), alias="unseen")
+    single_image_classes: tuple[str, ...] = Field(default=(), alias="lone")
     channels: Literal[1, 3]
     config: SmoteConfig
 
 
 def _checked(about: About, arrays: dict[str, np.ndarray]) -> dict[str, Neighbourhood]:
     """What `save` wrote, or ValueError: whatever lies in a folder is somebody else's word."""
-    named = (*about.classes, *about.unseen, *about.lone)
+    named = (*about.classes, *about.classes_without_images, *about.single_image_classes)
     if not about.classes or len(set(named)) < len(named):
         raise ValueError("its classes are none, or not each named once")
     wanted = {f"{what} {n}" for n in range(len(about.classes)) for what in ("images", "neighbours")}
