@@ -1,9 +1,10 @@
-"""The one line that a benchmark prints, and its exit code."""
+"""The JSON line that every benchmark prints, and its exit code."""
 
 import json
+import statistics
 import sys
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypedDict
 
 
 class Guard(NamedTuple):
@@ -11,6 +12,38 @@ class Guard(NamedTuple):
 
     value: object
     holds: bool
+
+
+class Medians(TypedDict):
+    """The three figures of `report` that compare both sides."""
+
+    ours: float
+    theirs: float
+    ratio: float
+
+
+def medians(
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    *,
+    digits: int = 2,
+    ratio: Literal["theirs / ours", "ours / theirs"] = "theirs / ours",
+) -> Medians:
+    """Median of each side and of the ratio within the pairs, rounded for `report`.
+
+    Args:
+        ours: measurements of our side.
+        theirs: measurements of the other side, each paired with the one of ours at its index.
+        digits: decimal places of the two medians; the ratio has two.
+        ratio: which side divides which.
+    """
+    pairs = list(zip(ours, theirs, strict=True))
+    ratios = [t / o if ratio == "theirs / ours" else o / t for o, t in pairs]
+    return {
+        "ours": round(statistics.median(ours), digits),
+        "theirs": round(statistics.median(theirs), digits),
+        "ratio": round(statistics.median(ratios), 2),
+    }
 
 
 def report(
@@ -28,7 +61,7 @@ def report(
     """Print the result as one JSON line; the exit code is 1 if a guard or the target fails.
 
     A guard is a `Guard`, or a bool that is both value and verdict; any other value is only
-    reported. `target_met` stays True where timings vary too much to enforce the target.
+    reported. Leave `target_met` True if timings vary too much to enforce the target.
     """
     result = {
         "claim": claim,

@@ -1,8 +1,8 @@
-"""Claim: a training step suffers little when another process wants a core.
+"""Claim: a training step slows down little when another process uses a core.
 
 Ours: the worker's environment (short spins at thread barriers). Theirs: the same step with the
-thread library's default. Both run beside one process that keeps a core busy; five pairs in turn.
-Guards: the loss after the same steps is the same; alone, ours is at most 1.5 times slower.
+thread library's default. Both run beside one process that keeps a core busy; five interleaved
+pairs. Guards: the losses after the same steps are equal; alone, ours is at most 1.5 times slower.
 """
 
 import os
@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks._report import Guard, report
+from benchmarks._report import Guard, medians, report
 from rebalance_core.runs.executor import SPIN
 
 PAIRS = 5
@@ -24,24 +24,24 @@ unet = seeded_unet(UNetShape(32, 1, (16, 32, 64), 1, (2,)), 0)
 x, t = torch.randn(16, 1, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(16)
 for step in range(int(sys.argv[1]) + 1):
     if step == 1:
-        began = time.perf_counter()
+        start = time.perf_counter()
     loss = unet(x, t).sample.square().mean()
     loss.backward()
-print((time.perf_counter() - began) / int(sys.argv[1]), loss.item())
+print((time.perf_counter() - start) / int(sys.argv[1]), loss.item())
 """
 
 
 def step_time(spin: dict[str, str]) -> tuple[float, float]:
-    """Seconds a step, and the loss."""
-    clean = {k: v for k, v in os.environ.items() if k not in SPIN}
-    told = subprocess.run(
+    """Seconds per step, and the loss."""
+    default = {k: v for k, v in os.environ.items() if k not in SPIN}
+    process = subprocess.run(
         [sys.executable, "-c", CHILD, str(STEPS)],
-        env={**clean, **spin},
+        env={**default, **spin},
         check=True,
         capture_output=True,
         text=True,
     )
-    seconds, loss = map(float, told.stdout.split())
+    seconds, loss = map(float, process.stdout.split())
     return seconds, loss
 
 
@@ -63,11 +63,9 @@ def main() -> int:
         neighbour.wait()
     slower_alone = statistics.median(a / b for a, b in alone)
     return report(
-        claim="seconds a small U-Net's training step takes beside a busy process",
-        ours=round(statistics.median(ours), 3),
-        theirs=round(statistics.median(theirs), 3),
+        claim="seconds per training step of a small U-Net beside a busy process",
+        **medians(ours, theirs, digits=3),
         unit="s",
-        ratio=round(statistics.median(t / o for o, t in zip(ours, theirs, strict=True)), 2),
         target=2.0,
         guards={
             "same_loss": len(losses) == 1,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks._report import Guard, report
+from benchmarks._report import Guard, medians, report
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
@@ -50,6 +50,13 @@ def test_a_failed_guard_or_a_missed_target_is_named_and_the_exit_code_is_1(
 ) -> None:
     assert report(**LINE, guards=guards, target_met=target_met) == 1
     assert capsys.readouterr().err == f"failed: {failed}\n"
+
+
+def test_medians_are_of_each_side_and_of_the_ratio_within_the_pairs() -> None:
+    ours, theirs = [1.0, 2.0, 4.00004], [5.0, 4.0, 4.0]  # ratios 5, 2 and almost 1
+    assert medians(ours, theirs) == {"ours": 2.0, "theirs": 4.0, "ratio": 2.0}
+    assert medians(ours, theirs, ratio="ours / theirs")["ratio"] == 0.5
+    assert medians([1.23456], [3.0], digits=3) == {"ours": 1.235, "theirs": 3.0, "ratio": 2.43}
 
 
 def test_every_benchmark_reports_by_the_one_function() -> None:
