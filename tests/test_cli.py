@@ -230,7 +230,7 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
         ),
         (
             ["datasets", "add", "digits", "phantom"],
-            "Dataset 'digits' exists already; choose another name or remove it.",
+            "Dataset 'digits' already exists; choose another name or remove it.",
         ),
         (
             ["datasets", "show", "[/red]"],
@@ -312,7 +312,7 @@ def test_a_missing_path_is_looked_for_where_the_person_stands(new: Path, tmp_pat
     """`tests` lies in the repository, where the worker runs, but not here."""
     sentence = refused(new, "datasets", "add", "pets", "tests", cwd=tmp_path, by=process)
     assert (
-        f"{tmp_path / 'tests'} does not exist; name a zip, a folder, a CSV, or one of" in sentence
+        f"{tmp_path / 'tests'} does not exist; choose a zip, a folder, a CSV, or one of" in sentence
     )
     assert told(new, "datasets", "list") == {"datasets": {}}
 
@@ -326,7 +326,8 @@ def test_a_word_that_is_no_command_is_a_usage_error(new: Path) -> None:
 def test_runs_are_listed_shown_and_removed(new: Path, tmp_path: Path) -> None:
     missing = tmp_path / "missing.zip"
     sentence = (
-        f"{missing} does not exist; name a zip, a folder, a CSV, or one of phantom, digits, kaggle."
+        f"{missing} does not exist; choose a zip, a folder, a CSV, or one of phantom, digits, "
+        "kaggle."
     )
     failed = refused(new, "datasets", "add", "pets", missing)
     (listed,) = told(new, "runs", "list")["runs"]

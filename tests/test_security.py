@@ -463,7 +463,7 @@ def test_a_class_whose_name_would_fetch_a_picture_is_refused(
     home: Workspace, tmp_path: Path
 ) -> None:
     images = folders({"![x](https:example.org)": 3, "dog": 3})
-    with pytest.raises(UserError, match="cannot be a folder's name"):
+    with pytest.raises(UserError, match="is not a valid folder name"):
         take(home, unpack(tmp_path / "in" / "source", images), "new")
 
 

@@ -1,5 +1,4 @@
-"""Zip, folder, CSV, Kaggle or built-in → a Dataset. What comes from outside is hostile until
-checked."""
+"""Import a zip, folder, CSV, Kaggle dataset or built-in as a Dataset; sources are untrusted."""
 
 import hashlib
 import os
@@ -46,9 +45,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
-GRAY_SHARE = 0.99  # of the images must be gray for the dataset to be kept gray
-FEW = 512  # images that one process reads sooner than others start
-BATCH = 64  # images handed to a process at once
+GRAY_SHARE = 0.99  # of images that must be gray for a dataset of one channel
+PARALLEL_FROM = 512  # images, below which starting worker processes takes longer
+BATCH = 64  # images per task of a worker process
 BATCH_BYTES = 2**24
 COLUMNS = (
     "image",
@@ -72,13 +71,13 @@ def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Data
     check_name_available(workspace, config.name)
     with (
         translate_disk_full(workspace.root),
-        atomic_folder(workspace.datasets / config.name) as aside,
+        atomic_folder(workspace.datasets / config.name) as folder,
     ):
-        table, unreadable = _read_source(config, aside, run)
-        _find_near(aside, len(table), run)
+        table, unreadable = _read_source(config, folder, run)
+        _write_near_duplicates(folder, len(table), run)
         gray = table.pop("gray")
         catalogue = table.to_csv(index=False, lineterminator="\n").encode()
-        (aside / "catalogue.csv").write_bytes(catalogue)
+        (folder / "catalogue.csv").write_bytes(catalogue)
         manifest = Manifest(
             format=FORMAT,
             classes=sorted(set(table["class"])),
@@ -89,22 +88,22 @@ def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Data
             unreadable=unreadable,
             created=time.time(),
         )
-        write_json(aside / "manifest.json", manifest.model_dump(mode="json"))
-        os.sync()  # what is there under its own name survives a power cut
+        write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+        os.sync()  # before the rename, so that a complete dataset survives a power cut
     return open_dataset(workspace, config.name)
 
 
 def check_name_available(workspace: Workspace, name: str) -> None:
-    """Raises UserError unless a dataset can be given this name."""
+    """Raise UserError unless `name` is valid and free for a dataset."""
     check_name(name, "dataset name")
     if (workspace.datasets / name).exists():
-        raise UserError(f"Dataset {name!r} exists already; choose another name or remove it.")
+        raise UserError(f"Dataset {name!r} already exists; choose another name or remove it.")
     if (workspace.sets / f"{name}.json").exists():
         raise UserError(f"{name!r} is the name of a training set; choose another name.")
 
 
 def check_import(workspace: Workspace, config: ImportConfig) -> None:
-    """Raises UserError, before any work, for what cannot be imported."""
+    """Raise UserError for a config that cannot be imported, before any work."""
     check_name_available(workspace, config.name)
 
 
@@ -115,34 +114,39 @@ def import_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     except UserError:
         remove_upload(workspace, config.source)
         raise
-    remove_upload(workspace, config.source)  # the originals are kept
+    remove_upload(workspace, config.source)  # the dataset has the originals
     return {"dataset": dataset.name}
 
 
 def save_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> str:
-    """Keep what the browser sent, [(name with folders, content), …]; returns the source to import.
+    """Save files uploaded by a browser, [(path, content), …], and return the source to import.
 
-    One zip, images with a CSV that labels them, or a folder's files. Raises UserError otherwise.
+    Accepts one zip, images with a CSV of labels, or the files of a folder; raises UserError
+    otherwise.
     """
     names = [PurePosixPath(name.replace("\\", "/")) for name, _ in files]
     outside = [n for n in names if n.is_absolute() or ".." in n.parts]
     if outside:
         raise UserError(f"File {str(outside[0])!r} points outside its folder; rename it.")
-    odd = [n for n in names if "\0" in str(n)]
-    if odd:
-        raise UserError(f"File {str(odd[0])!r} has a name that no disk takes; rename it.")
-    twice = [n for n, count in Counter(names).items() if count > 1]
-    if twice:
-        raise UserError(f"Two files are named {str(twice[0])!r}; rename one, or drop their folder.")
+    invalid = [n for n in names if "\0" in str(n)]
+    if invalid:
+        raise UserError(f"File {str(invalid[0])!r} does not have a valid name; rename it.")
+    repeated = [n for n, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise UserError(
+            f"Two files are named {str(repeated[0])!r}; rename one, or drop their folder."
+        )
     folders = {n.parent for n in names if is_image(str(n))}
     tables = [n for n in names if n.suffix.lower() == ".csv" and len(n.parts) <= 2]
-    tables = tables if len(folders) < 2 else []  # else it lies beside class folders
+    tables = (
+        tables if len(folders) < 2 else []
+    )  # otherwise it is a stray file next to class folders
     zips = [n for n in names if n.suffix.lower() == ".zip" and len(n.parts) == 1]
-    flat = all(len(n.parts) == 1 for n in names)
-    if (zips and len(names) > 1) or len(tables) > 1 or (flat and not zips and not tables):
+    is_flat = all(len(n.parts) == 1 for n in names)
+    if (zips and len(names) > 1) or len(tables) > 1 or (is_flat and not zips and not tables):
         raise UserError(
-            "These files don't say which class is which; drop one zip, a folder of class folders, "
-            "or images together with one CSV of their paths and labels."
+            "The classes of these files are not given; drop one zip, a folder of class folders, or "
+            "images together with one CSV of their paths and labels."
         )
     folder = workspace.uploads / secrets.token_hex(8)
     try:
@@ -156,35 +160,35 @@ def save_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> 
         if error.errno in DISK_FULL:
             raise UserError(disk_full_message(workspace.root)) from error
         raise UserError(
-            f"{error.filename} cannot be kept ({error.strerror}); rename it."
+            f"{error.filename} cannot be saved ({error.strerror}); rename it."
         ) from error
     return str(folder / next(iter(zips or tables), ""))
 
 
 def remove_upload(workspace: Workspace, source: str) -> None:
-    """Remove what the browser sent; other sources are not ours to remove."""
+    """Remove an upload; a source outside the uploads folder is left untouched."""
     path = Path(os.path.normpath(source))
     if path.is_absolute() and path.is_relative_to(workspace.uploads):
-        inside = path.relative_to(workspace.uploads).parts
-        if inside:
-            shutil.rmtree(workspace.uploads / inside[0], ignore_errors=True)
+        parts = path.relative_to(workspace.uploads).parts
+        if parts:
+            shutil.rmtree(workspace.uploads / parts[0], ignore_errors=True)
 
 
 def cleanup_import(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
-    """What an import keeps outside its run: an upload waits for a resume until now."""
+    """Remove what an import keeps outside its run: the upload, which a resumed run needs."""
     remove_upload(workspace, str(config.get("source", "")))
 
 
 @contextmanager
 def open_source(config: ImportConfig) -> Iterator[list[SourceFile]]:
-    """The source's images, sorted by id; an opened zip stays open meanwhile."""
+    """The images of the source, sorted by id; a zip stays open within the context."""
     if config.source in BUILT_IN:
         from rebalance_core.datasets import builtin
 
-        phantom = config.source == "phantom"
-        yield builtin.phantom_files(config) if phantom else builtin.digits_files()
+        is_phantom = config.source == "phantom"
+        yield builtin.phantom_files(config) if is_phantom else builtin.digits_files()
         return
-    path = _find(config.source)
+    path = _resolve_path(config.source)
     if path.is_dir():
         yield label_files(*walk_folder(path), path)
     elif path.suffix.lower() == ".csv":
@@ -198,7 +202,7 @@ def open_source(config: ImportConfig) -> Iterator[list[SourceFile]]:
             yield label_files(entries, folders, path)
 
 
-def _find(source: str) -> Path:
+def _resolve_path(source: str) -> Path:
     if source == KAGGLE or source.startswith(f"{KAGGLE}:"):
         from rebalance_core.datasets.kaggle import download
 
@@ -208,7 +212,7 @@ def _find(source: str) -> Path:
         path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
-            f"{path} does not exist; name a zip, a folder, a CSV, or one of "
+            f"{path} does not exist; choose a zip, a folder, a CSV, or one of "
             f"{', '.join((*BUILT_IN, KAGGLE))}."
         ) from error
     except OSError as error:
@@ -218,20 +222,20 @@ def _find(source: str) -> Path:
     return path
 
 
-def _check_room(files: list[SourceFile], folder: Path) -> None:
-    """Before anything is copied: originals, and thumbnails while duplicates are looked for."""
+def _check_disk_space(files: list[SourceFile], folder: Path) -> None:
+    """Raise UserError if the originals and the temporary thumbnails would not fit on the disk."""
     needed = sum(file.size for file in files) + len(files) * THUMBNAIL**2
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
             f"The import needs {needed / 2**20:,.0f} MB, but {folder.parent} has "
-            f"{free / 2**20:,.0f} MB free; free some, or set REBALANCE_HOME to a folder on a "
+            f"{free / 2**20:,.0f} MB free; free some space, or set REBALANCE_HOME to a folder on a "
             "larger disk."
         )
 
 
 def _check_labels(files: list[SourceFile], source: str) -> None:
-    """Labels become folder names, here and on other people's systems; names must be text."""
+    """Raise UserError for labels that are not valid folder names, or names that are not UTF-8."""
     for file in files:
         if not file.image.isascii() and any("\ud800" <= c <= "\udfff" for c in file.image):
             raise UserError(f"{source}: the name {file.image!r} is not in UTF-8; rename the file.")
@@ -239,15 +243,15 @@ def _check_labels(files: list[SourceFile], source: str) -> None:
     for label in sorted({file.label for file in files}):
         if not is_label(label):
             raise UserError(
-                f"{source}: class {label[:MAX_LABEL]!r} cannot be a folder's name; use up to "
+                f"{source}: class {label[:MAX_LABEL]!r} is not a valid folder name; use up to "
                 f"{MAX_LABEL} characters without slashes, control characters, "
-                "`](` and a dot in front."
+                "`](` and a leading dot."
             )
         other = folded.setdefault(unicodedata.normalize("NFC", label).casefold(), label)
         if other != label:
             raise UserError(
-                f"{source}: classes {other!r} and {label!r} differ only by case or by how "
-                "accents are written; rename one, or join them."
+                f"{source}: classes {other!r} and {label!r} differ only in case or in how "
+                "accents are encoded; rename one, or merge them."
             )
 
 
@@ -258,31 +262,31 @@ def _check_classes(
     source: str,
 ) -> None:
     labels = sorted({file.label for file in files})
-    where = set(zip(columns["class"], columns["split"], strict=True))
-    readable = Counter(columns["class"])
+    pairs = set(zip(columns["class"], columns["split"], strict=True))
+    counts = Counter(columns["class"])
     if len(labels) < 2:
         raise UserError(
-            f"{source} holds one class, {labels[0]!r}; at least two are needed: {LAYOUT}."
+            f"{source} contains one class, {labels[0]!r}; at least two are needed: {LAYOUT}."
         )
     for label in labels:
-        if readable[label] < 2:
-            told = "no readable image" if not readable[label] else "a single readable image"
-            within = {file.image for file in files if file.label == label}
-            why = _main_reason([entry for entry in unreadable if entry.image in within])
+        if counts[label] < 2:
+            number = "no readable image" if not counts[label] else "a single readable image"
+            images = {file.image for file in files if file.label == label}
+            reason = _main_reason([entry for entry in unreadable if entry.image in images])
             raise UserError(
-                f"{source}: class {label!r} has {told}{why}; "
+                f"{source}: class {label!r} has {number}{reason}; "
                 "add images, at least two, or remove it."
             )
-        if (label, "train") not in where:
-            splits = sorted(split for c, split in where if c == label)
+        if (label, "train") not in pairs:
+            splits = sorted(split for c, split in pairs if c == label)
             raise UserError(
-                f"{source}: class {label!r} has images in the {' and '.join(splits)} split only; "
-                "add some to train on, or remove it."
+                f"{source}: class {label!r} has images only in the {' and '.join(splits)} split; "
+                "add training images, or remove it."
             )
 
 
 def _main_reason(unreadable: list[UnreadableFile]) -> str:
-    """The commonest reason, how many files it holds for and the first of them; "" for none."""
+    """The most frequent reason, its number of files and the first of these; "" for no files."""
     if not unreadable:
         return ""
     reason, count = Counter(entry.reason for entry in unreadable).most_common(1)[0]
@@ -293,9 +297,9 @@ def _main_reason(unreadable: list[UnreadableFile]) -> str:
 def _read_source(
     config: ImportConfig, folder: Path, run: Run
 ) -> "tuple[pd.DataFrame, list[UnreadableFile]]":
-    """Copy and inspect every file of the source: the catalogue, and what cannot be read.
+    """Copy and inspect all files of the source: the catalogue, and the unreadable files.
 
-    Leaves `originals` and `thumbnails` (64 × 64 bytes each, in the catalogue's order) in `folder`.
+    Writes `originals` and `thumbnails` (64 × 64 bytes each, in the catalogue's order) to `folder`.
     """
     import pandas as pd
 
@@ -305,26 +309,31 @@ def _read_source(
         (folder / "thumbnails").open("wb") as thumbnails,
     ):
         _check_labels(files, config.source)
-        _check_room(files, folder)
+        _check_disk_space(files, folder)
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         unreadable: list[UnreadableFile] = []
-        kept: dict[str, int] = {}  # SHA-256 → where its bytes begin
-        for number, (file, data, found) in enumerate(
-            read_and_inspect(files, inspect_batch), start=1
-        ):
-            if found.reason:
-                unreadable.append(UnreadableFile(image=file.image, reason=found.reason))
+        offsets: dict[str, int] = {}  # SHA-256 → start of its bytes
+        results = read_and_inspect(files, inspect_batch)
+        for number, (file, data, inspection) in enumerate(results, start=1):
+            if inspection.reason:
+                unreadable.append(UnreadableFile(image=file.image, reason=inspection.reason))
             else:
-                digest = found.facts["sha256"]
-                if digest not in kept:
-                    kept[digest] = originals.tell()
+                digest = inspection.columns["sha256"]
+                if digest not in offsets:
+                    offsets[digest] = originals.tell()
                     originals.write(data)
-                named = {"image": file.image, "class": file.label, "split": file.split}
-                known = {"group": file.group or found.facts["group"], "pose": file.pose}
-                row = {**named, **found.facts, **known, "offset": kept[digest]}
+                row = {
+                    **inspection.columns,
+                    "image": file.image,
+                    "class": file.label,
+                    "split": file.split,
+                    "group": file.group or inspection.columns["group"],
+                    "pose": file.pose,
+                    "offset": offsets[digest],
+                }
                 for name, column in columns.items():
                     column.append(row[name])
-                thumbnails.write(found.thumbnail)
+                thumbnails.write(inspection.thumbnail)
             if number % 32 == 0:
                 if run.should_stop():
                     raise Cancelled
@@ -334,30 +343,35 @@ def _read_source(
 
 
 def read_and_inspect(
-    files: list[SourceFile], look: Callable[[list[bytes | str]], list[T]]
+    files: list[SourceFile], inspect: Callable[[list[bytes | str]], list[T]]
 ) -> Iterator[tuple[SourceFile, bytes, T]]:
-    """Every file, its bytes and what `look` says of them (or of the reason why there are none), in
-    order; by processes where there are many."""
-    if len(files) < FEW:
+    """Yield every file, its bytes and the result of `inspect`, in order; in parallel if many.
+
+    `inspect` maps a batch of contents to one result each. An unreadable file has no bytes; its
+    content is the reason, a str.
+    """
+    if len(files) < PARALLEL_FROM:
         for file in files:
-            data = _read(file)
-            yield from _told([file], [data], look([data]))
+            content = _read(file)
+            yield from _zip_batch([file], [content], inspect([content]))
         return
     batches = list(_batches(files))
     contents = ([_read(file) for file in batch] for batch in batches)
-    for batch, (read, found) in zip(batches, parallel_map(look, contents), strict=True):
-        yield from _told(batch, read, found)
+    for batch, (batch_contents, results) in zip(
+        batches, parallel_map(inspect, contents), strict=True
+    ):
+        yield from _zip_batch(batch, batch_contents, results)
 
 
-def _told(
-    files: list[SourceFile], contents: list[bytes | str], found: list[T]
+def _zip_batch(
+    files: list[SourceFile], contents: list[bytes | str], results: list[T]
 ) -> Iterator[tuple[SourceFile, bytes, T]]:
-    for file, data, each in zip(files, contents, found, strict=True):
-        yield file, data if isinstance(data, bytes) else b"", each
+    for file, content, result in zip(files, contents, results, strict=True):
+        yield file, content if isinstance(content, bytes) else b"", result
 
 
 def _read(file: SourceFile) -> bytes | str:
-    """Its bytes, or the reason why there are none."""
+    """The bytes of a file, or the reason why it cannot be read."""
     try:
         return file.read()
     except ValueError as error:
@@ -365,7 +379,7 @@ def _read(file: SourceFile) -> bytes | str:
 
 
 def _batches(files: list[SourceFile]) -> Iterator[list[SourceFile]]:
-    """Neither many files nor many bytes at once."""
+    """Split into batches of limited number and total size."""
     batch: list[SourceFile] = []
     for file in files:
         batch.append(file)
@@ -376,23 +390,23 @@ def _batches(files: list[SourceFile]) -> Iterator[list[SourceFile]]:
         yield batch
 
 
-def _find_near(folder: Path, count: int, run: Run) -> None:
-    """Find near-duplicates among the thumbnails, which go then, and keep the pairs."""
+def _write_near_duplicates(folder: Path, count: int, run: Run) -> None:
+    """Write the pairs of near-duplicates to `near.npz`, and remove the thumbnails."""
     size = THUMBNAIL**2
 
-    def told(share: float) -> None:
+    def report(share: float) -> None:
         if run.should_stop():
             raise Cancelled
         run.progress(0.9 + 0.1 * share, f"looking for duplicates among {count} images")
 
-    told(0.0)
+    report(0.0)
     with (folder / "thumbnails").open("rb") as thumbnails, (folder / "near.npz").open("wb") as file:
 
         def read(rows: np.ndarray) -> np.ndarray:
-            # Not a memory map: what it touched would count as memory taken.
-            found = (os.pread(thumbnails.fileno(), size, int(row) * size) for row in rows)
-            return np.frombuffer(b"".join(found), np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+            # not a memory map, whose pages would count as memory of this process
+            blocks = (os.pread(thumbnails.fileno(), size, int(row) * size) for row in rows)
+            return np.frombuffer(b"".join(blocks), np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
 
-        pairs, difference = near_pairs(read, count, told)
+        pairs, difference = near_pairs(read, count, report)
         np.savez(file, pairs=pairs, difference=difference)
     (folder / "thumbnails").unlink()

@@ -1,4 +1,4 @@
-"""What an import learns of one image's bytes; runs in several processes at once."""
+"""Validate and measure image files, in batches for several processes."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,29 +11,29 @@ from rebalance_core.imaging.decode import is_gray, open_image
 from rebalance_core.imaging.dicom import is_dicom, patient_hash
 from rebalance_core.imaging.grid import png_bytes
 
-MIN_SIDE = 4  # px; less shows nothing
-THUMBNAIL = 64  # px a side
-MAX_SIDE = 1024  # px a side of an image brought as a generated one
+MIN_SIDE = 4  # px
+THUMBNAIL = 64  # px per side
+MAX_SIDE = 1024  # px per side of an imported generated image
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """An image's facts and thumbnail, or why it can't be read."""
+    """The columns of the catalogue and the thumbnail of an image, or why it is unreadable."""
 
-    facts: dict[str, Any]
+    columns: dict[str, Any]
     thumbnail: bytes = b""
     reason: str = ""
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
-    """An image in mode L or RGB → uint8 (64, 64), gray, stretched."""
+    """A gray thumbnail, without regard to the aspect ratio: mode L or RGB → uint8 (64, 64)."""
     size = (THUMBNAIL, THUMBNAIL)
     small = image.convert("L").resize(size, Image.Resampling.BICUBIC, reducing_gap=1.5)
     return np.asarray(small, dtype=np.uint8)
 
 
 def inspect_batch(files: list[bytes | str]) -> list[Inspection]:
-    """Contents, or why there are none → what each is."""
+    """Inspect files, each given as bytes or as the reason why it could not be read."""
     return [
         Inspection({}, reason=data) if isinstance(data, str) else _inspect(data) for data in files
     ]
@@ -43,14 +43,15 @@ def _inspect(data: bytes) -> Inspection:
     try:
         with open_image(data) as image:
             if min(image.size) < MIN_SIDE:
+                size = f"{image.width}×{image.height}"
                 raise ValueError(
-                    f"{image.width}×{image.height} pixels are too few, {MIN_SIDE} a side are needed"
+                    f"{size} pixels is too small; at least {MIN_SIDE} per side are needed"
                 )
-            small = thumbnail(image)
-            facts = {
+            pixels = thumbnail(image)
+            columns = {
                 "sha256": hashlib.sha256(data).hexdigest(),
                 "bytes": len(data),
-                "brightness": round(float(small.mean()), 2),
+                "brightness": round(float(pixels.mean()), 2),
                 "width": image.width,
                 "height": image.height,
                 "mode": image.info["stored"],
@@ -59,12 +60,12 @@ def _inspect(data: bytes) -> Inspection:
             }
     except ValueError as error:
         return Inspection({}, reason=str(error))
-    return Inspection(facts, small.tobytes())
+    return Inspection(columns, pixels.tobytes())
 
 
 @dataclass(frozen=True)
 class SquareImage:
-    """A square image of so many channels as PNG, and its side; or why it is none."""
+    """A square image as PNG and its side, or why it is not accepted."""
 
     png: bytes = b""
     side: int = 0  # px
@@ -72,7 +73,10 @@ class SquareImage:
 
 
 def validate_squares(channels: int, files: list[bytes | str]) -> list[SquareImage]:
-    """Contents, or why there are none → what each is; none is scaled or cut."""
+    """Re-encode files as square PNGs of `channels` channels, neither resized nor cropped.
+
+    Each file is given as bytes or as the reason why it could not be read.
+    """
     return [
         SquareImage(reason=data) if isinstance(data, str) else _square(channels, data)
         for data in files
@@ -83,10 +87,10 @@ def _square(channels: int, data: bytes) -> SquareImage:
     try:
         with open_image(data) as image:
             if image.width != image.height:
-                raise ValueError(f"{image.width}×{image.height} pixels are no square")
+                raise ValueError(f"{image.width}×{image.height} pixels is not square")
             if not MIN_SIDE <= image.width <= MAX_SIDE:
                 raise ValueError(
-                    f"{image.width} pixels a side are not between {MIN_SIDE} and {MAX_SIDE}"
+                    f"{image.width} pixels per side is not between {MIN_SIDE} and {MAX_SIDE}"
                 )
             if channels == 1 and not is_gray(image):
                 raise ValueError("it is in colour, and the dataset is gray")

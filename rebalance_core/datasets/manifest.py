@@ -1,4 +1,4 @@
-"""A dataset's `manifest.json`, checked when it is read: anybody may have edited it."""
+"""A dataset's `manifest.json`, validated when read: users may have edited it."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,12 +9,12 @@ from rebalance_core.config import STRICT, Timestamp, problem
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import read_json
 
-FORMAT = 2  # of a dataset on disk
+FORMAT = 2  # version of the dataset format on disk
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class UnreadableFile(BaseModel):
-    """A file of the source that was left out, and why."""
+    """A file of the source that was skipped, and the reason."""
 
     model_config = STRICT
     image: str
@@ -22,7 +22,7 @@ class UnreadableFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What an import records about a dataset beside its catalogue."""
+    """What an import records about a dataset, in addition to the catalogue."""
 
     model_config = STRICT
     format: Literal[2]
@@ -30,13 +30,13 @@ class Manifest(BaseModel):
     channels: Literal[1, 3]
     fingerprint: Sha256
     catalogue: Sha256  # of catalogue.csv
-    source: dict[str, str | int | float | bool | None]  # the import's config
+    source: dict[str, str | int | float | bool | None]  # config of the import
     unreadable: list[UnreadableFile]
     created: Timestamp
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the dataset in `folder`; raises UserError where it is missing or damaged."""
+    """The manifest of the dataset in `folder`; raises UserError if it is missing or damaged."""
     try:
         value = read_json(folder / "manifest.json")
     except UserError as error:
@@ -53,5 +53,5 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def damaged(name: str, reason: str) -> UserError:
-    """The error for a dataset that is not on disk as it was imported."""
+    """The error for a dataset whose files are missing or were changed."""
     return UserError(f"Dataset {name} is damaged ({reason}); remove it and import it again.")

@@ -190,7 +190,7 @@ def unreadable(name: str, reason: str) -> str:
 BAD = {
     "missing path": Bad(
         lambda path: path / "none",
-        "{path} does not exist; name a zip, a folder, a CSV, or one of phantom, digits, kaggle.",
+        "{path} does not exist; choose a zip, a folder, a CSV, or one of phantom, digits, kaggle.",
     ),
     "a name too long for the disk": Bad(
         lambda path: path / ("n" * 300),
@@ -250,7 +250,7 @@ BAD = {
     ),
     "one class": Bad(
         plain(folders({"cat": 3})),
-        f"{{path}} holds one class, 'cat'; at least two are needed: {LAYOUT}.",
+        f"{{path}} contains one class, 'cat'; at least two are needed: {LAYOUT}.",
     ),
     "empty class in a zip": Bad(
         lambda path: with_folder(zipped(folders(BARE))(path), "fox"),
@@ -265,7 +265,8 @@ BAD = {
         f"{{path}}: class 'fox' has a single readable image; {MORE}",
     ),
     "class of a two-pixel image": Bad(
-        only(TWO_PIXELS), unreadable("0.png", "2×1 pixels are too few, 4 a side are needed")
+        only(TWO_PIXELS),
+        unreadable("0.png", "2×1 pixels is too small; at least 4 per side are needed"),
     ),
     "class of a zero-byte file": Bad(only(b""), unreadable("0.png", "the file is empty")),
     "class of text named .jpg": Bad(
@@ -290,13 +291,13 @@ BAD = {
     ),
     "classes differing by case": Bad(
         zipped(folders({"cat": 2, "Cat": 2})),
-        "{path}: classes 'Cat' and 'cat' differ only by case or by how accents are written; "
-        "rename one, or join them.",
+        "{path}: classes 'Cat' and 'cat' differ only in case or in how accents are encoded; "
+        "rename one, or merge them.",
     ),
     "classes differing by accents": Bad(
         zipped(folders({"cafe\u0301": 2, "caf\u00e9": 2})),
-        "{path}: classes 'cafe\u0301' and 'caf\u00e9' differ only by case or by how accents are "
-        "written; rename one, or join them.",
+        "{path}: classes 'cafe\u0301' and 'caf\u00e9' differ only in case or in how accents are "
+        "encoded; rename one, or merge them.",
     ),
     "name not in UTF-8": Bad(
         lambda path: not_utf8(path / "source"),
@@ -304,8 +305,8 @@ BAD = {
     ),
     "class named ..": Bad(
         table("path,label\ncat/0.png,cat\ncat/1.png,cat\ndog/0.png,..\ndog/1.png,..\n"),
-        "{path}: class '..' cannot be a folder's name; use up to 100 characters without slashes, "
-        "control characters, `](` and a dot in front.",
+        "{path}: class '..' is not a valid folder name; use up to 100 characters without slashes, "
+        "control characters, `](` and a leading dot.",
     ),
     "CSV of images elsewhere": Bad(
         table("path,label\n../a.png,cat\n"),
@@ -428,7 +429,7 @@ LISTED = {
     "cat/cut.jpg": (CLIPPED, r"image file is truncated \(\d+ bytes not processed\)"),
     "cat/huge.png": (huge_png(), HUGE_REASON),
     "cat/text.jpg": (b"This is text.", "cannot identify image file"),
-    "cat/two.png": (TWO_PIXELS, "2×1 pixels are too few, 4 a side are needed"),
+    "cat/two.png": (TWO_PIXELS, "2×1 pixels is too small; at least 4 per side are needed"),
     "cat/zero.png": (b"", "the file is empty"),
 }
 
@@ -616,8 +617,8 @@ def test_no_room_on_the_disk_is_one_sentence_and_changes_nothing(
     files = {f"{'ab'[k % 2]}/{k}.png": png_bytes(image) for k, image in enumerate(noise)}
     source = unpack(tmp_path / "large", files)
     seen = re.compile(
-        rf"The import needs 3 MB, but {re.escape(str(home))}/datasets has [12] MB free; free some, "
-        rf"or {mend}"
+        rf"The import needs 3 MB, but {re.escape(str(home))}/datasets has [12] MB free; free some "
+        rf"space, or {mend}"
     )
     with pytest.raises(UserError) as told:
         take(workspace, source)
@@ -668,7 +669,7 @@ def test_of_two_processes_that_add_one_name_at_once_one_wins_whole(
     won = done[0].returncode != 0
     assert re.fullmatch(
         r"(Run \S+ failed: )?(Another process created new in the meantime; choose another name"
-        r"|Dataset 'new' exists already; choose another name or remove it"
+        r"|Dataset 'new' already exists; choose another name or remove it"
         r"|new already exists in \S+; choose another name)\.",
         refusal(done[1 - won]),
     )

@@ -251,7 +251,10 @@ def holding(files: Files) -> Callable[[Path], object]:
 
 
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda path: None, "{path} does not exist; name a zip, a folder, a CSV, or one of"),
+    "missing": (
+        lambda path: None,
+        "{path} does not exist; choose a zip, a folder, a CSV, or one of",
+    ),
     "no zip": (lambda path: path.write_bytes(b"PKno"), "{path} is not a readable zip ("),
     "half a zip": (
         lambda path: path.write_bytes(pack(path, folders(BARE)).read_bytes()[:-60]),
@@ -293,7 +296,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "one class": (
         holding(folders({"cat": 3})),
-        "{path} holds one class, 'cat'; at least two are needed: ",
+        "{path} contains one class, 'cat'; at least two are needed: ",
     ),
     "one readable class": (
         holding(folders({"cat": 3}) | {"dog/0.png": b"text"}),
@@ -355,7 +358,7 @@ def test_a_taken_name_is_refused_and_the_dataset_kept(workspace: Workspace, tmp_
     first = take(workspace, pack(tmp_path / "a.zip", folders(BARE)))
     with pytest.raises(UserError) as told:
         take(workspace, pack(tmp_path / "b.zip", folders(KAGGLE)))
-    assert str(told.value) == ("Dataset 'taken' exists already; choose another name or remove it.")
+    assert str(told.value) == ("Dataset 'taken' already exists; choose another name or remove it.")
     assert leftovers(workspace) == ["taken"]
     assert open_dataset(workspace, "taken").fingerprint == first.fingerprint
 
@@ -406,7 +409,7 @@ def test_an_upload_is_removed_once_it_is_imported(
 
 def test_an_upload_is_removed_once_it_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     source = uploaded(workspace, zipped(folders({"cat": 3}), tmp_path))
-    with pytest.raises(UserError, match=r" holds one class, 'cat'; "):
+    with pytest.raises(UserError, match=r" contains one class, 'cat'; "):
         import_job(workspace, import_run(workspace, str(source)))
     assert list(workspace.uploads.iterdir()) == []
     assert leftovers(workspace) == []
@@ -449,9 +452,9 @@ def test_only_what_lies_in_the_uploads_is_removed(workspace: Workspace) -> None:
         (["../a.png", "b/c.png"], "File '../a.png' points outside its folder; rename it."),
         (["a\\..\\..\\b.png"], "File 'a/../../b.png' points outside its folder; rename it."),
         (["/a.png"], "File '/a.png' points outside its folder; rename it."),
-        (["a.zip", "b.zip"], "These files don't say which class is which; drop one zip, "),
-        (["a.csv", "b.csv"], "These files don't say which class is which; drop one zip, "),
-        (["a.png", "b.png"], "These files don't say which class is which; drop one zip, "),
+        (["a.zip", "b.zip"], "The classes of these files are not given; drop one zip, "),
+        (["a.csv", "b.csv"], "The classes of these files are not given; drop one zip, "),
+        (["a.png", "b.png"], "The classes of these files are not given; drop one zip, "),
     ],
 )
 def test_an_upload_that_cannot_be_a_dataset_is_refused(

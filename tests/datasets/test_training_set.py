@@ -230,7 +230,7 @@ def test_a_class_without_training_images_is_refused(workspace: Workspace, tmp_pa
         with pytest.raises(UserError) as told:
             pets(workspace, folder / split, {"train": {"cat": 9}, split: {"cat": 2, "dog": 4}})
         assert str(told.value) == (
-            f"{folder / split}: class 'dog' has images in the {more} only; add some to train on, "
+            f"{folder / split}: class 'dog' has images only in the {more}; add training images, "
             "or remove it."
         )
     lines = [f"train/cat/00{k}.png,cat,train," for k in range(9)]

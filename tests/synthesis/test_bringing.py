@@ -195,7 +195,7 @@ BAD: dict[str, tuple[dict[str, bytes], str]] = {
     ),
     "no square": (
         {"pituitary/z.png": png_bytes(np.zeros((8, 9), np.uint8))},
-        "{folder}: image 'pituitary/z.png' cannot be brought: 9×8 pixels are no square.",
+        "{folder}: image 'pituitary/z.png' cannot be brought: 9×8 pixels is not square.",
     ),
     "another size": (
         {"pituitary/z.png": gray(1, 9)},
@@ -204,12 +204,12 @@ BAD: dict[str, tuple[dict[str, bytes], str]] = {
     ),
     "too small": (
         {"glioma/0.png": gray(1, 3)},
-        "{folder}: image 'glioma/0.png' cannot be brought: 3 pixels a side are not between 4 and "
+        "{folder}: image 'glioma/0.png' cannot be brought: 3 pixels per side is not between 4 and "
         "1024.",
     ),
     "too large": (
         {"glioma/0.png": gray(1, 1025)},
-        "{folder}: image 'glioma/0.png' cannot be brought: 1025 pixels a side are not between 4 "
+        "{folder}: image 'glioma/0.png' cannot be brought: 1025 pixels per side is not between 4 "
         "and 1024.",
     ),
     "far too large": (
