@@ -1,19 +1,19 @@
 """Claim: the paper's U-Net trains at least 2.3 times as fast as in the usual loop, equally well.
 
-Phantoms of 64 px, batch 16, the paper's U-Net, noise and learning rate with its warm-up. Ours: one
-step of our loop, in a process with a worker's environment. Theirs: a step as diffusers' examples
-write it (fp32, contiguous, a DataLoader, AdamW), in a process as it comes. From the same weights,
-on the same images, noise and timesteps, in turn, while the other process sleeps: five pairs after
-five that don't count (memory is fresh then). Guard: each step's losses differ by at most 2 %.
+Phantoms of 64 px, batch 16, the paper's U-Net, noise schedule and learning rate with warm-up. Ours:
+one step of our loop, in a process with a worker's environment. Theirs: one step as in diffusers'
+examples (fp32, contiguous, a DataLoader, AdamW), in a process with the default environment. From
+the same weights, on the same images, noise and timesteps, interleaved while the other process
+sleeps: five pairs after five warm-up pairs (which allocate memory). Guard: each step's losses
+differ by at most 2 %.
 
-Then, for orientation, the U-Net of `conditional-ddpm small` beside the paper's, both by our loop,
-predicting the noise: images a second, and the validation loss after the same time for each.
-Some six minutes on two cores.
+Also reported: the U-Net of `conditional-ddpm small` beside the paper's, both in our loop,
+predicting the noise: images per second, and the validation loss after equal training times.
+About six minutes on two cores.
 """
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -28,7 +28,7 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks._report import report
+from benchmarks._report import medians, report
 from models.unet import (
     AUGMENT_DIM,
     ConditionalUNet,
@@ -52,9 +52,10 @@ from rebalance_core.training.device import create_accelerator
 from rebalance_core.training.random import keyed_generator
 from rebalance_core.training.rates import warmup_cosine
 
-PAIRS, UNCOUNTED, STEPS = 5, 5, 1000  # STEPS: what the learning rate falls over
-CLOSE = 0.02  # losses of the two
-EQUAL = 60.0  # seconds that each U-Net trains for
+PAIRS, WARMUP_PAIRS = 5, 5
+STEPS = 1000  # of the learning rate schedule
+TOLERANCE = 0.02  # relative difference of the losses
+TRAINING_SECONDS = 60.0  # of each U-Net
 HELD_OUT = 64
 PAPER = DdpmConfig.from_preset("paper", size=64)
 SMALL = ConditionalDdpmConfig.from_preset("small")
@@ -84,7 +85,7 @@ def predict_of(model: nn.Module) -> Predict:
 
 
 class Ours:
-    """Our loop's step."""
+    """A step of our loop."""
 
     def __init__(self, model: nn.Module, images: Tensor, warmup: int) -> None:
         self.accelerator = create_accelerator("auto")
@@ -113,14 +114,16 @@ class Ours:
 
 
 class Theirs:
-    """The examples' step, on the batches that ours gets."""
+    """A step of diffusers' examples, on the same batches."""
 
     def __init__(self, model: nn.Module) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(self.device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=PAPER.lr)
-        self.rate = get_cosine_schedule_with_warmup(self.optimizer, PAPER.warmup_steps, STEPS)
-        self.rate.step()  # ours counts from 1
+        self.lr_scheduler = get_cosine_schedule_with_warmup(
+            self.optimizer, PAPER.warmup_steps, STEPS
+        )
+        self.lr_scheduler.step()  # ours counts from 1
         self.noise_scheduler = noise_schedule("epsilon")
 
     def step(self, batch: Tensor, noise: Tensor, timesteps: Tensor) -> float:
@@ -130,56 +133,57 @@ class Theirs:
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.rate.step()
+        self.lr_scheduler.step()
         self.optimizer.zero_grad()
         return loss.item()
 
 
-def drawn(images: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+def draw_batch(images: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Row indices, noise and timesteps of a step's batch."""
     random = keyed_generator(0, step)
     rows = torch.randint(len(images), (PAPER.batch_size,), generator=random)
     noise = torch.randn((len(rows), *images.shape[1:]), generator=random)
     return rows, noise, draw_timesteps(len(rows), random)
 
 
-def answer(side: str) -> None:
-    """Do the steps whose numbers come in, one a line; say seconds and loss of each."""
+def serve_steps(side: str) -> None:
+    """Read step numbers from stdin, one per line; print seconds and loss of each step."""
     images = phantoms()[HELD_OUT:]
     ours = Ours(paper_unet(), images, PAPER.warmup_steps) if side == "ours" else None
     theirs = Theirs(paper_unet()) if side == "theirs" else None
     for line in sys.stdin:
-        rows, noise, timesteps = drawn(images, int(line))
+        rows, noise, timesteps = draw_batch(images, int(line))
         loader = DataLoader(TensorDataset(images[rows].contiguous()), PAPER.batch_size)
-        began = time.perf_counter()
+        start = time.perf_counter()
         if ours is not None:
             loss = ours.step(rows, noise, timesteps)
         if theirs is not None:
             loss = theirs.step(next(iter(loader))[0], noise, timesteps)
-        print(time.perf_counter() - began, loss, flush=True)
+        print(time.perf_counter() - start, loss, flush=True)
 
 
 @contextmanager
-def process(what: str) -> Iterator["subprocess.Popen[str]"]:
-    """This file again, with what it is asked for; theirs without a worker's environment."""
-    plain = {k: v for k, v in os.environ.items() if k not in WORKER_ENVIRONMENT}
+def process(mode: str) -> Iterator["subprocess.Popen[str]"]:
+    """This file in a subprocess; all modes but `theirs` have a worker's environment."""
+    default = {k: v for k, v in os.environ.items() if k not in WORKER_ENVIRONMENT}
     child = subprocess.Popen(
-        [sys.executable, __file__, what],
+        [sys.executable, __file__, mode],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=plain if what == "theirs" else {**plain, **WORKER_ENVIRONMENT},
+        env=default if mode == "theirs" else {**default, **WORKER_ENVIRONMENT},
     )
     with child:
         yield child
 
 
 def race() -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """Seconds and losses of the pairs: (ours, theirs)."""
+    """(ours, theirs) seconds of the measured pairs, and losses of all pairs."""
     times, losses = [], []
     with process("ours") as ours, process("theirs") as theirs:
-        for number in range(UNCOUNTED + PAIRS):
-            a, b = timed(ours, number), timed(theirs, number)
-            if number >= UNCOUNTED:
+        for number in range(WARMUP_PAIRS + PAIRS):
+            a, b = time_step(ours, number), time_step(theirs, number)
+            if number >= WARMUP_PAIRS:
                 times.append((a[0], b[0]))
             losses.append((a[1], b[1]))
             print(
@@ -190,7 +194,7 @@ def race() -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     return times, losses
 
 
-def timed(side: "subprocess.Popen[str]", number: int) -> tuple[float, float]:
+def time_step(side: "subprocess.Popen[str]", number: int) -> tuple[float, float]:
     """Seconds and loss of a step."""
     assert side.stdin is not None and side.stdout is not None
     print(number, file=side.stdin, flush=True)
@@ -198,18 +202,18 @@ def timed(side: "subprocess.Popen[str]", number: int) -> tuple[float, float]:
     return float(seconds), float(loss)
 
 
-def for_a_time(which: str) -> dict[str, float]:
-    """Images a second and the validation loss after EQUAL seconds, by our loop."""
-    made = phantoms()
-    model = small_unet() if which == "small" else paper_unet()
-    ours, began, step = Ours(model, made[HELD_OUT:], warmup=10), time.perf_counter(), 0
-    while (spent := time.perf_counter() - began) < EQUAL:
-        ours.step(*drawn(made[HELD_OUT:], step))
+def train_for_a_time(name: str) -> dict[str, float]:
+    """Images per second, and the validation loss after TRAINING_SECONDS in our loop."""
+    images = phantoms()
+    model = small_unet() if name == "small" else paper_unet()
+    ours, start, step = Ours(model, images[HELD_OUT:], warmup=10), time.perf_counter(), 0
+    while (spent := time.perf_counter() - start) < TRAINING_SECONDS:
+        ours.step(*draw_batch(images[HELD_OUT:], step))
         step += 1
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "images_a_second": round(step * PAPER.batch_size / spent, 2),
-        "validation_loss": round(ours.validation(made[:HELD_OUT]), 4),
+        "validation_loss": round(ours.validation(images[:HELD_OUT]), 4),
     }
 
 
@@ -217,35 +221,36 @@ def phantoms() -> Tensor:
     return to_float(make_phantom(600, size=PAPER.size).images[..., None])
 
 
-def asked(what: str) -> dict[str, float]:
-    with process(what) as child:
-        told: dict[str, float] = json.loads(child.communicate()[0])
-        return told
+def result_of(mode: str) -> dict[str, float]:
+    with process(mode) as child:
+        result: dict[str, float] = json.loads(child.communicate()[0])
+        return result
 
 
 def main() -> int:
     if sys.argv[1:] in (["ours"], ["theirs"]):
-        answer(sys.argv[1])
+        serve_steps(sys.argv[1])
         return 0
     if sys.argv[1:] in (["small"], ["paper"]):
-        print(json.dumps(for_a_time(sys.argv[1])))
+        print(json.dumps(train_for_a_time(sys.argv[1])))
         return 0
     times, losses = race()
-    apart = max(abs(o - t) / t for o, t in losses)
+    difference = max(abs(o - t) / t for o, t in losses)
     after: dict[str, Any] = {
-        f"after_{EQUAL:.0f}_s": {"small": asked("small"), "paper": asked("paper")}
+        f"after_{TRAINING_SECONDS:.0f}_s": {
+            "small": result_of("small"),
+            "paper": result_of("paper"),
+        }
     }
     return report(
         claim="a training step of the paper's U-Net, 64 px, batch 16",
-        ours=round(statistics.median(o for o, _ in times), 2),
-        theirs=round(statistics.median(t for _, t in times), 2),
+        **medians([o for o, _ in times], [t for _, t in times]),
         unit="s",
-        ratio=round(statistics.median(t / o for o, t in times), 2),
         target=2.3,
         guards={
             "losses": [[round(o, 4), round(t, 4)] for o, t in losses],
-            "furthest_apart": round(apart, 4),
-            "close": apart <= CLOSE,
+            "furthest_apart": round(difference, 4),
+            "close": difference <= TOLERANCE,
         },
         pairs=[[round(o, 2), round(t, 2)] for o, t in times],
         **after,

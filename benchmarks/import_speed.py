@@ -2,9 +2,9 @@
 the same files with Pillow in two processes; five times the images take at most 5.5 times as long
 and 100 MB more memory.
 
-`python benchmarks/import_speed.py [ZIP]`: of the zip named, else of 7,000 phantoms as JPEG. The
-larger set is the same images five times over, each copy with noise of its own, encoded anew.
-Guards: every image arrives, the growth of time, the growth of memory.
+`python benchmarks/import_speed.py [ZIP]`: of the images of ZIP, by default of 7,000 phantoms as
+JPEG. The larger set contains each image five times, each copy with different noise and re-encoded.
+Guards: every image is imported, the growth of time, the growth of memory.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from benchmarks._report import Guard, report
+from benchmarks._report import Guard, medians, report
 from rebalance_core.datasets.health import (
     brightness_statistics,
     duplicate_statistics,
@@ -37,28 +37,28 @@ from rebalance_core.workspace import Workspace
 
 PAIRS = 5
 TIMES = 5
-TARGET = 3.0  # times the bare decoding, at most
-GROWTH = 5.5  # times the time, at most, for TIMES the images
-MEMORY = 100.0  # MB more, at most
+TARGET = 3.0  # maximum time, in multiples of the decoding alone
+GROWTH = 5.5  # maximum time for TIMES the images, in multiples of the time for the images
+MEMORY = 100.0  # maximum MB more for TIMES the images
 NOISE = 3.0  # gray levels
 
 
 def ours(path: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
+        start = time.perf_counter()
         config = ImportConfig(name="measured", source=path)
         dataset = import_dataset(Workspace(Path(folder)), config, MemoryRun())
         duplicate_statistics(dataset), brightness_statistics(dataset), format_statistics(dataset)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         count = len(dataset.catalogue)
     return {"seconds": seconds, "images": count}
 
 
 def theirs(path: str) -> dict[str, float]:
-    began = time.perf_counter()
+    start = time.perf_counter()
     with ProcessPoolExecutor(2) as pool:
         count = sum(pool.map(decode, [path] * 2, range(2)))
-    return {"seconds": time.perf_counter() - began, "images": count}
+    return {"seconds": time.perf_counter() - start, "images": count}
 
 
 def decode(path: str, half: int) -> int:
@@ -70,21 +70,23 @@ def decode(path: str, half: int) -> int:
     return len(names)
 
 
-def measured(side: str, path: Path) -> dict[str, float]:
-    """One side in a process of its own, so that memory and caches start alike; peak_mb is the most
-    that it and its helpers held together, looked at every 50 ms."""
+def measure(side: str, path: Path) -> dict[str, float]:
+    """One side in a separate process, so that memory and caches start equal.
+
+    peak_mb is the maximum memory of the process and its children together, polled every 50 ms.
+    """
     command = [sys.executable, __file__, side, str(path)]
     peak = 0.0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         root = psutil.Process(process.pid)
         while process.poll() is None:
             with contextlib.suppress(psutil.Error):
-                family = [root, *root.children(recursive=True)]
-                peak = max(peak, sum(p.memory_info().rss for p in family) / 2**20)
+                processes = [root, *root.children(recursive=True)]
+                peak = max(peak, sum(p.memory_info().rss for p in processes) / 2**20)
             time.sleep(0.05)
         assert process.stdout is not None
-        found: dict[str, float] = json.loads(process.stdout.read())
-    return {**found, "peak_mb": peak}
+        result: dict[str, float] = json.loads(process.stdout.read())
+    return {**result, "peak_mb": peak}
 
 
 def jpeg(image: Image.Image) -> bytes:
@@ -113,32 +115,30 @@ def write_many(source: Path, target: Path) -> None:
                 many.writestr(name.replace(".jpg", f"-{k}.jpg"), jpeg(copy))
 
 
-def main(folder: Path, named: str | None) -> int:
-    few, many = Path(named) if named else folder / "few.zip", folder / "many.zip"
-    if named is None:
+def main(folder: Path, archive: str | None) -> int:
+    few, many = Path(archive) if archive else folder / "few.zip", folder / "many.zip"
+    if archive is None:
         write_phantoms(few)
     write_many(few, many)
-    pairs = [(measured("ours", few), measured("theirs", few)) for _ in range(PAIRS)]
-    large = [measured("ours", many) for _ in range(2)]
-    seconds = statistics.median(o["seconds"] for o, _ in pairs)
-    memory = max(o["peak_mb"] for o, _ in pairs)
-    ratio = statistics.median(o["seconds"] / t["seconds"] for o, t in pairs)
-    growth = statistics.median(run["seconds"] for run in large) / seconds
-    more = max(run["peak_mb"] for run in large) - memory
+    pairs = [(measure("ours", few), measure("theirs", few)) for _ in range(PAIRS)]
+    large = [measure("ours", many) for _ in range(2)]
+    timings = medians(
+        [o["seconds"] for o, _ in pairs], [t["seconds"] for _, t in pairs], ratio="ours / theirs"
+    )
+    growth = statistics.median(run["seconds"] for run in large) / timings["ours"]
+    memory_growth = max(run["peak_mb"] for run in large) - max(o["peak_mb"] for o, _ in pairs)
     return report(
         claim=f"seconds to import {int(pairs[0][0]['images'])} images with health report; "
         "theirs: Pillow decode and resize to 64 px in two processes",
-        ours=round(seconds, 2),
-        theirs=round(statistics.median(t["seconds"] for _, t in pairs), 2),
+        **timings,
         unit="s",
-        ratio=round(ratio, 2),
         target=TARGET,
-        target_met=ratio <= TARGET,
+        target_met=timings["ratio"] <= TARGET,
         guards={
             "every_image_arrives": all(o["images"] == t["images"] for o, t in pairs)
             and large[0]["images"] == TIMES * pairs[0][0]["images"],
             "time_growth": Guard(round(growth, 2), growth <= GROWTH),
-            "memory_growth_mb": Guard(round(more, 1), more <= MEMORY),
+            "memory_growth_mb": Guard(round(memory_growth, 1), memory_growth <= MEMORY),
         },
     )
 

@@ -1,9 +1,9 @@
 """Claim: split `clean` does not remove mirrored copies, since the duplicate measure misses them.
 
-Counts test images of split `clean` with a near-duplicate in training or validation: as they are
-(ours, what `clean` removes) and mirrored, flipped or turned by half (theirs, what it leaves). The
-dataset is one of the workspace, `python benchmarks/mirrored_copies.py mri`; without a name, the
-phantom of this run, with 20 test images that are mirrored training images.
+Counts test images of split `clean` with a near-duplicate in training or validation: unchanged
+(ours, which `clean` removes) and mirrored, flipped or rotated by 180° (theirs, which it leaves).
+`python benchmarks/mirrored_copies.py [DATASET]`: on a dataset of the workspace, by default on a
+phantom with 20 test images that are mirrored training images.
 """
 
 import sys
@@ -34,18 +34,18 @@ SYMMETRIES = {
 }
 
 
-def planted(workspace: Workspace, folder: Path) -> Dataset:
-    """A phantom whose test split holds mirrored training images."""
+def dataset_with_mirrored_copies(workspace: Workspace, folder: Path) -> Dataset:
+    """A phantom whose test split contains mirrored training images."""
     phantom = import_dataset(workspace, ImportConfig(name="phantom", source="phantom"), MemoryRun())
-    seen = dict.fromkeys(phantom.classes, 0)
+    planted = dict.fromkeys(phantom.classes, 0)
     for row in phantom.catalogue.to_dict("records"):
         part = "Testing" if row["split"] == "test" else "Training"
         target = folder / part / str(row["class"]) / Path(str(row["image"])).name
         target.parent.mkdir(parents=True, exist_ok=True)
         data = phantom.read_original(str(row["image"]))
         target.write_bytes(data)
-        if part == "Training" and seen[row["class"]] < PLANTED // len(seen):
-            seen[row["class"]] += 1
+        if part == "Training" and planted[row["class"]] < PLANTED // len(planted):
+            planted[row["class"]] += 1
             mirrored = np.asarray(open_image(data))[:, ::-1]
             copy = folder / "Testing" / str(row["class"]) / f"mirrored-{target.name}"
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def planted(workspace: Workspace, folder: Path) -> Dataset:
 
 
 def thumbnails(dataset: Dataset, images: tuple[str, ...]) -> np.ndarray:
-    """uint8 (n, 64, 64)"""
+    """Gray thumbnails, uint8 (n, 64, 64)."""
     return np.stack([thumbnail(open_image(dataset.read_original(image))) for image in images])
 
 
@@ -65,21 +65,22 @@ def main() -> int:
             dataset = open_dataset(workspace, sys.argv[1])
         else:
             workspace = Workspace(Path(folder) / "home")
-            dataset = planted(workspace, Path(folder) / "planted")
-        chosen = resolve_set(workspace, "clean", SetConfig(dataset=dataset.name, split="clean"))
-        others = thumbnails(dataset, chosen.train + chosen.validation)
-        tests = thumbnails(dataset, chosen.test)
+            dataset = dataset_with_mirrored_copies(workspace, Path(folder) / "planted")
+        clean = resolve_set(workspace, "clean", SetConfig(dataset=dataset.name, split="clean"))
+        others = thumbnails(dataset, clean.train + clean.validation)
+        tests = thumbnails(dataset, clean.test)
     near = {
-        name: nearest_differences(np.ascontiguousarray(turn(tests)), others) <= DEFAULT_DIFFERENCE
-        for name, turn in SYMMETRIES.items()
+        name: nearest_differences(np.ascontiguousarray(transform(tests)), others)
+        <= DEFAULT_DIFFERENCE
+        for name, transform in SYMMETRIES.items()
     }
-    copies = np.any([found for name, found in near.items() if name != "as is"], axis=0)
-    guards = {name: int(found.sum()) for name, found in near.items()}
+    copies = np.any([mask for name, mask in near.items() if name != "as is"], axis=0)
+    guards = {name: int(mask.sum()) for name, mask in near.items()}
     if not sys.argv[1:]:
         guards["planted_copies_found"] = bool(copies.sum() >= PLANTED)
     return report(
         claim=f"test images of split clean of {dataset.name} with a near-duplicate in training "
-        "or validation: as they are, and mirrored, flipped or turned by half",
+        "or validation: unchanged, and mirrored, flipped or rotated by 180°",
         ours=int(near["as is"].sum()),
         theirs=int(copies.sum()),
         unit="images",
@@ -87,9 +88,9 @@ def main() -> int:
         target=None,
         guards={
             **guards,
-            "test": len(chosen.test),
-            "train": len(chosen.train),
-            "validation": len(chosen.validation),
+            "test": len(clean.test),
+            "train": len(clean.train),
+            "validation": len(clean.validation),
             "difference": DEFAULT_DIFFERENCE,
         },
     )

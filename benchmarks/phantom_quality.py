@@ -1,9 +1,9 @@
-"""Claim: a generator trained at `small` on the phantom makes images of the class it is asked for.
+"""Claim: a generator trained at `small` on the phantom generates images of the requested class.
 
-Measured beside real images of the same training set: the share of generated images that a ResNet-18
-trained on the real ones gives to the class they were made for; coverage (with as many real ones of
-the test split as the floor); near-duplicates of training images; and the macro-F1 on the test split
-of a classifier trained on generated images alone against one trained on as many real ones.
+Measured against real images of the same training set: the share of generated images that a
+ResNet-18 trained on the real ones assigns to their class; coverage (and that of equally many real
+test images); near-duplicates of training images; and the macro-F1 on the test split of a classifier
+trained on generated images alone against one trained on equally many real ones.
 
 `python benchmarks/phantom_quality.py bagan-gp [FOLDER [PRESET [field=value …]]]`; FOLDER keeps the
 run, so that a second call measures again without training.
@@ -37,25 +37,31 @@ from rebalance_core.training_sets.load import Images, load_part
 from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
-TARGETS = {"bagan-gp": 0.7, "conditional-ddpm": 0.8}  # of the macro-F1 that real images give
-AS_ASKED, COVERAGE, COPIES = 0.8, 0.4, 0.05
+TARGETS = {"bagan-gp": 0.7, "conditional-ddpm": 0.8}  # of the macro-F1 with real images
+LABEL_ACCURACY, COVERAGE, COPIES = 0.8, 0.4, 0.05  # limits of the guards
 EPOCHS = 20
 SEED = 0
 
 
-def trained(workspace: Workspace, kind: str, preset: str, changes: dict[str, Any]) -> Generator:
+def train(workspace: Workspace, kind: str, preset: str, overrides: dict[str, Any]) -> Generator:
+    """The generator of this config, trained unless the workspace has it."""
     if "phantom" not in list_datasets(workspace):
         import_dataset(workspace, ImportConfig(name="phantom", source="phantom"), MemoryRun())
-    config = TrainConfig.make(kind, "phantom", preset, **changes).model_dump(mode="json")
-    same = [v for v in list_runs(workspace, "train") if _learned(v.config) == _learned(config)]
-    path = same[0].path if same else create_run(workspace, "train", config, name=f"{kind} phantom")
+    config = TrainConfig.make(kind, "phantom", preset, **overrides).model_dump(mode="json")
+    views = list_runs(workspace, "train")
+    matches = [v for v in views if _training_key(v.config) == _training_key(config)]
+    path = (
+        matches[0].path
+        if matches
+        else create_run(workspace, "train", config, name=f"{kind} phantom")
+    )
     if view_run(path).status != "done":
         execute(workspace, RunDirectory(path))
     return load_generator(view_run(path))
 
 
-def _learned(config: dict[str, Any]) -> dict[str, Any]:
-    """What training went by: guidance is of samples alone."""
+def _training_key(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without guidance, which affects sampling alone."""
     return {**config, "training": {k: v for k, v in config["training"].items() if k != "guidance"}}
 
 
@@ -65,15 +71,15 @@ def of_class(part: Images, number: int) -> np.ndarray:
 
 
 def generated_like(
-    generator: Generator, real: Images, classes: tuple[str, ...], **asked: Any
+    generator: Generator, real: Images, classes: tuple[str, ...], **options: Any
 ) -> Images:
-    """As many generated images of each class as `real` holds."""
-    made = [
-        np.concatenate(list(generator.sample(c, int((real.labels == n).sum()), SEED, **asked)))
+    """As many generated images of each class as `real` contains."""
+    images = [
+        np.concatenate(list(generator.sample(c, int((real.labels == n).sum()), SEED, **options)))
         for n, c in enumerate(classes)
     ]
-    labels = np.repeat(np.arange(len(classes)), [len(m) for m in made])
-    return Images(np.concatenate(made), labels, tuple(map(str, range(len(labels)))))
+    labels = np.repeat(np.arange(len(classes)), [len(part) for part in images])
+    return Images(np.concatenate(images), labels, tuple(map(str, range(len(labels)))))
 
 
 def macro_f1(config: ClassifierConfig, train: Images, parts: dict[str, Images], k: int) -> float:
@@ -84,47 +90,50 @@ def macro_f1(config: ClassifierConfig, train: Images, parts: dict[str, Images], 
     return float(cell["best"]["test"]["macro_f1"])
 
 
-def by_class(
-    scorer: Scorer, made: Images, real: Images, test: Images, number: int
+def class_scores(
+    scorer: Scorer, generated: Images, real: Images, test: Images, number: int
 ) -> dict[str, float]:
-    mine, true = of_class(made, number), of_class(real, number)
-    probabilities, features = scorer(mine)
-    _, real_features = scorer(true)
+    """Measures of the generated images of class `number`."""
+    images = of_class(generated, number)
+    probabilities, features = scorer(images)
+    _, real_features = scorer(of_class(real, number))
     _, test_features = scorer(of_class(test, number))
-    same = min(len(features), len(test_features))
+    count = min(len(features), len(test_features))
     return {
-        "as_asked": float((probabilities.argmax(1) == number).mean()),
+        "label_accuracy": float((probabilities.argmax(1) == number).mean()),
         "coverage": neighbourhoods(real_features, features).coverage,
-        "coverage_of_as_many_real": neighbourhoods(real_features, test_features[:same]).coverage,
-        "copies": float(copied(mine, real.images).mean()),
+        "coverage_of_as_many_real": neighbourhoods(real_features, test_features[:count]).coverage,
+        "copies": float(copied(images, real.images).mean()),
     }
 
 
-def main(kind: str, folder: Path, preset: str, changes: dict[str, Any]) -> int:
+def main(kind: str, folder: Path, preset: str, overrides: dict[str, Any]) -> int:
     workspace = Workspace(folder)
-    generator = trained(workspace, kind, preset, changes)
-    chosen, dataset = open_set(workspace, "phantom"), open_dataset(workspace, "phantom")
+    generator = train(workspace, kind, preset, overrides)
+    training_set, dataset = open_set(workspace, "phantom"), open_dataset(workspace, "phantom")
     parts = {
-        part: load_part(dataset, chosen, part, generator.size)
+        part: load_part(dataset, training_set, part, generator.size)
         for part in ("train", "validation", "test")
     }
-    real, classes = parts["train"], chosen.classes
+    real, classes = parts["train"], training_set.classes
     config = ClassifierConfig(size=generator.size, epochs=EPOCHS, lr=0.01, cosine=True)
-    training = TrainConfig.make(kind, "phantom", preset, **changes).training.model_dump()
-    asked = {"guidance": training["guidance"]} if "guidance" in training else {}
-    made = generated_like(generator, real, classes, **asked)
+    training = TrainConfig.make(kind, "phantom", preset, **overrides).training.model_dump()
+    options = {"guidance": training["guidance"]} if "guidance" in training else {}
+    generated = generated_like(generator, real, classes, **options)
     scorer = train_scorer(config, real, classes, SEED)
-    scores = {c: by_class(scorer, made, real, parts["test"], n) for n, c in enumerate(classes)}
+    scores = {
+        c: class_scores(scorer, generated, real, parts["test"], n) for n, c in enumerate(classes)
+    }
     f1 = {
-        "generated": macro_f1(config, made, parts, len(classes)),
+        "generated": macro_f1(config, generated, parts, len(classes)),
         "real": macro_f1(config, real, parts, len(classes)),
     }
-    as_asked = min(s["as_asked"] for s in scores.values())
+    label_accuracy = min(s["label_accuracy"] for s in scores.values())
     coverage = min(s["coverage"] for s in scores.values())
     copies = max(s["copies"] for s in scores.values())
     return report(
         claim=f"macro-F1 of a classifier trained on images of {kind} ({preset}) alone, against "
-        "one trained on as many real ones",
+        "one trained on equally many real ones",
         ours=round(f1["generated"], 4),
         theirs=round(f1["real"], 4),
         unit="macro-F1",
@@ -132,14 +141,14 @@ def main(kind: str, folder: Path, preset: str, changes: dict[str, Any]) -> int:
         target=TARGETS[kind],
         target_met=f1["generated"] >= TARGETS[kind] * f1["real"],
         guards={
-            "as_asked": Guard(round(as_asked, 4), as_asked >= AS_ASKED),
+            "label_accuracy": Guard(round(label_accuracy, 4), label_accuracy >= LABEL_ACCURACY),
             "coverage": Guard(round(coverage, 4), coverage >= COVERAGE),
             "copies": Guard(round(copies, 4), copies <= COPIES),
         },
         classes={c: {k: round(v, 3) for k, v in s.items()} for c, s in scores.items()},
-        counts=chosen.counts,
+        counts=training_set.counts,
         seed=SEED,
-        **asked,
+        **options,
     )
 
 

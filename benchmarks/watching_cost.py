@@ -1,15 +1,14 @@
-"""Claim: three who watch a live run cost its trainer at most 2 % more CPU seconds a step.
+"""Claim: three sessions that watch an active run cost its trainer at most 2 % more CPU per step.
 
-Ours: the trainer's CPU seconds a step while three sessions look at it on the Runs page. Their
-browsers are elsewhere, as they are when the training is on a server: three connections that ask
-what a browser asks, at the times that the page sets, and take what comes. Theirs: the same without
-anybody looking. Reported beside it: three browsers on these very cores, whose drawing the trainer
-pays too. Rounds of three windows, each from one logged line to another, in an order that goes
-round; the training is made long enough by a short one before it; some twenty minutes in all.
-Single windows scatter by a tenth, so it is the medians that are compared, with a 95 % bootstrap
-interval over the rounds.
-Guards: the ratio at most 1.02; the server takes at most 1 % of a core for each session, wherever
-the browsers are; what they look at moves.
+Ours: the trainer's CPU seconds per step while three sessions watch it on the Runs page. Their
+browsers are remote, as if the training were on a server: three connections send a browser's
+requests, at the intervals that the page sets, and receive the responses. Theirs: the same without
+sessions. Also reported: three browsers on the trainer's own cores, whose rendering competes with
+it. Each round measures one window per condition, each from one logged line to another, in rotating
+order. A short training first determines how many steps the long one needs; about 20 minutes in all.
+Single windows vary by a tenth, so the medians are compared, with a 95 % bootstrap interval over the
+rounds. Guards: the ratio is at most 1.02; the server uses at most 1 % of a core per session,
+wherever the browsers are; the page that the sessions watch changes.
 """
 
 import os
@@ -48,23 +47,23 @@ from rebalance_core.runs.start import start_run
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 ROUNDS, SESSIONS = 8, 3
-WINDOW = 32.0  # seconds at least: each part of the page is drawn within
-SETTLED = 8.0  # seconds from the first look to the window: a page that opens is no watching
-TRAINING = 1800.0  # seconds that the training would take: all windows, and half as much again
-TRIED = 100  # steps of the short one
-PATIENCE = 120.0  # seconds for a line, or for a session to leave
-MOST_SERVER, MOST_TRAINER = 0.01, 1.02  # of a core for each session; times the CPU seconds a step
+WINDOW = 32.0  # minimum seconds, in which each part of the page is rendered at least once
+SETTLE = 8.0  # seconds before the window, since opening a page is not watching it
+TRAINING = 1800.0  # seconds of the long training: all windows, and half as much again
+TRIAL_STEPS = 100  # of the short training
+TIMEOUT = 120.0  # seconds for a logged line, or for a session to end
+MAX_SERVER, MAX_TRAINER = 0.01, 1.02  # share of a core per session; ratio of CPU seconds per step
 
-Told = Callable[[], object]  # what the sessions see now
+View = Callable[[], object]  # the text that each session shows now
 
 
 class Moment(NamedTuple):
-    """Just after a line was logged."""
+    """Counters just after a line was logged."""
 
     step: int
-    trainer: float  # CPU seconds so far
-    server: float
-    clock: float
+    trainer: float  # CPU seconds
+    server: float  # CPU seconds
+    clock: float  # seconds
 
 
 def cpu(pid: int) -> float:
@@ -73,16 +72,16 @@ def cpu(pid: int) -> float:
 
 
 def next_line(run: Path, server: Server, trainer: int) -> Moment:
-    known, deadline = len(read_metrics(run)), time.monotonic() + PATIENCE
-    while len(lines := read_metrics(run)) <= known:
+    count, deadline = len(read_metrics(run)), time.monotonic() + TIMEOUT
+    while len(lines := read_metrics(run)) <= count:
         if time.monotonic() > deadline or not view_run(run).live:
-            raise SystemExit(f"no line came: {view_run(run).state}")
+            raise SystemExit(f"no line was logged: {view_run(run).state}")
         time.sleep(0.05)
     return Moment(lines[-1]["step"], cpu(trainer), cpu(server.process.pid), time.monotonic())
 
 
 def window(run: Path, server: Server, trainer: int) -> tuple[float, float]:
-    """(the trainer's CPU seconds a step, the server's share of a core) over some time."""
+    """(CPU seconds of the trainer per step, the server's share of a core) over one window."""
     first = last = next_line(run, server, trainer)
     while last.clock - first.clock < WINDOW:
         last = next_line(run, server, trainer)
@@ -91,46 +90,45 @@ def window(run: Path, server: Server, trainer: int) -> tuple[float, float]:
 
 
 class Session(threading.Thread):
-    """Somebody whose browser is elsewhere: asks for the page, then for each of its parts whenever
-    the time has come that the page has set."""
+    """A remote browser: requests the page, then each of its fragments at the page's intervals."""
 
     def __init__(self, server: Server, run: str) -> None:
         super().__init__(daemon=True)
         self.address = server.url.replace("http", "ws", 1) + "/_stcore/stream"
         self.query = f"run={run}"
-        self.left = threading.Event()
-        self.told = ""  # the last step, as the page says it
+        self.closed = threading.Event()
+        self.text = ""  # the page's text with the last step
         self._page = ""
-        self._due: dict[str, tuple[float, float]] = {}  # part: (seconds between looks, the next)
+        self._due: dict[str, tuple[float, float]] = {}  # {fragment: (interval, time of the next)}
 
     def run(self) -> None:
         with connect(
             self.address, subprotocols=[Subprotocol("streamlit")], max_size=None
         ) as socket:
-            self._ask(socket)
-            while not self.left.is_set():
+            self._request(socket)
+            while not self.closed.is_set():
                 upcoming = min((due for _, due in self._due.values()), default=time.monotonic() + 1)
                 try:
-                    self._take(socket.recv(timeout=max(0.0, upcoming - time.monotonic())))
+                    self._receive(socket.recv(timeout=max(0.0, upcoming - time.monotonic())))
                 except TimeoutError:
-                    self._look(socket)
+                    self._poll(socket)
                 except ConnectionClosed:
                     return
 
-    def _ask(self, socket: ClientConnection, part: str = "") -> None:
+    def _request(self, socket: ClientConnection, fragment: str = "") -> None:
         message = BackMsg()
-        asked = message.rerun_script
-        asked.query_string, asked.page_name, asked.page_script_hash = self.query, "runs", self._page
-        asked.fragment_id, asked.is_auto_rerun = part, bool(part)
+        rerun = message.rerun_script
+        rerun.query_string, rerun.page_name, rerun.page_script_hash = self.query, "runs", self._page
+        rerun.fragment_id, rerun.is_auto_rerun = fragment, bool(fragment)
         socket.send(message.SerializeToString())
 
-    def _look(self, socket: ClientConnection) -> None:
-        for part, (every, due) in self._due.items():
+    def _poll(self, socket: ClientConnection) -> None:
+        for fragment, (interval, due) in self._due.items():
             if due <= time.monotonic():
-                self._due[part] = (every, due + every)
-                self._ask(socket, part)
+                self._due[fragment] = (interval, due + interval)
+                self._request(socket, fragment)
 
-    def _take(self, data: str | bytes) -> None:
+    def _receive(self, data: str | bytes) -> None:
         assert isinstance(data, bytes)
         message = ForwardMsg.FromString(data)
         kind = message.WhichOneof("type")
@@ -139,29 +137,29 @@ class Session(threading.Thread):
             if not message.metadata.run.fragment_ids:
                 self._due.clear()
         elif kind == "auto_rerun":
-            every = message.auto_rerun.interval
-            self._due[message.auto_rerun.fragment_id] = (every, time.monotonic() + every)
+            interval = message.auto_rerun.interval
+            self._due[message.auto_rerun.fragment_id] = (interval, time.monotonic() + interval)
         elif kind == "stop_auto_rerun":
-            for part in message.stop_auto_rerun.fragment_ids:
-                self._due.pop(part, None)
+            for fragment in message.stop_auto_rerun.fragment_ids:
+                self._due.pop(fragment, None)
         elif (text := message.delta.new_element.markdown.body).startswith("Last step"):
-            self.told = text
+            self.text = text
 
 
 @contextmanager
-def elsewhere(server: Server, run: str) -> Iterator[Told]:
+def remote_browsers(server: Server, run: str) -> Iterator[View]:
     """Sessions whose browsers are on other machines."""
     sessions = [Session(server, run) for _ in range(SESSIONS)]
     for session in sessions:
         session.start()
-    yield lambda: [session.told for session in sessions]
+    yield lambda: [session.text for session in sessions]
     for session in sessions:
-        session.left.set()
-        session.join(timeout=PATIENCE)
+        session.closed.set()
+        session.join(timeout=TIMEOUT)
 
 
 @contextmanager
-def here(browser: Browser, server: Server, run: str) -> Iterator[Told]:
+def local_browsers(browser: Browser, server: Server, run: str) -> Iterator[View]:
     """Sessions in browsers on this machine."""
     with ExitStack() as stack:
         pages = []
@@ -175,20 +173,20 @@ def here(browser: Browser, server: Server, run: str) -> Iterator[Told]:
 
 
 def train(workspace: Workspace, steps: int) -> RunView:
-    """Of one class alone: some 300 lines over the run, as in every training."""
+    """Start a DDPM of a single class: about 300 logged lines, as in every training."""
     config = TrainConfig.make(
         "ddpm", "phantom", "quick", steps=steps, batch_size=8, classes=("notumor",)
     )
     return start_run(workspace, config)
 
 
-def seconds_a_step(workspace: Workspace) -> float:
-    view = train(workspace, TRIED)
+def seconds_per_step(workspace: Workspace) -> float:
+    view = train(workspace, TRIAL_STEPS)
     while view_run(view.path).live:
         time.sleep(0.2)
     lines = [m for m in read_metrics(view.path) if "loss notumor" in m]
-    paces = [(b["time"] - a["time"]) / (b["step"] - a["step"]) for a, b in pairwise(lines)]
-    return float(statistics.median(paces))  # of a step alone: in a short run, most of it is looks
+    seconds = [(b["time"] - a["time"]) / (b["step"] - a["step"]) for a, b in pairwise(lines)]
+    return float(statistics.median(seconds))  # the mean includes validations, many in a short run
 
 
 def ratio_of_medians(ours: list[float], theirs: list[float]) -> float:
@@ -196,7 +194,7 @@ def ratio_of_medians(ours: list[float], theirs: list[float]) -> float:
 
 
 def interval(ours: list[float], theirs: list[float]) -> tuple[float, float]:
-    """Of the ratio, over rounds drawn again (95 %)."""
+    """95 % bootstrap interval of the ratio, over rounds."""
     rows = np.random.default_rng(0).integers(len(ours), size=(10_000, len(ours)))
     ratios = np.median(np.array(ours)[rows], axis=1) / np.median(np.array(theirs)[rows], axis=1)
     low, high = np.quantile(ratios, (0.025, 0.975))
@@ -207,32 +205,32 @@ def main() -> int:
     sides = ("nobody", "elsewhere", "here")
     steps: dict[str, list[float]] = {side: [] for side in sides}
     shares: dict[str, list[float]] = {side: [] for side in sides}
-    moved = True
+    has_changed = True
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         workspace = Workspace(Path(folder) / "home")
         os.environ[HOME_VARIABLE] = str(workspace.root)
         source = ImportConfig(name="phantom", source="phantom", count=240, size=32)
         import_dataset(workspace, source, MemoryRun())
-        view = train(workspace, int(TRAINING / seconds_a_step(workspace)))
+        view = train(workspace, int(TRAINING / seconds_per_step(workspace)))
         while not read_metrics(view.path) and view_run(view.path).live:
             time.sleep(0.1)
         trainer = view_run(view.path).state["pid"]
         server = start_server(workspace.root, Path(folder) / "server.log")
         try:
             with open_browser(playwright) as browser:
-                watching: dict[str, Callable[[], AbstractContextManager[Told | None]]] = {
+                sessions: dict[str, Callable[[], AbstractContextManager[View | None]]] = {
                     "nobody": nullcontext,
-                    "elsewhere": lambda: elsewhere(server, view.id),
-                    "here": lambda: here(browser, server, view.id),
+                    "elsewhere": lambda: remote_browsers(server, view.id),
+                    "here": lambda: local_browsers(browser, server, view.id),
                 }
                 for number in range(ROUNDS):
                     for place in range(len(sides)):
                         side = sides[(number + place) % len(sides)]
-                        with watching[side]() as told:
-                            time.sleep(SETTLED)
-                            before = told() if told else None
+                        with sessions[side]() as texts:
+                            time.sleep(SETTLE)
+                            before = texts() if texts else None
                             step, share = window(view.path, server, trainer)
-                            moved = moved and (told is None or told() != before)
+                            has_changed = has_changed and (texts is None or texts() != before)
                         steps[side].append(step)
                         shares[side].append(share / SESSIONS)
                         print(side, f"{step:.5f} {share:.5f}", file=sys.stderr, flush=True)
@@ -251,17 +249,17 @@ def main() -> int:
         theirs=round(statistics.median(steps["nobody"]), 4),
         unit="s",
         ratio=round(ratios["elsewhere"], 4),
-        target=MOST_TRAINER,
-        target_met=ratios["elsewhere"] <= MOST_TRAINER,
+        target=MAX_TRAINER,
+        target_met=ratios["elsewhere"] <= MAX_TRAINER,
         guards={
             "interval": intervals["elsewhere"],
             "ratio_with_browsers_here": round(ratios["here"], 4),
             "interval_with_browsers_here": intervals["here"],
             "server_share_of_a_core_for_each_session": Guard(
                 {side: round(share, 4) for side, share in server_shares.items()},
-                max(server_shares.values()) <= MOST_SERVER,
+                max(server_shares.values()) <= MAX_SERVER,
             ),
-            "it_moved": moved,
+            "it_moved": has_changed,
         },
     )
 
