@@ -120,7 +120,7 @@ JOBS = {
             check="rebalance_core.comparison.cells:check_compare",
             device=True,
             listed={"preset": str},
-            references="rebalance_core.comparison.records:chosen_sets",
+            references="rebalance_core.comparison.records:synthetic_references",
         ),
         JobSpec(
             kind="classify",

@@ -6,7 +6,12 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from rebalance_core.comparison.arms import generated_arms
-from rebalance_core.comparison.cells import check_arms, of_seed, planned, save_set_of_seed
+from rebalance_core.comparison.cells import (
+    check_arms,
+    plan_additions,
+    save_set_of_seed,
+    synthetic_key,
+)
 from rebalance_core.comparison.config import DEFAULT_ARMS, ArmNames, CompareConfig, Names
 from rebalance_core.config import Config, Reference, Seed, Unique
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
@@ -88,7 +93,7 @@ def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     for seed, own in sets.items():
         for kind in kinds:
             name = _images(workspace, steps, config.preset, compare, own, str(kind), seed)
-            synthetic[of_seed(str(kind), seed)] = name
+            synthetic[synthetic_key(str(kind), seed)] = name
     compared = steps.child("compare", compare.model_copy(update={"synthetic": synthetic}))
     result = view_run(workspace.runs / compared).result
     return {"dataset": dataset.name, "steps": steps.ids, **result}
@@ -104,12 +109,12 @@ def _images(
     seed: int | None,
 ) -> str:
     """Train a generator on a training set and sample it; the synthetic set's name."""
-    which = of_seed(kind, seed)
+    which = synthetic_key(kind, seed)
     trained = steps.child(
         "train", TrainConfig.make(kind, chosen.name, preset, seed=seed or 0), which
     )
     name = steps.name(f"{chosen.name}-{kind}", list_synthetic(workspace))
-    most = max(max(planned(compare, chosen, amount).values()) for amount in compare.amounts)
+    most = max(max(plan_additions(compare, chosen, amount).values()) for amount in compare.amounts)
     minority = tuple(chosen.minority or chosen.classes)
     sample = SampleConfig(run=trained, name=name, count=most, classes=minority, seed=seed or 0)
     steps.child("sample", sample, which)

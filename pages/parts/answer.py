@@ -4,7 +4,6 @@ import io
 import secrets
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -14,10 +13,18 @@ from pages.parts.live import apply, job_panel, latest_run
 from pages.parts.markdown import escape_markdown
 from rebalance_core.classifiers.measures import primary_measure
 from rebalance_core.comparison.classify import ClassifyConfig
-from rebalance_core.comparison.contrasts import baseline_contrasts, outcome, reference_contrasts
-from rebalance_core.comparison.disagreements import Disagreement, cells_of, disagreements, sets_of
-from rebalance_core.comparison.job import CELL, winner
-from rebalance_core.comparison.records import read_winner
+from rebalance_core.comparison.contrasts import (
+    baseline_contrasts,
+    describe_outcome,
+    reference_contrasts,
+)
+from rebalance_core.comparison.disagreements import (
+    Disagreement,
+    find_disagreements,
+    read_training_sets,
+)
+from rebalance_core.comparison.job import best_classifier
+from rebalance_core.comparison.records import Findings, Row, read_cells, read_kept_classifier
 from rebalance_core.comparison.results import read_results
 from rebalance_core.comparison.table import table
 from rebalance_core.datasets.dataset import Dataset, open_dataset
@@ -34,12 +41,12 @@ def show_results(workspace: Workspace, view: RunView) -> None:
     results = read_results(workspace, view.path)
     if results is None:
         return
-    rows = results["results"]
+    rows = results.results
     st.subheader("Answer")
-    (st.success if results["proven_gain"] else st.info)(escape_markdown(results["answer"]))
-    if results["preset"] == "quick":
+    (st.success if results.proven_gain else st.info)(escape_markdown(results.answer))
+    if results.preset == "quick":
         st.caption("A demonstration at 32 px with few images and epochs, not a finding.")
-    compared = any(row["gain"] is not None for row in rows)
+    compared = any(row.gain is not None for row in rows)
     _contrasts(view, rows)
     _downloads(view, results)
     st.subheader("Table")
@@ -51,7 +58,7 @@ def show_results(workspace: Workspace, view: RunView) -> None:
     with tabs[1]:
         _disagreements(workspace, view, rows)
     with tabs[2]:
-        if compared and any(row.get("generator_seconds") is not None for row in rows):
+        if compared and any(row.generator_seconds is not None for row in rows):
             st.plotly_chart(gain_per_minute(rows), key=f"prices {view.id}")
         else:
             st.info("Compare an arm with the baseline to see what its points cost.")
@@ -59,14 +66,16 @@ def show_results(workspace: Workspace, view: RunView) -> None:
         _classifier(workspace, view)
 
 
-def _contrasts(view: RunView, rows: list[dict[str, Any]]) -> None:
+def _contrasts(view: RunView, rows: list[Row]) -> None:
     """Generated arms to the reference, then every arm to the baseline."""
     measure = primary_measure().title
     if to_reference := reference_contrasts(rows):
-        name = next(row["name"] for row in rows if row["is_reference"])
+        name = next(row.name for row in rows if row.is_reference)
         st.markdown(escape_markdown(f"Every generated arm to {name}, the reference"))
         st.plotly_chart(gain_intervals(to_reference, measure, name), key=f"reference {view.id}")
-        outcomes = [f"{arm}: {outcome(contrast)}" for arm, contrast in to_reference.items()]
+        outcomes = [
+            f"{arm}: {describe_outcome(contrast)}" for arm, contrast in to_reference.items()
+        ]
         st.caption(
             escape_markdown(
                 f"{'; '.join(outcomes)}. The reference is the arm without a generator that is best "
@@ -83,7 +92,7 @@ def _contrasts(view: RunView, rows: list[dict[str, Any]]) -> None:
         )
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
+def _table(rows: list[Row]) -> None:
     columns, values = table(rows)
     st.dataframe(
         pd.DataFrame(values, columns=[column.title for column in columns]),
@@ -111,9 +120,9 @@ def _table(rows: list[dict[str, Any]]) -> None:
     )
 
 
-def _downloads(view: RunView, results: dict[str, Any]) -> None:
+def _downloads(view: RunView, results: Findings) -> None:
     folder, name = view.path / "result", f"{view.config.get('set')}"
-    if results.get("outdated"):
+    if results.outdated:
         st.caption(
             "The report and tables of this comparison were written by an earlier version, whose "
             "intervals were too narrow. Compare again for new ones: finished classifiers are taken "
@@ -139,29 +148,29 @@ def _downloads(view: RunView, results: dict[str, Any]) -> None:
             )
 
 
-def _confusions(view: RunView, results: dict[str, Any]) -> None:
-    names = [row["name"] for row in results["results"]]
+def _confusions(view: RunView, results: Findings) -> None:
+    names = [row.name for row in results.results]
     chosen = st.multiselect("Side by side", names, default=names[:2], key=f"confusions {view.id}")
-    rows = [row for row in results["results"] if row["name"] in chosen]
+    rows = [row for row in results.results if row.name in chosen]
     for start in range(0, len(rows), 2):
         for column, row in zip(st.columns(2), rows[start : start + 2], strict=False):
-            column.markdown(f"**{escape_markdown(row['name'])}**")
-            figure = confusion_plot(row, results["classes"])
-            column.plotly_chart(figure, key=f"confusion {row['name']} {view.id}")
+            column.markdown(f"**{escape_markdown(row.name)}**")
+            figure = confusion_plot(row.confusion, results.classes)
+            column.plotly_chart(figure, key=f"confusion {row.name} {view.id}")
     st.caption("Test images over all seeds; a row is a true class, coloured by its shares.")
 
 
-def _disagreements(workspace: Workspace, view: RunView, rows: list[dict[str, Any]]) -> None:
-    names = [row["name"] for row in rows]
+def _disagreements(workspace: Workspace, view: RunView, rows: list[Row]) -> None:
+    names = [row.name for row in rows]
     if len(names) < 2:
         st.info("Compare a second arm to see which test images the two tell apart differently.")
         return
     left, right = st.columns(2)
     first = left.selectbox("Right", names, 1, key=f"right {view.id}")
     second = right.selectbox("Wrong", names, 0, key=f"wrong {view.id}")
-    sets = sets_of(view.path)
+    sets = read_training_sets(view.path)
     dataset = open_dataset(workspace, next(iter(sets.values())).config.dataset)
-    found, tested = disagreements(cells_of(view.path), sets, dataset, first, second)
+    found, tested = find_disagreements(read_cells(view.path), sets, dataset, first, second)
     if not found:
         st.info("These two agree on every test image; choose others.")
         return
@@ -190,18 +199,18 @@ def _tile(dataset: Dataset, found: Disagreement) -> Tile:
 
 
 def _classifier(workspace: Workspace, view: RunView) -> None:
-    folder = winner(view.path)
+    folder = best_classifier(view.path)
     if folder is None:
         st.info("All classifiers were taken from earlier comparisons; those keep the best of them.")
         return
-    cell = read_winner(folder / CELL)
+    kept = read_kept_classifier(folder)
     primary = primary_measure()
     st.markdown(
         escape_markdown(
-            f"Best on validation of those trained here: {cell['label']}, seed {cell['seed']}, "
-            f"epoch {cell['epoch']}, {primary.title} "
-            f"{primary.shown(cell['validation_macro_f1']):.1f} on "
-            f"validation; trained on {cell['set']} at {cell['size']} px."
+            f"Best on validation of those trained here: {kept.label}, seed {kept.seed}, "
+            f"epoch {kept.epoch}, {primary.title} "
+            f"{primary.shown(kept.validation_macro_f1):.1f} on "
+            f"validation; trained on {kept.set} at {kept.size} px."
         )
     )
     with st.popover("Take it away", icon=":material/download:"):

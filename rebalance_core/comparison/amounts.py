@@ -5,21 +5,21 @@ from rebalance_core.errors import UserError
 
 def resolve_amount(amount: str, counts: dict[str, int], minority: list[str]) -> dict[str, int]:
     """{minority class: images to add}, for an amount as `parse_amount` reads it."""
-    wanted = parse_amount(amount)
-    if isinstance(wanted, int):
-        return dict.fromkeys(minority, wanted)
-    most = max(counts.values())
-    return {c: round(wanted * (most - counts[c])) for c in minority}
+    parsed = parse_amount(amount)
+    if isinstance(parsed, int):
+        return dict.fromkeys(minority, parsed)
+    largest = max(counts.values())
+    return {c: round(parsed * (largest - counts[c])) for c in minority}
 
 
 def parse_amount(amount: str) -> int | float:
     """A fraction of full balance (`1.0`: up to the largest class; written with a dot) or a number
     of images for every minority class (`1000`, the paper's); raises UserError for anything else."""
     try:
-        wanted = float(amount) if "." in amount else int(amount)
-        if not 0 < wanted <= (10 if isinstance(wanted, float) else 10**9):
+        parsed = float(amount) if "." in amount else int(amount)
+        if not 0 < parsed <= (10 if isinstance(parsed, float) else 10**9):
             raise ValueError
-        return wanted
+        return parsed
     except ValueError:
         raise UserError(
             f"Amount {amount!r} is not understood; write a fraction of full balance such as 0.5 or "
@@ -27,19 +27,19 @@ def parse_amount(amount: str) -> int | float:
         ) from None
 
 
-def capped(plan: dict[str, int], total: int | None) -> dict[str, int]:
+def cap_plan(plan: dict[str, int], total: int | None) -> dict[str, int]:
     """Scale a plan down in proportion so that it adds at most `total` images."""
-    wanted = sum(plan.values())
-    if total is None or wanted <= total:
+    planned = sum(plan.values())
+    if total is None or planned <= total:
         return plan
-    return {c: int(n * total / wanted) for c, n in plan.items()}
+    return {c: int(n * total / planned) for c, n in plan.items()}
 
 
-def check_amount(plan: dict[str, int], there: dict[str, int], name: str) -> None:
-    """Raises UserError with the counts if the synthetic set `name` has fewer than planned."""
-    short = [f"{c}: {there.get(c, 0)} of {n}" for c, n in plan.items() if there.get(c, 0) < n]
+def check_amount(plan: dict[str, int], counts: dict[str, int], name: str) -> None:
+    """Raise UserError with the counts if the synthetic set `name` has fewer than planned."""
+    short = [f"{c}: {counts.get(c, 0)} of {n}" for c, n in plan.items() if counts.get(c, 0) < n]
     if short:
         raise UserError(
-            f"Synthetic set {name} has fewer images than the amount wants ({'; '.join(short)}); "
+            f"Synthetic set {name} has fewer images than the amount needs ({'; '.join(short)}); "
             "sample more or choose a smaller amount."
         )

@@ -1,33 +1,26 @@
-"""The answer of a comparison in words, each of which the rows support."""
+"""The answer of a comparison as text, each sentence of which the rows support."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rebalance_core.classifiers.measures import primary_measure
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import BASELINE, Arm
-from rebalance_core.comparison.contrasts import (
-    Row,
-    baseline_contrast,
-    is_generated,
-    is_shown,
-    reference_of,
-)
+from rebalance_core.comparison.contrasts import find_reference
+from rebalance_core.comparison.records import Contrast, Row
 from rebalance_core.comparison.statistics import FEWEST_SEEDS, SIGNIFICANT
 
-Contrast = Mapping[str, Any]
 Contrasts = Sequence[tuple[Row, Contrast]]
 
 
-def answer(rows: Sequence[Row], *, redraw: bool, failed: int = 0, absent: str = "") -> str:
-    """What can be said about the differences between arms, and what cannot.
+def answer_text(rows: Sequence[Row], *, redraw: bool, failed: int = 0, absent: str = "") -> str:
+    """What the rows show of the differences between arms, and what they cannot show.
 
     First every generated arm against the reference, then every arm against the baseline; `absent`
     is the sentence on classes without a test image (`absence_sentence`).
     """
-    to_baseline = [(r, baseline_contrast(r)) for r in rows if r["gain"] is not None]
+    to_baseline = [(row, row.baseline_contrast) for row in rows if row.gain is not None]
     contrasts = [*to_baseline, *_reference_contrasts(rows)]
-    if contrasts and max(len(c["gains"]) for _, c in contrasts) < FEWEST_SEEDS:
+    if contrasts and max(len(c.gains) for _, c in contrasts) < FEWEST_SEEDS:
         parts = [_too_few_seeds(rows, to_baseline, redraw)]
     elif contrasts:
         parts = [_against_reference(rows), _against_baseline(to_baseline)]
@@ -41,32 +34,34 @@ def answer(rows: Sequence[Row], *, redraw: bool, failed: int = 0, absent: str = 
 
 
 def absence_sentence(absent: Mapping[int, Sequence[str]], redraw: bool) -> str:
-    """{seed: classes without a test image} in words; with `redraw`, seeds may differ in them."""
-    found = {seed: ", ".join(classes) for seed, classes in absent.items() if classes}
-    if not found:
+    """{seed: classes without a test image} as a sentence; with `redraw`, seeds may differ in
+    them."""
+    by_seed = {seed: ", ".join(classes) for seed, classes in absent.items() if classes}
+    if not by_seed:
         return ""
-    if not redraw or (len(set(found.values())) == 1 and len(found) == len(absent)):
-        names = next(iter(found.values()))
+    if not redraw or (len(set(by_seed.values())) == 1 and len(by_seed) == len(absent)):
+        names = next(iter(by_seed.values()))
         return (
             f"The test split has no image of {names}: averages are over the other classes, for all "
             "arms."
         )
-    parts = [f"{names} at seed {seed}" for seed, names in found.items()]
+    parts = [f"{names} at seed {seed}" for seed, names in by_seed.items()]
     return (
         f"Test splits lack classes ({'; '.join(parts)}): averages of these seeds are over their "
         "other classes, for all arms."
     )
 
 
-def arm_words(row: Mapping[str, Any]) -> str:
+def describe_arm(row: Row) -> str:
     """`ddpm at 0.5, until epoch 10`"""
-    if row["amount"] is None:
-        return "the baseline" if row["arm"] == BASELINE else str(row["arm"])
-    when = Schedule.parse(row["schedule"]).words
-    return f"{row['arm']} at {row['amount']}" + ("" if when == "always" else f", {when}")
+    if row.amount is None or row.schedule is None:
+        return "the baseline" if row.arm == BASELINE else row.arm
+    when = Schedule.parse(row.schedule).words
+    return f"{row.arm} at {row.amount}" + ("" if when == "always" else f", {when}")
 
 
-def p_words(value: float | None, equals: str = "") -> str:
+def format_p(value: float | None, equals: str = "") -> str:
+    """A p-value with three digits, or as many as tell it from the level."""
     if value is None:
         return "unknown"
     if value < 0.001:
@@ -75,15 +70,20 @@ def p_words(value: float | None, equals: str = "") -> str:
     return f"{equals}{value:.{digits}f}"
 
 
-def points_words(value: float, sign: str = "") -> str:
+def format_points(value: float, sign: str = "") -> str:
     """Points with one digit, or as many as tell them from zero."""
     digits = next((d for d in range(1, 5) if round(value, d)), 1)
     return f"{value + 0.0:{sign}.{digits}f}"
 
 
+def _gain(contrast: Contrast) -> float:
+    assert contrast.gain is not None  # only contrasts with a seed in common come here
+    return contrast.gain
+
+
 def _too_few_seeds(rows: Sequence[Row], to_baseline: Contrasts, redraw: bool) -> str:
     to_reference = _reference_contrasts(rows)
-    seeds = max(len(c["gains"]) for _, c in [*to_baseline, *to_reference])
+    seeds = max(len(c.gains) for _, c in [*to_baseline, *to_reference])
     parts = []
     if to_baseline:
         parts.append(
@@ -92,54 +92,54 @@ def _too_few_seeds(rows: Sequence[Row], to_baseline: Contrasts, redraw: bool) ->
         )
     if to_reference:
         parts.append(
-            f"the largest of a generated arm to {_reference_words(rows)} is "
+            f"the largest of a generated arm to {_describe_reference(rows)} is "
             f"{_largest(to_reference)}"
         )
     return (
-        f"With {seeds} seed{'s' if seeds > 1 else ''} ({_drawn(rows, redraw)}) nothing can be "
+        f"With {seeds} seed{'s' if seeds > 1 else ''} ({_varied(rows, redraw)}) nothing can be "
         f"tested: {'; '.join(parts)}. "
         f"Compare over at least {FEWEST_SEEDS} seeds, better ten."
     )
 
 
 def _largest(contrasts: Contrasts) -> str:
-    row, contrast = max(contrasts, key=lambda pair: abs(pair[1]["gain"]))
-    return f"{points_words(contrast['gain'], '+')} points, for {arm_words(row)}"
+    row, contrast = max(contrasts, key=lambda pair: abs(_gain(pair[1])))
+    return f"{format_points(_gain(contrast), '+')} points, for {describe_arm(row)}"
 
 
 def _reference_contrasts(rows: Sequence[Row]) -> Contrasts:
-    return [(r, r["reference"]) for r in rows if r["reference"] and r["reference"]["gains"]]
+    return [(r, r.reference) for r in rows if r.reference is not None and r.reference.gains]
 
 
-def _reference_words(rows: Sequence[Row]) -> str:
-    reference = reference_of(rows)
+def _describe_reference(rows: Sequence[Row]) -> str:
+    reference = find_reference(rows)
     assert reference is not None  # there are contrasts with it
-    return f"{arm_words(reference)} (of the arms without a generator the best on validation)"
+    return f"{describe_arm(reference)} (of the arms without a generator the best on validation)"
 
 
 def _against_reference(rows: Sequence[Row]) -> str:
     """Which generated arms are better or worse than the best arm that costs no generator."""
-    if not any(is_generated(row) for row in rows):
+    if not any(row.is_generated for row in rows):
         return ""
     contrasts = _reference_contrasts(rows)
     if contrasts:
         return _sentence(
             contrasts,
-            f"Against {_reference_words(rows)}",
+            f"Against {_describe_reference(rows)}",
             "no generated arm is shown to win",
             ("wins", "loses"),
         )
-    free = [row["arm"] for row in rows if row["free"]]
+    free = [row.arm for row in rows if row.free]
     if free in ([], [BASELINE]):
         return (
             f"No arm without a generator was compared{' but the baseline' if free else ''}: that "
             "generated images beat what costs nothing cannot be said; add at least oversample and "
             "augment+oversample."
         )
-    reference = reference_of(rows)
-    if reference is not None and reference["arm"] == BASELINE:
+    reference = find_reference(rows)
+    if reference is not None and reference.arm == BASELINE:
         return "Of the arms without a generator, the baseline itself is the best on validation."
-    return f"No generated arm has a seed in common with {_reference_words(rows)}."
+    return f"No generated arm has a seed in common with {_describe_reference(rows)}."
 
 
 def _against_baseline(contrasts: Contrasts) -> str:
@@ -150,99 +150,97 @@ def _against_baseline(contrasts: Contrasts) -> str:
 
 
 def _sentence(contrasts: Contrasts, opening: str, none_wins: str, verbs: tuple[str, str]) -> str:
-    """One sentence on contrasts with one other arm: shown gains, shown losses, the others."""
-    shown = sorted((p for p in contrasts if is_shown(p[1])), key=lambda p: -p[1]["gain"])
-    equal = [p for p in contrasts if _is_equal(p[1])]
-    short = [p for p in contrasts if len(p[1]["gains"]) < FEWEST_SEEDS]
-    unclear = [p for p in contrasts if p not in shown and p not in equal and p not in short]
-    parts = [] if any(c["gain"] > 0 for _, c in shown) or not none_wins else [none_wins]
-    parts += [_shown(row, contrast, verbs) for row, contrast in shown]
+    """One sentence on contrasts with one other arm: significant gains and losses, the others."""
+    significant = sorted((p for p in contrasts if p[1].is_significant), key=lambda p: -_gain(p[1]))
+    equal = [p for p in contrasts if _has_equal_gains(p[1])]
+    short = [p for p in contrasts if len(p[1].gains) < FEWEST_SEEDS]
+    unclear = [p for p in contrasts if p not in significant and p not in equal and p not in short]
+    parts = [] if any(c.is_gain for _, c in significant) or not none_wins else [none_wins]
+    parts += [_significant(row, contrast, verbs) for row, contrast in significant]
     if unclear:
         parts.append(
             _unclear(unclear, "any arm" if len(unclear) == len(contrasts) else "the others")
         )
     parts += [
-        f"{arm_words(row)} cannot be tested (the same difference, "
-        f"{points_words(contrast['gain'], '+')} points, "
+        f"{describe_arm(row)} cannot be tested (the same difference, "
+        f"{format_points(_gain(contrast), '+')} points, "
         "at every seed)"
         for row, contrast in equal
     ]
     parts += [
-        f"{arm_words(row)} cannot be tested ({_seeds_words([(row, contrast)])} in common)"
+        f"{describe_arm(row)} cannot be tested ({_seed_counts([(row, contrast)])} in common)"
         for row, contrast in short
     ]
     return f"{opening}, {'; '.join(parts)}."
 
 
-def _is_equal(contrast: Contrast) -> bool:
+def _has_equal_gains(contrast: Contrast) -> bool:
     """Whether the difference cannot be tested although there are enough seeds."""
-    return len(contrast["gains"]) >= FEWEST_SEEDS and contrast["p"] is None
+    return len(contrast.gains) >= FEWEST_SEEDS and contrast.p is None
 
 
-def _shown(row: Row, contrast: Contrast, verbs: tuple[str, str]) -> str:
-    loses = contrast["gain"] < 0
+def _significant(row: Row, contrast: Contrast, verbs: tuple[str, str]) -> str:
+    is_loss = _gain(contrast) < 0
     return (
-        f"{arm_words(row)} {verbs[loses]} by {points_words(abs(contrast['gain']))} points "
-        f"(95 %: {_interval_words(contrast, loses)}, p {p_words(contrast['p_corrected'], '= ')})"
+        f"{describe_arm(row)} {verbs[is_loss]} by {format_points(abs(_gain(contrast)))} points "
+        f"(95 %: {_format_interval(contrast, is_loss)}, p {format_p(contrast.p_corrected, '= ')})"
     )
 
 
 def _unclear(contrasts: Contrasts, several: str) -> str:
-    """What is said of differences that the seeds cannot tell from none."""
-    row, contrast = max(contrasts, key=lambda pair: abs(pair[1]["gain"]))
+    """The clause on differences that the seeds cannot tell from none."""
+    row, contrast = max(contrasts, key=lambda pair: abs(_gain(pair[1])))
     title = primary_measure().title
-    who, which = arm_words(row), f"the difference in {title} is"
-    name = ""
+    arms, difference, name = describe_arm(row), f"the difference in {title} is", ""
     if len(contrasts) > 1:
-        who, which = several, f"the largest difference in {title} is"
-        name = f", for {arm_words(row)}"
+        arms, difference = several, f"the largest difference in {title} is"
+        name = f", for {describe_arm(row)}"
     return (
-        f"nothing can be said about {who} with {_seeds_words(contrasts)} ({which} "
-        f"{points_words(contrast['gain'], '+')} points{name}, 95 %: {_interval_words(contrast)}, "
-        f"p {p_words(contrast['p_corrected'], '= ')})"
+        f"nothing can be said about {arms} with {_seed_counts(contrasts)} ({difference} "
+        f"{format_points(_gain(contrast), '+')} points{name}, 95 %: {_format_interval(contrast)}, "
+        f"p {format_p(contrast.p_corrected, '= ')})"
     )
 
 
-def _interval_words(contrast: Contrast, negated: bool = False) -> str:
-    low, high = contrast["interval"]
-    low, high = (-high, -low) if negated else (low, high)
-    return f"{points_words(low)} to {points_words(high)}"
+def _format_interval(contrast: Contrast, is_negated: bool = False) -> str:
+    assert contrast.interval is not None  # it was tested
+    low, high = contrast.interval
+    low, high = (-high, -low) if is_negated else (low, high)
+    return f"{format_points(low)} to {format_points(high)}"
 
 
-def _seeds_words(contrasts: Contrasts) -> str:
+def _seed_counts(contrasts: Contrasts) -> str:
     """`5 seeds`, or `3 to 5 seeds` where some failed."""
-    numbers = {len(contrast["gains"]) for _, contrast in contrasts}
-    least, most = min(numbers), max(numbers)
+    counts = {len(contrast.gains) for _, contrast in contrasts}
+    least, most = min(counts), max(counts)
     span = str(most) if least == most else f"{least} to {most}"
     return f"{span} seed{'' if most == 1 else 's'}"
 
 
 def _conditions(rows: Sequence[Row], contrasts: Contrasts, redraw: bool) -> str:
     """Which chance the intervals cover, and how many comparisons they are corrected for."""
-    number = rows[0]["contrasts"]
+    number = rows[0].contrasts
     parts = [
-        f"{_seeds_words(contrasts)}, {_drawn(rows, redraw)}",
+        f"{_seed_counts(contrasts)}, {_varied(rows, redraw)}",
         f"intervals and p corrected for {number} comparison{'s' if number > 1 else ''}",
     ]
-    if any(
-        row["amount"] is not None or Arm.parse(row["arm"]).recipe.sampler != "as-is" for row in rows
-    ):
+    if any(row.amount is not None or Arm.parse(row.arm).recipe.sampler != "as-is" for row in rows):
         parts.append("arms had equal epochs, not equal updates")
     if redraw:
         parts.append("draws from one dataset overlap, so the intervals are somewhat too narrow")
     return f"({'; '.join(parts)}.)"
 
 
-def _drawn(rows: Sequence[Row], redraw: bool) -> str:
+def _varied(rows: Sequence[Row], redraw: bool) -> str:
     """What differs between seeds beside the classifier's initialisation and the data order."""
-    if any(row["synthetic"] for row in rows):
+    if any(row.synthetic for row in rows):
         return "generator redrawn each time" if redraw else "skew and generator fixed"
     return "each with its own skew" if redraw else "skew fixed"
 
 
 def _unverified(rows: Sequence[Row]) -> list[str]:
     """A sentence where it is not verified which images a generator was trained on."""
-    names = [row["name"] for row in rows if row["unverified"]]
+    names = [row.name for row in rows if row.unverified]
     if not names:
         return []
     return [

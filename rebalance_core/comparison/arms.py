@@ -78,13 +78,16 @@ def arm_name(text: str) -> str:
     return str(Arm.parse(text))
 
 
-def labelled(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def variant_name(arm: str, amount: str | None, schedule: str | None) -> str:
+    """`augment+ddpm, 0.5, until epoch 10`: the arm and, if it adds images, amount and schedule."""
+    if amount is None or schedule is None:
+        return arm
+    return f"{arm}, {amount}, {Schedule.parse(schedule).words}"
+
+
+def with_labels(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Lines of cells, each with its `variant_name` as `label`."""
-    return [{**line, "label": variant_name(line)} for line in lines]
-
-
-def variant_name(record: Mapping[str, Any]) -> str:
-    """`augment+ddpm, 0.5, until epoch 10`: an arm, and what else tells its cells from others'."""
-    if record.get("amount") is None:
-        return str(record["arm"])
-    return f"{record['arm']}, {record['amount']}, {Schedule.parse(record['schedule']).words}"
+    return [
+        {**line, "label": variant_name(line["arm"], line.get("amount"), line["schedule"])}
+        for line in lines
+    ]

@@ -1,4 +1,4 @@
-"""What a comparison will train, resolved before any work: cells, and what each stands on."""
+"""What a comparison will train, resolved before any work: cells, and the inputs of each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from rebalance_core import __version__
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.measures import measures
 from rebalance_core.classifiers.schedules import Schedule
-from rebalance_core.comparison.amounts import capped, check_amount, resolve_amount
+from rebalance_core.comparison.amounts import cap_plan, check_amount, resolve_amount
 from rebalance_core.comparison.arms import Arm, descriptions, generated_arms, variant_name
 from rebalance_core.comparison.config import CompareConfig
-from rebalance_core.comparison.records import read_cell
+from rebalance_core.comparison.records import CellRecord, read_cell
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.poses.weights import weights_facts
@@ -39,19 +39,23 @@ from rebalance_core.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Ground:
+class CellInputs:
     """What the cells of one seed are trained and tested on."""
 
-    chosen: TrainingSet
-    sets: dict[str, SyntheticSet]  # {images of an arm: synthetic set}
+    training_set: TrainingSet
+    synthetic: dict[str, SyntheticSet]  # {images of an arm: synthetic set}
     absent: tuple[str, ...] = ()  # classes without a test image: not in any average
 
 
-def make_ground(workspace: Workspace, chosen: TrainingSet, sets: dict[str, SyntheticSet]) -> Ground:
-    """Raises UserError if validation lacks a class."""
-    dataset = open_dataset(workspace, chosen.config.dataset)
-    check_validation_classes(dataset, chosen)
-    return Ground(chosen, sets, tuple(missing_classes(dataset, chosen, "test")))
+def make_inputs(
+    workspace: Workspace, training_set: TrainingSet, synthetic: dict[str, SyntheticSet]
+) -> CellInputs:
+    """The inputs of one seed's cells; raises UserError if validation lacks a class."""
+    dataset = open_dataset(workspace, training_set.config.dataset)
+    check_validation_classes(dataset, training_set)
+    return CellInputs(
+        training_set, synthetic, tuple(missing_classes(dataset, training_set, "test"))
+    )
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ class Cell:
         return digest([str(self.arm), str(self.schedule), self.seed, self.plan, self.base])
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What stands in each of its lines and in its file."""
+    def record(self) -> dict[str, Any]:
+        """The fields of a `CellIdentity`, which each of its lines and its file hold."""
         return {
             "cell": self.key,
             "arm": str(self.arm),
@@ -84,37 +88,38 @@ class Cell:
 
     @property
     def label(self) -> str:
-        return variant_name(self.told)
+        return variant_name(str(self.arm), self.amount, str(self.schedule))
 
 
-def planned(config: CompareConfig, chosen: TrainingSet, amount: str) -> dict[str, int]:
-    """{class: images added}; in a balanced set, which has no minority, every class counts."""
-    minority = chosen.minority or list(chosen.classes)
-    plan = capped(resolve_amount(amount, chosen.counts, minority), config.cap)
+def plan_additions(config: CompareConfig, training_set: TrainingSet, amount: str) -> dict[str, int]:
+    """{class: images added}; of a balanced set, which has no minority, every class is planned."""
+    minority = training_set.minority or list(training_set.classes)
+    plan = cap_plan(resolve_amount(amount, training_set.counts, minority), config.cap)
     if not any(plan.values()):
         raise UserError(
-            f"Amount {amount} adds no image to training set {chosen.name}, whose classes "
+            f"Amount {amount} adds no image to training set {training_set.name}, whose classes "
             "are balanced; impose a skew, or name a number of images."
         )
     return plan
 
 
 def check_compare(workspace: Workspace, config: CompareConfig) -> list[Cell]:
-    """What a comparison will train; raises UserError for what cannot be done."""
-    return resolve_cells(config, find_grounds(workspace, config), pretrained(workspace, config))
+    """The cells that a comparison will train; raises UserError for what cannot be done."""
+    inputs = resolve_inputs(workspace, config)
+    return resolve_cells(config, inputs, pretrained_hash(workspace, config))
 
 
-def find_grounds(workspace: Workspace, config: CompareConfig) -> dict[int, Ground]:
-    """{seed: what its cells stand on}, every synthetic set checked against its training set."""
+def resolve_inputs(workspace: Workspace, config: CompareConfig) -> dict[int, CellInputs]:
+    """{seed: inputs of its cells}, every synthetic set checked against its training set."""
     if config.redraw:
-        chosen = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
+        drawn = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
         return {
-            s: make_ground(workspace, c, find_sets(workspace, config, c, s))
-            for s, c in chosen.items()
+            seed: make_inputs(workspace, own, resolve_synthetic(workspace, config, own, seed))
+            for seed, own in drawn.items()
         }
     base = open_set(workspace, config.set)
-    ground = make_ground(workspace, base, find_sets(workspace, config, base))
-    return dict.fromkeys(config.seeds, ground)
+    shared = make_inputs(workspace, base, resolve_synthetic(workspace, config, base))
+    return dict.fromkeys(config.seeds, shared)
 
 
 def set_of_seed(workspace: Workspace, name: str, seed: int) -> TrainingSet:
@@ -127,16 +132,16 @@ def set_of_seed(workspace: Workspace, name: str, seed: int) -> TrainingSet:
     own = f"{name}-seed{seed}"
     if own not in list_sets(workspace):
         return resolve_set(workspace, own, config)
-    there = open_set(workspace, own)
-    if there.config != config:
+    saved = open_set(workspace, own)
+    if saved.config != config:
         raise UserError(
             f"Training set {own} is not {name} drawn with seed {seed}; remove or rename it."
         )
-    return there
+    return saved
 
 
 def save_set_of_seed(workspace: Workspace, name: str, seed: int) -> TrainingSet:
-    """`set_of_seed`, there for generators to be trained on."""
+    """`set_of_seed`, saved for generators to be trained on."""
     drawn = set_of_seed(workspace, name, seed)
     if drawn.name in [*list_sets(workspace), *list_datasets(workspace)]:
         return drawn
@@ -144,34 +149,34 @@ def save_set_of_seed(workspace: Workspace, name: str, seed: int) -> TrainingSet:
 
 
 def plan_notes(workspace: Workspace, config: CompareConfig) -> list[str]:
-    """The classes that parts of the training sets lack, with redraw for each seed."""
+    """One note for each part of a training set that lacks classes, with redraw for each seed."""
     base = open_set(workspace, config.set)
     dataset = open_dataset(workspace, base.config.dataset)
     if not config.redraw:
         return missing_class_notes(dataset, base)
     drawn = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
     notes = {seed: missing_class_notes(dataset, own) for seed, own in drawn.items()}
-    return [f"Seed {seed}: {note}" for seed, found in notes.items() for note in found]
+    return [f"Seed {seed}: {note}" for seed, of_seed in notes.items() for note in of_seed]
 
 
-def find_sets(
-    workspace: Workspace, config: CompareConfig, chosen: TrainingSet, seed: int | None = None
+def resolve_synthetic(
+    workspace: Workspace, config: CompareConfig, training_set: TrainingSet, seed: int | None = None
 ) -> dict[str, SyntheticSet]:
-    """{images of an arm: synthetic set} for the arms that add some; `seed` where each has its
+    """{images of an arm: synthetic set} for the arms that add some; `seed` where each seed has its
     own."""
     check_arms(workspace, config.arms, tuple(config.synthetic))
-    found: dict[str, SyntheticSet] = {}
+    sets: dict[str, SyntheticSet] = {}
     for images in dict.fromkeys(arm.images for arm in config.parsed if arm.images):
-        named = config.synthetic.get(of_seed(images, seed), config.synthetic.get(images))
+        named = config.synthetic.get(synthetic_key(images, seed), config.synthetic.get(images))
         if named is None and images in generated_arms():
-            found[images] = synthetic_for(workspace, chosen, images)
+            sets[images] = synthetic_for(workspace, training_set, images)
             continue
-        found[images] = open_synthetic(workspace, named or images)
-        found[images].check_fits(chosen)
-    channels = open_dataset(workspace, chosen.config.dataset).channels if found else 0
-    for each in found.values():
-        each.check_images(channels)
-    return found
+        sets[images] = open_synthetic(workspace, named or images)
+        sets[images].check_fits(training_set)
+    channels = open_dataset(workspace, training_set.config.dataset).channels if sets else 0
+    for synthetic in sets.values():
+        synthetic.check_images(channels)
+    return sets
 
 
 def check_arms(workspace: Workspace, arms: Sequence[str], named: Sequence[str] = ()) -> None:
@@ -186,12 +191,12 @@ def check_arms(workspace: Workspace, arms: Sequence[str], named: Sequence[str] =
             )
 
 
-def of_seed(images: str, seed: int | None) -> str:
-    """The key in `synthetic` of an arm's images, or of those that one seed alone takes."""
+def synthetic_key(images: str, seed: int | None) -> str:
+    """The key in `synthetic` of an arm's images, or of those that one seed alone uses."""
     return images if seed is None else f"{images}, seed {seed}"
 
 
-def pretrained(workspace: Workspace, config: CompareConfig) -> str | None:
+def pretrained_hash(workspace: Workspace, config: CompareConfig) -> str | None:
     """SHA-256 of the ImageNet weights that the classifier starts from; None: a fresh one."""
     classifier = config.classifier
     if classifier.pretrained == "no" or classifier.network not in ("resnet18", "vgg16"):
@@ -203,9 +208,9 @@ def pretrained(workspace: Workspace, config: CompareConfig) -> str | None:
 
 
 def resolve_cells(
-    config: CompareConfig, grounds: Mapping[int, Ground], weights: str | None
+    config: CompareConfig, inputs: Mapping[int, CellInputs], weights: str | None
 ) -> list[Cell]:
-    """Every cell, seeds outermost; an arm without images once a seed. Raises UserError before any
+    """Every cell, seeds outermost; an arm without images once per seed. Raises UserError before any
     work."""
     schedules = [Schedule.parse(text) for text in config.schedules]
     shown = [schedule.epochs(config.classifier.epochs) for schedule in schedules]
@@ -216,55 +221,72 @@ def resolve_cells(
         )
     cells: list[Cell] = []
     for seed in config.seeds:
-        cells += _cells_of_seed(config, grounds[seed], schedules, seed, weights)
+        cells += _cells_of_seed(config, inputs[seed], schedules, seed, weights)
     return cells
 
 
 def _cells_of_seed(
-    config: CompareConfig, ground: Ground, schedules: list[Schedule], seed: int, weights: str | None
+    config: CompareConfig,
+    inputs: CellInputs,
+    schedules: list[Schedule],
+    seed: int,
+    weights: str | None,
 ) -> list[Cell]:
-    chosen = ground.chosen
-    empty = [c for c, n in chosen.counts.items() if not n]
+    training_set = inputs.training_set
+    empty = [c for c, n in training_set.counts.items() if not n]
     if empty:
         raise UserError(
-            f"Training set {chosen.name} holds no image of {', '.join(empty)}; a classifier cannot "
-            "learn it. Make the set anew with `sets make`."
+            f"Training set {training_set.name} holds no image of {', '.join(empty)}; a "
+            "classifier cannot learn it. Make the set anew with `sets make`."
         )
-    shared: list[Any] = [_without_name(chosen), _hashed(config.classifier, weights), __version__]
-    if ground.absent:  # cells of before averaged over these too
-        shared.append({"absent": ground.absent})
+    shared: list[Any] = [
+        _without_name(training_set),
+        _hashed(config.classifier, weights),
+        __version__,
+    ]
+    if inputs.absent:  # cells of earlier versions averaged over these too
+        shared.append({"absent": inputs.absent})
     cells = []
     for arm in config.parsed:
         if arm.images is None:
             cells.append(Cell(arm, Schedule("always"), None, seed, None, {}, digest(shared)))
             continue
-        found = ground.sets[arm.images]
-        base = digest([*shared, found.provenance.to_json()])
+        synthetic = inputs.synthetic[arm.images]
+        base = digest([*shared, synthetic.provenance.to_json()])
         for amount in config.amounts:
-            plan = planned(config, chosen, amount)
-            check_amount(plan, found.counts, found.name)
-            cells += [Cell(arm, s, amount, seed, found.name, plan, base) for s in schedules]
+            plan = plan_additions(config, training_set, amount)
+            check_amount(plan, synthetic.counts, synthetic.name)
+            cells += [Cell(arm, s, amount, seed, synthetic.name, plan, base) for s in schedules]
+    if len({cell.key for cell in cells}) < len(cells):
+        raise UserError(
+            f"Two of the amounts {', '.join(config.amounts)} add the same images to training set "
+            f"{training_set.name}; leave one out."
+        )
     return cells
 
 
-def _without_name(chosen: TrainingSet) -> dict[str, Any]:
-    return {k: v for k, v in chosen.to_json().items() if k != "name"}
+def _without_name(training_set: TrainingSet) -> dict[str, Any]:
+    return {k: v for k, v in training_set.to_json().items() if k != "name"}
 
 
 def _hashed(config: ClassifierConfig, weights: str | None) -> dict[str, Any]:
     return config.model_dump(mode="json") | {"pretrained": weights}
 
 
-def find_finished(workspace: Workspace, key: str) -> Path | None:
-    """A cell's file in any comparison of the workspace; a damaged one counts as not there."""
-    paths = workspace.runs.glob(f"[!.]*/result/cells/{key}.json")
-    return next((path for path in paths if is_finished(path, key)), None)
+def find_finished(workspace: Workspace, key: str) -> CellRecord | None:
+    """A cell's result in any comparison of the workspace; a damaged one is skipped."""
+    for path in workspace.runs.glob(f"[!.]*/result/cells/{key}.json"):
+        if (record := read_finished(path, key)) is not None:
+            return record.model_copy(update={"taken_from": path.parents[2].name})
+    return None
 
 
-def is_finished(path: Path, key: str) -> bool:
-    """Whether the file is there and holds the whole result of that cell, every measure too."""
+def read_finished(path: Path, key: str) -> CellRecord | None:
+    """The whole result of a cell, every measure too; None where the file is missing, damaged or
+    another cell's."""
     try:
-        cell = read_cell(path)
+        record = read_cell(path)
     except UserError:
-        return False
-    return bool(cell["cell"] == key and measures().keys() <= cell["best"]["test"].keys())
+        return None
+    is_whole = measures().keys() <= record.best.test.measures.keys()
+    return record if record.cell == key and is_whole else None

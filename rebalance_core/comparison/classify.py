@@ -1,4 +1,4 @@
-"""Show an image to the classifier that a comparison kept."""
+"""Classify images with the classifier that a comparison kept."""
 
 import shutil
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from rebalance_core.classifiers.loading import load_classifier
-from rebalance_core.comparison.job import CELL, winner
-from rebalance_core.comparison.records import read_winner
+from rebalance_core.comparison.job import best_classifier
+from rebalance_core.comparison.records import KeptClassifier, read_kept_classifier
 from rebalance_core.config import Config, RunRef
 from rebalance_core.datasets.importing import remove_upload
 from rebalance_core.errors import UserError, first_line
@@ -30,18 +30,20 @@ class ClassifyConfig(Config):
     images: tuple[str, ...] = Field(min_length=1)  # paths
 
 
-def winner_of(workspace: Workspace, run_id: str) -> tuple[RunView, Path, dict[str, Any]]:
-    """(comparison, folder of its classifier, what that is); raises UserError if it kept none."""
+def find_kept_classifier(workspace: Workspace, run_id: str) -> tuple[RunView, Path, KeptClassifier]:
+    """(comparison, folder of its classifier, record of that); raises UserError if it kept none."""
     view = view_run(find_run(workspace, run_id))
-    folder = winner(view.path) if view.kind == "compare" else None
+    folder = best_classifier(view.path) if view.kind == "compare" else None
     if folder is None:
-        raise UserError(f"Run {view.id} is no comparison that kept a classifier; name one.")
-    return view, folder, read_winner(folder / CELL)
+        raise UserError(
+            f"Run {view.id} is not a comparison that kept a classifier; choose one that did."
+        )
+    return view, folder, read_kept_classifier(folder)
 
 
 def check_classify(workspace: Workspace, config: ClassifyConfig) -> None:
-    """Raises UserError, before any work, for what cannot be classified."""
-    winner_of(workspace, config.run)
+    """Raise UserError, before any work, for what cannot be classified."""
+    find_kept_classifier(workspace, config.run)
     for image in map(Path, config.images):
         if not image.is_file():
             raise UserError(f"There is no file {image}; name an image.")
@@ -49,35 +51,35 @@ def check_classify(workspace: Workspace, config: ClassifyConfig) -> None:
 
 def export_classifier(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:
     """Copy the classifier (config.json, model.safetensors, cell.json) into a new folder."""
-    _, folder, cell = winner_of(workspace, run_id)
+    _, folder, kept = find_kept_classifier(workspace, run_id)
     with atomic_folder(target.resolve()) as aside:
         for file in folder.iterdir():
             shutil.copyfile(file, aside / file.name)
-    return {"folder": str(target.resolve()), **cell}
+    return {"folder": str(target.resolve()), **kept.model_dump(mode="json")}
 
 
 def forget_images(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
-    """Uploads that wait for a resume until the run is removed."""
+    """Remove the uploads of a run, which are kept for a resume until the run is removed."""
     for path in config.get("images", ()):
         remove_upload(workspace, str(path))
 
 
 def classify_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = ClassifyConfig.build(**run.config)
-    told = classify(workspace, config)
+    predictions = classify(workspace, config)
     forget_images(workspace, run.id, run.config)
-    return {"predictions": told}
+    return {"predictions": predictions}
 
 
 def classify(workspace: Workspace, config: ClassifyConfig) -> list[dict[str, Any]]:
-    """For each image its probabilities by class, made ready as the training images were."""
+    """The class probabilities of each image, preprocessed as the training images were."""
     from rebalance_core.classifiers.training import predict
     from rebalance_core.training.device import create_accelerator
 
-    _, folder, cell = winner_of(workspace, config.run)
+    _, folder, kept = find_kept_classifier(workspace, config.run)
     accelerator = create_accelerator("fp32")
     model = load_classifier(folder).to(accelerator.device)
-    told = []
+    predictions = []
     for path in map(Path, config.images):
         try:
             image = open_image(path)
@@ -85,9 +87,9 @@ def classify(workspace: Workspace, config: ClassifyConfig) -> list[dict[str, Any
             raise UserError(
                 f"{path.name} cannot be read as an image ({first_line(error)})."
             ) from error
-        fitted = fit_square(image, cell["size"], cell["channels"], cell["fit"])
-        probabilities = predict(model, fitted[None], accelerator)[0]
-        told.append(
+        square = fit_square(image, kept.size, kept.channels, kept.fit)
+        probabilities = predict(model, square[None], accelerator)[0]
+        predictions.append(
             {
                 "image": path.name,
                 "class": model.classes[int(np.argmax(probabilities))],
@@ -96,4 +98,4 @@ def classify(workspace: Workspace, config: ClassifyConfig) -> list[dict[str, Any
                 },
             }
         )
-    return told
+    return predictions

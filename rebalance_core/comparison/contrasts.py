@@ -1,141 +1,130 @@
 """Differences between arms: each to the baseline, and each generated one to the reference."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from rebalance_core.comparison.arms import BASELINE
-from rebalance_core.comparison.statistics import SIGNIFICANT, paired_test
-
-Row = dict[str, Any]
-
-
-def is_generated(row: Mapping[str, Any]) -> bool:
-    """Whether the row's arm adds images of a generator that learned something."""
-    return not row["free"]
+from rebalance_core.comparison.records import Contrast, Row
+from rebalance_core.comparison.statistics import paired_test
 
 
-def reference_of(rows: Iterable[Row]) -> Row | None:
-    """The free row with the best mean validation macro-F1, the first if they tie; None without a
-    free row. The mean is over the seeds that all free rows have, so that a failed seed neither
-    helps nor removes a row; where there are none, over each row's own."""
-    free = [row for row in rows if row["free"]]
-    common = set.intersection(*(set(row["seeds"]) for row in free)) if free else set()
+def find_reference(rows: Iterable[Row]) -> Row | None:
+    """The free row with the best mean validation score, the first if they tie; None without a free
+    row. The mean is over the seeds that all free rows have, so that a failed seed neither helps nor
+    removes a row; where there are none, over each row's own."""
+    free = [row for row in rows if row.free]
+    common = set.intersection(*(set(row.seeds) for row in free)) if free else set()
 
     def mean_score(row: Row) -> float:
-        scores = dict(zip(row["seeds"], row["validation_scores"], strict=True))
+        scores = dict(zip(row.seeds, row.validation_scores, strict=True))
         return float(np.mean([scores[seed] for seed in (common or scores)]))
 
     return max(free, key=mean_score, default=None)
 
 
-def add_contrasts(rows: list[Row]) -> None:
-    """Fill in every row's differences, in points of macro-F1, with interval and p.
+def with_contrasts(rows: Sequence[Row]) -> list[Row]:
+    """The rows with their differences, in points of the primary measure, with interval and p.
 
-    `gain*` and `p*` are to the baseline; `reference` holds a generated row's contrast with the
+    `gain*` and `p*` are to the baseline; `reference` is a generated row's contrast with the
     reference, where that is not the baseline. All contrasts of rows with a seed in common are
     corrected together (Bonferroni).
     """
-    baseline = next((row for row in rows if row["arm"] == BASELINE), None)
-    reference = reference_of(rows)
-    compared = None if reference is baseline else reference
+    baseline = next((row for row in rows if row.arm == BASELINE), None)
+    reference = find_reference(rows)
+    rival = None if reference is baseline else reference
     pairs = [(row, None if row is baseline else baseline) for row in rows]
-    pairs += [(row, compared) for row in rows if is_generated(row)]
-    number = sum(bool(_gains(row, other)) for row, other in pairs)
-    for row in rows:
-        contrast = _contrast(row, None if row is baseline else baseline, number)
-        row["gain_interval"] = contrast.pop("interval")
-        row.update(contrast)
-        generated = compared is not None and is_generated(row)
-        row["reference"] = _contrast(row, compared, number) if generated else None
-        row["is_reference"] = row is reference
-        row["contrasts"] = number
+    pairs += [(row, rival) for row in rows if row.is_generated]
+    number = sum(bool(_paired_gains(row, other)) for row, other in pairs)
+    return [
+        row.model_copy(
+            update={
+                **_baseline_fields(_contrast(row, None if row is baseline else baseline, number)),
+                "reference": _contrast(row, rival, number)
+                if rival is not None and row.is_generated
+                else None,
+                "is_reference": row is reference,
+                "contrasts": number,
+            }
+        )
+        for row in rows
+    ]
 
 
-def _gains(row: Row, other: Row | None) -> list[float]:
+def _baseline_fields(contrast: Contrast) -> dict[str, Any]:
+    """The fields of a row that hold its contrast with the baseline."""
+    return {
+        "gains": contrast.gains,
+        "gain": contrast.gain,
+        "gain_interval": contrast.interval,
+        "p": contrast.p,
+        "p_corrected": contrast.p_corrected,
+    }
+
+
+def _paired_gains(row: Row, other: Row | None) -> list[float]:
     """Differences of `row` to `other` in points, at the seeds that both have."""
-    scores = {} if other is None else dict(zip(other["seeds"], other["scores"], strict=True))
+    scores = {} if other is None else dict(zip(other.seeds, other.scores, strict=True))
     return [
         100 * (score - scores[seed])
-        for seed, score in zip(row["seeds"], row["scores"], strict=True)
+        for seed, score in zip(row.seeds, row.scores, strict=True)
         if seed in scores
     ]
 
 
-def _contrast(row: Row, other: Row | None, number: int) -> dict[str, Any]:
+def _contrast(row: Row, other: Row | None, number: int) -> Contrast:
     """The test of `row` against `other`, as one of `number`."""
-    gains = _gains(row, other)
+    gains = _paired_gains(row, other)
     test = paired_test(gains, number)
-    return {
-        "gains": gains,
-        "gain": float(np.mean(gains)) if gains else None,
-        "interval": None if test is None else test.interval,
-        "p": None if test is None else test.p,
-        "p_corrected": None if test is None else test.p_corrected,
-    }
+    return Contrast(
+        gains=gains,
+        gain=float(np.mean(gains)) if gains else None,
+        interval=None if test is None else list(test.interval),
+        p=None if test is None else test.p,
+        p_corrected=None if test is None else test.p_corrected,
+    )
 
 
-def baseline_contrast(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's contrast with the baseline, in the form that `reference` has."""
-    return {
-        "gains": row["gains"],
-        "gain": row["gain"],
-        "interval": row["gain_interval"],
-        "p": row["p"],
-        "p_corrected": row["p_corrected"],
-    }
-
-
-def baseline_contrasts(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+def baseline_contrasts(rows: Iterable[Row]) -> dict[str, Contrast]:
     """{arm: its contrast with the baseline}, of every arm that has one."""
-    return {row["name"]: baseline_contrast(row) for row in rows if row["gain"] is not None}
+    return {row.name: row.baseline_contrast for row in rows if row.gain is not None}
 
 
-def reference_contrasts(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+def reference_contrasts(rows: Iterable[Row]) -> dict[str, Contrast]:
     """{generated arm: its contrast with the reference}; empty where that is the baseline."""
     return {
-        row["name"]: row["reference"]
+        row.name: row.reference
         for row in rows
-        if row["reference"] is not None and row["reference"]["gain"] is not None
+        if row.reference is not None and row.reference.gain is not None
     }
 
 
-def is_shown(contrast: Mapping[str, Any] | None) -> bool:
-    """Whether the difference is shown: its corrected p is below the level."""
-    p = None if contrast is None else contrast["p_corrected"]
-    return p is not None and p < SIGNIFICANT
-
-
-def is_gain(contrast: Mapping[str, Any] | None) -> bool:
-    return is_shown(contrast) and contrast is not None and contrast["gain"] > 0
-
-
-def outcome(contrast: Mapping[str, Any]) -> str:
-    """`wins`, `loses`, `cannot be tested`, or that the seeds cannot tell."""
-    if contrast["p"] is None:
+def describe_outcome(contrast: Contrast) -> str:
+    """`wins`, `loses`, `cannot be tested`, or that the seeds cannot decide."""
+    if contrast.p is None or contrast.gain is None:
         return "cannot be tested"
-    if not is_shown(contrast):
-        return f"nothing can be said with {len(contrast['gains'])} seeds"
-    return "wins" if contrast["gain"] > 0 else "loses"
+    if not contrast.is_significant:
+        return f"nothing can be said with {len(contrast.gains)} seeds"
+    return "wins" if contrast.gain > 0 else "loses"
 
 
-def proven_gain(rows: Sequence[Row]) -> bool:
-    """Whether the comparison shows what it was made to look for.
+def is_gain_proven(rows: Sequence[Row]) -> bool:
+    """Whether the comparison shows a gain of what it was made to test.
 
     With generated arms, that one of them, of verified origin, beats the baseline and the reference,
-    where there is a remedy to be beaten; without generated arms, that a remedy beats the baseline.
+    where there is a remedy to beat; without generated arms, that a remedy beats the baseline.
     """
-    generated = [row for row in rows if is_generated(row)]
+    generated = [row for row in rows if row.is_generated]
     if not generated:
-        return any(is_gain(baseline_contrast(row)) for row in rows)
-    reference = reference_of(rows)
-    remedies = [row for row in rows if row["free"] and row["arm"] != BASELINE]
+        return any(row.baseline_contrast.is_gain for row in rows)
+    reference = find_reference(rows)
+    remedies = [row for row in rows if row.free and row.arm != BASELINE]
     if not remedies or reference is None:
         return False
     return any(
-        is_gain(baseline_contrast(row))
-        and (reference["arm"] == BASELINE or is_gain(row["reference"]))
-        and not row["unverified"]
+        row.baseline_contrast.is_gain
+        and (reference.arm == BASELINE or (row.reference is not None and row.reference.is_gain))
+        and not row.unverified
         for row in generated
     )

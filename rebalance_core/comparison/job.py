@@ -8,28 +8,38 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rebalance_core.classifiers.config import ClassifierConfig
-from rebalance_core.comparison.arms import labelled
+from rebalance_core.comparison.arms import with_labels
 from rebalance_core.comparison.cells import (
     Cell,
-    Ground,
+    CellInputs,
     find_finished,
-    find_grounds,
-    is_finished,
-    make_ground,
-    of_seed,
-    pretrained,
+    make_inputs,
+    pretrained_hash,
+    read_finished,
     resolve_cells,
+    resolve_inputs,
+    synthetic_key,
 )
 from rebalance_core.comparison.config import CompareConfig
-from rebalance_core.comparison.disagreements import cells_of
-from rebalance_core.comparison.records import read_winner
+from rebalance_core.comparison.records import (
+    CELL_FILE,
+    CellIdentity,
+    CellRecord,
+    FailedCell,
+    KeptClassifier,
+    read_cells,
+    read_failed_cell,
+    read_kept_classifier,
+    read_planned_cells,
+    read_synthetic_names,
+)
 from rebalance_core.comparison.results import summarise
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError, first_line
 from rebalance_core.imaging.grid import resize_images
 from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
-from rebalance_core.system.files import atomic_folder, read_json, remove_folder, write_json
+from rebalance_core.system.files import atomic_folder, remove_folder, write_json
 from rebalance_core.training_sets.load import Images, load_part
 from rebalance_core.training_sets.resolve import TrainingSet, read_set
 from rebalance_core.workspace import Workspace
@@ -39,147 +49,159 @@ if TYPE_CHECKING:
 
     from models.classifier import Classifier
 
-WINNERS = "classifiers"  # folder in `result/`, with one folder: what was best on validation
-CELL = "cell.json"  # in that: which cell it is of
+KEPT = (
+    "classifiers"  # folder in `result/` with the best classifier on validation, in its own folder
+)
 
 
 def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
+    """Train every cell that is not finished, then write the results and the report."""
     config = CompareConfig.build(**run.config)
-    grounds = grounds_of_run(workspace, run, config)
-    weights = pretrained(workspace, config)
-    cells = resolve_cells(config, grounds, weights)
-    dataset = open_dataset(workspace, grounds[config.seeds[0]].chosen.config.dataset)
+    inputs = inputs_of_run(workspace, run, config)
+    weights = pretrained_hash(workspace, config)
+    cells = resolve_cells(config, inputs, weights)
+    dataset = open_dataset(workspace, inputs[config.seeds[0]].training_set.config.dataset)
     check_network(config.classifier, len(dataset.classes))
-    write_json(run.result / "cells.json", [c.told | {"label": c.label} for c in cells])
-    shutil.rmtree(run.result / "failed", ignore_errors=True)  # each has another chance
-    run_cells(workspace, run, config, cells, grounds, dataset, imagenet=weights is not None)
-    finished = cells_of(run.path)
-    failed = {c.label: p for c in cells if (p := run.result / "failed" / f"{c.key}.json").exists()}
-    if finished:
+    planned = [CellIdentity(**cell.record).model_dump(mode="json") for cell in cells]
+    write_json(run.result / "cells.json", planned)
+    shutil.rmtree(run.result / "failed", ignore_errors=True)  # these are trained again
+    train_cells(workspace, run, config, cells, inputs, dataset, imagenet=weights is not None)
+    paths = {cell.label: run.result / "failed" / f"{cell.key}.json" for cell in cells}
+    failed = {label: read_failed_cell(path) for label, path in paths.items() if path.exists()}
+    results = None
+    if finished := read_cells(run.path):
         from rebalance_core.comparison.report import write_report
 
-        write_json(
-            run.result / "results.json",
-            summarise(workspace, config, grounds, finished, failed=len(failed)),
-        )
-        write_report(workspace, run.path)
+        results = summarise(workspace, config, inputs, finished, failed=len(failed))
+        write_json(run.result / "results.json", results.model_dump(mode="json"))
+        write_report(workspace, run.path, results)
     if failed:
-        label, path = next(iter(failed.items()))
+        label, first = next(iter(failed.items()))
         raise UserError(
-            f"{len(failed)} of {len(cells)} classifiers failed, first {label}: "
-            f"{read_json(path)['reason']} Resume trains these again; the others' results are kept."
+            f"{len(failed)} of {len(cells)} classifiers failed, first {label}: {first.reason} "
+            "Resume trains these again; the others' results are kept."
         )
-    results = read_json(run.result / "results.json")
+    assert results is not None  # there is at least one cell, and none failed
     return {
         "set": config.set,
-        "results": results["results"],
-        "answer": results["answer"],
+        **results.model_dump(mode="json", include={"results", "answer"}),
         "report": str(run.result / "report.html"),
     }
 
 
 def check_network(config: ClassifierConfig, classes: int) -> None:
-    """Raises UserError if the network is not known or does not take images of this size."""
+    """Raise UserError if the network does not exist or does not accept images of this size."""
     import torch
 
     from models.classifier import Classifier
 
-    used = f"network {config.network!r} cannot be used"
-    mend = "name one of torchvision's classifiers, or module:function on the command line"
+    problem = f"network {config.network!r} cannot be used"
+    remedy = "name one of torchvision's classifiers, or module:function on the command line"
     try:
         model = Classifier(["?"] * classes, config.network).eval()
     except Exception as error:  # whatever foreign code raises
-        raise UserError(f"The {used} ({first_line(error)}); {mend}.") from error
+        raise UserError(f"The {problem} ({first_line(error)}); {remedy}.") from error
     try:
         with torch.no_grad():
             shape = model(torch.zeros(2, 3, config.size, config.size)).shape
     except Exception as error:
         raise UserError(
-            f"The {used} for images of {config.size} px ({first_line(error)}); "
+            f"The {problem} for images of {config.size} px ({first_line(error)}); "
             "choose a larger size or another."
         ) from error
     if tuple(shape) != (2, classes):
-        raise UserError(f"The {used}: it gives {tuple(shape)} for two images; {mend}.")
+        raise UserError(
+            f"The {problem}: its output for two images has shape {tuple(shape)}; {remedy}."
+        )
 
 
-def run_cells(
+def train_cells(
     workspace: Workspace,
     run: RunDirectory,
     config: CompareConfig,
     cells: list[Cell],
-    grounds: Mapping[int, Ground],
+    inputs: Mapping[int, CellInputs],
     dataset: Dataset,
     *,
     imagenet: bool,
 ) -> None:
-    """Train what isn't finished; a cell interrupted halfway goes on from its last epoch."""
+    """Train what is not finished; a cell that was interrupted continues from its last epoch."""
     from rebalance_core.classifiers.training import CellFailed
 
-    kept = run.restore() or {"cells": 0, "curve": []}
+    state = run.restore() or {"cells": 0, "curve": []}
     epochs = config.classifier.epochs
-    said = kept["cells"] * epochs + len(kept["curve"])  # lines that the checkpoint counts
-    run.log(said, event="start")
+    logged = state["cells"] * epochs + len(state["curve"])  # lines that the checkpoint counts
+    run.log(logged, event="start")
     parts: tuple[TrainingSet, tuple[Images, Images, Images]] | None = None
     for number, cell in enumerate(cells):
 
-        def log(numbers: dict[str, Any], number: int = number, cell: Cell = cell) -> None:
-            step = number * epochs + numbers["epoch"]
-            run.log(step, **cell.told, **numbers)
+        def log(metrics: dict[str, Any], number: int = number, cell: Cell = cell) -> None:
+            step = number * epochs + metrics["epoch"]
+            run.log(step, **cell.record, **metrics)
             run.progress(step / (len(cells) * epochs), f"{cell.label}, seed {cell.seed}")
 
-        path = run.result / "cells" / f"{cell.key}.json"
-        there = path if is_finished(path, cell.key) else None  # a damaged one is trained again
-        if there is None and config.reuse and (there := find_finished(workspace, cell.key)):
-            write_json(path, read_json(there) | {"taken_from": there.parents[2].name})
-        if there is not None:
-            # Finished before a kill that took its lines back, or by another comparison: say the
+        record = take_finished(workspace, run, config, cell)
+        if record is not None:
+            # Finished before a kill that truncated its lines, or by another comparison: log the
             # lines, train nothing.
-            for numbers in read_json(there)["curve"][max(0, said - number * epochs) :]:
-                log(numbers)
+            for epoch in record.curve[max(0, logged - number * epochs) :]:
+                log(epoch.model_dump())
             continue
-        ground = grounds[cell.seed]
-        if parts is None or parts[0] is not ground.chosen:
-            parts = ground.chosen, load_parts(dataset, ground.chosen, config, run)
+        own = inputs[cell.seed]
+        if parts is None or parts[0] is not own.training_set:
+            parts = own.training_set, load_parts(dataset, own.training_set, config, run)
         try:
             outcome, weights = train_cell(
                 workspace,
                 run,
                 config,
                 cell,
-                ground,
+                own,
                 parts[1],
                 imagenet=imagenet,
                 log=log,
-                kept=kept if kept.get("cell") == cell.key else None,
+                kept=state if state.get("cell") == cell.key else None,
                 number=number,
             )
         except CellFailed as error:
-            write_json(
-                run.result / "failed" / f"{cell.key}.json", cell.told | {"reason": str(error)}
-            )
+            failure = FailedCell(**cell.record, reason=str(error))
+            write_json(run.result / "failed" / f"{cell.key}.json", failure.model_dump(mode="json"))
             print(f"{cell.label}, seed {cell.seed} failed: {error}")
         else:
-            keep_winner(
-                run,
-                config,
-                cell,
-                ground,
-                outcome,
-                weights,
-                channels=dataset.channels,
-                imagenet=imagenet,
+            record = CellRecord.model_validate(
+                {**cell.record, "plan": cell.plan, "synthetic": cell.synthetic, **outcome}
             )
-            about = cell.told | {"plan": cell.plan, "synthetic": cell.synthetic}
-            write_json(path, about | outcome)
+            keep_best(run, config, record, own, weights, dataset.channels, imagenet=imagenet)
+            write_json(cell_path(run.path, cell.key), record.model_dump(mode="json"))
         run.checkpoint({"cells": number + 1, "curve": []})
 
 
+def cell_path(run: Path, key: str) -> Path:
+    return run / "result" / "cells" / f"{key}.json"
+
+
+def take_finished(
+    workspace: Workspace, run: RunDirectory, config: CompareConfig, cell: Cell
+) -> CellRecord | None:
+    """The result of a cell that this run has finished, or another whose result is copied here;
+    None where it is still to be trained."""
+    path = cell_path(run.path, cell.key)
+    record = read_finished(path, cell.key)
+    if record is None and config.reuse:
+        record = find_finished(workspace, cell.key)
+        if record is not None:
+            named = {"amount": cell.amount, "synthetic": cell.synthetic}  # not part of the key
+            record = record.model_copy(update=named)
+            write_json(path, record.model_dump(mode="json"))
+    return record
+
+
 def load_parts(
-    dataset: Dataset, chosen: TrainingSet, config: CompareConfig, run: RunDirectory
+    dataset: Dataset, training_set: TrainingSet, config: CompareConfig, run: RunDirectory
 ) -> tuple[Images, Images, Images]:
     """Training, validation and test images at the classifier's size."""
     train, validation, test = (
-        load_part(dataset, chosen, part, config.classifier.size, run.progress)
+        load_part(dataset, training_set, part, config.classifier.size, run.progress)
         for part in ("train", "validation", "test")
     )
     return train, validation, test
@@ -190,7 +212,7 @@ def train_cell(
     run: RunDirectory,
     config: CompareConfig,
     cell: Cell,
-    ground: Ground,
+    inputs: CellInputs,
     parts: tuple[Images, Images, Images],
     *,
     imagenet: bool,
@@ -198,23 +220,23 @@ def train_cell(
     kept: dict[str, Any] | None,
     number: int,
 ) -> "tuple[dict[str, Any], dict[str, Tensor]]":
-    """One cell from its images to its numbers; raises CellFailed where it comes to nothing."""
+    """Train and evaluate one cell; raises CellFailed where its loss or weights are not finite."""
     from rebalance_core.classifiers.training import CellData, fresh_classifier, train_classifier
 
-    classes = ground.chosen.classes
+    classes = inputs.training_set.classes
     added = None
     if cell.arm.images is not None:
-        added = added_images(ground.sets[cell.arm.images], cell.plan, classes, parts[0])
+        added = added_images(inputs.synthetic[cell.arm.images], cell.plan, classes, parts[0])
 
     def start() -> "Classifier":
-        made = fresh_classifier(config.classifier, classes, cell.seed, imagenet=imagenet)
+        model = fresh_classifier(config.classifier, classes, cell.seed, imagenet=imagenet)
         if imagenet:
             from safetensors.torch import load_file
 
             from rebalance_core.poses.weights import weights_path
 
-            made.load_pretrained(load_file(weights_path(workspace, config.classifier.network)))  # type: ignore[arg-type]
-        return made
+            model.load_pretrained(load_file(weights_path(workspace, config.classifier.network)))  # type: ignore[arg-type]
+        return model
 
     return train_classifier(
         config.classifier,
@@ -238,127 +260,125 @@ def added_images(
     for label, count in plan.items():
         if not count:
             continue
-        taken = synthetic.images(label, count)
-        images.append(resize_images(taken, real.images.shape[1]))
-        labels += [classes.index(label)] * len(taken)
-        ids += [f"{label}/{k}" for k in range(len(taken))]
+        first = synthetic.images(label, count)
+        images.append(resize_images(first, real.images.shape[1]))
+        labels += [classes.index(label)] * len(first)
+        ids += [f"{label}/{k}" for k in range(len(first))]
     return Images(np.concatenate(images), np.array(labels, dtype=np.int64), tuple(ids))
 
 
-def keep_winner(
+def keep_best(
     run: RunDirectory,
     config: CompareConfig,
-    cell: Cell,
-    ground: Ground,
-    outcome: dict[str, Any],
+    record: CellRecord,
+    inputs: CellInputs,
     weights: "dict[str, Tensor]",
-    *,
     channels: int,
+    *,
     imagenet: bool,
 ) -> None:
-    """Keep this cell's classifier if none trained in this run did better on validation."""
+    """Keep this cell's classifier if none trained in this run has a better validation score."""
     from models.classifier import Classifier
 
-    score = outcome["best"]["validation_macro_f1"]
-    before = winner(run.path)
-    if before is not None and read_winner(before / CELL)["validation_macro_f1"] >= score:
+    score = record.best.validation_macro_f1
+    before = best_classifier(run.path)
+    if before is not None and read_kept_classifier(before).validation_macro_f1 >= score:
         return
-    model = Classifier(list(ground.chosen.classes), config.classifier.network, imagenet)
+    training_set = inputs.training_set
+    model = Classifier(list(training_set.classes), config.classifier.network, imagenet)
     model.load_state_dict(weights)
-    target = run.result / WINNERS / cell.key
+    target = run.result / KEPT / record.cell
     if target.exists():  # a kill came between this and the cell's own file
         remove_folder(target)
     with atomic_folder(target) as aside:
         model.save_pretrained(aside)
-        write_json(
-            aside / CELL,
-            cell.told
-            | {
-                "label": cell.label,
-                "validation_macro_f1": score,
-                "epoch": outcome["best"]["epoch"],
-                "set": ground.chosen.name,
-                "size": config.classifier.size,
-                "channels": channels,
-                "run": run.id,
-                "fit": ground.chosen.config.fit,
-                "dataset": ground.chosen.config.dataset,
-            },
+        kept = KeptClassifier(
+            **record.model_dump(include=set(CellIdentity.model_fields)),
+            epoch=record.best.epoch,
+            validation_macro_f1=score,
+            set=training_set.name,
+            size=config.classifier.size,
+            channels=channels,
+            run=run.id,
+            fit=training_set.config.fit,
+            dataset=training_set.config.dataset,
         )
+        write_json(aside / CELL_FILE, kept.model_dump(mode="json"))
     if before is not None and before != target:
         remove_folder(before)
 
 
-def winner(run: Path) -> Path | None:
-    """The folder of the classifier that was best on validation, of those a comparison trained."""
-    found = [p.parent for p in (run / "result" / WINNERS).glob(f"[!.]*/{CELL}")]
-    return max(found, key=lambda p: read_winner(p / CELL)["validation_macro_f1"], default=None)
+def best_classifier(run: Path) -> Path | None:
+    """The folder of the classifier with the best validation score, of those a comparison trained;
+    None where it trained none."""
+    folders = [path.parent for path in (run / "result" / KEPT).glob(f"[!.]*/{CELL_FILE}")]
+    return max(
+        folders, key=lambda folder: read_kept_classifier(folder).validation_macro_f1, default=None
+    )
 
 
-def grounds_of_run(
+def inputs_of_run(
     workspace: Workspace, run: RunDirectory, config: CompareConfig
-) -> dict[int, Ground]:
-    """What the cells stand on, as it was when the run began."""
-    path = run.path / "set.json"
-    if not path.exists():
-        found = find_grounds(workspace, config)
-        names = {}
-        for seed, ground in found.items():
-            for images, synthetic in ground.sets.items():
-                names[of_seed(images, seed if config.redraw else None)] = synthetic.name
+) -> dict[int, CellInputs]:
+    """The inputs of the cells, as they were when the run began."""
+    path, names = run.path / "set.json", run.result / "synthetic.json"
+    if not (path.exists() and names.exists()):
+        resolved = resolve_inputs(workspace, config)
+        synthetic = {}
+        for seed, inputs in resolved.items():
+            for images, found in inputs.synthetic.items():
+                synthetic[synthetic_key(images, seed if config.redraw else None)] = found.name
             if config.redraw:
-                write_json(_set_path(run.path, seed), ground.chosen.to_json())
-        write_json(run.result / "synthetic.json", names)
-        write_json(path, found[config.seeds[0]].chosen.to_json())
-    names = read_json(run.result / "synthetic.json")
+                write_json(_set_path(run.path, seed), inputs.training_set.to_json())
+        write_json(names, synthetic)
+        write_json(path, resolved[config.seeds[0]].training_set.to_json())
     if config.redraw:
-        return {s: _ground(workspace, run.path, config, s, names) for s in config.seeds}
-    return dict.fromkeys(config.seeds, _ground(workspace, run.path, config, None, names))
+        return {seed: _read_inputs(workspace, run.path, config, seed) for seed in config.seeds}
+    return dict.fromkeys(config.seeds, _read_inputs(workspace, run.path, config, None))
 
 
 def _set_path(run: Path, seed: int | None) -> Path:
     return run / ("set.json" if seed is None else f"set-{seed}.json")
 
 
-def _ground(
-    workspace: Workspace, run: Path, config: CompareConfig, seed: int | None, names: dict[str, str]
-) -> Ground:
-    chosen = read_set(_set_path(run, seed))
-    sets = {}
-    for images in {arm.images for arm in config.parsed if arm.images}:
-        sets[images] = open_synthetic(workspace, names[of_seed(images, seed)])
-    return make_ground(workspace, chosen, sets)
+def _read_inputs(
+    workspace: Workspace, run: Path, config: CompareConfig, seed: int | None
+) -> CellInputs:
+    training_set = read_set(_set_path(run, seed))
+    keys = {arm.images: synthetic_key(arm.images, seed) for arm in config.parsed if arm.images}
+    names = read_synthetic_names(run, keys.values())
+    synthetic = {images: open_synthetic(workspace, names[key]) for images, key in keys.items()}
+    return make_inputs(workspace, training_set, synthetic)
 
 
 def live_curves(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The lines of a comparison's metrics that hold an epoch of a cell, each with its `label`; of
     a cell that failed and was trained again, the later ones."""
-    lines = labelled(m for m in metrics if _is_epoch(m))
+    lines = with_labels(m for m in metrics if _is_epoch(m))
     latest = {(line["cell"], line["epoch"]): line for line in lines}
     return sorted(latest.values(), key=lambda m: float(m.get("time", 0.0)))
 
 
 def _is_epoch(line: Mapping[str, Any]) -> bool:
     """Whether a line of metrics is one of a cell, and of the types that curves are drawn of."""
-    words = all(isinstance(line.get(key), str) for key in ("cell", "arm", "schedule"))
+    has_text = all(isinstance(line.get(key), str) for key in ("cell", "arm", "schedule"))
     amount = line.get("amount")
-    return words and isinstance(line.get("epoch"), int) and isinstance(amount, str | None)
+    return has_text and isinstance(line.get("epoch"), int) and isinstance(amount, str | None)
 
 
 def cell_states(
     run: Path, lines: list[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The cells that a comparison resolved, and how far each is: waiting, training, done or
-    failed."""
-    listed = run / "result" / "cells.json"
-    cells = read_json(listed) if listed.exists() else []
+) -> tuple[list[CellIdentity], dict[str, str]]:
+    """The cells that a comparison resolved, and {cell: `waiting`, `training`, `done` or
+    `failed`}."""
+    cells = read_planned_cells(run)
     states = {}
-    begun = {line["cell"] for line in lines}
-    for key in (cell["cell"] for cell in cells):
-        if (run / "result" / "cells" / f"{key}.json").exists():
+    started = {line["cell"] for line in lines}
+    for key in (cell.cell for cell in cells):
+        if cell_path(run, key).exists():
             states[key] = "done"
         elif (run / "result" / "failed" / f"{key}.json").exists():
             states[key] = "failed"
         else:
-            states[key] = "training" if key in begun else "waiting"
+            states[key] = "training" if key in started else "waiting"
     return cells, states

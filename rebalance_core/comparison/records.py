@@ -1,181 +1,496 @@
-"""Records of a comparison on disk, checked when they are read: anybody may have edited them."""
+"""Records of a comparison on disk, as typed models, checked when they are read: anybody may have
+edited them."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    computed_field,
+    model_serializer,
+    model_validator,
+)
 
 from rebalance_core.classifiers.measures import PRIMARY, measures
-from rebalance_core.config import STRICT, Reference, problem
+from rebalance_core.classifiers.schedules import Schedule
+from rebalance_core.comparison.arms import Arm, variant_name
+from rebalance_core.comparison.statistics import SIGNIFICANT
+from rebalance_core.config import STRICT, Reference, Seed, problem
 from rebalance_core.errors import UserError
+from rebalance_core.imaging.grid import Fit
 from rebalance_core.runs.executor import RunView
+from rebalance_core.runs.records import read_record
 from rebalance_core.system.files import read_json
 
+T = TypeVar("T")
+REMEDY = "remove it and resume the comparison"
+CELL_FILE = "cell.json"  # beside a kept classifier: which cell it is of
+STATISTICS = 2  # version of what follows from the cells; results of another are computed again
+
+
+def _parsed(parse: Callable[[str], object]) -> AfterValidator:
+    """A validator of text that `parse` reads, raising UserError for anything else."""
+
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except UserError as error:
+            raise ValueError(str(error).rstrip(".")) from error
+        return text
+
+    return AfterValidator(check)
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
+Points = Annotated[float, Field(ge=-(10.0**9), le=10.0**9)]
+Seconds = Annotated[float, Field(ge=0, lt=2**37)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
-Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
+Epoch = Annotated[int, Field(ge=1, lt=2**31)]
+Interval = Annotated[list[Points], Field(min_length=2, max_length=2)]
+Confusion = Annotated[list[list[Count]], Field(min_length=1)]
+CellKey = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]  # part of a file's name
+ArmName = Annotated[str, _parsed(Arm.parse)]
+ScheduleName = Annotated[str, _parsed(Schedule.parse)]
 
 
-def _check_measures(values: Mapping[str, Any]) -> None:
-    """Raises ValueError for a measure that is not a number within its bounds, or None; measures
-    other than the primary one may be missing, as they are from records of earlier versions."""
-    if values.get(PRIMARY) is None:
-        raise ValueError(f"{PRIMARY} is missing")
-    for key, measure in measures().items():
-        value, (low, high) = values.get(key), measure.bounds
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{key} is not a number")
-        if not low <= value <= high:  # nor NaN
-            raise ValueError(f"{key} is not between {low:g} and {high:g}")
+class Record(BaseModel):
+    model_config = STRICT | ConfigDict(frozen=True)
 
 
-class _Test(BaseModel):
-    model_config = ConfigDict(**STRICT, extra="allow")  # the measures
-    precision: list[Share | None]
-    recall: list[Share | None]
-    confusion: list[list[Count]]
-    predictions: list[Count]
+class Measured(Record):
+    """A record with one value per measure, stored flat beside its other fields.
+
+    Measures other than the primary one may be missing, as in records from before they were added.
+    """
+
+    measures: dict[str, float | None]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_measures(cls, record: Any) -> Any:
+        if not isinstance(record, dict) or "measures" in record:
+            return record
+        return {**record, "measures": {key: record[key] for key in measures() if key in record}}
 
     @model_validator(mode="after")
-    def _measures_fit(self) -> Self:
-        _check_measures(self.model_extra or {})
+    def _measures_are_within_bounds(self) -> Self:
+        if self.measures.get(PRIMARY) is None:
+            raise ValueError(f"{PRIMARY} is missing")
+        for key, value in self.measures.items():
+            low, high = measures()[key].bounds
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{key} is not between {low:g} and {high:g}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _store_flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        record: dict[str, Any] = serialize(self)
+        return {**record.pop("measures"), **record}
+
+    @property
+    def primary(self) -> float:
+        value = self.measures[PRIMARY]
+        assert value is not None  # checked above
+        return value
+
+
+class TestRecord(Measured):
+    """A classifier's results on the test split; class lists have one entry per class, None for a
+    class without a test image. `confusion` has one row per true class."""
+
+    __test__ = False  # not a test of pytest's
+
+    precision: list[Share | None]
+    recall: list[Share | None]
+    confusion: Confusion
+    predictions: list[Count]  # class number of each test image
+
+    @model_validator(mode="after")
+    def _lists_match(self) -> Self:
+        check_classes(len(self.confusion), self)
+        counts = Counter(self.predictions)
+        columns = [sum(column) for column in zip(*self.confusion, strict=True)]
+        if counts != Counter(dict(enumerate(columns))):
+            raise ValueError("predictions are not those that the confusion counts")
         return self
 
 
-class _Best(BaseModel):
-    model_config = STRICT
-    epoch: Annotated[int, Field(ge=1)]
+class BestRecord(Record):
+    """The epoch with the best primary measure on validation, and its results on test."""
+
+    epoch: Epoch
     validation_macro_f1: Share
-    test: _Test
+    test: TestRecord
 
 
-class _Epoch(BaseModel):
-    model_config = STRICT
-    epoch: Annotated[int, Field(ge=1)]
+class EpochRecord(Record):
+    """One epoch of a cell: the training loss, and the measures on validation and test."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
+    epoch: Epoch
     validation_accuracy: Share
     test_accuracy: Share
 
 
-class _Cell(BaseModel):
-    model_config = STRICT
-    cell: str
-    arm: str
-    amount: str | None
-    schedule: str
-    seed: Count
-    plan: dict[str, Count]
+class CellIdentity(Record):
+    """What stands in each of a cell's lines and files."""
+
+    cell: CellKey
+    arm: ArmName
+    amount: str | None  # None: no images are added
+    schedule: ScheduleName
+    seed: Seed
+
+    @computed_field  # type: ignore[prop-decorator] # mypy 1.x: decorators above property
+    @property
+    def label(self) -> str:
+        return variant_name(self.arm, self.amount, self.schedule)
+
+
+class FailedCell(CellIdentity):
+    reason: str
+
+
+class CellRecord(CellIdentity):
+    """The whole result of one cell."""
+
+    plan: dict[str, Count]  # {class: images added}
     synthetic: str | None
-    best: _Best
-    curve: Annotated[list[_Epoch], Field(min_length=1)]
-    seconds: Annotated[float, Field(ge=0)]
+    best: BestRecord
+    curve: Annotated[list[EpochRecord], Field(min_length=1)]
+    seconds: Seconds
+    taken_from: str | None = None  # run that trained it, if another did
+
+    @model_validator(mode="after")
+    def _epochs_are_consecutive(self) -> Self:
+        if [line.epoch for line in self.curve] != list(range(1, len(self.curve) + 1)):
+            raise ValueError("the epochs of the curve are not 1, 2, 3, …")
+        if self.best.epoch > len(self.curve):
+            raise ValueError("best.epoch is not an epoch of the curve")
+        return self
 
 
-class _Contrast(BaseModel):
-    model_config = STRICT
-    gains: list[float]
-    gain: float | None
+class Contrast(Record):
+    """The paired difference of an arm to another one, in points of the primary measure."""
+
+    gains: list[Points]  # one per seed that both arms have
+    gain: Points | None  # their mean
     interval: Interval | None
     p: Share | None
     p_corrected: Share | None
 
-
-class _Row(BaseModel):
-    model_config = ConfigDict(**STRICT, extra="allow")  # the measures
-    arm: str
-    name: str
-    amount: str | None
-    schedule: str | None
-    seeds: list[Count]
-    added: dict[str, Count]
-    gains: list[float]
-    gain: float | None
-    gain_interval: Interval | None
-    p: Share | None
-    p_corrected: Share | None
-    reference: _Contrast | None
-    is_reference: bool
-    confusion: list[list[Count]]
-    seconds: float
-
     @model_validator(mode="after")
-    def _measures_fit(self) -> Self:
-        _check_measures(self.model_extra or {})
+    def _test_is_whole(self) -> Self:
+        check_contrast(self.gains, self.gain, self.interval, self.p, self.p_corrected)
         return self
 
+    @property
+    def is_significant(self) -> bool:
+        """Whether the corrected p is below the level."""
+        return self.p_corrected is not None and self.p_corrected < SIGNIFICANT
 
-class _Results(BaseModel):
-    model_config = STRICT
-    classes: list[str]
-    preset: str
-    redraw: bool
-    failed: Count
-    results: list[_Row]
-    answer: str
-    proven_gain: bool
+    @property
+    def is_gain(self) -> bool:
+        return self.is_significant and self.gain is not None and self.gain > 0
 
 
-class _OldResults(BaseModel):
-    """What results of every version have."""
+class Row(Measured):
+    """One arm with one amount under one schedule, over all its seeds: means on the test split, and
+    the differences to the baseline and to the reference."""
 
-    model_config = STRICT
-    classes: list[str]
+    arm: ArmName
+    name: str
+    amount: str | None
+    schedule: ScheduleName | None
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    added: dict[str, Count]
+    synthetic: str | None
+    synthetic_sets: list[str]
+    free: bool  # a baseline or remedy: costs no generator
+    unverified: bool  # whether the origin of its images is
+    epoch: list[Epoch]
+    scores: list[Share]  # the primary measure on test, one per seed
+    validation_macro_f1: Share
+    validation_scores: list[Share]
+    macro_f1_std: Annotated[float, Field(ge=0)] | None
+    macro_f1_interval: Interval | None
+    precision: list[Share | None]
+    recall: list[Share | None]
+    confusion: Confusion  # over all seeds
+    validation_swing: Share | None
+    best_test_accuracy: Share
+    best_test_accuracy_20_epochs: Share | None
+    best_test_accuracy_30_epochs: Share | None
+    paper_accuracy: float | None  # percent
+    seconds: Seconds
+    generator_seconds: Seconds | None = None
+    # the contrast with the baseline
+    gains: list[Points] = []
+    gain: Points | None = None
+    gain_interval: Interval | None = None
+    p: Share | None = None
+    p_corrected: Share | None = None
+    reference: Contrast | None = None  # the contrast with the reference
+    is_reference: bool = False
+    contrasts: Count = 0  # that p and intervals are corrected for
+
+    @model_validator(mode="after")
+    def _lists_match(self) -> Self:
+        check_classes(len(self.confusion), self)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("a seed is listed twice")
+        for name in ("epoch", "scores", "validation_scores"):
+            if len(getattr(self, name)) != len(self.seeds):
+                raise ValueError(f"{name} does not have one value per seed")
+        check_contrast(self.gains, self.gain, self.gain_interval, self.p, self.p_corrected)
+        return self
+
+    @property
+    def baseline_contrast(self) -> Contrast:
+        return Contrast(
+            gains=self.gains,
+            gain=self.gain,
+            interval=self.gain_interval,
+            p=self.p,
+            p_corrected=self.p_corrected,
+        )
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the arm adds images of a generator that learned something."""
+        return not self.free
+
+
+class ComparedSeeds(Record):
+    """What a comparison's config must hold for its training sets to be found."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    redraw: bool = False
+
+
+class SetFacts(Record):
+    """Sizes of the training set of one seed: {class: images} of each part."""
+
+    seed: Seed
+    name: str
+    train: dict[str, Count]
+    validation: dict[str, Count]
+    test: dict[str, Count]
+    absent: list[str]  # classes without a test image
+
+
+class StoredComparison(Record):
+    """What a report or `results.json` must hold for its comparison to be repeated."""
+
+    config: dict[str, Any]
+    training_set: dict[str, Any]
+    fingerprint: str
+
+
+class OldResults(Record):
+    """What the `results.json` of every version holds."""
+
+    classes: Annotated[list[str], Field(min_length=1)]
     preset: str
     redraw: bool
     failed: Count
     results: list[dict[str, Any]]
 
+    @property
+    def generator_seconds(self) -> dict[str, float]:
+        """{name of a row: its generator's seconds}, as far as they are readable."""
+        seconds: dict[str, float] = {}
+        for row in self.results:
+            name, value = row.get("name"), row.get("generator_seconds")
+            if isinstance(name, str) and isinstance(value, float) and 0 <= value < 2**37:
+                seconds[name] = value
+        return seconds
 
-class _Winner(BaseModel):
-    model_config = STRICT
-    label: str
-    seed: Count
-    epoch: Count
-    validation_macro_f1: Share
+
+class Findings(Record):
+    """The rows of a comparison and what follows from them."""
+
+    classes: Annotated[list[str], Field(min_length=1)]
+    preset: str
+    redraw: bool
+    failed: Count
+    results: list[Row]
+    answer: str
+    absent: str  # sentence on classes without a test image
+    proven_gain: bool
+    outdated: bool = False  # whether another version wrote the file
+
+    @model_validator(mode="after")
+    def _rows_match(self) -> Self:
+        names = [row.name for row in self.results]
+        if len(set(names)) < len(names):
+            raise ValueError("two rows have the same name")
+        references = sum(row.is_reference for row in self.results)
+        if references > 1 or (not references and any(row.reference for row in self.results)):
+            raise ValueError("the reference is not one row")
+        for number, row in enumerate(self.results):
+            if len(row.confusion) != len(self.classes):
+                raise ValueError(f"results.{number} does not have one entry per class")
+        return self
+
+
+class Results(Findings, StoredComparison):
+    """The whole content of `results.json`."""
+
     set: str
-    size: Count
-    channels: Count
+    dataset: str
+    split: str
+    skew: str
+    counts: dict[str, Count]  # {class: training images}
+    sets: list[SetFacts]  # one per seed with redraw, else a single one
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    statistics: int
+    code: str
+    machine: str
+    versions: dict[str, str]
 
 
-def read_cell(path: Path) -> dict[str, Any]:
-    """The result of one cell; raises UserError where a value is not of its type."""
-    return _checked(_Cell, path, "remove it and resume the comparison")
+class KeptClassifier(CellIdentity):
+    """`cell.json` beside the classifier that a comparison kept: its cell and its input."""
+
+    epoch: Epoch
+    validation_macro_f1: Share
+    set: str  # training set
+    size: Annotated[int, Field(ge=1, lt=2**14)]  # of its images, px
+    channels: Literal[1, 3]
+    run: str | None = None  # that trained it
+    fit: Fit = "pad"
+    dataset: str | None = None
 
 
-def read_winner(path: Path) -> dict[str, Any]:
-    """`cell.json` beside a kept classifier; raises UserError where a value is not of its type."""
-    return _checked(_Winner, path, "remove its folder")
+def check_classes(count: int, record: TestRecord | Row) -> None:
+    """Raises ValueError unless each list of classes has `count` entries."""
+    lengths = [len(record.precision), len(record.recall), *map(len, record.confusion)]
+    if any(length != count for length in lengths):
+        raise ValueError("precision, recall and confusion do not have one entry per class")
 
 
-def check_results(value: Any, path: Path, *, current: bool) -> dict[str, Any]:
-    """The content of `results.json`; raises UserError where a value is not of its type."""
-    remedy = "remove it and resume the comparison"
-    return _check(_Results if current else _OldResults, value, path, remedy)
+def check_contrast(
+    gains: Sequence[float],
+    gain: float | None,
+    interval: Sequence[float] | None,
+    p: float | None,
+    p_corrected: float | None,
+) -> None:
+    """Raises ValueError where some parts of a paired test are there and others are not."""
+    if (gain is None) != (not gains):
+        raise ValueError("gain and gains do not belong together")
+    if not (interval is None) == (p is None) == (p_corrected is None):
+        raise ValueError("interval, p and p_corrected do not belong together")
+    if interval is not None and interval[0] > interval[1]:
+        raise ValueError("the ends of the interval are not in order")
 
 
-def _checked(model: type[BaseModel], path: Path, remedy: str) -> dict[str, Any]:
-    return _check(model, read_json(path), path, remedy)
+def read_cell(path: Path) -> CellRecord:
+    """The result of one cell; raises UserError where it is missing or damaged."""
+    return _check(CellRecord, _load(path), path)
 
 
-def _check(model: type[BaseModel], value: Any, path: Path, remedy: str) -> dict[str, Any]:
-    try:
-        model.model_validate(value)
-    except ValidationError as error:
-        raise UserError(f"{path} is damaged ({problem(error)}); {remedy}.") from error
-    checked: dict[str, Any] = value
-    return checked
+def read_cells(run: Path) -> list[CellRecord]:
+    """The results of a comparison's finished cells, in the order in which it resolved them.
+
+    Raises UserError for a damaged one, or one of another cell.
+    """
+    cells: list[CellRecord] = []
+    for planned in read_planned_cells(run):
+        path = run / "result" / "cells" / f"{planned.cell}.json"
+        if not path.exists():
+            continue
+        cell = read_cell(path)
+        # the key covers what an amount adds, not how it is written
+        cell = cell.model_copy(update={"amount": planned.amount})
+        if any(getattr(cell, field) != value for field, value in planned):
+            raise damaged(path, "it is another cell's")
+        if len(cell.best.test.confusion) != len((cells or [cell])[0].best.test.confusion):
+            raise damaged(path, "best.test.confusion: it has other classes than other cells")
+        cells.append(cell)
+    return cells
 
 
-def chosen_sets(view: RunView) -> list[tuple[Reference, str]]:
-    """The synthetic sets that a comparison took by itself, where its config names none."""
+def read_failed_cell(path: Path) -> FailedCell:
+    """Why a cell failed; raises UserError where the file is missing or damaged."""
+    return _check(FailedCell, _load(path), path)
+
+
+def read_planned_cells(run: Path) -> list[CellIdentity]:
+    """The cells that a comparison resolved, in order; empty before it has. Raises UserError where
+    the file is damaged."""
+    path = run / "result" / "cells.json"
+    cells = _check(list[CellIdentity], _load(path), path) if path.exists() else []
+    return list({cell.cell: cell for cell in cells}.values())
+
+
+def read_compared_seeds(run: Path) -> ComparedSeeds:
+    """Raises UserError where `run.json` is missing or damaged."""
+    return _check(ComparedSeeds, read_record(run)["config"], run / "run.json", "remove the run")
+
+
+def read_synthetic_names(run: Path, keys: Iterable[str] = ()) -> dict[str, str]:
+    """{key of an arm's images: synthetic set} of a comparison; raises UserError where the file is
+    missing or damaged, or lacks one of `keys`."""
+    path = run / "result" / "synthetic.json"
+    names = _check(dict[str, str], _load(path), path)
+    for key in keys:
+        if key not in names:
+            raise damaged(path, f"{key}: field required")
+    return names
+
+
+def synthetic_references(view: RunView) -> list[tuple[Reference, str]]:
+    """The synthetic sets that a comparison chose by itself, where its config names none."""
     path = view.path / "result" / "synthetic.json"
     if view.config.get("synthetic") or not path.exists():
         return []
     try:
-        chosen = read_json(path)
+        names = read_synthetic_names(view.path).values()
     except UserError:
         return []
-    names = chosen.values() if isinstance(chosen, dict) else ()
-    return [(Reference("synthetic"), name) for name in names if isinstance(name, str)]
+    return [(Reference("synthetic"), name) for name in names]
+
+
+def read_kept_classifier(folder: Path) -> KeptClassifier:
+    """What a kept classifier is; raises UserError where `cell.json` is missing or damaged."""
+    path = folder / CELL_FILE
+    return _check(KeptClassifier, _load(path), path, "remove its folder")
+
+
+def read_stored_results(path: Path) -> Results | OldResults:
+    """The content of `results.json`, of this version or another; raises UserError where it is
+    missing or damaged."""
+    value = _load(path)
+    if isinstance(value, dict) and value.get("statistics") == STATISTICS:
+        return _check(Results, value, path)
+    return _check(OldResults, value, path)
+
+
+def _load(path: Path) -> Any:
+    if not path.exists():
+        raise UserError(f"{path} does not exist; resume the comparison.")
+    return read_json(path)
+
+
+def _check(kind: type[T], value: Any, path: Path, remedy: str = REMEDY) -> T:
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise damaged(path, problem(error), remedy) from error
+
+
+def damaged(path: Path, reason: str, remedy: str = REMEDY) -> UserError:
+    """The error for a record that is not on disk as it was written."""
+    return UserError(f"{path} is damaged ({reason}); {remedy}.")

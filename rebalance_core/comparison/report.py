@@ -1,11 +1,11 @@
-"""One self-contained HTML page of a comparison: works offline, says what it rests on, and can be
-run again from; and the same numbers as tables."""
+"""One self-contained HTML page of a comparison, which works offline, states what the results depend
+on, and can be repeated; and the same numbers as tables."""
 
 import base64
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,21 @@ from plotly.offline import get_plotlyjs
 
 from rebalance_core.classifiers.measures import curve_titles, measures, primary_measure
 from rebalance_core.classifiers.schedules import Schedule
-from rebalance_core.comparison.arms import labelled
+from rebalance_core.comparison.arms import with_labels
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.contrasts import (
-    Row,
     baseline_contrasts,
-    outcome,
+    describe_outcome,
     reference_contrasts,
 )
-from rebalance_core.comparison.disagreements import cells_of
+from rebalance_core.comparison.records import (
+    CellRecord,
+    Results,
+    Row,
+    StoredComparison,
+    read_cells,
+    read_synthetic_names,
+)
 from rebalance_core.comparison.table import table
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.health import duplicate_statistics
@@ -49,7 +55,7 @@ from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.synthesis.pictures import sample_rows
 from rebalance_core.synthesis.quiz import read_tally, tally_words
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
-from rebalance_core.system.files import parse_json, read_json, write_text
+from rebalance_core.system.files import parse_json, write_text
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.resolve import (
     TrainingSet,
@@ -62,55 +68,48 @@ from rebalance_core.workspace import Workspace
 
 SHOWN = 10  # images in a row
 EMBEDDED = re.compile(r'<script type="application/json" id="study">(.*?)</script>', re.DOTALL)
-REPORTS = "name a report or results.json"
+REPORTS = "choose a report or results.json"
 LARGEST = 200 * 2**20  # bytes of a report that is read
 
 
-def write_report(workspace: Workspace, path: Path) -> None:
-    """Write `result/report.html`, `cells.csv` and `curves.csv` of a comparison whose
-    `results.json` is there."""
-    results = read_json(path / "result" / "results.json")
-    chosen = read_set(path / "set.json")
-    dataset = open_dataset(workspace, chosen.config.dataset)
-    names = read_json(path / "result" / "synthetic.json").values()
-    sets = [open_synthetic(workspace, name) for name in dict.fromkeys(names)]
-    cells = cells_of(path)
+def write_report(workspace: Workspace, path: Path, results: Results) -> None:
+    """Write `result/report.html`, `cells.csv` and `curves.csv` of a comparison."""
+    training_set = read_set(path / "set.json")
+    dataset = open_dataset(workspace, training_set.config.dataset)
+    names = dict.fromkeys(read_synthetic_names(path).values())
+    sets = [open_synthetic(workspace, name) for name in names]
+    cells = read_cells(path)
     lines = curve_lines(cells)
-    drawn = labelled(lines)
-    columns, values = table(results["results"])
+    labelled = with_labels(lines)
+    rows = results.results
+    columns, values = table(rows)
     primary = primary_measure()
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = environment.get_template("report.html.jinja").render(
         plotly=get_plotlyjs(),
         run=path.name,
         results=results,
+        stored=results.model_dump(mode="json"),
         primary=primary,
         measures=list(measures().values()),
         columns=columns,
         rows=[[c.format(v) for c, v in zip(columns, line, strict=True)] for line in values],
-        by_class=[
-            (r["name"], _percents(r["precision"]), _percents(r["recall"]))
-            for r in results["results"]
-        ],
-        chosen=chosen,
+        by_class=[(r.name, _percents(r.precision), _percents(r.recall)) for r in rows],
+        training_set=training_set,
         dataset=dataset,
         health=_health(dataset),
-        bars=_bars(dataset, chosen, results),
-        gains=_plot(
-            gain_intervals(baseline_contrasts(results["results"]), primary.title, "baseline")
-        ),
-        reference=_reference(results["results"]),
+        bars=_bars(dataset, training_set, results),
+        gains=_plot(gain_intervals(baseline_contrasts(rows), primary.title, "baseline")),
+        reference=_reference(rows),
         unverified=[s.origin for s in sets if s.unverified],
-        prices=_plot(gain_per_minute(results["results"])),
-        strips=_plot(schedule_strips(strips_of(CompareConfig.build(**results["config"])))),
-        confusions=[
-            (r["name"], _plot(confusion_plot(r, results["classes"]))) for r in results["results"]
-        ],
+        cost=_plot(gain_per_minute(rows)),
+        strips=_plot(schedule_strips(strips_of(CompareConfig.build(**results.config)))),
+        confusions=[(r.name, _plot(confusion_plot(r.confusion, results.classes))) for r in rows],
         poses=_poses(dataset),
         samples=[block for s in sets for block in _samples(dataset, s)],
         quizzes=[tally_words(s.name, t) for s in sets if (t := read_tally(workspace, s.name))],
         training=[_training(workspace, s) for s in sets],
-        curves=[(t, _plot(comparison_curves(drawn, m, t))) for m, t in curve_titles().items()],
+        curves=[(t, _plot(comparison_curves(labelled, m, t))) for m, t in curve_titles().items()],
         cells=cells,
     )
     write_text(path / "result" / "report.html", page)
@@ -118,25 +117,29 @@ def write_report(workspace: Workspace, path: Path) -> None:
     write_text(path / "result" / "curves.csv", _csv(lines))
 
 
-def curve_lines(cells: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A line an epoch of each cell."""
-    said = ("arm", "amount", "schedule", "seed")
-    return [{**{k: c[k] for k in said}, **e} for c in cells for e in c["curve"]]
+def curve_lines(cells: Iterable[CellRecord]) -> list[dict[str, Any]]:
+    """One line per epoch of each cell."""
+    keys = {"arm", "amount", "schedule", "seed"}
+    return [{**c.model_dump(include=keys), **e.model_dump()} for c in cells for e in c.curve]
 
 
-def cells_table(cells: Iterable[Mapping[str, Any]]) -> str:
-    """CSV: a line a cell, with what the test split says at the epoch that validation chose."""
+def cells_table(cells: Iterable[CellRecord]) -> str:
+    """CSV: one line per cell, with the test results at the epoch with the best validation score."""
     lines = []
     for cell in cells:
-        test = cell["best"]["test"]
+        best = cell.best
         lines.append(
             {
-                **{k: cell[k] for k in ("arm", "amount", "schedule", "seed", "synthetic")},
-                "images_added": sum(cell["plan"].values()),
-                "epoch": cell["best"]["epoch"],
-                "validation_macro_f1": cell["best"]["validation_macro_f1"],
-                **{f"test_{key}": test.get(key) for key in measures()},
-                "seconds": cell["seconds"],
+                "arm": cell.arm,
+                "amount": cell.amount,
+                "schedule": cell.schedule,
+                "seed": cell.seed,
+                "synthetic": cell.synthetic,
+                "images_added": sum(cell.plan.values()),
+                "epoch": best.epoch,
+                "validation_macro_f1": best.validation_macro_f1,
+                **{f"test_{key}": best.test.measures.get(key) for key in measures()},
+                "seconds": cell.seconds,
             }
         )
     return _csv(lines)
@@ -153,7 +156,7 @@ def _csv(lines: list[dict[str, Any]]) -> str:
 
 
 def strips_of(config: CompareConfig) -> dict[str, list[str]]:
-    """{schedule in words: what each epoch shows}."""
+    """{description of a schedule: what each epoch shows}"""
     parsed = [Schedule.parse(text) for text in config.schedules]
     return {s.words: list(s.epochs(config.classifier.epochs)) for s in parsed}
 
@@ -161,54 +164,50 @@ def strips_of(config: CompareConfig) -> dict[str, list[str]]:
 def from_report(
     workspace: Workspace, file: Path, check: Callable[[CompareConfig], None] = lambda config: None
 ) -> CompareConfig:
-    """The comparison in a report (.html) or its `results.json`, to be run again.
+    """The config of the comparison in a report (.html) or its `results.json`, to be repeated.
 
-    `check` may refuse it before anything is made. Makes its training set if that is not there;
-    raises UserError where the dataset is missing or another, or the training set's name means
-    something else here.
+    `check` may refuse it before anything is created. Creates its training set if there is none;
+    raises UserError where the dataset is missing or another, or the training set's name stands for
+    another one here.
     """
-    study = _study_of(file)
+    stored = _read_stored(file)
     try:
-        config = CompareConfig.build(**study["config"])
-        wanted = SetConfig.build(**study["training_set"])
-        fingerprint = str(study["fingerprint"])
-    except (KeyError, TypeError) as error:
+        config = CompareConfig.build(**stored.config)
+        set_config = SetConfig.build(**stored.training_set)
+    except TypeError as error:  # a field's name is not one
         raise UserError(f"{file} is not a comparison report; {REPORTS}.") from error
     check(config)
-    dataset = open_dataset(workspace, wanted.dataset)
-    if dataset.fingerprint != fingerprint:
+    dataset = open_dataset(workspace, set_config.dataset)
+    if dataset.fingerprint != stored.fingerprint:
         raise UserError(
-            f"Dataset {wanted.dataset} here is not the one of {file.name} (fingerprint "
-            f"{fingerprint[:12]}…); import that one, under that name."
+            f"Dataset {set_config.dataset} here is not the one of {file.name} (fingerprint "
+            f"{stored.fingerprint[:12]}…); import that one, under that name."
         )
-    if config.set != wanted.dataset and config.set not in list_sets(workspace):
-        make_set(workspace, config.set, wanted)
-    here = open_set(workspace, config.set).config
+    if config.set != set_config.dataset and config.set not in list_sets(workspace):
+        make_set(workspace, config.set, set_config)
+    local = open_set(workspace, config.set).config
     if config.redraw:
-        here = here.model_copy(update={"seed": wanted.seed})
-    if here != wanted:
+        local = local.model_copy(update={"seed": set_config.seed})
+    if local != set_config:
         raise UserError(
-            f"Training set {config.set} here is another than that of {file.name}; rename or "
-            "remove it."
+            f"Training set {config.set} here is not the one of {file.name}; rename or remove it."
         )
     return config
 
 
-def _study_of(file: Path) -> dict[str, Any]:
+def _read_stored(file: Path) -> StoredComparison:
+    """The comparison that a report or `results.json` holds; raises UserError for other files."""
     try:
         if file.stat().st_size > LARGEST:
             raise UserError(f"{file} is too large for a report; {REPORTS}.")
         text = file.read_text(errors="replace")
     except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}); name a report.") from error
-    found = EMBEDDED.search(text)
+        raise UserError(f"{file} cannot be read ({error.strerror}); choose a report.") from error
+    embedded = EMBEDDED.search(text)
     try:
-        told = parse_json(found[1] if found else text)
-    except ValueError:
-        told = None
-    if not isinstance(told, dict):
-        raise UserError(f"{file} is not a comparison report; {REPORTS}.")
-    return told
+        return StoredComparison.model_validate(parse_json(embedded[1] if embedded else text))
+    except ValueError as error:
+        raise UserError(f"{file} is not a comparison report; {REPORTS}.") from error
 
 
 def _plot(figure: go.Figure) -> str:
@@ -225,47 +224,49 @@ def _percents(values: list[float | None]) -> list[str]:
     return ["–" if value is None else f"{100 * value:.1f}" for value in values]
 
 
-def _reference(rows: list[Row]) -> dict[str, Any] | None:
-    """Every generated arm beside the reference: plot and outcome; None where that is the baseline
+def _reference(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Every generated arm against the reference: plot and outcome; None where that is the baseline
     or nothing was generated."""
     contrasts = reference_contrasts(rows)
     if not contrasts:
         return None
-    name = next(row["name"] for row in rows if row["is_reference"])
+    name = next(row.name for row in rows if row.is_reference)
     return {
         "name": name,
         "plot": _plot(gain_intervals(contrasts, primary_measure().title, name)),
-        "outcomes": {arm: outcome(contrast) for arm, contrast in contrasts.items()},
+        "outcomes": {arm: describe_outcome(contrast) for arm, contrast in contrasts.items()},
     }
 
 
 def _health(dataset: Dataset) -> list[tuple[str, Any]]:
-    """Facts of the dataset that a reader of the results has to know."""
+    """Facts of the dataset on which the results depend."""
     facts = [("unreadable files skipped", len(dataset.manifest.unreadable))]
-    told = duplicate_statistics(dataset)
-    return facts + [(k.replace("_", " "), v) for k, v in told.items() if isinstance(v, int | float)]
+    duplicates = duplicate_statistics(dataset).items()
+    return facts + [(k.replace("_", " "), v) for k, v in duplicates if isinstance(v, int | float)]
 
 
-def _bars(dataset: Dataset, chosen: TrainingSet, results: dict[str, Any]) -> list[tuple[str, str]]:
+def _bars(dataset: Dataset, training_set: TrainingSet, results: Results) -> list[tuple[str, str]]:
     """Plots of the images of each class; with redraw, of the first seed's training set."""
-    drawn = f" of seed {results['seeds'][0]}" if results["redraw"] else ""
+    of_seed = f" of seed {results.seeds[0]}" if results.redraw else ""
     plots = [("The dataset as it was imported", _plot(class_bars(dataset.counts())))]
-    plans = {r["amount"]: r["added"] for r in results["results"] if r["amount"] is not None}
+    plans = {row.amount: row.added for row in results.results if row.amount is not None}
     for amount, plan in plans.items():
-        filled = {c: plan.get(c, 0) for c in chosen.classes}
+        added = {c: plan.get(c, 0) for c in training_set.classes}
         plots.append(
             (
-                f"The training set{drawn}, and what an amount of {amount} adds to it",
-                _plot(class_bars({"real": chosen.counts, "synthetic": filled}, stacked=True)),
+                f"The training set{of_seed}, and what an amount of {amount} adds to it",
+                _plot(class_bars({"real": training_set.counts, "synthetic": added}, stacked=True)),
             )
         )
     if not plans:
-        plots.append((f"The training set{drawn}", _plot(class_bars({"real": chosen.counts}))))
+        plots.append(
+            (f"The training set{of_seed}", _plot(class_bars({"real": training_set.counts})))
+        )
     return plots
 
 
 def _poses(dataset: Dataset) -> dict[str, Any] | None:
-    """Elbow plot, and for each class a grid with a row a cluster, nearest to the centre first."""
+    """Elbow plot, and for each class a grid: one row per cluster, nearest to its centre first."""
     if not has_clustering(dataset):
         return None
     clustering = open_clustering(dataset)
@@ -303,8 +304,8 @@ def _samples(dataset: Dataset, synthetic: SyntheticSet) -> list[dict[str, Any]]:
 
 
 def _training(workspace: Workspace, synthetic: SyntheticSet) -> dict[str, Any]:
-    """The generator's own curves and time, if its run is still there."""
-    about: dict[str, Any] = {
+    """The generator's curves and training time, if its run still exists."""
+    details: dict[str, Any] = {
         "generator": synthetic.generator,
         "name": synthetic.name,
         "origin": synthetic.origin,
@@ -315,11 +316,11 @@ def _training(workspace: Workspace, synthetic: SyntheticSet) -> dict[str, Any]:
     try:
         view = view_run(find_run(workspace, str(synthetic.provenance.run)))
     except UserError:
-        return about
+        return details
     metrics = read_metrics(view.path)
     spec = generator_specs().get(view.config.get("generator", ""))
     groups = loss_groups(metrics, spec.plot_groups if spec else ())
-    about["plots"] = [_plot(loss_curves(metrics, names)) for names in groups]
+    details["plots"] = [_plot(loss_curves(metrics, names)) for names in groups]
     if view.state.get("finished") and view.state.get("started"):
-        about["seconds"] = view.state["finished"] - view.state["started"]
-    return about
+        details["seconds"] = view.state["finished"] - view.state["started"]
+    return details

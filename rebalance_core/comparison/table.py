@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rebalance_core.classifiers.measures import PRIMARY, Measure, measures, primary_measure
-from rebalance_core.comparison.answer import p_words
-from rebalance_core.comparison.contrasts import Row
+from rebalance_core.comparison.answer import format_p
+from rebalance_core.comparison.records import Row
 
 Kind = Literal["text", "count", "number", "points", "p"]
-NO_CONTRAST = {"gain": None, "interval": None, "p_corrected": None}
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Column:
         if self.kind in ("text", "count"):
             return str(value)
         if self.kind == "p":
-            return p_words(value)
+            return format_p(value)
         if self.kind == "points":
             return f"{round(value, self.decimals) + 0.0:+.{self.decimals}f}"
         return f"{value:.{self.decimals}f}"
@@ -42,35 +41,40 @@ class Column:
 
 def columns() -> list[Column]:
     """Every column that a table can have: the primary measure and its contrasts, then the other
-    measures in the order of the catalogue, then what the paper reports."""
+    measures in the order of the catalogue, then the paper's figures."""
     primary = primary_measure()
     others = [measure for key, measure in measures().items() if key != PRIMARY]
     return [
-        Column("Arm", lambda row: row["name"], "text"),
+        Column("Arm", lambda row: row.name, "text"),
         _measure_column(primary),
-        Column("± SD", lambda row: primary.shown(row["macro_f1_std"]), decimals=primary.decimals),
-        Column("To baseline", lambda row: row["gain"], "points"),
-        Column("95 % from", lambda row: (row["gain_interval"] or [None])[0], "points"),
-        Column("95 % to", lambda row: (row["gain_interval"] or [None])[-1], "points"),
-        Column("p, corrected", lambda row: row["p_corrected"], "p", 3),
-        Column("To reference", lambda row: _reference(row)["gain"], "points"),
-        Column("Reference: 95 % from", lambda row: _reference_bound(row, 0), "points"),
-        Column("Reference: 95 % to", lambda row: _reference_bound(row, -1), "points"),
-        Column("Reference: p, corrected", lambda row: _reference(row)["p_corrected"], "p", 3),
+        Column("± SD", lambda row: primary.shown(row.macro_f1_std), decimals=primary.decimals),
+        Column("To baseline", lambda row: row.gain, "points"),
+        Column("95 % from", lambda row: _end(row.gain_interval, 0), "points"),
+        Column("95 % to", lambda row: _end(row.gain_interval, 1), "points"),
+        Column("p, corrected", lambda row: row.p_corrected, "p", 3),
+        Column("To reference", lambda row: row.reference and row.reference.gain, "points"),
+        Column("Reference: 95 % from", lambda row: _reference_end(row, 0), "points"),
+        Column("Reference: 95 % to", lambda row: _reference_end(row, 1), "points"),
+        Column(
+            "Reference: p, corrected",
+            lambda row: row.reference and row.reference.p_corrected,
+            "p",
+            3,
+        ),
         Column(
             f"Validation {primary.title}",
-            lambda row: primary.shown(row["validation_macro_f1"]),
+            lambda row: primary.shown(row.validation_macro_f1),
             decimals=primary.decimals,
             help=primary.direction,
         ),
         *map(_measure_column, others),
-        Column("Swing", lambda row: _percent(row["validation_swing"])),
+        Column("Swing", lambda row: _percent(row.validation_swing)),
         Column("Minutes", _minutes, decimals=1),
-        Column("Best epoch (chosen on test)", lambda row: _percent(row["best_test_accuracy"])),
-        Column("… of 20", lambda row: _percent(row["best_test_accuracy_20_epochs"])),
-        Column("… of 30", lambda row: _percent(row["best_test_accuracy_30_epochs"])),
-        Column("The paper's", lambda row: row["paper_accuracy"]),
-        Column("Seeds", lambda row: len(row["seeds"]), "count"),
+        Column("Best epoch (chosen on test)", lambda row: _percent(row.best_test_accuracy)),
+        Column("… of 20", lambda row: _percent(row.best_test_accuracy_20_epochs)),
+        Column("… of 30", lambda row: _percent(row.best_test_accuracy_30_epochs)),
+        Column("The paper's", lambda row: row.paper_accuracy),
+        Column("Seeds", lambda row: len(row.seeds), "count"),
     ]
 
 
@@ -79,33 +83,33 @@ def table(rows: Sequence[Row]) -> tuple[list[Column], list[list[Any]]]:
     and minutes as numbers; None where unknown."""
     present = [c for c in columns() if any(c.value(row) is not None for row in rows)]
     lines = [[column.value(row) for column in present] for row in rows]
-    if any(row["reference"] for row in rows):
-        lines[next(k for k, row in enumerate(rows) if row["is_reference"])][0] += " (reference)"
+    if any(row.reference for row in rows):
+        lines[next(k for k, row in enumerate(rows) if row.is_reference)][0] += " (reference)"
     return present, lines
 
 
 def _measure_column(measure: Measure) -> Column:
     return Column(
         measure.heading,
-        lambda row: measure.shown(row.get(measure.key)),
+        lambda row: measure.shown(row.measures.get(measure.key)),
         decimals=measure.decimals,
         help=measure.direction,
     )
 
 
-def _reference(row: Row) -> dict[str, Any]:
-    return row["reference"] or NO_CONTRAST
+def _end(interval: Sequence[float] | None, end: int) -> float | None:
+    return None if interval is None else interval[end]
 
 
-def _reference_bound(row: Row, end: int) -> float | None:
-    bound: float | None = (_reference(row)["interval"] or [None])[end]
-    return bound
+def _reference_end(row: Row, end: int) -> float | None:
+    return None if row.reference is None else _end(row.reference.interval, end)
 
 
 def _minutes(row: Row) -> float | None:
     """Minutes of one seed, with those of the generator; None where these are unknown."""
-    generator_seconds = row.get("generator_seconds")
-    return None if generator_seconds is None else (row["seconds"] + generator_seconds) / 60
+    if row.generator_seconds is None:
+        return None
+    return (row.seconds + row.generator_seconds) / 60
 
 
 def _percent(value: float | None) -> float | None:

@@ -1,10 +1,46 @@
 """Plots of a comparison: curves, differences, confusion, schedules, cells."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import plotly.graph_objects as go
 
 from rebalance_core.plots.style import COLOURS, DASHES, base_figure
+
+
+class Contrast(Protocol):
+    """A paired difference in points: of each seed, their mean and its interval (None: untested)."""
+
+    @property
+    def gains(self) -> Sequence[float]: ...
+    @property
+    def gain(self) -> float | None: ...
+    @property
+    def interval(self) -> Sequence[float] | None: ...
+
+
+class Row(Protocol):
+    """An arm with its gain in points and the seconds that one seed takes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def gain(self) -> float | None: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def generator_seconds(self) -> float | None: ...
+
+
+class Cell(Protocol):
+    """One classifier of a comparison."""
+
+    @property
+    def cell(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
 
 
 def comparison_curves(lines: list[dict[str, Any]], metric: str, title: str) -> go.Figure:
@@ -52,7 +88,7 @@ def comparison_curves(lines: list[dict[str, Any]], metric: str, title: str) -> g
     return figure
 
 
-def gain_intervals(contrasts: dict[str, dict[str, Any]], measure: str, other: str) -> go.Figure:
+def gain_intervals(contrasts: Mapping[str, Contrast], measure: str, other: str) -> go.Figure:
     """{arm: its contrast with `other`} → mean difference in points of `measure`, with interval and
     each seed's difference.
 
@@ -62,17 +98,17 @@ def gain_intervals(contrasts: dict[str, dict[str, Any]], measure: str, other: st
     figure = base_figure(110 + 34 * len(shown), f"points of {measure} above {other}", "")
     for name, contrast in shown:
         figure.add_scatter(
-            x=contrast["gains"],
-            y=[name] * len(contrast["gains"]),
+            x=contrast.gains,
+            y=[name] * len(contrast.gains),
             mode="markers",
             opacity=0.45,
             marker={"size": 9, "symbol": "line-ns", "line": {"width": 2, "color": "#7F7F7F"}},
             showlegend=False,
             hovertemplate="%{x:+.2f}<extra>one seed</extra>",
         )
-        gain, bounds = contrast["gain"], contrast["interval"]
+        gain, bounds = contrast.gain, contrast.interval
         style: dict[str, Any] = {"marker": {"size": 10, "color": COLOURS[0]}}
-        if bounds is None:
+        if gain is None or bounds is None:
             style["marker"] |= {"symbol": "circle-open", "line": {"width": 2}}
             hover = "%{x:+.2f}, cannot be tested<extra>mean</extra>"
         else:
@@ -98,17 +134,17 @@ def gain_intervals(contrasts: dict[str, dict[str, Any]], measure: str, other: st
     return figure
 
 
-def gain_per_minute(rows: list[dict[str, Any]]) -> go.Figure:
+def gain_per_minute(rows: Sequence[Row]) -> go.Figure:
     """Points gained beside minutes spent, training of the generator included."""
     figure = base_figure(360, "minutes a seed: generator, sampling, classifier", "points gained")
     for number, row in enumerate(rows):
-        if row["gain"] is None or row.get("generator_seconds") is None:
+        if row.gain is None or row.generator_seconds is None:
             continue
         figure.add_scatter(
-            x=[(row["seconds"] + row["generator_seconds"]) / 60],
-            y=[row["gain"]],
+            x=[(row.seconds + row.generator_seconds) / 60],
+            y=[row.gain],
             mode="markers+text",
-            text=[row["name"]],
+            text=[row.name],
             textposition="top center",
             showlegend=False,
             marker={"size": 11, "color": COLOURS[number % len(COLOURS)]},
@@ -118,9 +154,8 @@ def gain_per_minute(rows: list[dict[str, Any]]) -> go.Figure:
     return figure
 
 
-def confusion_plot(row: dict[str, Any], classes: list[str]) -> go.Figure:
+def confusion_plot(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> go.Figure:
     """Counts over all seeds, coloured by the share of the true class (a row)."""
-    counts = row["confusion"]
     shares = [[n / max(1, sum(line)) for n in line] for line in counts]
     figure = base_figure(320, "predicted", "true")
     figure.add_heatmap(
@@ -167,13 +202,13 @@ def schedule_strips(strips: dict[str, list[str]]) -> go.Figure:
     return figure
 
 
-def cell_grid(cells: list[dict[str, Any]], states: dict[str, str]) -> go.Figure:
+def cell_grid(cells: Sequence[Cell], states: Mapping[str, str]) -> go.Figure:
     """The whole grid of a comparison: a row an arm, a column a seed, coloured by how far it is."""
     order = ("waiting", "training", "done", "failed")
     colours = ("rgba(127,127,127,0.25)", COLOURS[5], COLOURS[2], COLOURS[1])
-    names = list(dict.fromkeys(c["label"] for c in cells))
-    seeds = list(dict.fromkeys(c["seed"] for c in cells))
-    place = {(c["label"], c["seed"]): states[c["cell"]] for c in cells}
+    names = list(dict.fromkeys(c.label for c in cells))
+    seeds = list(dict.fromkeys(c.seed for c in cells))
+    place = {(c.label, c.seed): states[c.cell] for c in cells}
     z = [[order.index(place.get((n, s), "waiting")) for s in seeds] for n in names]
     figure = base_figure(100 + 24 * len(names), "seed", "")
     figure.add_heatmap(

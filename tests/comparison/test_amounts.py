@@ -2,7 +2,7 @@
 
 import pytest
 
-from rebalance_core.comparison.amounts import capped, check_amount, resolve_amount
+from rebalance_core.comparison.amounts import cap_plan, check_amount, resolve_amount
 from rebalance_core.errors import UserError
 
 COUNTS = {"glioma": 60, "meningioma": 12, "notumor": 300, "pituitary": 0}
@@ -52,7 +52,7 @@ def test_a_bad_amount_is_one_sentence(amount: str) -> None:
     ],
 )
 def test_a_cap_scales_the_plan_in_proportion(total: int | None, plan: dict[str, int]) -> None:
-    assert capped({"a": 240, "b": 160}, total) == plan
+    assert cap_plan({"a": 240, "b": 160}, total) == plan
 
 
 def test_enough_images_pass() -> None:
@@ -64,6 +64,6 @@ def test_too_few_images_are_refused_with_the_counts() -> None:
     with pytest.raises(UserError) as told:
         check_amount({"a": 240, "b": 2, "c": 5}, {"a": 100, "b": 2}, "made")
     assert str(told.value) == (
-        "Synthetic set made has fewer images than the amount wants (a: 100 of 240; c: 0 of 5); "
+        "Synthetic set made has fewer images than the amount needs (a: 100 of 240; c: 0 of 5); "
         "sample more or choose a smaller amount."
     )

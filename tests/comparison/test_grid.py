@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cell_records import cell_record
 from sets import synthetic_set
 from test_study import CLASSIFIER, told
 
@@ -17,11 +18,12 @@ from rebalance_core.comparison.classify import (
     ClassifyConfig,
     classify,
     export_classifier,
-    winner_of,
+    find_kept_classifier,
 )
 from rebalance_core.comparison.config import CompareConfig
-from rebalance_core.comparison.disagreements import cells_of, disagreements
+from rebalance_core.comparison.disagreements import find_disagreements
 from rebalance_core.comparison.job import cell_states, compare_job, live_curves
+from rebalance_core.comparison.records import CellRecord, read_cells
 from rebalance_core.comparison.report import from_report
 from rebalance_core.comparison.statistics import SIGNIFICANT
 from rebalance_core.comparison.timing import (
@@ -84,7 +86,7 @@ def test_a_cell_that_fails_stops_no_other_and_is_retried_alone(
     assert [row["arm"] for row in results["results"]] == ["none", "augment"]
     assert results["answer"].endswith("1 classifier failed and is missing here.")
     cells, states = cell_states(run.path, live_curves(read_metrics(run.path)))
-    assert [states[c["cell"]] for c in cells] == ["done", "failed", "done"]
+    assert [states[c.cell] for c in cells] == ["done", "failed", "done"]
     before = {p: p.stat().st_mtime_ns for p in (run.path / "result" / "cells").iterdir()}
     again = RunDirectory(run.path)
     compare_job(workspace, again)  # a process makes only one fourth network
@@ -103,15 +105,15 @@ def test_a_cell_finished_in_another_comparison_is_not_trained_again(
 ) -> None:
     first = finished(workspace)
     second = finished(workspace, arms=("none", "oversample"))
-    none, over = cells_of(second)
-    assert none["taken_from"] == first.name
-    assert "taken_from" not in over
-    (own,) = cells_of(first)
-    assert none["curve"] == own["curve"]
+    none, over = read_cells(second)
+    assert none.taken_from == first.name
+    assert over.taken_from is None
+    (own,) = read_cells(first)
+    assert none.curve == own.curve
     assert [m["step"] for m in told(second)] == [1, 2, 3, 4, 5, 6]
     other = finished(workspace, classifier={**TINY, "lr": 0.02})
-    assert "taken_from" not in cells_of(other)[0]
-    assert "taken_from" not in cells_of(finished(workspace, reuse=False))[0]
+    assert read_cells(other)[0].taken_from is None
+    assert read_cells(finished(workspace, reuse=False))[0].taken_from is None
 
 
 def test_each_seed_draws_its_own_skew_and_takes_images_that_saw_only_that(
@@ -129,7 +131,7 @@ def test_each_seed_draws_its_own_skew_and_takes_images_that_saw_only_that(
     assert save_set_of_seed(workspace, "rare", 1) == drawn
     names = [synthetic_set(workspace, "ddpm", name) for name in ("rare", "rare-seed1")]
     run = finished(workspace, arms=("none", "ddpm"), **redrawn)
-    by_seed = {c["seed"]: c["synthetic"] for c in cells_of(run) if c["arm"] == "ddpm"}
+    by_seed = {c.seed: c.synthetic for c in read_cells(run) if c.arm == "ddpm"}
     assert by_seed == dict(enumerate(names))
     results = read_json(run / "result" / "results.json")
     assert results["answer"].startswith(
@@ -150,10 +152,7 @@ def test_the_answer_is_true_of_the_numbers_of_a_real_study(
     run = finished(workspace, arms=("none", "oversample", "focal"), seeds=(0, 1, 2))
     results = read_json(run / "result" / "results.json")
     by_arm = {row["arm"]: row for row in results["results"]}
-    scores = {
-        arm: [c["best"]["test"]["macro_f1"] for c in cells_of(run) if c["arm"] == arm]
-        for arm in by_arm
-    }
+    scores = {arm: [c.best.test.primary for c in read_cells(run) if c.arm == arm] for arm in by_arm}
     for arm, row in by_arm.items():
         assert row["macro_f1"] == pytest.approx(np.mean(scores[arm]))
         if arm != "none":
@@ -187,11 +186,11 @@ def test_a_study_runs_again_from_its_report(workspace: Workspace, phantom: Datas
     with pytest.raises(UserError, match=r"Dataset phantom here is not the one of other\.json"):
         from_report(workspace, other)
     write_json(other, {**results, "training_set": {"dataset": "phantom", "skew": "step:3"}})
-    with pytest.raises(UserError, match="Training set rare here is another than"):
+    with pytest.raises(UserError, match="Training set rare here is not the one of"):
         from_report(workspace, other)
     for text in ("nonsense", "[1]", "{}"):
         other.write_text(text)
-        with pytest.raises(UserError, match="is not a comparison report; name a report or"):
+        with pytest.raises(UserError, match="is not a comparison report; choose a report or"):
             from_report(workspace, other)
 
 
@@ -199,16 +198,16 @@ def test_the_numbers_can_be_taken_away_as_tables(workspace: Workspace, phantom: 
     run = finished(workspace, arms=("none", "focal"))
     with (run / "result" / "cells.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    cells = cells_of(run)
+    cells = read_cells(run)
     assert [line["arm"] for line in lines] == ["none", "focal"]
     for line, cell in zip(lines, cells, strict=True):
-        assert float(line["test_macro_f1"]) == cell["best"]["test"]["macro_f1"]
+        assert float(line["test_macro_f1"]) == cell.best.test.primary
     with (run / "result" / "curves.csv").open(newline="") as file:
         curves = list(csv.DictReader(file))
     assert [(line["arm"], int(line["epoch"])) for line in curves] == [
         (arm, epoch) for arm in ("none", "focal") for epoch in (1, 2, 3)
     ]
-    assert float(curves[0]["train_loss"]) == cells[0]["curve"][0]["train_loss"]
+    assert float(curves[0]["train_loss"]) == cells[0].curve[0].model_dump()["train_loss"]
 
 
 def test_pictures_that_two_arms_tell_apart(workspace: Workspace, phantom: Dataset) -> None:
@@ -217,10 +216,11 @@ def test_pictures_that_two_arms_tell_apart(workspace: Workspace, phantom: Datase
     truth = [chosen.classes.index(labels[phantom.rows[i]]) for i in chosen.test]
     wrong = [(n + 1) % 4 for n in truth]
 
-    def cell(arm: str, seed: int, right: set[int]) -> dict[str, Any]:
-        said = [t if k in right else w for k, (t, w) in enumerate(zip(truth, wrong, strict=True))]
-        best = {"test": {"predictions": said}}
-        return {"arm": arm, "amount": None, "schedule": "always", "seed": seed, "best": best}
+    def cell(arm: str, seed: int, right: set[int]) -> CellRecord:
+        pairs = enumerate(zip(truth, wrong, strict=True))
+        return cell_record(
+            arm, seed, labels=truth, predictions=[t if k in right else w for k, (t, w) in pairs]
+        )
 
     cells = [
         cell("none", 0, {0, 1}),
@@ -230,14 +230,14 @@ def test_pictures_that_two_arms_tell_apart(workspace: Workspace, phantom: Datase
         cell("focal", 2, set()),
     ]
     sets = dict.fromkeys(range(3), chosen)
-    found, tested = disagreements(cells, sets, phantom, "focal", "none")
+    found, tested = find_disagreements(cells, sets, phantom, "focal", "none")
     assert tested == len(chosen.test)
     assert [(d.image, d.first, d.second) for d in found] == [
         (chosen.test[3], 1.0, 0.0),
         (chosen.test[1], 0.0, 0.5),
     ]
     assert found[0].label == labels[phantom.rows[chosen.test[3]]]
-    assert disagreements(cells, sets, phantom, "focal", "augment") == ([], 0)
+    assert find_disagreements(cells, sets, phantom, "focal", "augment") == ([], 0)
 
 
 @pytest.fixture
@@ -248,14 +248,14 @@ def compared(workspace: Workspace, phantom: Dataset) -> Path:
 def test_the_classifier_best_on_validation_is_kept_and_used(
     workspace: Workspace, compared: Path, tmp_path: Path
 ) -> None:
-    scores = {c["cell"]: c["best"]["validation_macro_f1"] for c in cells_of(compared)}
-    _, folder, cell = winner_of(workspace, compared.name)
-    assert scores[cell["cell"]] == max(scores.values())
+    scores = {c.cell: c.best.validation_macro_f1 for c in read_cells(compared)}
+    _, folder, kept = find_kept_classifier(workspace, compared.name)
+    assert scores[kept.cell] == max(scores.values())
     assert len(list(folder.parent.iterdir())) == 1
     # it says of a test image what it said when it was measured
     chosen = TrainingSet.from_json(read_json(compared / "set.json"))
     dataset = open_dataset(workspace, "phantom")
-    kept = next(c for c in cells_of(compared) if c["cell"] == cell["cell"])
+    cell = next(c for c in read_cells(compared) if c.cell == kept.cell)
     paths = []
     for number, image in enumerate(chosen.test[:6]):
         paths.append(tmp_path / f"{number}.png")
@@ -264,10 +264,10 @@ def test_the_classifier_best_on_validation_is_kept_and_used(
         workspace, ClassifyConfig(run=compared.name, images=tuple(map(str, paths)))
     )
     said = [chosen.classes.index(p["class"]) for p in predictions]
-    assert said == kept["best"]["test"]["predictions"][:6]
+    assert said == cell.best.test.predictions[:6]
     assert sum(predictions[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
     target = tmp_path / "taken"
-    assert export_classifier(workspace, compared.name, target)["label"] == cell["label"]
+    assert export_classifier(workspace, compared.name, target)["label"] == kept.label
     assert sorted(p.name for p in target.iterdir()) == [
         "README.md",
         "cell.json",
@@ -284,7 +284,7 @@ def test_what_is_no_image_or_no_classifier_is_refused(
     fake.write_text("no image")
     with pytest.raises(UserError, match=r"fake\.png cannot be read as an image"):
         classify(workspace, ClassifyConfig(run=compared.name, images=(str(fake),)))
-    _, folder, _ = winner_of(workspace, compared.name)
+    _, folder, _ = find_kept_classifier(workspace, compared.name)
     config = read_json(folder / "config.json")
     write_json(folder / "config.json", {**config, "network": "os:system"})
     with pytest.raises(UserError, match="code that is not run from a folder"):
@@ -294,8 +294,8 @@ def test_what_is_no_image_or_no_classifier_is_refused(
     with pytest.raises(UserError, match="does not contain a readable classifier"):
         load_classifier(folder)
     other = create_run(workspace, "timing", {}, name="other")
-    with pytest.raises(UserError, match="is no comparison that kept a classifier"):
-        winner_of(workspace, other.name)
+    with pytest.raises(UserError, match="is not a comparison that kept a classifier"):
+        find_kept_classifier(workspace, other.name)
 
 
 @pytest.mark.parametrize(
@@ -345,6 +345,8 @@ def test_synthetic_sets_that_do_not_fit_are_refused(workspace: Workspace, phanto
 def test_a_class_without_training_images_is_refused(workspace: Workspace, phantom: Dataset) -> None:
     made = make_set(workspace, "edited", SetConfig(dataset="phantom", skew="step:5"))
     told = made.to_json()
+    labels = dict(zip(phantom.catalogue["image"], phantom.catalogue["class"], strict=True))
+    told["train"] = [image for image in told["train"] if labels[image] != "glioma"]
     told["counts"]["glioma"] = 0
     write_json(workspace.sets / "edited.json", told)
     with pytest.raises(UserError, match="holds no image of glioma; a classifier cannot learn it"):

@@ -23,9 +23,9 @@ from rebalance_core.classifiers.measures import (
     find_measure,
     measures,
 )
-from rebalance_core.comparison.cells import is_finished
-from rebalance_core.comparison.disagreements import cells_of
+from rebalance_core.comparison.cells import read_finished
 from rebalance_core.comparison.job import compare_job
+from rebalance_core.comparison.records import read_cells
 from rebalance_core.comparison.results import read_results
 from rebalance_core.comparison.table import columns, table
 from rebalance_core.datasets.dataset import Dataset
@@ -83,16 +83,16 @@ def test_a_measure_added_to_the_list_appears_everywhere(
 ) -> None:
     run = finished(workspace)
     # cells and rows
-    cells = cells_of(run)
+    cells = read_cells(run)
     for cell in cells:
-        assert -1 <= cell["best"]["test"]["kappa"] <= 1
-        assert {"validation_kappa", "test_kappa"} <= cell["curve"][0].keys()
+        assert -1 <= cell.best.test.measures["kappa"] <= 1
+        assert {"validation_kappa", "test_kappa"} <= cell.curve[0].model_dump().keys()
     results = read_results(workspace, run)
     assert results is not None
-    values = [row["kappa"] for row in results["results"]]
-    assert values == [cell["best"]["test"]["kappa"] for cell in cells]
+    values = [row.measures["kappa"] for row in results.results]
+    assert values == [cell.best.test.measures["kappa"] for cell in cells]
     # the table: heading and decimals
-    shown, lines = table(results["results"])
+    shown, lines = table(results.results)
     place = next(k for k, column in enumerate(shown) if column.title == "Cohen's kappa")
     assert [shown[place].format(line[place]) for line in lines] == [f"{v:.3f}" for v in values]
     # --json
@@ -125,11 +125,11 @@ def test_results_of_before_a_measure_are_read_and_their_cells_trained_again(
     request.getfixturevalue("with_kappa")
     results = read_results(workspace, before)
     assert results is not None
-    assert "Cohen's kappa" not in [column.title for column in table(results["results"])[0]]
+    assert "Cohen's kappa" not in [column.title for column in table(results.results)[0]]
     page_of(before)
     (path, *_) = (before / "result" / "cells").iterdir()
-    assert not is_finished(path, path.stem)
-    assert all("kappa" in cell["best"]["test"] for cell in cells_of(finished(workspace)))
+    assert read_finished(path, path.stem) is None
+    assert all("kappa" in cell.best.test.measures for cell in read_cells(finished(workspace)))
 
 
 def test_a_measure_outside_its_bounds_is_damage(
@@ -141,8 +141,8 @@ def test_a_measure_outside_its_bounds_is_damage(
     for value in (-1.5, 7, "x", True, [], 10**400):
         cell["best"]["test"]["kappa"] = value
         write_json(path, cell)
-        with pytest.raises(UserError, match=r"is damaged \(best\.test: kappa is not"):
-            cells_of(run)
+        with pytest.raises(UserError, match=r"is damaged \(best\.test.*kappa"):
+            read_cells(run)
 
 
 def test_an_unknown_measure_names_those_there_are() -> None:

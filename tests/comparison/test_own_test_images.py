@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cell_records import cell_record
 from commands import command
 from sets import synthetic_set
 from streamlit.testing.v1 import AppTest
 from test_study import CLASSIFIER
 
-from rebalance_core.comparison.cells import find_grounds, resolve_cells
+from rebalance_core.comparison.cells import resolve_cells, resolve_inputs
 from rebalance_core.comparison.config import CompareConfig
-from rebalance_core.comparison.disagreements import cells_of, disagreements, sets_of
+from rebalance_core.comparison.disagreements import find_disagreements, read_training_sets
 from rebalance_core.comparison.job import compare_job
+from rebalance_core.comparison.records import CellRecord, read_cells
 from rebalance_core.comparison.results import read_results, shown_result
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.importing import import_dataset
@@ -114,16 +116,16 @@ def test_a_class_without_test_images_is_in_no_average_and_is_named(
     made = command(workspace.root, "sets", "make", "own", "pets", "--json")
     assert json.loads(made.stdout)["notes"] == [NO_TEST]
     run = compared(workspace, seeds=(0, 1, 2))
-    for cell in cells_of(run):
-        test = cell["best"]["test"]
-        confusion = np.array(test["confusion"])
+    for cell in read_cells(run):
+        test = cell.best.test
+        confusion = np.array(test.confusion)
         assert confusion.sum(axis=1).tolist() == [8, 0, 6]
         recall = np.diag(confusion)[[0, 2]] / [8, 6]
-        assert test["balanced_accuracy"] == pytest.approx(recall.mean())
-        assert test["recall"] == [pytest.approx(recall[0]), None, pytest.approx(recall[1])]
+        assert test.measures["balanced_accuracy"] == pytest.approx(recall.mean())
+        assert test.recall == [pytest.approx(recall[0]), None, pytest.approx(recall[1])]
         predicted = confusion.sum(axis=0)[[0, 2]]
         f1 = 2 * np.diag(confusion)[[0, 2]] / np.add(predicted, [8, 6])
-        assert test["macro_f1"] == pytest.approx(f1.mean())
+        assert test.primary == pytest.approx(f1.mean())
     results = read_json(run / "result" / "results.json")
     assert results["answer"].endswith(
         "The test split has no image of bird: averages are over the other classes, for all arms."
@@ -153,9 +155,9 @@ def test_cells_measured_over_an_absent_class_are_not_taken_again(
 
     def keys(set_name: str) -> tuple[str, str]:
         config = config_of(set=set_name, arms=("none",))
-        grounds = find_grounds(workspace, config)
-        before = {seed: replace(ground, absent=()) for seed, ground in grounds.items()}
-        (now,), (then,) = (resolve_cells(config, found, None) for found in (grounds, before))
+        inputs = resolve_inputs(workspace, config)
+        before = {seed: replace(own, absent=()) for seed, own in inputs.items()}
+        (now,), (then,) = (resolve_cells(config, each, None) for each in (inputs, before))
         return now.key, then.key
 
     now, then = keys("phantom")
@@ -220,25 +222,23 @@ def test_each_seed_is_compared_with_its_own_test_images(
     workspace: Workspace, patients: Dataset
 ) -> None:
     run = compared(workspace, seeds=(0, 1, 2), redraw=True)
-    sets = sets_of(run)
+    sets = read_training_sets(run)
     sizes = {seed: len(chosen.test) for seed, chosen in sets.items()}
     assert len(set(sizes.values())) > 1
     assert [len(set(s.test)) for s in sets.values()] == list(sizes.values())
     assert len({frozenset(s.test) for s in sets.values()}) > 1
     labels = patients.catalogue["class"].to_numpy()
     right: dict[str, dict[str, list[bool]]] = {"none": {}, "oversample": {}}
-    for cell in cells_of(run):
-        for image, answer in zip(
-            sets[cell["seed"]].test, cell["best"]["test"]["predictions"], strict=True
-        ):
+    for cell in read_cells(run):
+        for image, answer in zip(sets[cell.seed].test, cell.best.test.predictions, strict=True):
             truth = labels[patients.rows[image]]
-            right[cell["arm"]].setdefault(image, []).append(patients.classes[answer] == truth)
+            right[cell.arm].setdefault(image, []).append(patients.classes[answer] == truth)
     expected = {
         image: (float(np.mean(right["oversample"][image])), float(np.mean(got)), len(got))
         for image, got in right["none"].items()
         if np.mean(right["oversample"][image]) != np.mean(got)
     }
-    found, tested = disagreements(cells_of(run), sets, patients, "oversample", "none")
+    found, tested = find_disagreements(read_cells(run), sets, patients, "oversample", "none")
     assert {d.image: (d.first, d.second, d.seeds) for d in found} == expected
     assert tested == len({image for s in sets.values() for image in s.test})
     page_of(run, "pets")
@@ -254,13 +254,15 @@ def test_shares_are_of_the_seeds_that_tested_an_image(
     """By hand: image b is tested at both seeds, a and c at one each."""
     base = open_set(workspace, "pets")
     a, b, c = patients.catalogue["image"].tolist()[:3]
-    sets = {0: replace(base, test=(a, b)), 1: replace(base, test=(b, c))}
+    sets = {
+        seed: base.model_copy(update={"test": test}) for seed, test in enumerate([(a, b), (b, c)])
+    }
     truth = [base.classes.index(patients.catalogue["class"].tolist()[k]) for k in range(3)]
     wrong = [1 - t for t in truth]
 
-    def cell(arm: str, seed: int, predictions: list[int]) -> dict[str, Any]:
-        best = {"test": {"predictions": predictions}}
-        return {"arm": arm, "amount": None, "schedule": "always", "seed": seed, "best": best}
+    def cell(arm: str, seed: int, predictions: list[int]) -> CellRecord:
+        labels = [truth[seed], truth[seed + 1]]
+        return cell_record(arm, seed, labels=labels, predictions=predictions)
 
     cells = [
         cell("none", 0, [wrong[0], wrong[1]]),
@@ -268,7 +270,7 @@ def test_shares_are_of_the_seeds_that_tested_an_image(
         cell("none", 1, [truth[1], truth[2]]),
         cell("focal", 1, [truth[1], wrong[2]]),
     ]
-    found, tested = disagreements(cells, sets, patients, "focal", "none")
+    found, tested = find_disagreements(cells, sets, patients, "focal", "none")
     assert tested == 3
     assert [(d.image, d.first, d.second, d.seeds) for d in found] == [
         (a, 1.0, 0.0, 1),
@@ -293,11 +295,11 @@ def test_results_of_another_version_are_computed_anew(
     write_json(run / "result" / "results.json", old)
     found = read_results(workspace, run)
     assert found is not None
-    assert json.loads(json.dumps(found["results"])) == expected["results"]
-    assert [found[k] for k in ("answer", "proven_gain")] == [
+    assert [row.model_dump(mode="json") for row in found.results] == expected["results"]
+    assert [getattr(found, k) for k in ("answer", "proven_gain")] == [
         expected[k] for k in ("answer", "proven_gain")
     ]
-    assert found["outdated"]
+    assert found.outdated
     shown = shown_result(workspace, view_run(run))
     assert shown["answer"] == expected["answer"]
     app = page_of(run, "phantom")
@@ -318,11 +320,11 @@ def test_cells_of_an_earlier_version_are_measured_again_where_a_class_is_absent(
     write_json(run / "result" / "results.json", {**expected, "statistics": 1})
     found = read_results(workspace, run)
     assert found is not None
-    (row,), (before,) = found["results"], expected["results"]
+    (row,), (before,) = found.results, expected["results"]
     for name in ("macro_f1", "balanced_accuracy", "recall", "precision"):
-        assert row[name] == pytest.approx(before[name])
-    assert row["auroc"] is None  # the probabilities are not kept
-    assert found["answer"] == expected["answer"]
+        assert row.model_dump()[name] == pytest.approx(before[name])
+    assert row.measures["auroc"] is None  # the probabilities are not kept
+    assert found.answer == expected["answer"]
 
 
 SPOILT: list[tuple[str, Any]] = [
@@ -353,19 +355,19 @@ def test_a_comparison_edited_by_hand_is_one_sentence(
             path.write_bytes(sound)
     # another comparison that could take the damaged cell trains it instead
     other = compared(workspace, set="phantom", reuse=True)
-    assert len(cells_of(other)) == 2
+    assert len(read_cells(other)) == 2
 
 
 def test_predictions_of_other_images_are_refused(workspace: Workspace, phantom: Dataset) -> None:
     run = compared(workspace, set="phantom")
-    cells = cells_of(run)
-    cells[0]["best"]["test"]["predictions"].pop()
+    cells = read_cells(run)
+    cells[0].best.test.predictions.pop()
     with pytest.raises(UserError, match="predictions that are not those of the test images"):
-        disagreements(cells, sets_of(run), phantom, "none", "oversample")
+        find_disagreements(cells, read_training_sets(run), phantom, "none", "oversample")
     config = read_json(run / "run.json")
     write_json(run / "run.json", {**config, "config": {**config["config"], "redraw": True}})
     with pytest.raises(UserError, match=r"set-0\.json does not exist"):
-        sets_of(run)
+        read_training_sets(run)
 
 
 def test_images_of_unknown_origin_are_marked_in_answer_and_report(

@@ -11,7 +11,8 @@ import pytest
 from scipy.stats import ttest_rel
 
 from rebalance_core.classifiers.schedules import Schedule
-from rebalance_core.comparison.answer import answer
+from rebalance_core.comparison.answer import answer_text
+from rebalance_core.comparison.records import Row
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 STUDY: dict[str, Any] = json.loads((RESULTS / "comparison-phantom-step20.json").read_text())
@@ -82,4 +83,5 @@ def test_every_number_of_the_answer_follows_from_the_cells() -> None:
 
 
 def test_the_answer_is_what_the_rows_give() -> None:
-    assert answer(STUDY["results"], redraw=STUDY["redraw"]) == STUDY["answer"]
+    rows = [Row.model_validate(row) for row in STUDY["results"]]
+    assert answer_text(rows, redraw=STUDY["redraw"]) == STUDY["answer"]

@@ -1,70 +1,44 @@
 """From cells to gains, intervals and an answer that is true of them."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from cell_records import cell_record
 from scipy.stats import t, ttest_rel
 
-from rebalance_core.comparison.answer import absence_sentence, answer, p_words, points_words
-from rebalance_core.comparison.arms import Arm
-from rebalance_core.comparison.contrasts import outcome, proven_gain, reference_of
-from rebalance_core.comparison.results import paper_figure, rows_of
+from rebalance_core.comparison.answer import absence_sentence, answer_text, format_p, format_points
+from rebalance_core.comparison.contrasts import describe_outcome, find_reference, is_gain_proven
+from rebalance_core.comparison.records import CellRecord, EpochRecord, Row
+from rebalance_core.comparison.results import Origin, make_rows, paper_figure
 from rebalance_core.comparison.table import Column, columns, table
-
-
-def cell(
-    arm: str,
-    seed: int,
-    macro_f1: float,
-    schedule: str = "always",
-    epochs: int = 2,
-    validation: float = 0.5,
-) -> dict[str, Any]:
-    """A finished cell whose test accuracy is 0.5 in the first epoch and 0.6 from then on."""
-    adds = Arm.parse(arm).images is not None
-    test = {
-        "accuracy": 0.5 + seed / 10,
-        "balanced_accuracy": 0.5,
-        "macro_f1": macro_f1,
-        "auroc": 0.75,
-        "calibration_error": 0.125,
-        "precision": [0.5, 1.0],
-        "recall": [1.0, seed / 2],
-        "confusion": [[10, 0], [8, 2]],
-    }
-    return {
-        "arm": arm,
-        "amount": "1.0" if adds else None,
-        "schedule": schedule,
-        "seed": seed,
-        "plan": {"dog": 90} if adds else {},
-        "synthetic": f"pets-{arm}" if adds else None,
-        "best": {"epoch": 1 + seed, "validation_macro_f1": validation, "test": test},
-        "curve": [
-            {"test_accuracy": 0.6 if e else 0.5, "validation_accuracy": 0.5 + 0.1 * (e % 2)}
-            for e in range(epochs)
-        ],
-        "seconds": 10.0 + seed,
-    }
 
 
 def cells(
     scores: dict[str, list[float]], epochs: int = 2, validation: dict[str, float] | None = None
-) -> list[dict[str, Any]]:
+) -> list[CellRecord]:
     """`arm` or `arm schedule` → one macro-F1 per seed on test, and one for all on validation."""
     made = []
     for name, values in scores.items():
         arm, _, schedule = name.partition(" ")
         made += [
-            cell(arm, seed, value, schedule or "always", epochs, (validation or {}).get(arm, 0.5))
+            cell_record(
+                arm,
+                seed,
+                value,
+                schedule or "always",
+                epochs,
+                (validation or {}).get(arm, 0.5),
+                recall=(1.0, min(1.0, seed / 2)),
+            )
             for seed, value in enumerate(values)
         ]
     return made
 
 
-def rows(scores: dict[str, list[float]], epochs: int = 2) -> dict[str, dict[str, Any]]:
-    return {row["arm"]: row for row in rows_of(cells(scores, epochs))}
+def rows(scores: dict[str, list[float]], epochs: int = 2) -> dict[str, Row]:
+    return {row.arm: row for row in make_rows(cells(scores, epochs))}
 
 
 def column(title: str) -> Column:
@@ -80,20 +54,20 @@ NO_RIVAL = (
 def answered(
     scores: dict[str, list[float]], validation: dict[str, float] | None = None, **options: Any
 ) -> str:
-    found = rows_of(cells(scores, validation=validation))
-    return answer(found, **{"redraw": False, **options})
+    found = make_rows(cells(scores, validation=validation))
+    return answer_text(found, **{"redraw": False, **options})
 
 
 def test_gains_are_paired_by_seed_in_points() -> None:
     row = rows({"none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76]})["ddpm"]
-    assert row["gains"] == pytest.approx([1.0, 2.0, 6.0])
-    assert row["gain"] == pytest.approx(3.0)
-    assert row["gain_interval"] == pytest.approx((-3.5724, 9.5724), abs=1e-4)
-    assert row["p"] == pytest.approx(ttest_rel([0.51, 0.62, 0.76], [0.5, 0.6, 0.7]).pvalue)
-    assert row["p_corrected"] == row["p"]
-    assert row["macro_f1"] == pytest.approx(0.63)
-    assert row["macro_f1_std"] == pytest.approx(0.125299640861)
-    assert row["macro_f1_interval"] == pytest.approx(
+    assert row.gains == pytest.approx([1.0, 2.0, 6.0])
+    assert row.gain == pytest.approx(3.0)
+    assert row.gain_interval == pytest.approx((-3.5724, 9.5724), abs=1e-4)
+    assert row.p == pytest.approx(ttest_rel([0.51, 0.62, 0.76], [0.5, 0.6, 0.7]).pvalue)
+    assert row.p_corrected == row.p
+    assert row.measures["macro_f1"] == pytest.approx(0.63)
+    assert row.macro_f1_std == pytest.approx(0.125299640861)
+    assert row.macro_f1_interval == pytest.approx(
         t.interval(0.95, 2, loc=0.63, scale=0.125299640861 / 3**0.5)
     )
 
@@ -101,8 +75,8 @@ def test_gains_are_paired_by_seed_in_points() -> None:
 def test_the_baseline_has_no_difference_and_no_schedule() -> None:
     row = rows({"none": [0.5, 0.6]})["none"]
     unknown = ("gain", "gain_interval", "p", "p_corrected", "schedule", "amount", "synthetic")
-    assert [row[name] for name in unknown] == [None] * 7
-    assert row["name"] == "none"
+    assert [getattr(row, name) for name in unknown] == [None] * 7
+    assert row.name == "none"
 
 
 def test_p_and_interval_are_corrected_for_all_comparisons() -> None:
@@ -111,47 +85,47 @@ def test_p_and_interval_are_corrected_for_all_comparisons() -> None:
     )
     for arm in ("focal", "ddpm"):
         row = told[arm]
-        assert row["contrasts"] == 2
-        assert row["p_corrected"] == pytest.approx(2 * row["p"])
-        gains = row["gains"]
+        assert row.contrasts == 2
+        assert row.p_corrected == pytest.approx(2 * row.p)
+        gains = row.gains
         expected = t.interval(
             0.975, 2, loc=sum(gains) / 3, scale=float(np.std(gains, ddof=1)) / 3**0.5
         )
-        assert row["gain_interval"] == pytest.approx(expected)
+        assert row.gain_interval == pytest.approx(expected)
 
 
 def test_seeds_are_paired_whatever_their_order() -> None:
     mixed = [
-        cell("ddpm", 1, 0.62),
-        cell("none", 0, 0.5),
-        cell("ddpm", 0, 0.51),
-        cell("none", 1, 0.6),
+        cell_record("ddpm", 1, 0.62),
+        cell_record("none", 0, 0.5),
+        cell_record("ddpm", 0, 0.51),
+        cell_record("none", 1, 0.6),
     ]
-    row = {r["arm"]: r for r in rows_of(mixed)}["ddpm"]
-    assert row["gain"] == pytest.approx(1.5)
-    assert row["seeds"] == [1, 0]
+    row = {r.arm: r for r in make_rows(mixed)}["ddpm"]
+    assert row.gain == pytest.approx(1.5)
+    assert row.seeds == [1, 0]
 
 
 def test_a_row_holds_the_means_of_its_cells() -> None:
     row = rows({"none": [0.4, 0.5], "bagan-gp until:10": [0.5, 0.5]})["bagan-gp"]
-    assert row["schedule"] == "until:10"
-    assert row["name"] == "bagan-gp, 1.0, until epoch 10"
-    assert (row["added"], row["synthetic"]) == ({"dog": 90}, "pets-bagan-gp")
-    assert (row["seeds"], row["epoch"]) == ([0, 1], [1, 2])
-    assert row["accuracy"] == pytest.approx(0.55)
-    assert (row["auroc"], row["calibration_error"]) == (0.75, 0.125)
-    assert (row["precision"], row["recall"]) == ([0.5, 1.0], [1.0, 0.25])
-    assert row["confusion"] == [[20, 0], [16, 4]]
-    assert row["seconds"] == 10.5
-    assert row["best_test_accuracy"] == pytest.approx(0.6)
-    assert row["validation_swing"] == pytest.approx(0.1)
+    assert row.schedule == "until:10"
+    assert row.name == "bagan-gp, 1.0, until epoch 10"
+    assert (row.added, row.synthetic) == ({"dog": 90}, "pets-bagan-gp")
+    assert (row.seeds, row.epoch) == ([0, 1], [1, 2])
+    assert row.measures["accuracy"] == pytest.approx(0.55)
+    assert (row.measures["auroc"], row.measures["calibration_error"]) == (0.75, 0.125)
+    assert (row.precision, row.recall) == ([0.5, 1.0], [1.0, 0.25])
+    assert row.confusion == [[20, 0], [16, 4]]
+    assert row.seconds == 10.5
+    assert row.best_test_accuracy == pytest.approx(0.6)
+    assert row.validation_swing == pytest.approx(0.1)
 
 
 def test_one_seed_has_no_interval() -> None:
     row = rows({"none": [0.5], "ddpm": [0.52]})["ddpm"]
-    assert row["gain"] == pytest.approx(2.0)
+    assert row.gain == pytest.approx(2.0)
     unknown = ("gain_interval", "p_corrected", "macro_f1_interval", "macro_f1_std", "p")
-    assert [row[name] for name in unknown] == [None] * 5
+    assert [getattr(row, name) for name in unknown] == [None] * 5
 
 
 @pytest.mark.parametrize(
@@ -234,19 +208,19 @@ def test_generated_arms_stand_beside_the_free_arm_that_is_best_on_validation() -
         "(95 %: 0.8 to 2.1, p = 0.011). (3 seeds, skew and generator fixed; intervals and p "
         "corrected for 5 comparisons; arms had equal epochs, not equal updates.)"
     )
-    found = {r["arm"]: r for r in rows_of(cells(RIVALS, validation={"oversample": 0.6}))}
-    assert {arm: row["is_reference"] for arm, row in found.items()} == {
+    found = {r.arm: r for r in make_rows(cells(RIVALS, validation={"oversample": 0.6}))}
+    assert {arm: row.is_reference for arm, row in found.items()} == {
         "none": False,
         "oversample": True,
         "bagan-gp": False,
         "ddpm": False,
     }
-    assert found["oversample"]["reference"] is None
-    reference = found["bagan-gp"]["reference"]
-    assert reference["gains"] == pytest.approx([1.5, 1.5, 1.4])
-    assert reference["p_corrected"] == pytest.approx(5 * reference["p"])
-    assert outcome(reference) == "wins"
-    assert outcome(found["ddpm"]["reference"]) == "loses"
+    assert found["oversample"].reference is None
+    reference = found["bagan-gp"].reference
+    assert reference.gains == pytest.approx([1.5, 1.5, 1.4])
+    assert reference.p_corrected == pytest.approx(5 * reference.p)
+    assert describe_outcome(reference) == "wins"
+    assert describe_outcome(found["ddpm"].reference) == "loses"
 
 
 def test_the_reference_is_chosen_on_validation_never_on_test() -> None:
@@ -264,15 +238,15 @@ def test_the_reference_is_chosen_on_validation_never_on_test() -> None:
 def test_smote_is_a_remedy_and_a_synthetic_set_is_what_its_generator_is() -> None:
     made = cells({"none": [0.5] * 3, "smote": [0.6] * 3, "own": [0.7] * 3, "blend": [0.6] * 3})
     origins = {
-        "pets-smote": {"generator": "smote", "unverified": False},
-        "pets-own": {"generator": "folder", "unverified": True},
-        "pets-blend": {"generator": "smote", "unverified": False},
+        "pets-smote": Origin("smote", is_unverified=False),
+        "pets-own": Origin("folder", is_unverified=True),
+        "pets-blend": Origin("smote", is_unverified=False),
     }
-    found = {row["arm"]: row for row in rows_of(made, origins)}
-    free = {arm: row["free"] for arm, row in found.items()}
+    found = {row.arm: row for row in make_rows(made, origins)}
+    free = {arm: row.free for arm, row in found.items()}
     assert free == {"none": True, "smote": True, "own": False, "blend": True}
-    assert [arm for arm, row in found.items() if row["unverified"]] == ["own"]
-    told = answer(list(found.values()), redraw=False)
+    assert [arm for arm, row in found.items() if row.unverified] == ["own"]
+    told = answer_text(list(found.values()), redraw=False)
     assert told.endswith(
         "Unverified: the images of own, 1.0, always are of unknown origin; whether their generator "
         "was trained on other images too is not known."
@@ -285,31 +259,42 @@ def test_the_reference_is_chosen_over_the_seeds_that_all_free_arms_have() -> Non
         {"none": [0.5] * 5, "oversample": [0.8] * 4, "ddpm": [0.7, 0.701, 0.7, 0.702, 0.7]},
         validation={"oversample": 0.8},
     )
-    found = rows_of(made)
-    reference = reference_of(found)
+    found = make_rows(made)
+    reference = find_reference(found)
     assert reference is not None
-    assert reference["arm"] == "oversample"
-    assert proven_gain(found) is False
-    told = answer(found, redraw=False, failed=1)
+    assert reference.arm == "oversample"
+    assert is_gain_proven(found) is False
+    told = answer_text(found, redraw=False, failed=1)
     assert told.startswith(
         f"{REFERENCE}no generated arm is shown to win; ddpm at 1.0 loses by 9.9 "
     )
     assert told.endswith("1 classifier failed and is missing here.")
     # the easy seed alone: on seed 0 both have 0.9, on the others focal has nothing
-    easy = [*cells({"none": [0.5, 0.6, 0.7], "ddpm": [0.5, 0.6, 0.71]}), cell("focal", 0, 0.9)]
-    for each in easy:
-        each["best"]["validation_macro_f1"] = 0.9 if each["seed"] == 0 else 0.5
-    reference = reference_of(rows_of(easy))
+    easy = [
+        *cells({"none": [0.5, 0.6, 0.7], "ddpm": [0.5, 0.6, 0.71]}),
+        cell_record("focal", 0, 0.9),
+    ]
+    scored = [
+        each.model_copy(
+            update={
+                "best": each.best.model_copy(
+                    update={"validation_macro_f1": 0.9 if each.seed == 0 else 0.5}
+                )
+            }
+        )
+        for each in easy
+    ]
+    reference = find_reference(make_rows(scored))
     assert reference is not None
-    assert reference["arm"] == "none"
+    assert reference.arm == "none"
 
 
 def test_images_of_unknown_origin_prove_nothing() -> None:
     made = cells(RIVALS, validation={"oversample": 0.6})
-    origins = {f"pets-{arm}": {"generator": arm, "unverified": True} for arm in RIVALS}
-    assert proven_gain(rows_of(made, origins)) is False
-    trusted = {name: {**origin, "unverified": False} for name, origin in origins.items()}
-    assert proven_gain(rows_of(made, trusted)) is True
+    origins = {f"pets-{arm}": Origin(arm, is_unverified=True) for arm in RIVALS}
+    assert is_gain_proven(make_rows(made, origins)) is False
+    trusted = {name: replace(origin, is_unverified=False) for name, origin in origins.items()}
+    assert is_gain_proven(make_rows(made, trusted)) is True
 
 
 def test_equal_differences_in_float32_are_not_tested() -> None:
@@ -324,13 +309,13 @@ def test_equal_differences_in_float32_are_not_tested() -> None:
 
 
 def test_numbers_are_not_rounded_over_the_line() -> None:
-    assert [p_words(p, "= ") for p in (0.04999, 0.0500004, 0.05, 0.1884)] == [
+    assert [format_p(p, "= ") for p in (0.04999, 0.0500004, 0.05, 0.1884)] == [
         "= 0.04999",
         "= 0.0500004",
         "= 0.05000000",
         "= 0.188",
     ]
-    assert [points_words(v) for v in (0.04, -0.004, 0.0, 3.26)] == ["0.04", "-0.004", "0.0", "3.3"]
+    assert [format_points(v) for v in (0.04, -0.004, 0.0, 3.26)] == ["0.04", "-0.004", "0.0", "3.3"]
     assert column("To baseline").format(-0.001) == "+0.00"
 
 
@@ -363,7 +348,7 @@ def test_classes_that_seeds_lack_are_named_with_their_seeds() -> None:
 def test_only_a_proven_gain_is_green(
     scores: dict[str, list[float]], validation: dict[str, float], green: bool
 ) -> None:
-    assert proven_gain(rows_of(cells(scores, validation=validation))) is green
+    assert is_gain_proven(make_rows(cells(scores, validation=validation))) is green
 
 
 def test_without_a_baseline_generated_arms_still_meet_the_reference() -> None:
@@ -400,13 +385,16 @@ def test_with_one_seed_the_largest_difference_may_be_a_loss() -> None:
 
 
 def test_the_papers_own_figure_is_the_best_of_so_many_epochs() -> None:
-    curve = [{"test_accuracy": value} for value in (0.5, 0.8, 0.6, 0.9)]
+    curve = [
+        EpochRecord(epoch=epoch, validation_accuracy=0.5, test_accuracy=value)
+        for epoch, value in enumerate((0.5, 0.8, 0.6, 0.9), start=1)
+    ]
     assert paper_figure(curve, 3) == 0.8
     assert paper_figure(curve, 4) == 0.9
     assert paper_figure(curve, 5) is None
     row = rows({"none": [0.5, 0.5]}, epochs=20)["none"]
-    assert row["best_test_accuracy_20_epochs"] == pytest.approx(0.6)
-    assert row["best_test_accuracy_30_epochs"] is None
+    assert row.best_test_accuracy_20_epochs == pytest.approx(0.6)
+    assert row.best_test_accuracy_30_epochs is None
 
 
 @pytest.mark.parametrize(
@@ -423,12 +411,12 @@ def test_the_papers_figure_stands_beside_its_arm_and_schedule(
     name: str, paper: float | None
 ) -> None:
     (row,) = rows({name: [0.5]}).values()
-    assert row["paper_accuracy"] == paper
+    assert row.paper_accuracy == paper
 
 
 def test_a_table_row_reads_in_percent_and_points() -> None:
     row = rows({"none": [0.50, 0.60, 0.70], "ddpm until:10": [0.51, 0.62, 0.76]}, 20)["ddpm"]
-    row = {**row, "generator_seconds": 589.0}
+    row = row.model_copy(update={"generator_seconds": 589.0})
     assert {c.title: c.format(c.value(row)) for c in columns()} == {
         "Arm": "ddpm, 1.0, until epoch 10",
         "Macro-F1": "63.00",
@@ -457,7 +445,7 @@ def test_a_table_row_reads_in_percent_and_points() -> None:
 
 
 def test_columns_that_say_nothing_are_left_out() -> None:
-    shown, values = table(rows_of(cells({"none": [0.5], "focal": [0.6]})))
+    shown, values = table(make_rows(cells({"none": [0.5], "focal": [0.6]})))
     told = [dict(zip((c.title for c in shown), line, strict=True)) for line in values]
     assert not {"95 % from", "… of 20", "The paper's", "Minutes"} & set(told[1]) - {"The paper's"}
     assert told[0]["The paper's"] == 88.875

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sets import synthetic_set
 
-from rebalance_core.comparison.cells import check_compare, planned
+from rebalance_core.comparison.cells import check_compare, plan_additions
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.job import compare_job
 from rebalance_core.comparison.rebalanced import write_rebalanced
@@ -139,9 +139,9 @@ def test_a_balanced_set_needs_a_number_of_images(ready: Workspace) -> None:
     assert even.minority == []
     config = CompareConfig.from_preset("quick", set="even", amounts="1.0")
     with pytest.raises(UserError, match=r"Amount 1\.0 adds no image to training set even"):
-        planned(config, even, "1.0")
+        plan_additions(config, even, "1.0")
     numbered = CompareConfig.from_preset("quick", set="even", amounts="5")
-    assert planned(numbered, even, "5") == dict.fromkeys(even.classes, 5)
+    assert plan_additions(numbered, even, "5") == dict.fromkeys(even.classes, 5)
 
 
 def test_rebalanced_set_holds_real_and_generated_images(ready: Workspace, tmp_path: Path) -> None:
@@ -161,5 +161,5 @@ def test_rebalanced_set_holds_real_and_generated_images(ready: Workspace, tmp_pa
     held_out = {*chosen.validation, *chosen.test}
     assert not any(line.split(",")[3] in held_out for line in lines[1:])
     assert json.dumps(manifest["provenance"])
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         write_rebalanced(ready, "phantom", "none", tmp_path / "out")

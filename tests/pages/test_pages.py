@@ -145,7 +145,7 @@ def test_bad_choice_is_refused_in_one_sentence(at_work: Workspace) -> None:
     app = opened("comparison")
     next(t for t in app.text_input if t.label == "Amounts").set_value("500").run()
     next(n for n in app.number_input if "at most" in n.label).set_value(0).run()
-    assert "fewer images than the amount wants" in app.error[0].value
+    assert "fewer images than the amount needs" in app.error[0].value
     assert not [b for b in app.button if b.label == "Compare"]
 
 

@@ -17,8 +17,8 @@ from sets import synthetic_set
 from starting import submit
 
 from rebalance_core.comparison.config import CompareConfig
-from rebalance_core.comparison.disagreements import cells_of
-from rebalance_core.comparison.job import winner
+from rebalance_core.comparison.job import best_classifier
+from rebalance_core.comparison.records import read_cells
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.runs.executor import RunView, resume, view_run
 from rebalance_core.runs.metrics import read_metrics
@@ -82,13 +82,13 @@ def under_fire(workspace: Workspace, moments: Sequence[int]) -> None:
     view = ended(view)
     assert view.status == "done", view.state
     assert finished.items() <= cell_times(view.path).items()
-    assert len(cells_of(view.path)) == len(ARMS) * len(SEEDS)
+    assert len(read_cells(view.path)) == len(ARMS) * len(SEEDS)
     assert numbers(view.path) == numbers(calm.path)
-    for one, other in zip(cells_of(view.path), cells_of(calm.path), strict=True):
-        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    for one, other in zip(read_cells(view.path), read_cells(calm.path), strict=True):
+        assert one.model_copy(update={"seconds": 0}) == other.model_copy(update={"seconds": 0})
     answers = [read_json(v.path / "result" / "results.json")["answer"] for v in (view, calm)]
     assert answers[0] == answers[1]
-    kept = [winner(v.path) for v in (view, calm)]
+    kept = [best_classifier(v.path) for v in (view, calm)]
     assert kept[0] is not None and kept[1] is not None
     weights = [(path / "model.safetensors").read_bytes() for path in kept]
     assert weights[0] == weights[1]
