@@ -1,15 +1,15 @@
-"""Bring images, see their faults, cut a training set."""
+"""Data page: import images, check their quality, create a training set."""
 
 import streamlit as st
 
-from pages.parts.adding import add_dataset
 from pages.parts.choose import choose
-from pages.parts.cutting import cut_training_set
+from pages.parts.dataset_form import dataset_form
 from pages.parts.frame import run_page, show_user_errors
 from pages.parts.health import health
 from pages.parts.images import images
 from pages.parts.live import apply, latest_run, render_run
 from pages.parts.markdown import escape_markdown
+from pages.parts.training_set_form import training_set_form
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.removal import dependents, remove_dataset_and_report
@@ -19,7 +19,7 @@ from rebalance_core.workspace import Workspace
 def render(workspace: Workspace) -> None:
     names = list_datasets(workspace)
     with st.expander("Add a dataset", expanded=not names, icon=":material/add:"):
-        add_dataset(workspace)
+        dataset_form(workspace)
     importing = latest_run(workspace, "import", lambda view: view.status != "done")
     if importing and (importing.live or importing.status == "failed"):
         st.markdown(f"**{escape_markdown(importing.name)}**")
@@ -35,20 +35,22 @@ def render(workspace: Workspace) -> None:
 def _dataset(workspace: Workspace, name: str) -> None:
     dataset = open_dataset(workspace, name)
     _overview(dataset)
-    # Each part redraws alone: a slider moves bars without reading findings anew.
+    # Separate fragments, so that a slider of the form does not recompute the findings.
     st.fragment(show_user_errors(_health_and_images))(dataset)
-    st.fragment(show_user_errors(cut_training_set))(workspace, dataset)
+    st.fragment(show_user_errors(training_set_form))(workspace, dataset)
 
 
 def _overview(dataset: Dataset) -> None:
     counts = dataset.counts()
     train = counts.get("train", {})
-    facts = st.columns(4)
-    facts[0].metric("Images", f"{len(dataset.catalogue):,}")
-    facts[1].metric("Classes", len(dataset.classes))
+    columns = st.columns(4)
+    columns[0].metric("Images", f"{len(dataset.catalogue):,}")
+    columns[1].metric("Classes", len(dataset.classes))
     ratio = max(train.values()) / max(1, min(train.values()))
-    facts[2].metric("Imbalance ratio", f"{ratio:.1f} : 1", help="Largest : smallest in training.")
-    facts[3].metric("Channels", "1, gray" if dataset.channels == 1 else "3, colour")
+    columns[2].metric(
+        "Imbalance ratio", f"{ratio:.1f} : 1", help="Largest : smallest class in training."
+    )
+    columns[3].metric("Channels", "1 (gray)" if dataset.channels == 1 else "3 (colour)")
     st.plotly_chart(class_bars(counts), key=f"bars {dataset.name}")
 
 
@@ -59,12 +61,12 @@ def _health_and_images(dataset: Dataset) -> None:
 
 def _remove(workspace: Workspace, name: str) -> None:
     with st.expander("Remove this dataset", icon=":material/delete:"):
-        left = dependents(workspace, name).summary
-        told = f" What depends on it stays but cannot be continued: {left}." if left else ""
-        st.markdown(f"All images of {name} go, for good.{told}")
-        sure = st.checkbox(f"Yes, remove {name}")
-        if st.button("Remove", disabled=not sure):
+        summary = dependents(workspace, name).summary
+        warning = f" Its dependents remain but cannot be continued: {summary}." if summary else ""
+        st.markdown(f"Permanently deletes all images of {name}.{warning}")
+        confirmed = st.checkbox(f"Yes, remove {name}")
+        if st.button("Remove", disabled=not confirmed):
             apply(lambda: remove_dataset_and_report(workspace, name), f"Removed dataset {name}.")
 
 
-run_page(render, "Data", "Your images, their faults, and the training sets made of them.")
+run_page(render, "Data", "Your images, their quality, and the training sets created from them.")

@@ -12,7 +12,7 @@ from pages.parts.gallery import Group, gallery, image_tile
 from pages.parts.live import apply, job_panel, latest_run
 from pages.parts.markdown import escape_markdown
 from pages.parts.naming import name_field
-from pages.parts.sets import just_saved, save_set
+from pages.parts.sets import last_saved_set, save_set
 from pages.parts.weights import get_weights
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.imaging.decode import open_image
@@ -377,7 +377,7 @@ def _choose_poses(workspace: Workspace, dataset: Dataset, clustering: PoseCluste
     if st.button("Save training set", type="primary", disabled=not chosen):
         values = {"dataset": dataset.name, "poses": tuple(chosen), "skew": skew}
         apply(lambda: save_set(workspace, name, SetConfig.build(**values)))
-    made = just_saved(workspace, dataset.name)
+    made = last_saved_set(workspace, dataset.name)
     if made is not None:
         counts = ", ".join(f"{c} {n}" for c, n in made.counts.items())
         where = "It can be chosen on the Generators page."

@@ -1,4 +1,4 @@
-"""Pictures to click: a grid in the page, and one image enlarged with what is known of it."""
+"""Clickable image gallery, and a dialog with one enlarged image and its metadata."""
 
 import base64
 import io
@@ -11,8 +11,8 @@ from PIL import Image
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.imaging.decode import open_image
 
-Mark = Literal["", "warn", "out"]  # as it is, framed, faint
-TILE = 128  # px, of the picture in a tile; shown smaller on plain screens
+Mark = Literal["", "warn", "out"]  # none, framed, faded
+TILE = 128  # px of a thumbnail, displayed smaller on screens with a pixel ratio of 1
 
 HTML = '<div class="gallery"></div>'
 CSS = """
@@ -32,7 +32,7 @@ CSS = """
 .tile.warn span { font-weight: 700; }
 .tile.out img { opacity: 0.3; }
 """
-# Text only ever enters through textContent and properties: file names are hostile.
+# All text is set through textContent or properties, since file names are untrusted.
 JS = """
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector('.gallery')
@@ -75,11 +75,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture: `id` comes back when it is clicked; `hint` is its tooltip and spoken name."""
+    """One image: a click returns `id`; `hint` is the tooltip and accessible name."""
 
     id: str
     source: str  # data URL, from `data_url`
-    caption: str = ""  # lines beneath it
+    caption: str = ""  # lines below the image
     hint: str = ""
     mark: Mark = ""
 
@@ -95,8 +95,10 @@ class Group:
 def gallery(
     groups: list[Group], key: str, columns: int | None = None, cursor: str = "zoom-in"
 ) -> str | None:
-    """Draw the tiles, `columns` in a row or as many as fit; returns the id of the one just
-    clicked, once. `cursor` (CSS) says what a click does."""
+    """Render tiles, `columns` per row or as many as fit; return the id of a tile just clicked.
+
+    `cursor` is the CSS cursor over a tile, which indicates the effect of a click.
+    """
     data = {
         "columns": columns,
         "cursor": cursor,
@@ -116,7 +118,7 @@ def _component() -> Any:
 
 
 def data_url(image: Image.Image, size: int = TILE) -> str:
-    """A picture in mode L or RGB, scaled down to fit `size`, as the source of a tile."""
+    """Encode an image in mode L or RGB as a data URL, downscaled to fit `size` pixels."""
     small = image.copy()
     small.thumbnail((size, size))
     buffer = io.BytesIO()
@@ -131,7 +133,7 @@ def _source(fingerprint: str, image: str, _dataset: Dataset) -> str:
 
 
 def image_tile(dataset: Dataset, image: str, *, with_class: bool = True) -> Tile:
-    """The tile of a dataset's image: class and split beneath it, its name as the tooltip."""
+    """Tile of a dataset image, captioned with class and split, with its id as the tooltip."""
     row = dataset.catalogue.iloc[dataset.rows[image]]
     caption = f"{row['class']}\n{row['split']}" if with_class else image.rpartition("/")[2]
     return Tile(image, _source(dataset.fingerprint, image, dataset), caption, image)
@@ -139,12 +141,12 @@ def image_tile(dataset: Dataset, image: str, *, with_class: bool = True) -> Tile
 
 @st.dialog("Image", width="large")
 def enlarge(dataset: Dataset, image: str) -> None:
-    """One original with its file name and facts, over the page."""
+    """Show an original image with its file name and metadata in a dialog."""
     row = dataset.catalogue.iloc[dataset.rows[image]]
     left, right = st.columns([3, 2])
     with open_image(dataset.read_original(image)) as opened:
         left.image(opened, width="stretch")
-    facts = {
+    metadata = {
         "File": image,
         "Class": row["class"],
         "Split": row["split"],
@@ -157,7 +159,7 @@ def enlarge(dataset: Dataset, image: str) -> None:
         "SHA-256": f"{row['sha256'][:16]}…",
     }
     with right:
-        for name, value in facts.items():
+        for name, value in metadata.items():
             if value:
                 st.caption(name)
                 st.text(value)

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, and the images that each finding speaks of, side by side."""
+"""Quality findings of a dataset and, side by side, the images of each."""
 
 import pandas as pd
 import streamlit as st
@@ -14,9 +14,9 @@ from rebalance_core.datasets.health import (
 )
 from rebalance_core.plots.dataset import brightness_boxes
 
-GROUPS = 8  # shown at once
-MOST = 24  # images of a group shown at once
-STANDS_OUT = 0.7  # AUC of brightness from which the page warns
+GROUPS_PER_PAGE = 8
+MAX_TILES = 24  # of each group
+WARNING_AUC = 0.7  # AUC of brightness from which the page warns
 
 
 @st.cache_data(max_entries=16, show_spinner="Comparing images…")
@@ -29,29 +29,29 @@ def _shortcut_tables(fingerprint: str, _dataset: Dataset) -> tuple[pd.DataFrame,
     return brightness_statistics(_dataset), format_statistics(_dataset)
 
 
-def difference_chosen() -> float:
-    """Up to which difference images count as near-duplicates: the slider's, in the address."""
+def selected_difference() -> float:
+    """Maximum difference of near-duplicates, as set by the slider and stored in the URL."""
     return float(st.session_state.get("difference", DEFAULT_DIFFERENCE))
 
 
 def health(dataset: Dataset) -> None:
     st.subheader("Health")
     st.slider(
-        "Near-duplicates differ by at most",
+        "Maximum difference of near-duplicates",
         0.02,
         MAX_DIFFERENCE,
         DEFAULT_DIFFERENCE,
         0.01,
         key="difference",
         bind="query-params",
-        help="The share of an image's contrast that the other doesn't explain, up to brightness, "
-        "contrast, a small shift and scaling. 0: the same picture. Split `clean` uses it too.",
+        help="Share of an image's contrast that the other leaves unexplained, up to brightness, "
+        "contrast, a small shift and scaling. 0: the same picture. The `clean` split uses it too.",
     )
-    drawn = st.session_state.get("difference drawn")
-    st.session_state["difference drawn"] = difference_chosen()
-    if drawn not in (None, difference_chosen()):
-        st.rerun()  # the whole page: split clean goes by it too
-    found = findings(dataset.fingerprint, difference_chosen(), dataset)
+    previous = st.session_state.get("previous difference")
+    st.session_state["previous difference"] = selected_difference()
+    if previous not in (None, selected_difference()):
+        st.rerun()  # the whole page, since the clean split uses it too
+    found = findings(dataset.fingerprint, selected_difference(), dataset)
     unreadable = [file.model_dump() for file in dataset.manifest.unreadable]
     if unreadable:
         with st.expander(
@@ -64,70 +64,72 @@ def health(dataset: Dataset) -> None:
     if not any(finding.groups for finding in found):
         st.success(
             "No copies, near-duplicates or contradicting labels were found. Mirrored, flipped and "
-            "turned copies are not looked for yet."
+            "rotated copies are not detected yet."
         )
-    opened = st.session_state.get("finding")
+    selected = st.session_state.get("finding")
     for finding in found:
-        if finding.name == opened and finding.groups:
+        if finding.name == selected and finding.groups:
             _groups(dataset, finding)
     _shortcuts(dataset)
 
 
 def _row(finding: Finding) -> None:
-    told, look = st.columns([5, 1], vertical_alignment="center")
-    mark = ":material/warning:" if finding.groups else ":material/check:"
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    icon = ":material/warning:" if finding.groups else ":material/check:"
     counts = f"{len(finding.groups):,} groups, {finding.images:,} images"
     largest = max(map(len, finding.groups), default=0)
-    most = f", the largest of {largest}" if largest > 2 else ""
+    size = f", the largest of {largest}" if largest > 2 else ""
     meaning = f"  \n:small[{finding.meaning}]" if finding.groups else ""
-    told.markdown(f"{mark} **{finding.title}**: {counts}{most}{meaning}")
+    left.markdown(f"{icon} **{finding.title}**: {counts}{size}{meaning}")
     if finding.groups:
-        opened = st.session_state.get("finding") == finding.name
-        if look.button("Close" if opened else "Look", key=f"look at {finding.name}"):
-            st.session_state["finding"] = None if opened else finding.name
+        is_open = st.session_state.get("finding") == finding.name
+        if right.button("Close" if is_open else "View", key=f"view {finding.name}"):
+            st.session_state["finding"] = None if is_open else finding.name
             st.rerun(scope="fragment")
 
 
 def _groups(dataset: Dataset, finding: Finding) -> None:
-    pages = -(-len(finding.groups) // GROUPS)
+    pages = -(-len(finding.groups) // GROUPS_PER_PAGE)
     with st.container(border=True):
         left, right = st.columns([4, 1], vertical_alignment="bottom")
         left.markdown(f"**{finding.title}**, largest groups first. Click an image to enlarge it.")
         page = right.number_input(f"Page of {pages}", 1, pages, 1, key=f"page of {finding.name}")
         names = dataset.catalogue["image"].tolist()
-        shown = []
-        for group in finding.groups[(page - 1) * GROUPS : page * GROUPS]:
-            more = f", {len(group) - MOST} more not shown" if len(group) > MOST else ""
-            tiles = [image_tile(dataset, names[row]) for row in group[:MOST]]
-            shown.append(Group(tiles, f"{len(group)} images{more}"))
-        clicked = gallery(shown, key=f"groups of {finding.name}")
+        first = (page - 1) * GROUPS_PER_PAGE
+        groups = []
+        for rows in finding.groups[first : first + GROUPS_PER_PAGE]:
+            hidden = len(rows) - MAX_TILES
+            tiles = [image_tile(dataset, names[row]) for row in rows[:MAX_TILES]]
+            suffix = f", {hidden} more not shown" if hidden > 0 else ""
+            groups.append(Group(tiles, f"{len(rows)} images{suffix}"))
+        clicked = gallery(groups, key=f"groups of {finding.name}")
     if clicked:
         enlarge(dataset, clicked)
 
 
 def _shortcuts(dataset: Dataset) -> None:
-    """What a classifier could use in place of what matters."""
+    """Render properties that a classifier could use as a shortcut: brightness, size, mode."""
     table, shares = _shortcut_tables(dataset.fingerprint, dataset)
-    most = str(table["auc"].idxmax())
-    st.markdown("**Brightness** of each class, mean gray level of its images")
+    label = str(table["auc"].idxmax())
+    st.markdown("**Brightness** of each class: mean gray level of its images")
     st.plotly_chart(brightness_boxes(table), key=f"brightness {dataset.name}")
-    area = float(table["auc"].max())
-    if area >= STANDS_OUT:
+    auc = float(table["auc"].max())
+    if auc >= WARNING_AUC:
         st.warning(
-            f"Brightness alone tells **{most}** from the rest with an AUC of {area:.2f} (0.5: not "
-            "at all, 1: always). Often it means that the class came from another source. A "
-            "classifier can learn that instead of what matters, and do worse elsewhere than its "
-            "test score says.",
+            f"Brightness alone separates **{label}** from the other classes with an AUC of "
+            f"{auc:.2f} (0.5: chance, 1: perfectly). This often means that the class comes from "
+            "another source. A classifier can learn this shortcut, and then performs worse "
+            "elsewhere than its test score suggests.",
             icon=":material/exposure:",
         )
     else:
         st.caption(
-            f"No class stands out by brightness alone: AUC at most {area:.2f} "
-            "(0.5: not at all, 1: always)."
+            f"Brightness alone separates no class from the others: AUC at most {auc:.2f} "
+            "(0.5: chance, 1: perfectly)."
         )
-    with st.expander("Sizes and stored forms", icon=":material/aspect_ratio:"):
+    with st.expander("Image sizes and modes", icon=":material/aspect_ratio:"):
         st.caption(
-            "A size or form that only some classes have is a shortcut, too: resizing leaves traces."
+            "A size or mode that only some classes have is a shortcut too: resizing leaves traces."
         )
         percent = {
             name: st.column_config.NumberColumn(format="percent")

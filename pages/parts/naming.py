@@ -1,4 +1,4 @@
-"""A field for the name of something new, filled in with a suggestion."""
+"""Text field for a new name, prefilled with a suggestion."""
 
 import streamlit as st
 
@@ -6,18 +6,18 @@ from rebalance_core.workspace import MAX_NAME_LENGTH
 
 
 def name_field(label: str, suggestion: str, key: str) -> str:
-    """A text field that holds the suggestion, until somebody types another name.
+    """Render a text field that follows `suggestion` until the user types another name.
 
-    A slow browser may still send any earlier suggestion; none of them was typed. Clearing the field
-    brings the suggestion back.
+    A slow browser may still send an earlier suggestion, which does not count as typed. Clearing the
+    field restores the suggestion.
     """
     suggestion = suggestion[:MAX_NAME_LENGTH]
-    suggested: set[str] = st.session_state.setdefault(f"{key} suggested", {""})
-    suggested.add(suggestion)
-    sent = st.session_state.get(key, "")
-    name = suggestion if sent in suggested else sent
-    # Set where it differs from what the browser holds, or may yet receive: no other time, as that
-    # would replace what is being typed.
-    if name != sent or name != st.session_state.get(f"{key} drawn"):
-        st.session_state[key] = st.session_state[f"{key} drawn"] = name
+    suggestions: set[str] = st.session_state.setdefault(f"{key} suggestions", {""})
+    suggestions.add(suggestion)
+    value = st.session_state.get(key, "")
+    name = suggestion if value in suggestions else value
+    # Set the value only if it differs from what the browser holds or may still receive; otherwise
+    # it would overwrite text while it is being typed.
+    if name != value or name != st.session_state.get(f"{key} rendered"):
+        st.session_state[key] = st.session_state[f"{key} rendered"] = name
     return st.text_input(label, key=key)

@@ -1,4 +1,4 @@
-"""Choosing a training set, and saving a new one."""
+"""Select a training set, and save a new one."""
 
 import streamlit as st
 
@@ -13,16 +13,16 @@ from rebalance_core.workspace import Workspace
 
 
 def choose_set(workspace: Workspace, resets: str) -> TrainingSet | None:
-    """The chosen training set with its counts; None, and what to do, where there is none.
+    """Select a training set and render its counts; None, with a hint, if there is none.
 
-    Another set makes the choice of the key `resets` void.
+    Selecting another set discards the selection of the key `resets`.
     """
     names = [*list_sets(workspace), *list_datasets(workspace)]
     if not names:
         empty_state("There is no training set yet: add a dataset first.", "data", "Add a dataset")
         return None
     datasets = set(list_datasets(workspace))
-    chosen = open_set(
+    training_set = open_set(
         workspace,
         choose(
             "Training set",
@@ -32,36 +32,37 @@ def choose_set(workspace: Workspace, resets: str) -> TrainingSet | None:
             resets=resets,
         ),
     )
-    counts = ", ".join(f"{c} {n}" for c, n in chosen.counts.items())
+    config = training_set.config
+    counts = ", ".join(f"{c} {n}" for c, n in training_set.counts.items())
     st.caption(
-        f"{counts}; {chosen.ratio:.1f} : 1; split {chosen.config.split}, skew {chosen.config.skew}"
-        + (f", poses {', '.join(chosen.config.poses)}" if chosen.config.poses else "")
+        f"{counts}; {training_set.ratio:.1f} : 1; split {config.split}, skew {config.skew}"
+        + (f", poses {', '.join(config.poses)}" if config.poses else "")
     )
-    return chosen
+    return training_set
 
 
 def save_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
-    """Save a training set, and keep its name for the line beside the button."""
-    made = make_set(workspace, name, config)
+    """Save a training set and remember its name for the message next to the button."""
+    training_set = make_set(workspace, name, config)
     st.session_state[SAVED] = name
-    return made
+    return training_set
 
 
-def just_saved(workspace: Workspace, dataset: str) -> TrainingSet | None:
-    """The set of `dataset` that was saved last since somebody came to this page."""
+def last_saved_set(workspace: Workspace, dataset: str) -> TrainingSet | None:
+    """The set of `dataset` that was last saved on this visit to the page, or None."""
     name = st.session_state.get(SAVED)
     if name not in list_sets(workspace):
         return None
-    made = open_set(workspace, name)
-    return made if made.config.dataset == dataset else None
+    training_set = open_set(workspace, name)
+    return training_set if training_set.config.dataset == dataset else None
 
 
-def saved_message(made: TrainingSet) -> str:
-    """What is shown once a training set is saved: its name and size."""
-    return f"Saved {made.name}: {len(made.train):,} training images."
+def saved_message(training_set: TrainingSet) -> str:
+    """Message with the name and size of a newly saved training set."""
+    return f"Saved {training_set.name}: {len(training_set.train):,} training images."
 
 
 def warn_of_damaged(workspace: Workspace) -> None:
-    """Name the synthetic sets that cannot be chosen because they cannot be read."""
+    """Render a warning for each synthetic set that cannot be read."""
     for sentence in open_all_synthetic(workspace)[1].values():
         st.warning(escape_markdown(sentence))

@@ -1,4 +1,4 @@
-"""The Data page as a person uses it: drop, look, open, skew, reload."""
+"""The Data page in a browser: upload, findings, images, skew, reload."""
 
 import io
 import json
@@ -69,12 +69,12 @@ def test_drop_look_skew_and_reload(page: Page, server: Server, tmp_path: Path) -
     # drop a zip
     page.goto(server.url)
     visit(page, "Data")
-    page.get_by_role("tab", name="Drop files").click()
-    page.get_by_role("tabpanel", name="Drop files").locator("input[type=file]").set_input_files(
+    page.get_by_role("tab", name="Upload files").click()
+    page.get_by_role("tabpanel", name="Upload files").locator("input[type=file]").set_input_files(
         packed
     )
     settled(page)
-    panel = page.get_by_role("tabpanel", name="Drop files")
+    panel = page.get_by_role("tabpanel", name="Upload files")
     expect(panel.get_by_label("Name", exact=True)).to_have_value("planted")
     panel.get_by_role("button", name="Add", exact=True).click()
     expect(page.get_by_role("heading", name="Health")).to_be_visible(timeout=LONG)
@@ -95,7 +95,7 @@ def test_drop_look_skew_and_reload(page: Page, server: Server, tmp_path: Path) -
     settled(page)
 
     # open a duplicate group: the three copies side by side, one of them enlarged
-    page.get_by_role("button", name="Look", exact=True).first.click()
+    page.get_by_role("button", name="View", exact=True).first.click()
     group = page.locator("section", has=page.get_by_text("3 images", exact=True))
     expect(group.get_by_role("button")).to_have_count(3)
     settled(page)
@@ -112,7 +112,7 @@ def test_drop_look_skew_and_reload(page: Page, server: Server, tmp_path: Path) -
     until(lambda: fewest(page) > 0, lambda: bars(page))
     whole = bars(page)["after"]
     page.get_by_text("clean", exact=True).click()
-    expect(page.get_by_text("The split leaves out").first).to_contain_text("2 of train")
+    expect(page.get_by_text("The split excludes").first).to_contain_text("2 of train")
     settled(page)
     until(lambda: 0 < sum(bars(page).get("after", [])) < sum(whole), lambda: bars(page))
 
@@ -132,7 +132,7 @@ def test_drop_look_skew_and_reload(page: Page, server: Server, tmp_path: Path) -
     twenty = bars(page)
     assert twenty["before"] == ten["before"]
     page.reload()
-    expect(page.get_by_role("heading", name="Training set")).to_be_visible(timeout=LONG)
+    expect(page.get_by_role("heading", name="Create a training set")).to_be_visible(timeout=LONG)
     settled(page)
     expect(slider(page, "Ratio ρ")).to_have_value("20")
     until(lambda: bars(page) == twenty, lambda: bars(page))
@@ -149,8 +149,8 @@ def test_drop_a_folder(page: Page, server: Server, tmp_path: Path) -> None:
         (folder / name).write_bytes(data)
     page.goto(server.url)
     visit(page, "Data")
-    page.get_by_role("tab", name="Drop a folder").click()
-    panel = page.get_by_role("tabpanel", name="Drop a folder")
+    page.get_by_role("tab", name="Upload a folder").click()
+    panel = page.get_by_role("tabpanel", name="Upload a folder")
     panel.locator("input[type=file]").set_input_files(folder)
     settled(page)
     expect(panel.get_by_label("Name", exact=True)).to_have_value("shapes")

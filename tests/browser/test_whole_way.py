@@ -39,7 +39,7 @@ def test_the_whole_way(page: Page, server: Server, home: Path, tmp_path: Path) -
     visit(page, "Data")
     fill(page, "Images", "120")
     page.get_by_role("button", name="Add", exact=True).first.click()
-    expect(page.get_by_role("heading", name="Samples")).to_be_visible(timeout=LONG)
+    expect(page.get_by_role("heading", name="Images")).to_be_visible(timeout=LONG)
     expect(page.get_by_text("120", exact=True).first).to_be_visible()
 
     # cluster

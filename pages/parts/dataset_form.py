@@ -1,4 +1,4 @@
-"""Bring images into the workspace: built-ins, dropped files or a folder, a path, Kaggle."""
+"""Form that imports a dataset: built-in, uploaded files or folder, local path, Kaggle."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,35 +16,35 @@ from rebalance_core.runs.start import start_run
 from rebalance_core.workspace import Workspace
 
 LAYOUT = (
-    "One folder a class: `<class>/…`, or `Training|Testing/<class>/…`. Or a CSV with the columns "
-    "path and label and, if you have them, split and group (the patient)."
+    "One folder per class: `<class>/…`, or `Training|Testing/<class>/…`. Or a CSV with the columns "
+    "path and label and, optionally, split and group (the patient)."
 )
 
 
-def add_dataset(workspace: Workspace) -> None:
-    built_in, drop, folder, path, kaggle = st.tabs(
-        ["Built in", "Drop files", "Drop a folder", "From a path", "Kaggle"]
+def dataset_form(workspace: Workspace) -> None:
+    built_in, upload, folder, path, kaggle = st.tabs(
+        ["Built-in", "Upload files", "Upload a folder", "Local path", "Kaggle"]
     )
     with built_in:
         _built_in(workspace)
-    with drop:
+    with upload:
         types = ["zip", "csv", *(suffix.removeprefix(".") for suffix in sorted(IMAGE_SUFFIXES))]
-        st.caption(f"A zip, or images together with a CSV. {LAYOUT}")
+        st.caption(f"A zip, or images with a CSV. {LAYOUT}")
         files = st.file_uploader("Files", types, accept_multiple_files=True)
-        _dropped(workspace, files, "files")
+        _upload(workspace, files, "files")
     with folder:
         st.caption(LAYOUT)
         files = st.file_uploader("Folder", accept_multiple_files="directory")
-        _dropped(workspace, files, "folder")
+        _upload(workspace, files, "folder")
     with path:
         st.caption(f"A zip, a folder or a CSV. {LAYOUT}")
         source = st.text_input("Path on this machine")
         name = name_field("Name", Path(source).stem if source else "", "name of path")
-        _limits_then_add(workspace, "add path", name, lambda: source, ready=bool(source and name))
+        _limits_and_add(workspace, "add path", name, lambda: source, ready=bool(source and name))
     with kaggle:
         st.markdown(
-            "Downloads a dataset from Kaggle to this machine, a fixed version of it. Nothing of "
-            "yours is sent."
+            "Downloads a fixed version of a dataset from Kaggle to this machine. None of your data "
+            "is sent."
         )
         handle = st.text_input("Kaggle dataset", KAGGLE_STUDY, help="owner/dataset/versions/n")
         name = st.text_input("Name", "brain-tumor-mri", key="name of kaggle")
@@ -57,8 +57,8 @@ def _built_in(workspace: Workspace) -> None:
         "Source",
         ["phantom", "digits"],
         captions=[
-            "Made-up brain MRI: four classes, three poses, skewed.",
-            "Real handwritten digits, 8 × 8 px; 7, 8 and 9 made rare.",
+            "Simulated brain MRI: four imbalanced classes, three poses.",
+            "Handwritten digits, 8 × 8 px, with 7, 8 and 9 made rare.",
         ],
     )
     left, right = st.columns(2)
@@ -69,36 +69,36 @@ def _built_in(workspace: Workspace) -> None:
         _import(workspace, name, lambda: source, count=int(count), size=int(size))
 
 
-def _dropped(workspace: Workspace, files: list[Any], key: str) -> None:
+def _upload(workspace: Workspace, files: list[Any], key: str) -> None:
     first = Path(files[0].name) if files else Path()
     stem = first.parts[0] if len(first.parts) > 1 else first.stem
     name = name_field("Name", stem, f"name of {key}")
 
-    def keep() -> str:
+    def save() -> str:
         return save_upload(workspace, [(file.name, file) for file in files])
 
-    _limits_then_add(workspace, f"add {key}", name, keep, ready=bool(files and name))
+    _limits_and_add(workspace, f"add {key}", name, save, ready=bool(files and name))
 
 
-def _limits_then_add(
+def _limits_and_add(
     workspace: Workspace, key: str, name: str, source: Callable[[], str], *, ready: bool
 ) -> None:
     fields = ImportConfig.model_fields
-    with st.expander("Limits of a zip", icon=":material/shield:"):
-        places = st.columns(3)
+    with st.expander("Zip limits", icon=":material/shield:"):
+        columns = st.columns(3)
         limits = {
-            "max_files": places[0].number_input(
-                "Files at most", 1, value=fields["max_files"].default, key=f"{key} files"
+            "max_files": columns[0].number_input(
+                "Maximum files", 1, value=fields["max_files"].default, key=f"{key} files"
             ),
-            "max_gib": places[1].number_input(
-                "GiB unpacked at most", 0.1, value=fields["max_gib"].default, key=f"{key} gib"
+            "max_gib": columns[1].number_input(
+                "Maximum unpacked GiB", 0.1, value=fields["max_gib"].default, key=f"{key} gib"
             ),
-            "max_ratio": places[2].number_input(
-                "Unpacked : packed at most",
+            "max_ratio": columns[2].number_input(
+                "Maximum compression ratio",
                 2.0,
                 value=fields["max_ratio"].default,
                 key=f"{key} ratio",
-                help="Of one file; pictures are rarely packed over 50 : 1.",
+                help="Unpacked : packed size of one file; images rarely exceed 50 : 1.",
             ),
         }
     if st.button("Add", key=key, type="primary", disabled=not ready):
