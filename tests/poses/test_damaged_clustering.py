@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from commands import command
 from hostile import BYTES, put, spoilt
+from streamlit.testing.v1 import AppTest
 
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.importing import import_dataset
@@ -35,6 +36,7 @@ from rebalance_core.runs.run import MemoryRun
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.workspace import Workspace
 
+ROOT = Path(__file__).resolve().parents[2]
 FIELDS = (
     "config",
     "config.dataset",
@@ -307,3 +309,24 @@ def test_commands_name_the_damage_and_both_remedies_work(
     )
     assert again.returncode == 0, again.stderr
     use(restored)
+
+
+def test_the_page_names_the_damage_and_clusters_again(
+    restored: Dataset, workspace: Workspace
+) -> None:
+    shutil.copytree(restored.path, workspace.datasets / "sound", symlinks=True)
+    path = open_clustering(restored).path / "clustering.json"
+    put(path, BYTES["deep"])
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    app.query_params["dataset"] = "p"
+    app.switch_page("pages/poses.py").run()
+    assert not app.exception
+    (error,) = app.error
+    assert error.value.startswith(f"{path} is damaged (nested too deeply); ")
+    start = next(b for b in app.button if b.label == "Cluster by pose")
+    assert start.disabled, "the corrections that may be lost are not confirmed"
+    app.checkbox[0].check().run()
+    assert not next(b for b in app.button if b.label == "Cluster by pose").disabled
+    app.selectbox[0].select("sound").run()
+    assert not app.exception and not app.error
+    assert "pose 2" in next(box.options for box in app.selectbox if "rename" in box.label)

@@ -47,12 +47,12 @@ FIELDS = (
 )
 QUALITY_VIEW = """
 from pathlib import Path
-from pages.parts.frame import guarded
+from pages.parts.frame import show_user_errors
 from pages.parts.scores import scores
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.workspace import Workspace
 workspace = Workspace(Path({root!r}))
-guarded(scores)(workspace, open_synthetic(workspace, {name!r}))
+show_user_errors(scores)(workspace, open_synthetic(workspace, {name!r}))
 """
 ATTEMPT = {"time": 1.0, "seed": 0, "answers": "rg" * 10, "truth": "gr" * 10}
 
