@@ -19,7 +19,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from benchmarks._report import Guard, medians, report
-from rebalance_core.poses.kmeans import K_RANGE, match_clusters, project, restarts, silhouettes
+from rebalance_core.poses.kmeans import K_RANGE, fit_restarts, match_clusters, project, silhouettes
 
 PAIRS = 5
 CLASSES = 4
@@ -51,7 +51,7 @@ def cluster_all(features: np.ndarray) -> np.ndarray:
     labels = np.zeros(len(points), int)
     centres = {}
     for number, rows in enumerate(class_rows):
-        fits = {k: restarts(points[rows], k, RESTARTS, seed=0)[0] for k in K_RANGE}
+        fits = {k: fit_restarts(points[rows], k, RESTARTS, seed=0)[0] for k in K_RANGE}
         silhouettes(points[rows], [fit.labels for fit in fits.values()], seed=0)
         labels[rows] = fits[GROUPS].labels
         centres[str(number)] = fits[GROUPS].centres
@@ -86,7 +86,7 @@ def main() -> int:
     points, _ = project(features[:1500], np.arange(1500), 50, None, seed=0)
     start = time.perf_counter()
     for rows in np.array_split(np.arange(1500), CLASSES):
-        restarts(points[rows], 5, RESTARTS, seed=0)
+        fit_restarts(points[rows], 5, RESTARTS, seed=0)
     recluster_seconds = time.perf_counter() - start
     process = subprocess.run(
         [sys.executable, __file__, "large"], check=True, capture_output=True, text=True

@@ -21,7 +21,7 @@ from torchvision import models
 from benchmarks._report import Guard, medians, report
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.imaging.grid import resize_images
-from rebalance_core.poses.kmeans import project, restarts
+from rebalance_core.poses.kmeans import fit_restarts, project
 from rebalance_core.poses.networks import (
     best_device,
     headless,
@@ -58,7 +58,7 @@ def one_at_a_time(network: nn.Module, images: np.ndarray) -> np.ndarray:
 
 def clusters(features: np.ndarray) -> np.ndarray:
     points, _ = project(features, np.arange(len(features)), 50, None, seed=0)
-    return restarts(points, 3, 10, seed=0)[0].labels
+    return fit_restarts(points, 3, 10, seed=0)[0].labels
 
 
 def main() -> int:

@@ -34,7 +34,7 @@ from rebalance_core.poses.features import resolve_extractor
 from rebalance_core.poses.kmeans import load_libraries, sample_rows
 from rebalance_core.poses.pictures import cluster_images
 from rebalance_core.poses.records import ClusteringRecord
-from rebalance_core.poses.versions import can_undo, step_back
+from rebalance_core.poses.versions import can_undo, undo_change
 from rebalance_core.poses.weights import has_weights
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
@@ -166,7 +166,7 @@ def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
         disabled=not can_undo(dataset.path),
         help="Takes back the last clustering, new name or move.",
     ):
-        apply(lambda: step_back(dataset.path), "Undid the last change to the poses.")
+        apply(lambda: undo_change(dataset.path), "Undid the last change to the poses.")
     choices: dict[str, int | str] = {BY_ELBOWS: "auto", OWN_ELBOW: "per-class", BY_HAND: k}
     wanted = choices[mode or at]
     if wanted == used or (mode == BY_HAND and k == clustering.record.k):

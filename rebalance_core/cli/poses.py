@@ -18,7 +18,7 @@ from rebalance_core.poses.clustering import (
     summary,
 )
 from rebalance_core.poses.config import PosesConfig
-from rebalance_core.poses.versions import step_back
+from rebalance_core.poses.versions import undo_change
 from rebalance_core.poses.weights import WeightsConfig
 from rebalance_core.workspace import Workspace
 
@@ -136,7 +136,7 @@ def move(
 def undo(dataset: str, as_json: Json = False) -> None:
     """Undo the last change: a clustering, a new name or a move."""
     opened = open_dataset(Workspace.from_environment(), dataset)
-    step_back(opened.path)
+    undo_change(opened.path)
     emit(_poses(opened, open_clustering(opened)), as_json)
 
 

@@ -15,7 +15,7 @@ from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.records import CellRecord, read_cell
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.errors import UserError
-from rebalance_core.poses.weights import weights_facts
+from rebalance_core.poses.weights import weights_metadata
 from rebalance_core.synthesis.synthetic_set import (
     SyntheticSet,
     list_synthetic,
@@ -202,7 +202,7 @@ def pretrained_hash(workspace: Workspace, config: CompareConfig) -> str | None:
     if classifier.pretrained == "no" or classifier.network not in ("resnet18", "vgg16"):
         return None
     try:
-        return weights_facts(workspace, classifier.network)["sha256"]  # type: ignore[arg-type]
+        return weights_metadata(workspace, classifier.network)["sha256"]  # type: ignore[arg-type]
     except UserError:
         return None
 

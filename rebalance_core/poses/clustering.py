@@ -1,4 +1,4 @@
-"""Each class by K-means in one feature space; the elbow picks k; clusters get names across classes.
+"""K-means of each class in one feature space, k from the elbow, clusters matched across classes.
 
 Paper sections 3.1 and 5.2.
 """
@@ -19,13 +19,13 @@ from rebalance_core.poses.config import K, PosesConfig
 from rebalance_core.poses.extractors import EXTRACTORS
 from rebalance_core.poses.features import dataset_features, resolve_extractor
 from rebalance_core.poses.kmeans import (
+    DEFAULT_K,
     K_RANGE,
-    NO_ELBOW,
     elbow,
+    fit_restarts,
     match_clusters,
     nearest_centre,
     project,
-    restarts,
     silhouettes,
     stability,
 )
@@ -41,8 +41,8 @@ from rebalance_core.poses.records import (
     read_points,
     read_record,
 )
-from rebalance_core.poses.versions import changing, current_version, new_version
-from rebalance_core.poses.weights import weights_facts
+from rebalance_core.poses.versions import current_version, new_version, versions_lock
+from rebalance_core.poses.weights import weights_metadata
 from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.system.files import write_json
@@ -51,12 +51,12 @@ from rebalance_core.workspace import Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
-FEWEST = 4  # training images of a class below which its curve has no elbow to find
+MIN_IMAGES = 4  # training images of a class for a curve that may have an elbow
 
 
 @dataclass(frozen=True)
 class PoseClustering:
-    """One version of a dataset's poses, with all manual corrections up to it."""
+    """One version of a dataset's poses, with the manual corrections up to it."""
 
     dataset: Dataset
     path: Path
@@ -73,7 +73,7 @@ class PoseClustering:
 
     @cached_property
     def training(self) -> "pd.DataFrame":
-        """The rows of training images, which alone the clustering was fitted on."""
+        """The rows of training images, on which the clustering was fitted."""
         return self.assignments[self.assignments["split"] == "train"]
 
     @property
@@ -87,8 +87,8 @@ class PoseClustering:
     def nearest(self, label: str, pose: str, count: int, *, farthest: bool = False) -> list[str]:
         """Ids of a class's training images of a pose, nearest to (or farthest from) the centre."""
         table = self.training
-        chosen = table[(table["class"] == label) & (table["pose"] == pose)]
-        ordered = chosen.sort_values("distance", ascending=not farthest, kind="stable")
+        members = table[(table["class"] == label) & (table["pose"] == pose)]
+        ordered = members.sort_values("distance", ascending=not farthest, kind="stable")
         return ordered["image"].head(count).tolist()
 
 
@@ -97,6 +97,7 @@ def has_clustering(dataset: Dataset) -> bool:
 
 
 def open_clustering(dataset: Dataset) -> PoseClustering:
+    """The current poses of a dataset; raises UserError where they are missing or damaged."""
     path = current_version(dataset.path)
     if path is None:
         raise UserError(
@@ -106,23 +107,22 @@ def open_clustering(dataset: Dataset) -> PoseClustering:
 
 
 def prepare_poses(workspace: Workspace, config: PosesConfig) -> PosesConfig:
-    """The config to submit, its extractor resolved; raises UserError for what is known to fail."""
+    """The config with its extractor resolved; raises UserError where clustering would fail."""
     dataset = open_dataset(workspace, config.dataset)
     _check_corrections(dataset, config.discard_corrections)
     _check_sizes(dataset, config.k)
     extractor = resolve_extractor(workspace, config.extractor)
     if extractor != "hog":
-        weights_facts(workspace, extractor)
+        weights_metadata(workspace, extractor)
     return config.model_copy(update={"extractor": extractor})
 
 
 def cluster_poses(dataset: Dataset, config: PosesConfig, run: Run) -> PoseClustering:
-    """Cluster each class and keep the result with the dataset.
+    """Cluster each class and store the result with the dataset.
 
-    PCA and K-means use images of the dataset's training split only; the others get their class's
-    nearest centre.
-    Raises UserError where a class is too small for k, where images don't differ, where weights
-    are missing, and where poses corrected by hand would be lost.
+    PCA and K-means are fitted on the dataset's training split; other images are assigned to the
+    nearest centre of their class. Raises UserError where a class is too small for k, where all
+    images are the same, where weights are missing and where manual corrections would be lost.
     """
     _check_corrections(dataset, config.discard_corrections)
     _check_sizes(dataset, config.k)
@@ -131,20 +131,20 @@ def cluster_poses(dataset: Dataset, config: PosesConfig, run: Run) -> PoseCluste
     run.progress(0.9, "PCA")
     catalogue = dataset.catalogue
     train = catalogue["split"].to_numpy() == "train"
-    points, kept = project(
+    points, variance_kept = project(
         features, np.flatnonzero(train), config.components, config.variance, config.seed
     )
     if points.shape[1] == 0:
         raise UserError(f"All images of {dataset.name} look the same; there is nothing to cluster.")
     labels = catalogue["class"].to_numpy()
-    own = {c: points[train & (labels == c)] for c in dataset.classes}
+    by_class = {c: points[train & (labels == c)] for c in dataset.classes}
     space = FeatureSpace(
-        **dict(_curves(own, config, run)),
+        **dict(_curves(by_class, config, run)),
         config=config.model_dump(),
         extractor=extractor,
-        variance_kept=kept,
+        variance_kept=variance_kept,
     )
-    with changing(dataset.path):
+    with versions_lock(dataset.path):
         _check_corrections(dataset, config.discard_corrections)  # some may be new
         return _cluster(dataset, points, space, config.k)
 
@@ -155,7 +155,7 @@ def recluster(dataset: Dataset, k: K, *, discard_corrections: bool = False) -> P
     Raises UserError where a class is too small for k, where the stored clustering is damaged, and
     where manual corrections would be lost and `discard_corrections` is not set.
     """
-    with changing(dataset.path):
+    with versions_lock(dataset.path):
         _check_corrections(dataset, discard_corrections)
         _check_sizes(dataset, k)
         before = open_clustering(dataset)
@@ -165,18 +165,20 @@ def recluster(dataset: Dataset, k: K, *, discard_corrections: bool = False) -> P
         return _cluster(dataset, points, space, k, points_of=before)
 
 
-def chosen_ks(curves: Curves, k: K, sizes: Mapping[str, int]) -> dict[str, int]:
-    """{class: k}: by hand, from the elbow of all curves, or from each class's own; never more
-    than the class has images. Where a curve has no elbow, k is the paper's 3."""
+def resolve_ks(curves: Curves, k: K, sizes: Mapping[str, int]) -> dict[str, int]:
+    """{class: k}: a given k, the elbow of the mean curve or that of each class.
+
+    Never more than the images of the class, `sizes`. Without an elbow, k is the paper's 3.
+    """
     if k == "per-class":
-        wanted = {c: curves.elbows[c] or NO_ELBOW for c in sizes}
+        ks = {c: curves.elbows[c] or DEFAULT_K for c in sizes}
     else:
-        wanted = dict.fromkeys(sizes, int(k) if isinstance(k, int) else curves.elbow or NO_ELBOW)
-    return {c: min(n, sizes[c]) for c, n in wanted.items()}
+        ks = dict.fromkeys(sizes, int(k) if isinstance(k, int) else curves.elbow or DEFAULT_K)
+    return {c: min(n, sizes[c]) for c, n in ks.items()}
 
 
 def may_have_corrections(dataset: Dataset) -> bool:
-    """Whether the poses have manual corrections; True also where the record is damaged."""
+    """Whether the poses have manual corrections; True where the record is damaged."""
     try:
         return has_clustering(dataset) and bool(open_clustering(dataset).corrections)
     except UserError:
@@ -189,47 +191,48 @@ def _check_corrections(dataset: Dataset, discard: bool) -> None:
     corrections = open_clustering(dataset).corrections
     if corrections:
         raise UserError(
-            f"The poses of {dataset.name} hold {len(corrections)} correction(s) by hand, which "
-            "clustering anew would lose; say --discard-corrections if they may go."
+            f"The poses of {dataset.name} have {len(corrections)} manual correction(s), which "
+            "clustering again would lose; pass --discard-corrections to discard them."
         )
 
 
 def _check_sizes(dataset: Dataset, k: K) -> None:
-    """Every class must have k training images, or enough for a curve with an elbow."""
+    """Raises UserError unless every class has k training images, or enough for an elbow."""
     catalogue = dataset.catalogue
     train = catalogue[catalogue["split"] == "train"]
     counts = {c: int((train["class"] == c).sum()) for c in dataset.classes}
     label = min(counts, key=lambda c: counts[c])
-    have = f"Class {label} of {dataset.name} has {counts[label]} training image(s), too few for "
+    problem = f"Class {label} of {dataset.name} has {counts[label]} training image(s), too few for "
     if isinstance(k, int) and counts[label] < k:
-        raise UserError(f"{have}{k} clusters; choose a smaller k or add images.")
-    if not isinstance(k, int) and counts[label] < FEWEST:
-        raise UserError(f"{have}an elbow; choose k by hand (--k 1 …) or add images.")
+        raise UserError(f"{problem}{k} clusters; choose a smaller k or add images.")
+    if not isinstance(k, int) and counts[label] < MIN_IMAGES:
+        raise UserError(f"{problem}an elbow; choose k by hand (--k 1 …) or add images.")
 
 
-def _curves(own: Mapping[str, np.ndarray], config: PosesConfig, run: Run) -> Curves:
-    """Inertia and silhouette of each class over k, and the elbows of all and of each."""
-    smallest = min(len(points) for points in own.values())
+def _curves(by_class: Mapping[str, np.ndarray], config: PosesConfig, run: Run) -> Curves:
+    """Inertia and silhouette of each class over k, and the elbows of each and of their mean."""
+    smallest = min(len(points) for points in by_class.values())
     tried = [k for k in K_RANGE if k <= smallest]
     inertia: dict[str, list[float]] = {}
     silhouette: dict[str, list[float | None]] = {}
-    for number, (label, points) in enumerate(own.items()):
+    for index, (label, points) in enumerate(by_class.items()):
         best = []
         for k in tried:
-            best.append(restarts(points, k, config.restarts, config.seed)[0])
-            run.progress(0.92 + 0.07 * number / len(own), f"K-means of {label}, k = {k}")
+            best.append(fit_restarts(points, k, config.restarts, config.seed)[0])
+            run.progress(0.92 + 0.07 * index / len(by_class), f"K-means of {label}, k = {k}")
             if run.should_stop():
                 raise Cancelled
         inertia[label] = [fit.inertia for fit in best]
         silhouette[label] = silhouettes(points, [fit.labels for fit in best], config.seed)
-    widest = max(curve[0] for curve in inertia.values())
-    bent = {c: np.array(v) for c, v in inertia.items() if v[0] > 1e-6 * widest}  # not all alike
+    largest = max(curve[0] for curve in inertia.values())
+    # Classes whose images are all the same have no curve.
+    curves = {c: np.array(v) for c, v in inertia.items() if v[0] > 1e-6 * largest}
     return Curves(
         tried=tried,
         inertia=inertia,
         silhouettes=silhouette,
-        elbows={c: elbow(bent[c]) if c in bent else None for c in inertia},
-        elbow=elbow(np.mean([curve / curve[0] for curve in bent.values()], axis=0)),
+        elbows={c: elbow(curves[c]) if c in curves else None for c in inertia},
+        elbow=elbow(np.mean([curve / curve[0] for curve in curves.values()], axis=0)),
     )
 
 
@@ -240,7 +243,10 @@ def _cluster(
     k: K,
     points_of: PoseClustering | None = None,
 ) -> PoseClustering:
-    """K-means of each class at its k, names across classes, judgement; kept as a new version."""
+    """K-means of each class at its k, matching and evaluation; stored as a new version.
+
+    `points_of`: the version whose `points.npy` holds these points already.
+    """
     import pandas as pd
 
     config = space.config
@@ -248,12 +254,12 @@ def _cluster(
     labels = catalogue["class"].to_numpy()
     train = catalogue["split"].to_numpy() == "train"
     masks = {c: labels == c for c in dataset.classes}
-    ks = chosen_ks(space, k, {c: int((m & train).sum()) for c, m in masks.items()})
+    ks = resolve_ks(space, k, {c: int((m & train).sum()) for c, m in masks.items()})
     fits = {
-        c: restarts(points[masks[c] & train], ks[c], config.restarts, config.seed)
+        c: fit_restarts(points[masks[c] & train], ks[c], config.restarts, config.seed)
         for c in dataset.classes
     }
-    numbers = match_clusters({c: own[0].centres for c, own in fits.items()})
+    numbers = match_clusters({c: restarts[0].centres for c, restarts in fits.items()})
     table = pd.DataFrame(
         {
             "image": catalogue["image"],
@@ -264,10 +270,10 @@ def _cluster(
             "distance": 0.0,
         }
     )
-    for number, axis in enumerate(AXES):
-        table[axis] = points[:, number] if number < points.shape[1] else 0.0
-    for label, own in fits.items():
-        clusters, distances = nearest_centre(points[masks[label]], own[0].centres)
+    for index, axis in enumerate(AXES):
+        table[axis] = points[:, index] if index < points.shape[1] else 0.0
+    for label, restarts in fits.items():
+        clusters, distances = nearest_centre(points[masks[label]], restarts[0].centres)
         table.loc[masks[label], "cluster"] = clusters
         table.loc[masks[label], "distance"] = distances
         table.loc[masks[label], "pose"] = [f"pose {numbers[label][i] + 1}" for i in clusters]
@@ -276,12 +282,12 @@ def _cluster(
         k=common_k(ks),
         ks=ks,
         silhouette={
-            c: silhouettes(points[masks[c] & train], [own[0].labels], config.seed)[0]
-            for c, own in fits.items()
+            c: silhouettes(points[masks[c] & train], [restarts[0].labels], config.seed)[0]
+            for c, restarts in fits.items()
         },
-        stability={c: stability(own) for c, own in fits.items()},
+        stability={c: stability(restarts) for c, restarts in fits.items()},
     )
-    return _keep(dataset, table, record, points if points_of is None else points_of)
+    return _store(dataset, table, record, points if points_of is None else points_of)
 
 
 def agreement(dataset: Dataset, table: "pd.DataFrame") -> Agreement | None:
@@ -290,43 +296,43 @@ def agreement(dataset: Dataset, table: "pd.DataFrame") -> Agreement | None:
     from sklearn.metrics import adjusted_rand_score
 
     truth = dataset.catalogue["pose"].to_numpy().astype(str)
-    known = table[(truth != "") & (table["split"] == "train").to_numpy()]
-    if known.empty:
+    labelled = table[(truth != "") & (table["split"] == "train").to_numpy()]
+    if labelled.empty:
         return None
-    true = pd.Series(truth, index=table.index)[known.index]
-    usual = known["pose"].groupby(true).agg(lambda names: names.mode()[0])
+    true = pd.Series(truth, index=table.index)[labelled.index]
+    most_frequent = labelled["pose"].groupby(true).agg(lambda names: names.mode()[0])
     return Agreement(
         classes={
-            str(c): float(adjusted_rand_score(true[known["class"] == c], own["pose"]))
-            for c, own in known.groupby("class")
+            str(c): float(adjusted_rand_score(true[rows.index], rows["pose"]))
+            for c, rows in labelled.groupby("class")
         },
-        all=float(adjusted_rand_score(true, known["pose"])),
-        same_name=float((known["pose"] == true.map(usual)).mean()),
+        all=float(adjusted_rand_score(true, labelled["pose"])),
+        same_name=float((labelled["pose"] == true.map(most_frequent)).mean()),
     )
 
 
-def _keep(
+def _store(
     dataset: Dataset,
     table: "pd.DataFrame",
     record: ClusteringRecord,
     points: "np.ndarray | PoseClustering",
 ) -> PoseClustering:
-    """Write a new version; `points` may be those of another, which are then shared."""
+    """Write a new version; `points` may be another version, whose file is then shared."""
     record = record.model_copy(update={"agreement": agreement(dataset, table)})
-    with new_version(dataset.path) as aside:
+    with new_version(dataset.path) as folder:
         table.to_csv(
-            aside / "assignments.csv", index=False, float_format="%.6g", lineterminator="\n"
+            folder / "assignments.csv", index=False, float_format="%.6g", lineterminator="\n"
         )
         if isinstance(points, PoseClustering):
-            _link(points.path / "points.npy", aside / "points.npy")
+            _link(points.path / "points.npy", folder / "points.npy")
         else:
-            np.save(aside / "points.npy", points)
-        write_json(aside / "clustering.json", record.model_dump(mode="json"))
+            np.save(folder / "points.npy", points)
+        write_json(folder / "clustering.json", record.model_dump(mode="json"))
     return open_clustering(dataset)
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file under a second name; a copy where the file system has no such thing."""
+    """A hard link, or a copy where the file system has none."""
     try:
         os.link(source, target)
     except OSError:
@@ -334,78 +340,78 @@ def _link(source: Path, target: Path) -> None:
 
 
 def rename_pose(dataset: Dataset, old: str, new: str) -> PoseClustering:
-    """Give a pose another name in all classes; raises UserError for one that is taken."""
+    """Rename a pose in all classes; raises UserError for a name that is in use."""
     new = _pose_name(new)
-    with changing(dataset.path):
+    with versions_lock(dataset.path):
         clustering = open_clustering(dataset)
         _check_pose(dataset, clustering, old)
         if new in clustering.poses:
             raise UserError(
-                f"Dataset {dataset.name} has a pose {new} already; to join the two, move the "
+                f"Dataset {dataset.name} already has a pose {new}; to merge the two, move the "
                 f"clusters of {old} there with `poses move`."
             )
         table = clustering.assignments.copy()
         table["pose"] = table["pose"].replace({old: new})
-        return _corrected(dataset, clustering, table, f"{old} renamed to {new}")
+        return _store_correction(dataset, clustering, table, f"{old} renamed to {new}")
 
 
 def move_images(dataset: Dataset, images: Sequence[str], pose: str) -> PoseClustering:
-    """Put single images into a pose, a new one if there is none of that name."""
-    with changing(dataset.path):
+    """Move single images to a pose, which is created if it does not exist."""
+    with versions_lock(dataset.path):
         clustering = open_clustering(dataset)
         unknown = [image for image in images if image not in dataset.rows]
         if unknown or not images:
             raise UserError(
-                f"Dataset {dataset.name} has no image {unknown[0] if unknown else ''!r}; name it "
-                "as the assignments do."
+                f"Dataset {dataset.name} has no image {unknown[0] if unknown else ''!r}; use an id "
+                "from assignments.csv."
             )
         mask = clustering.assignments["image"].isin(set(images))
         return _move(dataset, clustering, mask, pose, f"{len(set(images))} image(s)")
 
 
 def move_cluster(dataset: Dataset, label: str, cluster: int, pose: str) -> PoseClustering:
-    """Put a whole cluster of one class into a pose, a new one if there is none of that name."""
-    with changing(dataset.path):
+    """Move a cluster of one class to a pose, which is created if it does not exist."""
+    with versions_lock(dataset.path):
         clustering = open_clustering(dataset)
         table = clustering.assignments
         mask = (table["class"] == label) & (table["cluster"] == cluster)
         if not mask.any():
             ks = ", ".join(f"{c}/0 to {c}/{k - 1}" for c, k in clustering.record.ks.items())
-            raise UserError(f"There is no cluster {label}/{cluster}; there are {ks}.")
+            raise UserError(f"Cluster {label}/{cluster} does not exist; choose from {ks}.")
         return _move(dataset, clustering, mask, pose, f"cluster {label}/{cluster}")
 
 
 def _move(
-    dataset: Dataset, clustering: PoseClustering, mask: "pd.Series[bool]", pose: str, what: str
+    dataset: Dataset, clustering: PoseClustering, mask: "pd.Series[bool]", pose: str, source: str
 ) -> PoseClustering:
     pose = _pose_name(pose)
     table = clustering.assignments.copy()
     table.loc[mask, "pose"] = pose
-    return _corrected(dataset, clustering, table, f"{what} moved to {pose}")
+    return _store_correction(dataset, clustering, table, f"{source} moved to {pose}")
 
 
 def _pose_name(name: str) -> str:
     name = name.strip()
     if not is_pose_name(name):
         raise UserError(
-            f"{name!r} cannot be the name of a pose: use up to 64 letters, digits, spaces or "
-            "signs, but no comma."
+            f"{name!r} is not a valid name of a pose: use up to 64 printable characters without "
+            "commas."
         )
     return name
 
 
 def _check_pose(dataset: Dataset, clustering: PoseClustering, pose: str) -> None:
     if pose not in clustering.poses:
-        known = ", ".join(clustering.poses)
-        raise UserError(f"Dataset {dataset.name} has no pose {pose}; it has {known}.")
+        poses = ", ".join(clustering.poses)
+        raise UserError(f"Dataset {dataset.name} has no pose {pose}; it has {poses}.")
 
 
-def _corrected(
-    dataset: Dataset, clustering: PoseClustering, table: "pd.DataFrame", told: str
+def _store_correction(
+    dataset: Dataset, clustering: PoseClustering, table: "pd.DataFrame", correction: str
 ) -> PoseClustering:
-    corrections = [*clustering.corrections, told]
+    corrections = [*clustering.corrections, correction]
     record = clustering.record.model_copy(update={"corrections": corrections})
-    return _keep(dataset, table, record, clustering)
+    return _store(dataset, table, record, clustering)
 
 
 def poses_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
@@ -415,10 +421,10 @@ def poses_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
 
 
 def summary(clustering: PoseClustering) -> dict[str, Any]:
-    """What the command line prints of a clustering; `counts` are of training images."""
+    """A clustering as the command line prints it; `counts` are training images per class/pose."""
     record, table = clustering.record, clustering.training
     sizes = (table["class"] + "/" + table["pose"]).value_counts(sort=False).sort_index()
-    link = clustering.path.parent.parent / "poses"  # stays the same over later versions
+    link = clustering.path.parent.parent / "poses"  # the same for all versions
     return {
         "extractor": record.extractor,
         "features": EXTRACTORS[record.extractor].title,

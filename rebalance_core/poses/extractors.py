@@ -1,6 +1,6 @@
-"""The ways to turn an image into a feature vector: HOG, VGG-16, ResNet-18.
+"""Feature extractors: HOG, VGG-16, ResNet-18.
 
-Here is what pages and commands need to know of them; torch is imported by `networks.py` only.
+These are the facts that pages and commands need; only `networks.py` imports torch.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ NetworkName = Literal["vgg16", "resnet18", "inception"]
 
 @dataclass(frozen=True)
 class Extractor:
-    """`size`: px at which images are read; `width`: values of a feature vector."""
+    """`size`: input side in px; `width`: number of values per feature vector."""
 
     name: ExtractorName | NetworkName
     title: str
@@ -23,17 +23,17 @@ class Extractor:
 
 @dataclass(frozen=True)
 class Download:
-    """Where torchvision's pretrained weights are, and how they begin in SHA-256."""
+    """The file of torchvision's pretrained weights."""
 
     url: str
-    sha256: str  # its first digits, as torchvision puts them into the file's name
+    sha256: str  # first digits, as in torchvision's file name
     megabytes: int
 
 
 NETWORKS: dict[NetworkName, Extractor] = {
     "vgg16": Extractor("vgg16", "VGG-16", 224, 4096),  # paper, section 3.1
     "resnet18": Extractor("resnet18", "ResNet-18", 224, 512),
-    "inception": Extractor("inception", "Inception v3", 299, 2048),  # for scores alone
+    "inception": Extractor("inception", "Inception v3", 299, 2048),  # for scores only
 }
 EXTRACTORS: dict[ExtractorName, Extractor] = {
     "hog": Extractor("hog", "HOG of the head", 128, 648),

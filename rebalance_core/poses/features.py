@@ -12,21 +12,21 @@ from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.poses import hog
 from rebalance_core.poses.cache import FeatureCache
 from rebalance_core.poses.extractors import EXTRACTORS, ExtractorChoice, ExtractorName
-from rebalance_core.poses.weights import has_weights, weights_facts, weights_path
+from rebalance_core.poses.weights import has_weights, weights_metadata, weights_path
 from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.system.processes import parallel_map
 from rebalance_core.workspace import Workspace
 
-CHUNK = 64  # images computed, and kept, at a time
-DECODING = 0.3  # share of the progress bar
+CHUNK = 64  # images computed, and written, at a time
+DECODING = 0.3  # fraction of the progress bar
 
 
 @dataclass(frozen=True)
 class Features:
-    """The vectors of a dataset's images, in the catalogue's order, read from disk as needed."""
+    """The feature vectors of a dataset's images in the order of the catalogue, read lazily."""
 
     cache: FeatureCache
-    rows: np.ndarray  # of the cache, one an image
+    rows: np.ndarray  # of the cache, one per image
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -38,7 +38,7 @@ class Features:
 
 
 def resolve_extractor(workspace: Workspace, choice: ExtractorChoice) -> ExtractorName:
-    """`auto` is the paper's VGG-16 where its weights are at hand, else HOG, which needs none."""
+    """`auto` is the paper's VGG-16 if its weights are available, else HOG, which needs none."""
     if choice != "auto":
         return choice
     return "vgg16" if has_weights(workspace, "vgg16") else "hog"
@@ -47,50 +47,50 @@ def resolve_extractor(workspace: Workspace, choice: ExtractorChoice) -> Extracto
 def dataset_features(
     dataset: Dataset, extractor: ExtractorName, precision: Precision, run: Run
 ) -> Features:
-    """Features of all images; computes only what no dataset of the workspace has cached yet.
+    """Features of all images; computes only those that no dataset of the workspace has cached.
 
-    Raises UserError where weights are missing, Cancelled where the run was asked to stop; what
-    was computed by then is kept.
+    Raises UserError where weights are missing and Cancelled where the run should stop; what was
+    computed by then stays in the cache.
     """
-    known = EXTRACTORS[extractor]
+    width = EXTRACTORS[extractor].width
     key = _key(dataset, extractor, precision)
-    cache = FeatureCache(dataset.path / "features" / key, known.width)
+    cache = FeatureCache(dataset.path / "features" / key, width)
     digests = [bytes.fromhex(d) for d in dataset.catalogue["sha256"]]
     missing = _missing(digests, cache)
     for other in sorted(dataset.path.parent.glob(f"[!.]*/features/{key}")):
         if missing and other != cache.folder:
-            _take_over(FeatureCache(other, known.width), cache, missing)
+            _copy_shared(FeatureCache(other, width), cache, missing)
             missing = _missing(digests, cache)
     if missing:
         _compute(dataset, extractor, precision, missing, cache, run)
-    where = cache.rows()
-    return Features(cache, np.array([where[d] for d in digests], dtype=np.int64))
+    rows = cache.rows()
+    return Features(cache, np.array([rows[d] for d in digests], dtype=np.int64))
 
 
 def _key(dataset: Dataset, extractor: ExtractorName, precision: Precision) -> str:
-    """The cache's folder: extractor, what its numbers depend on, and how images are read."""
-    read = "gray" if dataset.channels == 1 else "colour"
+    """Name of the cache's folder: the extractor and all that its output depends on."""
+    mode = "gray" if dataset.channels == 1 else "colour"
     if extractor == "hog":
-        return f"hog-{hog.VERSION}-{read}"
+        return f"hog-{hog.VERSION}-{mode}"
     from rebalance_core.poses.networks import resolved_precision
 
-    digest = weights_facts(_workspace(dataset), extractor)["sha256"]
-    return f"{extractor}-{digest[:16]}-{resolved_precision(precision)}-{read}"
+    digest = weights_metadata(_workspace(dataset), extractor)["sha256"]
+    return f"{extractor}-{digest[:16]}-{resolved_precision(precision)}-{mode}"
 
 
 def _missing(digests: list[bytes], cache: FeatureCache) -> dict[bytes, int]:
-    """Digest → row of the catalogue, of each content that has no features yet."""
-    known = cache.rows()
-    return {digest: row for row, digest in enumerate(digests) if digest not in known}
+    """{digest: row of the catalogue} of images without features."""
+    cached = cache.rows()
+    return {digest: row for row, digest in enumerate(digests) if digest not in cached}
 
 
-def _take_over(other: FeatureCache, cache: FeatureCache, missing: dict[bytes, int]) -> None:
-    """Copy what another dataset has of the same content."""
-    theirs = other.rows()
-    shared = [digest for digest in missing if digest in theirs]
+def _copy_shared(other: FeatureCache, cache: FeatureCache, missing: dict[bytes, int]) -> None:
+    """Copy the features of images that another dataset has, too."""
+    rows = other.rows()
+    shared = [digest for digest in missing if digest in rows]
     for start in range(0, len(shared), 4096):
         part = shared[start : start + 4096]
-        cache.append(part, other.read([theirs[digest] for digest in part]))
+        cache.append(part, other.read([rows[digest] for digest in part]))
 
 
 def _compute(
@@ -103,28 +103,30 @@ def _compute(
 ) -> None:
     size = EXTRACTORS[extractor].size
     images = dataset.array(size, lambda done, stage: run.progress(DECODING * done, stage))
-    wanted = list(missing.items())
-    chunks = [wanted[start : start + CHUNK] for start in range(0, len(wanted), CHUNK)]
+    items = list(missing.items())
+    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     stacks = (np.asarray(images[[row for _, row in chunk]]) for chunk in chunks)
-    began = f"{EXTRACTORS[extractor].title}: loading"
-    run.progress(DECODING, began)
-    with _extracting(dataset, extractor, precision, len(wanted)) as extract:
+    title = EXTRACTORS[extractor].title
+    run.progress(DECODING, f"{title}: loading")
+    with _open_extractor(dataset, extractor, precision, len(items)) as extract:
         done = 0
         for chunk, vectors in zip(chunks, extract(stacks), strict=True):
             cache.append([digest for digest, _ in chunk], vectors)
             done += len(chunk)
-            told = f"{EXTRACTORS[extractor].title}: {done} of {len(wanted)} images"
-            run.progress(DECODING + (0.9 - DECODING) * done / len(wanted), told)
+            fraction = DECODING + (0.9 - DECODING) * done / len(items)
+            run.progress(fraction, f"{title}: {done} of {len(items)} images")
             if run.should_stop():
                 raise Cancelled
 
 
 @contextmanager
-def _extracting(
+def _open_extractor(
     dataset: Dataset, extractor: ExtractorName, precision: Precision, count: int
 ) -> Iterator[Callable[[Iterator[np.ndarray]], Iterator[np.ndarray]]]:
-    """A lazy map over stacks of images; processes where many go through HOG, since skimage holds
-    the interpreter's lock."""
+    """A lazy map from stacks of images to features.
+
+    HOG of many images runs in processes, since scikit-image holds the GIL.
+    """
     if extractor != "hog":
         from rebalance_core.poses.networks import load_extractor, resolved_precision
 
@@ -134,7 +136,7 @@ def _extracting(
     elif count <= 2 * CHUNK:  # starting processes would take longer
         yield lambda stacks: map(hog.hog_features, stacks)
     else:
-        yield lambda stacks: (found for _, found in parallel_map(hog.hog_features, stacks))
+        yield lambda stacks: (features for _, features in parallel_map(hog.hog_features, stacks))
 
 
 def _workspace(dataset: Dataset) -> Workspace:

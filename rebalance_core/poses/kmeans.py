@@ -1,4 +1,4 @@
-"""PCA, K-means with restarts, elbow, silhouette, stability and matching: arrays in, arrays out."""
+"""PCA, K-means with restarts, elbow, silhouette, stability and matching, on arrays."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,17 +9,17 @@ from typing import Protocol
 import numpy as np
 
 K_RANGE = range(1, 11)
-NO_ELBOW = 3  # k where the curve has no elbow: the paper's
-FITTED = 8192  # vectors that PCA is fitted on at most: a seeded sample of more
-MOST_COMPONENTS = 256  # looked at where a share of the variance is to be kept
+DEFAULT_K = 3  # where the curve has no elbow: the paper's k
+MAX_PCA_SAMPLES = 8192  # PCA is fitted on a seeded sample where there are more
+MAX_COMPONENTS = 256  # computed where a fraction of the variance is to be kept
 BLOCK = 1024  # vectors projected at once
-LARGE = 10_000  # points from which K-means goes by mini-batches
+MINI_BATCH_THRESHOLD = 10_000  # points above which K-means uses mini-batches
 MINI_BATCH = 4096  # points
-JUDGED = 2000  # points that a silhouette is computed on at most: a seeded sample of more
+MAX_SILHOUETTE_SAMPLES = 2000  # silhouettes use a seeded sample where there are more
 
 
 class Vectors(Protocol):
-    """Anything like an array (n, d) whose rows can be picked: in memory or on disk."""
+    """An array-like (n, d) whose rows can be indexed, in memory or on disk."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -36,67 +36,67 @@ class Fit:
 
 
 def load_libraries() -> None:
-    """Import what clustering needs, which takes a second the first time in a process."""
+    """Import what clustering needs: that takes a second, once per process."""
     for name in ("scipy.optimize", "scipy.spatial.distance", "sklearn.cluster", "sklearn.metrics"):
         import_module(name)
 
 
-def sample_rows(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """`rows`, or a seeded draw of `most` of them, in their order."""
-    if len(rows) <= most:
+def sample_rows(rows: np.ndarray, limit: int, seed: int) -> np.ndarray:
+    """`rows`, or a seeded sample of `limit` of them, in their order."""
+    if len(rows) <= limit:
         return rows
-    return np.sort(np.random.default_rng([seed, most]).choice(rows, most, replace=False))
+    return np.sort(np.random.default_rng([seed, limit]).choice(rows, limit, replace=False))
 
 
 def project(
     vectors: Vectors, fit_rows: np.ndarray, components: int, variance: float | None, seed: int
 ) -> tuple[np.ndarray, float]:
-    """PCA fitted on `fit_rows` alone: all points float32 (n, c), and the variance share kept.
+    """PCA fitted on `fit_rows` only: all points float32 (n, c), and the explained variance ratio.
 
-    c is `components`, or, with `variance`, the fewest that keep this share. c is 0 where all
-    vectors are the same. More than FITTED rows are fitted on a seeded sample of them.
+    c is `components` or, with `variance`, the smallest number that explains this fraction; 0 where
+    all vectors are the same. PCA is fitted on a seeded sample of at most MAX_PCA_SAMPLES rows.
     """
     from sklearn.utils.extmath import randomized_svd
 
-    # Picking rows copies them, so that they may be centred in place: there may be little memory
-    # left beside 100,000 vectors.
-    fitted = np.asarray(vectors[sample_rows(fit_rows, FITTED, seed)], dtype=np.float32)
-    n, width = vectors.shape[0], fitted.shape[1]
-    mean = fitted.mean(axis=0)
-    fitted -= mean
-    if float(np.ptp(fitted, axis=0).max()) < 1e-5:
+    # Indexing copies the rows, so they can be centred in place: memory may be short with 100,000
+    # vectors.
+    sample = np.asarray(vectors[sample_rows(fit_rows, MAX_PCA_SAMPLES, seed)], dtype=np.float32)
+    n, width = vectors.shape[0], sample.shape[1]
+    mean = sample.mean(axis=0)
+    sample -= mean
+    if float(np.ptp(sample, axis=0).max()) < 1e-5:
         return np.zeros((n, 0), np.float32), 0.0
-    wanted = min(MOST_COMPONENTS if variance else components, *fitted.shape)
-    _, singular, axes = randomized_svd(fitted, wanted, random_state=seed)
-    ratios = np.cumsum(singular.astype(float) ** 2) / np.einsum("ij,ij->", fitted, fitted)
-    del fitted
-    kept = min(wanted, int(np.searchsorted(ratios, variance)) + 1) if variance else wanted
-    axes = np.ascontiguousarray(axes[:kept].T, dtype=np.float32)
-    points = np.empty((n, kept), np.float32)
+    rank = min(MAX_COMPONENTS if variance else components, *sample.shape)
+    _, singular_values, axes = randomized_svd(sample, rank, random_state=seed)
+    explained = np.cumsum(singular_values.astype(float) ** 2) / np.einsum("ij,ij->", sample, sample)
+    del sample
+    c = min(rank, int(np.searchsorted(explained, variance)) + 1) if variance else rank
+    axes = np.ascontiguousarray(axes[:c].T, dtype=np.float32)
+    points = np.empty((n, c), np.float32)
     for start in range(0, n, BLOCK):
         rows = np.arange(start, min(start + BLOCK, n))
         points[rows] = (vectors[rows].reshape(-1, width) - mean) @ axes
-    return points, float(ratios[kept - 1])
+    return points, float(explained[c - 1])
 
 
-def restarts(points: np.ndarray, k: int, count: int, seed: int) -> list[Fit]:
-    """K-means from `count` k-means++ starts, each with a seed of its own; the best comes first.
+def fit_restarts(points: np.ndarray, k: int, count: int, seed: int) -> list[Fit]:
+    """K-means from `count` k-means++ initializations, each with its own seed; lowest inertia first.
 
-    Above LARGE points by mini-batches (Sculley 2010), else by Lloyd's algorithm.
+    Lloyd's algorithm, or mini-batches (Sculley 2010) above MINI_BATCH_THRESHOLD points.
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
 
     fits = []
     for number in range(count if k > 1 else 1):
-        own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        if len(points) > LARGE:
+        state = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        if len(points) > MINI_BATCH_THRESHOLD:
             model = MiniBatchKMeans(
-                k, n_init=1, batch_size=MINI_BATCH, max_iter=20, random_state=own
+                k, n_init=1, batch_size=MINI_BATCH, max_iter=20, random_state=state
             )
         else:
-            model = KMeans(k, n_init=1, random_state=own)
-        with warnings.catch_warnings():  # fewer different points than clusters: so be it
+            model = KMeans(k, n_init=1, random_state=state)
+        with warnings.catch_warnings():  # fewer distinct points than clusters are fine
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(points)
         centres = model.cluster_centers_.astype(np.float32)
@@ -105,36 +105,39 @@ def restarts(points: np.ndarray, k: int, count: int, seed: int) -> list[Fit]:
 
 
 def elbow(inertia: np.ndarray) -> int | None:
-    """The k at which a falling curve over K_RANGE bends most (Kneedle), or None."""
+    """The k at which a decreasing curve over K_RANGE bends most (Kneedle); None without a bend."""
     from kneed import KneeLocator
 
     ks = list(K_RANGE)[: len(inertia)]
     if len(ks) < 3 or np.ptp(inertia) == 0:
         return None
-    found = KneeLocator(ks, inertia, curve="convex", direction="decreasing").elbow
-    return None if found is None else int(found)
+    knee = KneeLocator(ks, inertia, curve="convex", direction="decreasing").elbow
+    return None if knee is None else int(knee)
 
 
 def silhouettes(points: np.ndarray, labels: Sequence[np.ndarray], seed: int) -> list[float | None]:
-    """Mean silhouette (Rousseeuw 1987), -1 to 1, of each labelling; None where it has fewer than
-    two clusters or only clusters of one. On a seeded sample of at most JUDGED points."""
+    """Mean silhouette (Rousseeuw 1987), -1 to 1, of each labelling int (n,) of points (n, d).
+
+    None where a labelling has fewer than two clusters, or one cluster per point. Computed on a
+    seeded sample of at most MAX_SILHOUETTE_SAMPLES points.
+    """
     from sklearn.metrics import pairwise_distances, silhouette_score
 
-    rows = sample_rows(np.arange(len(points)), JUDGED, seed)
+    rows = sample_rows(np.arange(len(points)), MAX_SILHOUETTE_SAMPLES, seed)
     distances = pairwise_distances(points[rows])
     np.fill_diagonal(distances, 0)
-    found: list[float | None] = []
-    for all_labels in labels:
-        own = all_labels[rows]
-        several = 1 < len(np.unique(own)) < len(rows)
-        found.append(
-            float(silhouette_score(distances, own, metric="precomputed")) if several else None
+    scores: list[float | None] = []
+    for labelling in labels:
+        sample = labelling[rows]
+        is_defined = 1 < len(np.unique(sample)) < len(rows)
+        scores.append(
+            float(silhouette_score(distances, sample, metric="precomputed")) if is_defined else None
         )
-    return found
+    return scores
 
 
 def stability(fits: Sequence[Fit]) -> float | None:
-    """Mean adjusted Rand index over all pairs of restarts: 1 where every start ends alike."""
+    """Mean adjusted Rand index over all pairs of restarts: 1 where all give the same clusters."""
     from itertools import combinations
 
     from sklearn.metrics import adjusted_rand_score
@@ -144,7 +147,7 @@ def stability(fits: Sequence[Fit]) -> float | None:
 
 
 def nearest_centre(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For points (n, d): number of the nearest of the centres (k, d), and the distance to it."""
+    """For points (n, d): index of the nearest of the centres (k, d), and the distance to it."""
     from scipy.spatial.distance import cdist
 
     distances = cdist(points, centres)
@@ -153,23 +156,24 @@ def nearest_centre(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray,
 
 
 def match_clusters(centres: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """One numbering for the clusters (k, d) of all classes: {class: number of each cluster}.
+    """Number the clusters of all classes consistently: {class: number of each cluster, (k,)}.
 
-    The class with the most clusters (the first of several) gives the numbers. Each other class
-    is assigned to the running mean of those matched so far, at the least sum of squared
-    distances (Hungarian algorithm); of fewer clusters than numbers, some numbers stay free.
+    `centres`: {class: (k, d)}. The class with the most clusters (the first, if they tie) defines
+    the numbers. Each other class is assigned to the running mean of those matched so far, with the
+    least sum of squared distances (Hungarian algorithm); with fewer clusters it leaves some
+    numbers unused.
     """
     from scipy.optimize import linear_sum_assignment
 
-    order = sorted(centres, key=lambda c: -len(centres[c]))  # stable: first of several
+    order = sorted(centres, key=lambda c: -len(centres[c]))  # stable sort
     reference = centres[order[0]].astype(float)
-    seen = np.ones(len(reference))
+    counts = np.ones(len(reference))
     numbers = {order[0]: np.arange(len(reference))}
     for label in order[1:]:
-        own = centres[label]
-        cost = ((own[:, None] - reference[None]) ** 2).sum(axis=2)
-        mine, theirs = linear_sum_assignment(cost)
-        numbers[label] = theirs[np.argsort(mine)]
-        seen[theirs] += 1
-        reference[theirs] += (own[mine] - reference[theirs]) / seen[theirs][:, None]
+        cost = ((centres[label][:, None] - reference[None]) ** 2).sum(axis=2)
+        rows, columns = linear_sum_assignment(cost)
+        numbers[label] = columns[np.argsort(rows)]
+        counts[columns] += 1
+        difference = centres[label][rows] - reference[columns]
+        reference[columns] += difference / counts[columns][:, None]
     return {label: numbers[label] for label in centres}

@@ -1,4 +1,4 @@
-"""Images of the clusters, as arrays (Figure 1 of the study)."""
+"""Images of the clusters as arrays (Figure 1 of the study)."""
 
 import numpy as np
 
@@ -9,15 +9,16 @@ SHOWN_SIZE = 64  # px of an image in a grid
 
 
 def images_of(dataset: Dataset, ids: list[str], size: int = SHOWN_SIZE) -> np.ndarray:
-    """uint8 (n, size, size, C)."""
-    rows = [dataset.rows[i] for i in ids]
+    """Images by id: uint8 (n, size, size, C)."""
+    rows = [dataset.rows[image] for image in ids]
     return np.asarray(dataset.array(size)[rows])
 
 
 def cluster_rows(
     dataset: Dataset, clustering: PoseClustering, label: str, count: int, *, farthest: bool = False
 ) -> dict[str, np.ndarray]:
-    """The study's Figure 1: {pose: its images nearest to the centre (or farthest)}."""
+    """{pose: the class's images nearest to the centre (or farthest), uint8 (n, H, W, C)}: the
+    study's Figure 1."""
     return {
         pose: images_of(dataset, ids)
         for pose, ids in cluster_images(clustering, label, count, farthest=farthest).items()

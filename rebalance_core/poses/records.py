@@ -1,4 +1,4 @@
-"""A clustering as it is stored, validated when it is read: anybody may have edited the files."""
+"""The stored clustering, validated when it is read: anybody may have edited the files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,14 +16,14 @@ from rebalance_core.poses.extractors import ExtractorName
 if TYPE_CHECKING:
     import pandas as pd
 
-AXES = ("x", "y", "z")  # the first principal components, as plots show them
+AXES = ("x", "y", "z")  # the first principal components, for plots
 TEXT_COLUMNS = ("image", "class", "pose", "split")
 NUMBER_COLUMNS = ("cluster", "distance", *AXES)
-LONGEST_POSE = 64  # characters
+MAX_NAME_LENGTH = 64  # of a pose, in characters
 
 K = Annotated[int, Field(ge=1, lt=2**31)]
 Inertia = Annotated[float, Field(ge=0)]
-Score = Annotated[float, Field(ge=-1 - 1e-6, le=1 + 1e-6)]  # silhouette, Rand index; rounded
+Score = Annotated[float, Field(ge=-1 - 1e-6, le=1 + 1e-6)]  # silhouette or Rand index
 
 
 class _Record(BaseModel):
@@ -37,10 +37,10 @@ class _StoredConfig(PosesConfig):
 
 
 class Agreement(_Record):
-    """How well poses agree with the true ones of training images.
+    """Agreement between the poses and the true poses of training images.
 
     `classes`: adjusted Rand index (Hubert and Arabie 1985) within each class; `all`: over all
-    classes; `same_name`: share of images whose pose is the most frequent one of their true pose.
+    classes; `same_name`: fraction of images with the most frequent pose of their true pose.
     """
 
     classes: dict[str, Score]
@@ -70,15 +70,15 @@ class Curves(_Record):
 
 
 class FeatureSpace(Curves):
-    """The principal components that classes are clustered in: the same for every k."""
+    """The principal components in which classes are clustered, independent of k."""
 
     config: _StoredConfig
     extractor: ExtractorName
-    variance_kept: Annotated[float, Field(ge=0, le=1.01)]  # by PCA; rounded in float32
+    variance_kept: Annotated[float, Field(ge=0, le=1.01)]  # by PCA, in float32
 
 
 class ClusteringRecord(FeatureSpace):
-    """`clustering.json`: one version of a dataset's poses without the assignments."""
+    """`clustering.json`: one version of a dataset's poses, without the assignments."""
 
     k: K | None  # of every class; None where classes differ
     ks: Annotated[dict[str, K], Field(min_length=1)]
@@ -104,7 +104,7 @@ def common_k(ks: dict[str, int]) -> int | None:
 
 
 def is_pose_name(name: str) -> bool:
-    return 0 < len(name) <= LONGEST_POSE and "," not in name and name.isprintable()
+    return 0 < len(name) <= MAX_NAME_LENGTH and "," not in name and name.isprintable()
 
 
 def read_record(version: Path, dataset: Dataset) -> ClusteringRecord:

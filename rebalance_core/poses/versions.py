@@ -1,6 +1,6 @@
-"""A dataset's poses on disk: every change is a new whole version, so that it can be undone.
+"""Versions of a dataset's poses on disk: every change writes a complete one and can be undone.
 
-`poses` is a link to one folder of `pose-versions/`; it is replaced atomically.
+`poses` is a symbolic link to a folder in `pose-versions/` and is replaced atomically.
 """
 
 import os
@@ -14,11 +14,11 @@ from filelock import FileLock
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import remove_stale_temporaries, temp_path
 
-KEPT = 20  # versions; the oldest go
+MAX_VERSIONS = 20  # the oldest are removed
 
 
 def current_version(dataset: Path) -> Path | None:
-    """The folder that `poses` links to now: read all files from this one, not through the link."""
+    """The folder that `poses` links to; read all files from it, since the link may change."""
     link = dataset / "poses"
     if not link.is_symlink() or not link.is_dir():
         return None
@@ -28,32 +28,32 @@ def current_version(dataset: Path) -> Path | None:
 
 
 @contextmanager
-def changing(dataset: Path) -> Iterator[None]:
-    """Hold this over reading a version and writing the next: one change at a time."""
+def versions_lock(dataset: Path) -> Iterator[None]:
+    """Hold this while reading a version and writing the next, so that no change is lost."""
     with FileLock(dataset / ".poses.lock"):
         yield
 
 
 @contextmanager
 def new_version(dataset: Path) -> Iterator[Path]:
-    """Fill a folder; at the end it is the current version, or nothing has changed."""
+    """Yield a folder to fill; it becomes the current version, or is removed after an error."""
     versions = dataset / "pose-versions"
     versions.mkdir(exist_ok=True)
     link = dataset / "poses"
-    if link.is_dir() and not link.is_symlink():  # version 0.1.0's, which counts as none
+    if link.is_dir() and not link.is_symlink():  # the format of version 0.1.0, not read any more
         shutil.rmtree(link)
     remove_stale_temporaries(versions)
-    aside = temp_path(versions / "new")
-    aside.mkdir()
+    temp = temp_path(versions / "new")
+    temp.mkdir()
     try:
-        yield aside
+        yield temp
         target = versions / f"{_number(dataset) + 1:04d}"
-        shutil.rmtree(target, ignore_errors=True)  # what a kill left between the next two lines
-        os.rename(aside, target)
-        _point(dataset, target)
+        shutil.rmtree(target, ignore_errors=True)  # left by a kill between the next two lines
+        os.rename(temp, target)
+        _set_current(dataset, target)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    for old in _versions(dataset)[:-KEPT]:
+        shutil.rmtree(temp, ignore_errors=True)
+    for old in _versions(dataset)[:-MAX_VERSIONS]:
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -61,20 +61,20 @@ def can_undo(dataset: Path) -> bool:
     return len(_versions(dataset)) > 1
 
 
-def step_back(dataset: Path) -> None:
-    """Make the version before the current one current again; raises UserError without one."""
-    with changing(dataset):
+def undo_change(dataset: Path) -> None:
+    """Return to the version before the current one; raises UserError where there is none."""
+    with versions_lock(dataset):
         versions = _versions(dataset)
         if len(versions) < 2:
-            raise UserError(f"There is no earlier state of the poses of {dataset.name} to go to.")
-        _point(dataset, versions[-2])
+            raise UserError(f"The poses of {dataset.name} have no earlier version.")
+        _set_current(dataset, versions[-2])
         shutil.rmtree(versions[-1], ignore_errors=True)
 
 
 def _versions(dataset: Path) -> list[Path]:
-    """Whole versions up to the current one, oldest first."""
-    found = sorted(filter(_is_version, (dataset / "pose-versions").glob("[!.]*")))
-    return [path for path in found if int(path.name) <= _number(dataset)]
+    """Versions up to the current one, oldest first."""
+    paths = sorted(filter(_is_version, (dataset / "pose-versions").glob("[!.]*")))
+    return [path for path in paths if int(path.name) <= _number(dataset)]
 
 
 def _is_version(path: Path) -> bool:
@@ -86,12 +86,12 @@ def _number(dataset: Path) -> int:
     return 0 if current is None else int(current.name)
 
 
-def _point(dataset: Path, version: Path) -> None:
+def _set_current(dataset: Path, version: Path) -> None:
     remove_stale_temporaries(dataset)
-    aside = temp_path(dataset / "poses")
-    aside.mkdir()
+    temp = temp_path(dataset / "poses")
+    temp.mkdir()
     try:
-        (aside / "link").symlink_to(version.relative_to(dataset), target_is_directory=True)
-        os.replace(aside / "link", dataset / "poses")
+        (temp / "link").symlink_to(version.relative_to(dataset), target_is_directory=True)
+        os.replace(temp / "link", dataset / "poses")
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temp, ignore_errors=True)

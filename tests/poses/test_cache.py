@@ -4,7 +4,9 @@ import multiprocessing
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from rebalance_core.errors import UserError
 from rebalance_core.poses.cache import FeatureCache
 
 WIDTH = 5
@@ -78,3 +80,11 @@ def test_two_processes_append_without_mixing(tmp_path: Path) -> None:
     assert len(rows) == 40
     for number in (*range(20), *range(100, 120)):
         assert np.array_equal(cache.read([rows[digests(number)[0]]]), vectors(number))
+
+
+def test_vectors_that_are_nan_or_infinite_are_one_sentence(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, WIDTH)
+    cache.append(digests(1, 2), np.stack([np.ones(WIDTH), np.full(WIDTH, np.nan)]))
+    assert cache.read([0]).tolist() == [[1.0] * WIDTH]
+    with pytest.raises(UserError, match=r"vectors is damaged .*; remove its folder"):
+        cache.read([0, 1])

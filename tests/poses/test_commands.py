@@ -102,7 +102,7 @@ def test_names_moves_and_undo_show_in_the_same_file(home: Path, clustered: dict[
     assert odd == {next(iter(before))} | {
         row["image"] for row in rows if (row["class"], row["cluster"]) == ("notumor", "2")
     }
-    assert "3 correction(s) by hand" in refused(home, "p", "--k", "2")
+    assert "3 manual correction(s)" in refused(home, "p", "--k", "2")
     for _ in range(3):
         told(home, "undo", "p")
     assert {row["image"]: row["pose"] for row in table(clustered)} == before
@@ -139,9 +139,8 @@ def test_options_may_stand_before_the_dataset(home: Path) -> None:
         ),
         (
             ["p", "--extractor", "resnet18"],
-            "ResNet-18 needs pretrained weights, which are not "
-            "here yet; fetch them (45 MB) with `poses weights resnet18`, or name a file with "
-            "--file.",
+            "ResNet-18 needs pretrained weights, which are not available yet; download "
+            "them (45 MB) with `poses weights resnet18`, or pass a file with --file.",
         ),
         (
             ["rename", "tiny", "pose 1", "x"],
@@ -198,7 +197,7 @@ def test_a_wrong_weights_file_is_one_sentence(home: Path, tmp_path: Path) -> Non
     done = process(home, "poses", "weights", "vgg16", "--file", file, "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert f"{file} " in done.stderr
-    assert done.stderr.strip().endswith("or fetch them with `poses weights vgg16`.")
+    assert done.stderr.strip().endswith("or download them with `poses weights vgg16`.")
 
 
 @pytest.mark.parametrize(("extractor", "waits"), [("hog", False), ("vgg16", True)])

@@ -21,7 +21,7 @@ from rebalance_core.poses.clustering import (
     rename_pose,
 )
 from rebalance_core.poses.config import PosesConfig
-from rebalance_core.poses.versions import can_undo, new_version, step_back
+from rebalance_core.poses.versions import can_undo, new_version, undo_change
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.resolve import resolve_set
@@ -89,22 +89,22 @@ def test_single_images_are_moved(clustered: Dataset) -> None:
         ),
         (
             lambda d: rename_pose(d, "pose 1", "pose 2"),
-            "Dataset p has a pose pose 2 already; to join the two, move the clusters of pose 1 "
+            "Dataset p already has a pose pose 2; to merge the two, move the clusters of pose 1 "
             "there with `poses move`.",
         ),
-        (lambda d: rename_pose(d, "pose 1", " "), "' ' cannot"),
+        (lambda d: rename_pose(d, "pose 1", " "), "' ' is not a valid"),
         (
             lambda d: move_images(d, ["no.png"], "pose 1"),
-            "Dataset p has no image 'no.png'; name it as the assignments do.",
+            "Dataset p has no image 'no.png'; use an id from assignments.csv.",
         ),
         (lambda d: move_images(d, [], "pose 1"), "Dataset p has no image ''"),
-        (lambda d: move_images(d, [d.catalogue["image"][0]], "a,b"), "'a,b' cannot be the name"),
+        (lambda d: move_images(d, [d.catalogue["image"][0]], "a,b"), "'a,b' is not a valid name"),
         (
             lambda d: move_cluster(d, "glioma", 3, "pose 1"),
-            "There is no cluster glioma/3; there are glioma/0 to glioma/2, meningioma/0 to "
+            "Cluster glioma/3 does not exist; choose from glioma/0 to glioma/2, meningioma/0 to "
             "meningioma/2, notumor/0 to notumor/2, pituitary/0 to pituitary/2.",
         ),
-        (lambda d: step_back(d.path), "There is no earlier state of the poses of p to go to."),
+        (lambda d: undo_change(d.path), "The poses of p have no earlier version."),
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(
@@ -129,8 +129,8 @@ def test_clustering_anew_asks_before_corrections_go(clustered: Dataset) -> None:
         with pytest.raises(UserError) as told:
             again()
         assert str(told.value) == (
-            "The poses of p hold 2 correction(s) by hand, which clustering anew would lose; say "
-            "--discard-corrections if they may go."
+            "The poses of p have 2 manual correction(s), which clustering again would lose; pass "
+            "--discard-corrections to discard them."
         )
         assert poses_of(clustered).equals(before)
     assert recluster(clustered, 2, discard_corrections=True).poses == ["pose 1", "pose 2"]
@@ -147,7 +147,7 @@ def test_every_change_can_be_undone_step_by_step(clustered: Dataset) -> None:
         change()
         states.append(poses_of(clustered))
     for state in states[-2::-1]:
-        step_back(clustered.path)
+        undo_change(clustered.path)
         assert poses_of(clustered).equals(state)
     assert not can_undo(clustered.path)
 
@@ -198,7 +198,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_version(
 def test_points_are_shared_and_old_versions_go(
     clustered: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(versions, "KEPT", 3)
+    monkeypatch.setattr(versions, "MAX_VERSIONS", 3)
     for number in range(5):
         rename_pose(clustered, "pose 1" if number == 0 else f"name {number - 1}", f"name {number}")
     kept = sorted((clustered.path / "pose-versions").iterdir())

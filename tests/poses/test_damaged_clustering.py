@@ -31,7 +31,7 @@ from rebalance_core.poses.clustering import (
 from rebalance_core.poses.config import PosesConfig
 from rebalance_core.poses.pictures import cluster_images
 from rebalance_core.poses.records import ClusteringRecord
-from rebalance_core.poses.versions import can_undo, step_back
+from rebalance_core.poses.versions import can_undo, undo_change
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.workspace import Workspace
@@ -213,7 +213,7 @@ def test_damaged_assignments_are_one_sentence(restored: Dataset, what: str) -> N
     check_sentence(caught.value, path, what)
     with pytest.raises(UserError):
         move_cluster(restored, "glioma", 0, "other")
-    step_back(restored.path)
+    undo_change(restored.path)
     assert open_clustering(restored).poses == ["pose 1", "pose 2"]
 
 
@@ -266,7 +266,7 @@ def test_foreign_files_among_the_versions_change_nothing(restored: Dataset) -> N
         (versions / name).mkdir()
     assert can_undo(restored.path)
     assert rename_pose(restored, "axial", "other").path.name == "0003"
-    step_back(restored.path)
+    undo_change(restored.path)
     assert open_clustering(restored).path.name == "0002"
     assert (versions / "notes").exists()
 
@@ -280,8 +280,8 @@ def test_a_link_to_no_version_counts_as_no_clustering(restored: Dataset, target:
     assert not has_clustering(restored)
     with pytest.raises(UserError, match="has no poses yet; run `poses cluster p`"):
         open_clustering(restored)
-    with pytest.raises(UserError, match="There is no earlier state"):
-        step_back(restored.path)
+    with pytest.raises(UserError, match="have no earlier version"):
+        undo_change(restored.path)
     cluster_poses(restored, PosesConfig(dataset="p", k=2, restarts=2), MemoryRun())
     use(restored)
 

@@ -5,7 +5,7 @@ import pytest
 
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.poses.extractors import EXTRACTORS
-from rebalance_core.poses.foreground import foreground, normalised_head
+from rebalance_core.poses.foreground import foreground, normalized_head
 from rebalance_core.poses.hog import hog_features
 
 
@@ -31,7 +31,7 @@ def test_a_gap_that_only_the_lower_edge_closes_is_part_of_the_head() -> None:
 
 def test_where_nothing_is_bright_everything_counts() -> None:
     assert foreground(np.zeros((32, 48), np.uint8)).all()
-    assert not normalised_head(np.zeros((32, 48), np.uint8), 16).any()
+    assert not normalized_head(np.zeros((32, 48), np.uint8), 16).any()
 
 
 def test_the_head_is_cut_out_square_and_evenly_bright() -> None:
@@ -39,11 +39,11 @@ def test_the_head_is_cut_out_square_and_evenly_bright() -> None:
         np.where(disc(128, *place), value, 0).astype(np.uint8)
         for place, value in (((40, 40, 20), 60), ((64, 64, 60), 240))
     )
-    difference = normalised_head(small, 64).astype(int) - normalised_head(large, 64)
+    difference = normalized_head(small, 64).astype(int) - normalized_head(large, 64)
     assert np.abs(difference).mean() < 12
     wide = np.zeros((128, 128), np.uint8)
     wide[50:70, 10:110] = 200
-    rows = np.flatnonzero(normalised_head(wide, 64).any(axis=1))
+    rows = np.flatnonzero(normalized_head(wide, 64).any(axis=1))
     assert 12 <= len(rows) <= 16, "a part five times as wide as high stays so"
 
 

@@ -7,10 +7,10 @@ from rebalance_core.poses import kmeans
 from rebalance_core.poses.kmeans import (
     Fit,
     elbow,
+    fit_restarts,
     match_clusters,
     nearest_centre,
     project,
-    restarts,
     sample_rows,
     silhouettes,
     stability,
@@ -65,11 +65,11 @@ def test_the_elbow_is_where_the_curve_bends(inertia: list[int], found: int | Non
 
 def test_restarts_come_best_first_and_the_same_for_the_same_seed() -> None:
     points = blobs(20, (0, 0), (5, 0), (0, 5))
-    fits = restarts(points, 3, 10, seed=1)
+    fits = fit_restarts(points, 3, 10, seed=1)
     assert len(fits) == 10
     assert [f.inertia for f in fits] == sorted(f.inertia for f in fits)
     assert sorted(np.bincount(fits[0].labels)) == [20, 20, 20]
-    again = restarts(points, 3, 10, seed=1)
+    again = fit_restarts(points, 3, 10, seed=1)
     assert all(np.array_equal(a.labels, b.labels) for a, b in zip(fits, again, strict=True))
 
 
@@ -77,9 +77,9 @@ def test_many_points_go_by_mini_batches_with_the_same_clusters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     points = blobs(60, (0, 0), (5, 0), (0, 5))
-    whole = restarts(points, 3, 5, seed=0)[0]
-    monkeypatch.setattr(kmeans, "LARGE", 100)
-    batched = restarts(points, 3, 5, seed=0)[0]
+    whole = fit_restarts(points, 3, 5, seed=0)[0]
+    monkeypatch.setattr(kmeans, "MINI_BATCH_THRESHOLD", 100)
+    batched = fit_restarts(points, 3, 5, seed=0)[0]
     assert stability([whole, batched]) == 1.0
 
 

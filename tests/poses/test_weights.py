@@ -23,10 +23,10 @@ from rebalance_core.poses.extractors import DOWNLOADS, NETWORKS, Download, Netwo
 from rebalance_core.poses.networks import load_extractor
 from rebalance_core.poses.weights import (
     WeightsConfig,
-    adopt_weights,
     get_weights,
     has_weights,
-    weights_facts,
+    import_weights,
+    weights_metadata,
     weights_path,
 )
 from rebalance_core.runs.run import Cancelled, MemoryRun
@@ -90,9 +90,9 @@ def test_features_are_those_of_the_plain_torchvision_network(
     network = seeded(name)
     file = tmp_path / f"{name}.pth"
     torch.save(network.state_dict(), file)
-    adopt_weights(workspace, name, file, str(file))
+    import_weights(workspace, name, file, str(file))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert weights_facts(workspace, name) == {"source": str(file), "sha256": digest}
+    assert weights_metadata(workspace, name) == {"source": str(file), "sha256": digest}
 
     brightness = np.array([1.0, 0.5, 0.1])[:, None, None, None]  # Inception averages noise away
     stack = (images(3, channels, NETWORKS[name].size) * brightness).astype(np.uint8)
@@ -151,21 +151,21 @@ def wrong_file(kind: str, path: Path, state: dict[str, Tensor]) -> Path:
     return file
 
 
-MEND = "; give torchvision's own ResNet-18 weights, or fetch them with `poses weights resnet18`."
+MEND = "; pass torchvision's ResNet-18 weights, or download them with `poses weights resnet18`."
 WRONG = {
     "missing": "There is no file {}",
-    "truncated": "{} is damaged or no weights file",
-    "truncated safetensors": "{} is damaged or no weights file",
-    "empty": "{} is damaged or no weights file",
-    "text": "{} holds objects other than tensors, which are refused and never run",
-    "code": "{} holds objects other than tensors, which are refused and never run",
-    "bare pickle": "{} holds objects other than tensors, which are refused and never run",
+    "truncated": "{} is damaged or not a weights file",
+    "truncated safetensors": "{} is damaged or not a weights file",
+    "empty": "{} is damaged or not a weights file",
+    "text": "{} contains objects other than tensors, which are never loaded",
+    "code": "{} contains objects other than tensors, which are never loaded",
+    "bare pickle": "{} contains objects other than tensors, which are never loaded",
     "other network": "{} does not fit ResNet-18 (conv1.weight is missing)",
     "other shape": "{} does not fit ResNet-18 (fc.weight has shape (4, 512) instead of (1000, "
     "512))",
     "one layer more": "{} does not fit ResNet-18 (extra.weight is not one of its layers)",
-    "not finite": "{} does not fit ResNet-18 (fc.bias holds numbers that are not finite)",
-    "a list": "{} does not fit ResNet-18 (it holds no table of tensors)",
+    "not finite": "{} does not fit ResNet-18 (fc.bias contains values that are NaN or infinite)",
+    "a list": "{} does not fit ResNet-18 (it is not a dict of tensors)",
 }
 
 
@@ -196,18 +196,18 @@ def test_damaged_kept_weights_say_so(workspace: Workspace, content: bytes) -> No
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     with pytest.raises(UserError) as told:
-        weights_facts(workspace, "resnet18")
+        weights_metadata(workspace, "resnet18")
     assert str(told.value) == (
-        f"{path} is damaged; fetch the weights again with `poses weights resnet18`."
+        f"{path} is damaged; download the weights again with `poses weights resnet18`."
     )
 
 
 ADOPT = """
 import sys
 from pathlib import Path
-from rebalance_core.poses.weights import adopt_weights
+from rebalance_core.poses.weights import import_weights
 from rebalance_core.workspace import Workspace
-adopt_weights(Workspace(Path(sys.argv[1])), "resnet18", Path(sys.argv[2]), "x")
+import_weights(Workspace(Path(sys.argv[1])), "resnet18", Path(sys.argv[2]), "x")
 """
 
 
@@ -293,8 +293,8 @@ def test_a_broken_download_goes_on_where_it_broke(workspace: Workspace, site: Si
     site.breaks_at = 3_000_000
     with pytest.raises(UserError) as told:
         get_weights(workspace, FETCH, MemoryRun())
-    assert str(told.value).startswith(f"{site.url} could not be fetched (")
-    assert str(told.value).endswith("name the file: `poses weights resnet18 --file PATH`.")
+    assert str(told.value).startswith(f"{site.url} could not be downloaded (")
+    assert str(told.value).endswith("pass the file: `poses weights resnet18 --file PATH`.")
     site.breaks_at = len(site.data)
     get_weights(workspace, FETCH, MemoryRun())
     assert site.ranges == [None, "bytes=3000000-"]
@@ -314,7 +314,7 @@ def test_a_download_can_be_cancelled_and_continued(
 
 def test_a_download_that_is_another_file_is_thrown_away(workspace: Workspace, site: Site) -> None:
     site.data = site.data[:-1] + bytes([site.data[-1] ^ 1])
-    with pytest.raises(UserError, match="is not the file it should be"):
+    with pytest.raises(UserError, match="sent another file than expected"):
         get_weights(workspace, FETCH, MemoryRun())
     assert list((workspace.root / "weights").iterdir()) == []
 
