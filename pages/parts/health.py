@@ -79,8 +79,8 @@ def _row(finding: Finding) -> None:
     counts = f"{len(finding.groups):,} groups, {finding.images:,} images"
     largest = max(map(len, finding.groups), default=0)
     size = f", the largest of {largest}" if largest > 2 else ""
-    meaning = f"  \n:small[{finding.meaning}]" if finding.groups else ""
-    left.markdown(f"{icon} **{finding.title}**: {counts}{size}{meaning}")
+    description = f"  \n:small[{finding.description}]" if finding.groups else ""
+    left.markdown(f"{icon} **{finding.title}**: {counts}{size}{description}")
     if finding.groups:
         is_open = st.session_state.get("finding") == finding.name
         if right.button("Close" if is_open else "View", key=f"view {finding.name}"):

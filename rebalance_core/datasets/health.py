@@ -1,4 +1,4 @@
-"""What is wrong with a dataset: copies, leaks between splits, contradicting labels, shortcuts."""
+"""Problems of a dataset: duplicates, leaks between splits, label conflicts, shortcuts."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,11 @@ QUANTILES = {"least": 0.0, "q1": 0.25, "median": 0.5, "q3": 0.75, "most": 1.0}
 
 @dataclass(frozen=True)
 class Finding:
-    """Groups of images that a person should look at."""
+    """Groups of images to review."""
 
     name: str
     title: str
-    meaning: str
+    description: str
     groups: tuple[tuple[int, ...], ...]  # rows of the catalogue, largest group first
 
     @property
@@ -35,74 +35,74 @@ class Finding:
 
 
 def examine(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> list[Finding]:
-    """Everything found in the images, also what was not: then `groups` is empty."""
+    """All checks of the images; a finding without groups is a check that passed."""
     catalogue = dataset.catalogue
-    identical = _sets(identical_groups(dataset))
-    near = _sets(near_groups(dataset, difference))
+    identical = _group_members(identical_groups(dataset))
+    near = _group_members(near_groups(dataset, difference))
     splits, labels = catalogue["split"].to_numpy(), catalogue["class"].to_numpy()
 
-    def across(groups: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    def across_splits(groups: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         return [g for g in groups if len({splits[r] for r in g}) > 1]
 
-    def torn(groups: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    def across_labels(groups: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         return [g for g in groups if len({labels[r] for r in g}) > 1]
 
     patients = catalogue["group"].to_numpy().astype(str)
-    shared = across(_sets(group_rows(len(patients), equal_pairs(patients))))
-    leak = "the score on that split is better than it would be on new images; use split clean."
-    found = [
+    patient_groups = _group_members(group_rows(len(patients), equal_pairs(patients)))
+    leak = "scores are better than they would be on new images; use split clean."
+    checks = [
         (
             "identical",
             "Byte-identical copies",
-            "The same file more than once: it counts double.",
+            "The same file more than once: it is counted several times.",
             identical,
         ),
         (
             "identical-across",
             "Identical across splits",
-            f"Training holds what is tested: {leak}",
-            across(identical),
+            f"Splits share images: {leak}",
+            across_splits(identical),
         ),
         (
             "identical-labels",
             "Identical under two labels",
             "The same file in two classes: at least one label is wrong.",
-            torn(identical),
+            across_labels(identical),
         ),
         (
             "near",
             "Near-duplicates",
-            "Pictures that show the same, re-encoded, cropped, brighter, or a neighbouring slice.",
+            "Images of the same content: re-encoded, cropped, brighter, or a neighbouring slice.",
             near,
         ),
         (
             "near-across",
             "Near-duplicates across splits",
-            f"Training shows what is tested: {leak}",
-            across(near),
+            f"Splits share content: {leak}",
+            across_splits(near),
         ),
         (
             "near-labels",
             "Near-duplicates under two labels",
-            "Pictures that show the same in two classes: look which label is right.",
-            torn(near),
+            "Images of the same content in two classes: check which label is right.",
+            across_labels(near),
         ),
     ]
     if (patients != "").any():
-        found.append(
+        checks.append(
             (
                 "patients-across",
                 "Patients across splits",
-                "One patient's images on both sides of a split; the studio leaves such training "
-                "images out.",
-                shared,
+                "Images of one patient on both sides of a split; such training images are left out "
+                "of training sets.",
+                across_splits(patient_groups),
             )
         )
-    return [Finding(name, title, what, tuple(groups)) for name, title, what, groups in found]
+    return [Finding(name, title, text, tuple(groups)) for name, title, text, groups in checks]
 
 
-def _sets(groups: np.ndarray) -> list[tuple[int, ...]]:
-    """Group numbers (n,) → rows of every group of two or more, largest first."""
+def _group_members(groups: np.ndarray) -> list[tuple[int, ...]]:
+    """Group ids (n,) → rows of every group of two or more, largest first."""
     order = np.argsort(groups, kind="stable")
     bounds = np.flatnonzero(np.diff(groups[order])) + 1
     parts = [tuple(part.tolist()) for part in np.split(order, bounds) if len(part) > 1]
@@ -112,65 +112,67 @@ def _sets(groups: np.ndarray) -> list[tuple[int, ...]]:
 def duplicate_statistics(
     dataset: Dataset, difference: float = DEFAULT_DIFFERENCE
 ) -> dict[str, Any]:
-    """The findings as numbers, for `datasets show`."""
-    found = {finding.name: finding for finding in examine(dataset, difference)}
+    """The findings as counts, for `datasets show`."""
+    findings = {finding.name: finding for finding in examine(dataset, difference)}
     splits = dataset.catalogue["split"].to_numpy()
 
-    def tested_and_trained(name: str) -> int:
-        leaks = [g for g in found[name].groups if any(splits[r] == "train" for r in g)]
+    def count_leaked(name: str) -> int:
+        leaks = [g for g in findings[name].groups if any(splits[r] == "train" for r in g)]
         return sum(bool(splits[r] == "test") for g in leaks for r in g)
 
-    identical, near = found["identical"], found["near"]
-    facts = {
+    identical, near = findings["identical"], findings["near"]
+    counts = {
         "identical_groups": len(identical.groups),
         "identical_files": identical.images,
         "redundant_files": identical.images - len(identical.groups),
-        "test_images_identical_to_training": tested_and_trained("identical-across"),
-        "label_conflicts": len(found["identical-labels"].groups),
+        "test_images_identical_to_training": count_leaked("identical-across"),
+        "label_conflicts": len(findings["identical-labels"].groups),
         "near_duplicate_threshold": difference,
         "near_duplicate_groups": len(near.groups),
         "near_duplicate_images": near.images,
         "largest_near_duplicate_group": max(map(len, near.groups), default=0),
-        "test_images_near_training": tested_and_trained("near-across"),
-        "near_label_conflicts": len(found["near-labels"].groups),
+        "test_images_near_training": count_leaked("near-across"),
+        "near_label_conflicts": len(findings["near-labels"].groups),
     }
-    if "patients-across" in found:
-        facts["patients_across_splits"] = len(found["patients-across"].groups)
-    return facts
+    if "patients-across" in findings:
+        counts["patients_across_splits"] = len(findings["patients-across"].groups)
+    return counts
 
 
 def brightness_statistics(dataset: Dataset) -> "pd.DataFrame":
-    """One row a class: least, q1, median, q3, most of its images' mean gray levels (0 to 255),
-    and auc: how well brightness alone tells the class from the rest, 0.5 (not) to 1 (always)."""
+    """One row per class: least, q1, median, q3, most of the mean gray levels (0 to 255) of its
+    images, and auc: the AUROC of brightness alone for this class against the rest, at least 0.5."""
     import pandas as pd
 
     catalogue = dataset.catalogue
     ranks = catalogue["brightness"].rank().to_numpy()
     rows = []
     for label in dataset.classes:
-        mine = (catalogue["class"] == label).to_numpy()
-        inside, outside = int(mine.sum()), int((~mine).sum())
-        # Mann and Whitney's U over all pairs is the area under the ROC curve.
-        area = (ranks[mine].sum() - inside * (inside + 1) / 2) / (inside * outside)
-        values = catalogue.loc[mine, "brightness"].quantile(list(QUANTILES.values()))
-        rows.append(dict(zip(QUANTILES, values, strict=True)) | {"auc": max(area, 1 - area)})
+        in_class = (catalogue["class"] == label).to_numpy()
+        inside, outside = int(in_class.sum()), int((~in_class).sum())
+        # the AUROC is Mann and Whitney's U over the number of pairs
+        auc = (ranks[in_class].sum() - inside * (inside + 1) / 2) / (inside * outside)
+        values = catalogue.loc[in_class, "brightness"].quantile(list(QUANTILES.values()))
+        rows.append(dict(zip(QUANTILES, values, strict=True)) | {"auc": max(auc, 1 - auc)})
     return pd.DataFrame(rows, index=dataset.classes)
 
 
 def format_statistics(dataset: Dataset) -> "pd.DataFrame":
-    """One row a class: images, its most frequent size with its share, and the share of each
-    stored mode; a form that only one class has is a shortcut for a classifier."""
+    """One row per class: images, the most frequent size with its share, the share of each mode.
+
+    A size or mode that only one class has is a shortcut for a classifier.
+    """
     import pandas as pd
 
     table = dataset.catalogue.assign(
         size=lambda t: t["width"].astype(str) + "×" + t["height"].astype(str)
     )
     rows = {}
-    for label, mine in table.groupby("class"):
-        sizes = mine["size"].value_counts(normalize=True)
-        modes = mine["mode"].value_counts(normalize=True)
+    for label, images in table.groupby("class"):
+        sizes = images["size"].value_counts(normalize=True)
+        modes = images["mode"].value_counts(normalize=True)
         rows[label] = {
-            "images": len(mine),
+            "images": len(images),
             "most frequent size": sizes.index[0],
             "share of it": float(sizes.iloc[0]),
             **{f"mode {mode}": float(share) for mode, share in modes.items()},
