@@ -238,7 +238,7 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
         ),
         (
             ["sets", "make", "new", "digits", "--skew", "steep:3"],
-            "Skew 'steep:3' is not understood; write 'as it is', 'step:20', 'long:50' or "
+            "Skew 'steep:3' is not understood; write 'none', 'step:20', 'long:50' or "
             "'class=number,class=number'.",
         ),
         (

@@ -1,1 +1,1 @@
-"""Dataset + split + skew + poses → TrainingSet."""
+"""Training sets: a dataset with a split, a skew and poses."""

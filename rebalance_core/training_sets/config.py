@@ -10,19 +10,22 @@ from rebalance_core.imaging.grid import Fit
 from rebalance_core.training_sets.splits import SplitName
 
 NO_SKEW = "as it is"
+NO_SKEW_ALIASES = (NO_SKEW, "as-it-is", "as-is", "none")
 Part = Literal["train", "validation", "test"]
 
 
 class SetConfig(Config):
-    """How a training set is cut from a dataset."""
+    """How a training set is selected from a dataset."""
 
     dataset: DatasetRef
     split: SplitName = "official"
-    difference: float = Field(default=DEFAULT_DIFFERENCE, ge=0, le=MAX_DIFFERENCE)  # of clean: up
-    # to which images count as near-duplicates, a share of contrast
-    skew: str = NO_SKEW  # as it is | step:20 | long:50 | glioma=80,pituitary=40
-    poses: tuple[str, ...] = ()  # training and validation keep only these; empty: all
-    limit: int | None = Field(default=None, ge=2)  # at most so many training images, in proportion
-    validation: float = Field(default=0.15, gt=0, lt=0.9)  # share of training cut for validation
-    fit: Fit = "pad"  # how images become squares
+    difference: float = Field(default=DEFAULT_DIFFERENCE, ge=0, le=MAX_DIFFERENCE)  # maximum
+    # difference of near-duplicates in split clean, as a share of contrast
+    skew: str = NO_SKEW  # as it is (or none) | step:20 | long:50 | glioma=80,pituitary=40
+    poses: tuple[str, ...] = ()  # of training and validation images; empty: all
+    limit: int | None = Field(
+        default=None, ge=2
+    )  # maximum number of training images, class by class in proportion
+    validation: float = Field(default=0.15, gt=0, lt=0.9)  # share of the training images
+    fit: Fit = "pad"  # resize mode
     seed: Seed = 0

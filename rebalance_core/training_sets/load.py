@@ -1,4 +1,4 @@
-"""The images of a part of a training set, and the classes that a part lacks."""
+"""Load the parts of a training set, and check them for missing classes."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from rebalance_core.training_sets.resolve import TrainingSet
 
 @dataclass(frozen=True)
 class Images:
-    """A part of a training set in memory: uint8 (n, H, W, C), int64 labels (n,), ids."""
+    """A part of a training set: images uint8 (n, H, W, C), labels int64 (n,), ids."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -21,59 +21,64 @@ class Images:
 
 
 def load_part(
-    dataset: Dataset, chosen: TrainingSet, part: Part, size: int, progress: Progress | None = None
+    dataset: Dataset,
+    training_set: TrainingSet,
+    part: Part,
+    size: int,
+    progress: Progress | None = None,
 ) -> Images:
-    """The images of one part at `size` px; raises UserError if the dataset is another by now."""
-    ids = getattr(chosen, part)
-    rows = _part_rows(dataset, chosen, part)
-    labels = part_labels(dataset, chosen, part)
-    index = {c: chosen.class_index(c) for c in dict.fromkeys(labels.tolist())}
-    numbers = np.array([index[c] for c in labels], dtype=np.int64)
-    return Images(dataset.array(size, progress, chosen.config.fit)[rows], numbers, ids)
+    """The images of one part at `size` px; raises UserError if the dataset has changed."""
+    ids = getattr(training_set, part)
+    rows = _part_rows(dataset, training_set, part)
+    names = part_labels(dataset, training_set, part)
+    index = {c: training_set.class_index(c) for c in dict.fromkeys(names.tolist())}
+    labels = np.array([index[c] for c in names], dtype=np.int64)
+    return Images(dataset.array(size, progress, training_set.config.fit)[rows], labels, ids)
 
 
-def _part_rows(dataset: Dataset, chosen: TrainingSet, part: Part) -> np.ndarray:
-    """Rows of the catalogue, int64 (n,); raises UserError if the set is not of this dataset."""
-    if dataset.fingerprint != chosen.fingerprint:
+def _part_rows(dataset: Dataset, training_set: TrainingSet, part: Part) -> np.ndarray:
+    """Rows of the catalogue, int64 (n,); raises UserError if the set is of another dataset."""
+    if dataset.fingerprint != training_set.fingerprint:
         raise UserError(
-            f"Training set {chosen.name} was made of another dataset {dataset.name} than the one "
-            "that is there now; make the set again with `sets make`."
+            f"Training set {training_set.name} was made from another version of dataset "
+            f"{dataset.name}; make the set again with `sets make`."
         )
     try:
-        return np.array([dataset.rows[i] for i in getattr(chosen, part)], dtype=np.int64)
+        return np.array([dataset.rows[i] for i in getattr(training_set, part)], dtype=np.int64)
     except KeyError as error:
         raise UserError(
-            f"Training set {chosen.name} names image {error}, which dataset {dataset.name} does "
-            "not contain; make the set again with `sets make`."
+            f"Training set {training_set.name} lists image {error}, which dataset {dataset.name} "
+            "does not contain; make the set again with `sets make`."
         ) from error
 
 
-def part_labels(dataset: Dataset, chosen: TrainingSet, part: Part) -> np.ndarray:
-    """The class of each image of a part, str (n,)."""
-    found: np.ndarray = dataset.catalogue["class"].to_numpy()[_part_rows(dataset, chosen, part)]
-    return found
+def part_labels(dataset: Dataset, training_set: TrainingSet, part: Part) -> np.ndarray:
+    """The class name of each image of a part, str (n,)."""
+    rows = _part_rows(dataset, training_set, part)
+    labels: np.ndarray = dataset.catalogue["class"].to_numpy()[rows]
+    return labels
 
 
-def part_counts(dataset: Dataset, chosen: TrainingSet, part: Part) -> dict[str, int]:
-    """{class: images} of one part of a training set, with 0 for a class that has none."""
-    found = Counter(part_labels(dataset, chosen, part).tolist())
-    return {label: found[label] for label in chosen.classes}
+def part_counts(dataset: Dataset, training_set: TrainingSet, part: Part) -> dict[str, int]:
+    """{class: number of images} of one part, with 0 for a class without images."""
+    counts = Counter(part_labels(dataset, training_set, part).tolist())
+    return {label: counts[label] for label in training_set.classes}
 
 
-def missing_classes(dataset: Dataset, chosen: TrainingSet, part: Part) -> list[str]:
-    """The classes that have no image in one part of a training set."""
-    return [label for label, n in part_counts(dataset, chosen, part).items() if not n]
+def missing_classes(dataset: Dataset, training_set: TrainingSet, part: Part) -> list[str]:
+    """The classes without images in one part."""
+    return [label for label, n in part_counts(dataset, training_set, part).items() if not n]
 
 
-def missing_class_notes(dataset: Dataset, chosen: TrainingSet) -> list[str]:
-    """One sentence for each part that lacks a class, with what follows from it."""
+def missing_class_notes(dataset: Dataset, training_set: TrainingSet) -> list[str]:
+    """One sentence per part that lacks a class, with the consequence."""
     notes = []
-    if validation := missing_classes(dataset, chosen, "validation"):
+    if validation := missing_classes(dataset, training_set, "validation"):
         notes.append(
-            f"No validation image of {', '.join(validation)}: epochs are chosen on validation, so "
-            "a comparison needs some of every class and is refused."
+            f"No validation image of {', '.join(validation)}: epochs are chosen on validation, "
+            "so a comparison needs images of every class and is refused."
         )
-    if test := missing_classes(dataset, chosen, "test"):
+    if test := missing_classes(dataset, training_set, "test"):
         notes.append(
             f"No test image of {', '.join(test)}: every average over classes on the test split is "
             "over the other classes, the same for all arms."
@@ -81,11 +86,11 @@ def missing_class_notes(dataset: Dataset, chosen: TrainingSet) -> list[str]:
     return notes
 
 
-def check_validation_classes(dataset: Dataset, chosen: TrainingSet) -> None:
-    """Raise UserError if validation, on which a comparison chooses epochs, lacks a class."""
-    if missing := missing_classes(dataset, chosen, "validation"):
+def check_validation_classes(dataset: Dataset, training_set: TrainingSet) -> None:
+    """Raise UserError if a class has no validation images, on which epochs are chosen."""
+    if missing := missing_classes(dataset, training_set, "validation"):
         raise UserError(
-            f"Training set {chosen.name} has no validation image of {', '.join(missing)}, and a "
-            "comparison chooses each classifier's epoch on validation; make a set with a larger "
-            "validation fraction or another split, or add images of that class."
+            f"Training set {training_set.name} has no validation image of {', '.join(missing)}, "
+            "and a comparison chooses each classifier's epoch on validation; make a set with a "
+            "larger validation fraction or another split, or add images of that class."
         )

@@ -1,4 +1,4 @@
-"""Training sets resolved to image ids, saved and read."""
+"""Resolve training sets to image ids, save and read them."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +32,7 @@ class TrainingSet(BaseModel):
     train: Names
     validation: Names
     test: Names
-    dropped: dict[str, Count] = {}  # {part: images that the split left out}
+    dropped: dict[str, Count] = {}  # {part: images removed by the split}
 
     @model_validator(mode="after")
     def _parts_are_consistent(self) -> Self:
@@ -49,7 +49,7 @@ class TrainingSet(BaseModel):
 
     @property
     def majority(self) -> list[str]:
-        """The most frequent classes in training (several if they tie)."""
+        """The most frequent training classes (several if tied)."""
         most = max(self.counts.values())
         return [c for c in self.classes if self.counts[c] == most]
 
@@ -59,14 +59,14 @@ class TrainingSet(BaseModel):
 
     @property
     def ratio(self) -> float:
-        """Imbalance ratio: largest class : smallest class."""
+        """Imbalance ratio, largest : smallest class."""
         return max(self.counts.values()) / max(1, min(self.counts.values()))
 
     def to_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
 
     def class_index(self, label: str) -> int:
-        """The number of a class; raises UserError for one that this set does not have."""
+        """The index of a class; raises UserError if the set does not have it."""
         if label not in self.classes:
             known = ", ".join(self.classes)
             raise UserError(f"Training set {self.name} has no class {label!r}; it has {known}.")
@@ -74,7 +74,7 @@ class TrainingSet(BaseModel):
 
     @classmethod
     def from_json(cls, value: Any, source: Path | str = "The training set") -> Self:
-        """Raises UserError, naming `source`, where a value is missing or not of its type."""
+        """Validate a JSON value; raises UserError, naming `source`, if it is invalid."""
         try:
             return cls.model_validate(value)
         except ValidationError as error:
@@ -84,19 +84,19 @@ class TrainingSet(BaseModel):
 
 
 def make_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
-    """Resolve and save a training set; raises UserError if the name is taken."""
+    """Resolve and save a training set; raises UserError if the name exists."""
     check_name(name, "training set name")
     path = workspace.sets / f"{name}.json"
     if path.exists() or name in list_datasets(workspace):
         raise UserError(f"{name!r} is taken by another training set or dataset; choose another.")
-    made = resolve_set(workspace, name, config)
-    write_json(path, made.to_json())
-    return made
+    training_set = resolve_set(workspace, name, config)
+    write_json(path, training_set.to_json())
+    return training_set
 
 
 def open_set(workspace: Workspace, name: str) -> TrainingSet:
-    """A saved set; a dataset's name stands for its set `official`, `as it is`."""
-    if name in list_sets(workspace):  # else a name such as ../x would lead elsewhere
+    """A saved set, or, for the name of a dataset, its official split without a skew."""
+    if name in list_sets(workspace):  # not by path, against names such as ../x
         return read_set(workspace.sets / f"{name}.json")
     if name in list_datasets(workspace):
         return resolve_set(workspace, name, SetConfig(dataset=name))
@@ -105,19 +105,19 @@ def open_set(workspace: Workspace, name: str) -> TrainingSet:
 
 
 def read_set(path: Path) -> TrainingSet:
-    """A training set from its file; raises UserError where that is missing or damaged."""
+    """Read a training set from its file; raises UserError if it is missing or damaged."""
     return TrainingSet.from_json(read_json(path), path)
 
 
 def open_sets(workspace: Workspace) -> tuple[list[TrainingSet], dict[str, str]]:
-    """All saved sets, and {name: what is wrong} of those that are damaged."""
-    found, damaged = [], {}
+    """All readable saved sets, and {name: error} of the damaged ones."""
+    readable, damaged = [], {}
     for name in list_sets(workspace):
         try:
-            found.append(open_set(workspace, name))
+            readable.append(open_set(workspace, name))
         except UserError as error:
             damaged[name] = str(error)
-    return found, damaged
+    return readable, damaged
 
 
 def list_sets(workspace: Workspace) -> list[str]:
@@ -125,53 +125,53 @@ def list_sets(workspace: Workspace) -> list[str]:
 
 
 def set_references(workspace: Workspace, name: str) -> list[tuple[Reference, str]]:
-    """What a saved set was cut from: a dataset, or its poses where they were chosen by.
+    """What a set depends on: its dataset, or the poses of the dataset if it selects any.
 
-    A dataset's name stands for its own set. A damaged file names nothing.
+    The name of a dataset is a set of that dataset. A damaged file has no references.
     """
     path = workspace.sets / f"{Path(name).name}.json"
     if not path.exists():
         return [(Reference("dataset"), name)]
     config = _stored_config(path, path.stat().st_mtime_ns)
-    named = references(SetConfig, config)
-    return [(Reference("poses"), n) for _, n in named] if config.get("poses") else named
+    targets = references(SetConfig, config)
+    return [(Reference("poses"), n) for _, n in targets] if config.get("poses") else targets
 
 
 @lru_cache(maxsize=256)
 def _stored_config(path: Path, changed: int) -> dict[str, Any]:
-    """A set's config as stored; its file lists all images, so it is read once per change."""
+    """The config in the file of a set, cached until it changes: the file lists all images."""
     try:
-        stored = read_json(path)
+        value = read_json(path)
     except UserError:
         return {}
-    config = stored.get("config") if isinstance(stored, dict) else None
+    config = value.get("config") if isinstance(value, dict) else None
     return config if isinstance(config, dict) else {}
 
 
 def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
-    """Draw the parts: the same config gives the same ids, a stronger skew a subset."""
+    """Select the parts: the same config gives the same ids, a stronger skew a subset."""
     dataset = open_dataset(workspace, config.dataset)
     split = split_rows(dataset, config.split, config.difference, config.validation, config.seed)
-    posed = _has_pose(dataset, config.poses)
-    train, validation = (part[posed[part]] for part in (split.train, split.validation))
+    has_pose = _has_pose(dataset, config.poses)
+    train, validation = (part[has_pose[part]] for part in (split.train, split.validation))
     images, labels = (dataset.catalogue[name].to_numpy() for name in ("image", "class"))
     by_class = {c: images[train[labels[train] == c]].tolist() for c in dataset.classes}
     missing = [c for c, ids in by_class.items() if not ids]
     if missing:
         raise UserError(
-            f"Training set {name} would hold no image of {', '.join(missing)}; choose another "
+            f"Training set {name} would have no image of {', '.join(missing)}; choose another "
             "split, more poses or another dataset."
         )
     for part, rows in (("validate", validation), ("test", split.test)):
         if not len(rows):
             raise UserError(
-                f"Training set {name} would hold no image to {part} on: classes, patients or "
-                "groups of near-duplicates are too few to spare one; add images, or choose "
+                f"Training set {name} would have no image to {part} on: there are too few classes, "
+                "patients or groups of near-duplicates to hold one out; add images, or choose "
                 "another split or more poses."
             )
     counts = skewed_counts(config.skew, {c: len(ids) for c, ids in by_class.items()})
     counts = limited_counts(counts, config.limit)
-    kept = {
+    selected = {
         i for k, c in enumerate(dataset.classes) for i in _draw(by_class[c], counts[c], config, k)
     }
     return TrainingSet(
@@ -180,7 +180,7 @@ def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingS
         fingerprint=dataset.fingerprint,
         classes=tuple(dataset.classes),
         counts=counts,
-        train=tuple(i for i in images[train] if i in kept),
+        train=tuple(i for i in images[train] if i in selected),
         validation=tuple(images[validation]),
         test=tuple(images[split.test]),
         dropped=split.dropped,
@@ -188,23 +188,23 @@ def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingS
 
 
 def _draw(ids: list[str], count: int, config: SetConfig, label: int) -> list[str]:
-    """The first `count` of one seeded order of a class, so that skews are nested."""
+    """The first `count` of a seeded permutation of a class, so that skews are nested."""
     order = np.random.default_rng([config.seed, 1, label]).permutation(len(ids))
     return [ids[k] for k in order[:count]]
 
 
 def _has_pose(dataset: Dataset, poses: tuple[str, ...]) -> np.ndarray:
-    """For each row of the catalogue, whether it has one of the poses (all, if none is named)."""
+    """Whether each row of the catalogue has one of the poses; all rows if there are none."""
     catalogue = dataset.catalogue
     if not poses:
         return np.ones(len(catalogue), bool)
     from rebalance_core.poses.clustering import open_clustering
 
-    assigned = open_clustering(dataset).assignments
-    unknown = set(poses) - set(assigned["pose"])
+    assignments = open_clustering(dataset).assignments
+    unknown = set(poses) - set(assignments["pose"])
     if unknown:
-        known = ", ".join(sorted(set(assigned["pose"])))
+        known = ", ".join(sorted(set(assignments["pose"])))
         raise UserError(f"Dataset {dataset.name} has no pose {', '.join(unknown)}; it has {known}.")
-    chosen = set(assigned.loc[assigned["pose"].isin(poses), "image"])
-    has: np.ndarray = catalogue["image"].isin(chosen).to_numpy()
-    return has
+    images = set(assignments.loc[assignments["pose"].isin(poses), "image"])
+    has_pose: np.ndarray = catalogue["image"].isin(images).to_numpy()
+    return has_pose

@@ -1,5 +1,7 @@
-"""Train, validation and test: `official` as they came; `clean` without the copies across parts that
-are found, and without shared patients."""
+"""Train, validation and test splits: `official`, and `clean` without near-duplicates across parts.
+
+No patient is in two parts of either.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,12 +13,12 @@ from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.duplicates import equal_pairs, group_rows, near_groups
 
 SplitName = Literal["official", "clean"]
-TEST_SHARE = 0.2  # of a dataset that came without a test split
+TEST_SHARE = 0.2  # of a dataset without an official test split
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the catalogue in each part, and how many images were left out of which."""
+    """Rows of the catalogue in each part, and {part: number of images removed}."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -27,16 +29,18 @@ class Split:
 def split_rows(
     dataset: Dataset, name: SplitName, difference: float, validation: float, seed: int
 ) -> Split:
-    """Split all images; what has no official part is cut, stratified, by `seed`.
+    """Split all images; a part that is not official is a stratified sample drawn with `seed`.
 
-    `official` drops images only of patients: of training, those that validation or test hold; of
-    an official validation split, those that test holds. `clean` also keeps one image of each
-    near-duplicate group of the test split, and drops every validation and training image that
-    shares such a group with what is tested, or with validation. No patient straddles parts.
+    `official` removes training images of patients that are in validation or test, and validation
+    images of patients that are in test. `clean` also keeps only one image of each near-duplicate
+    group in test, and removes training and validation images that share a group with test (or, of
+    training, with validation).
     """
     catalogue = dataset.catalogue
-    came = catalogue["split"].to_numpy()
-    train, valid, test = (np.flatnonzero(came == part) for part in ("train", "validation", "test"))
+    official = catalogue["split"].to_numpy()
+    train, valid, test = (
+        np.flatnonzero(official == part) for part in ("train", "validation", "test")
+    )
     patients = catalogue["group"].to_numpy().astype(str)
     keys = [patients]
     if name == "clean":
@@ -46,68 +50,68 @@ def split_rows(
     dropped = {"test": 0, "validation": 0, "train": 0}
 
     if not len(test):
-        test, train = _cut(train, units, labels, TEST_SHARE, [seed, 2])
-    tested = test
+        test, train = _sample_units(train, units, labels, TEST_SHARE, [seed, 2])
+    whole_test = test
     if name == "clean":
         _, first = np.unique(keys[1][test], return_index=True)
         dropped["test"] = len(test) - len(first)
         test = test[np.sort(first)]
-    valid, dropped["validation"] = _without(valid, tested, keys)
-    train, dropped["train"] = _without(train, tested, keys)
+    valid, dropped["validation"] = _remove_shared(valid, whole_test, keys)
+    train, dropped["train"] = _remove_shared(train, whole_test, keys)
     if not len(valid):
-        valid, train = _cut(train, units, labels, validation, [seed, 3])
-    train, shared = _without(train, np.concatenate([valid, test]), keys)
+        valid, train = _sample_units(train, units, labels, validation, [seed, 3])
+    train, shared = _remove_shared(train, np.concatenate([valid, test]), keys)
     dropped["train"] += shared
     return Split(train, valid, test, {part: n for part, n in dropped.items() if n})
 
 
-def _without(
+def _remove_shared(
     rows: np.ndarray, others: np.ndarray, keys: list[np.ndarray]
 ) -> tuple[np.ndarray, int]:
-    """`rows` that share no key with `others`, and how many do; the key '' is shared by none."""
-    shares = np.zeros(len(rows), bool)
+    """The rows that share no key with `others`, and the number removed; '' matches nothing."""
+    is_shared = np.zeros(len(rows), bool)
     for key in keys:
-        taken = np.setdiff1d(key[others], [""])
-        shares |= np.isin(key[rows], taken)
-    return rows[~shares], int(shares.sum())
+        values = np.setdiff1d(key[others], [""])
+        is_shared |= np.isin(key[rows], values)
+    return rows[~is_shared], int(is_shared.sum())
 
 
-def _cut(
+def _sample_units(
     rows: np.ndarray, units: np.ndarray, labels: np.ndarray, share: float, seed: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(share of every class, the rest) of whole units, drawn in a seeded order.
+    """Draw a stratified sample of whole units: rows of the sample, and the remaining rows.
 
-    A class that can do so gives and keeps at least one image.
+    `units` is the group id of every row of the catalogue. Where possible, every class has at least
+    one image in the sample and one in the remainder.
     """
     rng = np.random.default_rng(seed)
-    own = labels[rows].tolist()
-    sizes = Counter(own)
+    row_labels = labels[rows].tolist()
+    sizes = Counter(row_labels)
     members: dict[int, list[int]] = {}
-    for place, unit in enumerate(units[rows].tolist()):
-        members.setdefault(unit, []).append(place)
-    wanted = {c: min(max(1, round(n * share)), n - 1) for c, n in sizes.items()}
-    given: Counter[str] = Counter()
-    taken = np.zeros(len(rows), bool)
+    for index, unit in enumerate(units[rows].tolist()):
+        members.setdefault(unit, []).append(index)
+    targets = {c: min(max(1, round(n * share)), n - 1) for c, n in sizes.items()}
+    counts: Counter[str] = Counter()
+    is_sampled = np.zeros(len(rows), bool)
 
-    def draw(label: str, order: list[list[int]], enough: int, limit: dict[str, int]) -> None:
-        """Take units of `label` until it has `enough`, no class ever more than `limit`."""
+    def draw(label: str, order: list[list[int]], target: int, limits: dict[str, int]) -> None:
+        """Sample units until `label` has `target` images, within the limits of all classes."""
         for unit in order:
-            if given[label] >= enough:
+            if counts[label] >= target:
                 return
-            inside = Counter(own[place] for place in unit)
-            if not taken[unit[0]] and all(given[c] + n <= limit[c] for c, n in inside.items()):
-                taken[unit] = True
-                given.update(inside)
+            added = Counter(row_labels[index] for index in unit)
+            if not is_sampled[unit[0]] and all(
+                counts[c] + n <= limits[c] for c, n in added.items()
+            ):
+                is_sampled[unit] = True
+                counts.update(added)
 
     for label in sorted(sizes):
-        places = [place for place, c in enumerate(own) if c == label]
-        drawn = (int(units[rows[places[k]]]) for k in rng.permutation(len(places)))
-        order = [members[unit] for unit in dict.fromkeys(drawn)]  # each unit once
-        draw(label, order, wanted[label], wanted)
-        draw(
-            label,
-            sorted(order, key=len),
-            min(1, wanted[label]),
-            {c: n - 1 for c, n in sizes.items()},
-        )
-    return rows[taken], rows[~taken]
+        indices = [index for index, c in enumerate(row_labels) if c == label]
+        permuted = (int(units[rows[indices[k]]]) for k in rng.permutation(len(indices)))
+        order = [members[unit] for unit in dict.fromkeys(permuted)]  # without repetitions
+        draw(label, order, targets[label], targets)
+        # at least one image, if need be by exceeding the targets of other classes
+        limits = {c: n - 1 for c, n in sizes.items()}
+        draw(label, sorted(order, key=len), min(1, targets[label]), limits)
+    return rows[is_sampled], rows[~is_sampled]

@@ -179,8 +179,8 @@ def test_a_comparison_without_a_class_in_validation_is_refused(
     assert list(workspace.runs.glob("*")) == []
     made = json.loads(command(workspace.root, "sets", "make", "own", "pets", "--json").stdout)
     assert made["notes"] == [
-        "No validation image of bird: epochs are chosen on validation, so a comparison needs some "
-        "of every class and is refused."
+        "No validation image of bird: epochs are chosen on validation, so a comparison needs "
+        "images of every class and is refused."
     ]
     with pytest.raises(UserError) as error:  # a run that somebody made otherwise
         compared(workspace)

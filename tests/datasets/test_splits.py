@@ -359,5 +359,5 @@ def test_one_patient_a_class_cannot_be_split(workspace: Workspace, tmp_path: Pat
     lines = [f"{k}.png,{'ab'[k % 2]},{'uv'[k % 2]}" for k in range(12)]
     (folder / "t.csv").write_text("\n".join(["path,label,group", *lines]))
     take(workspace, folder / "t.csv")
-    with pytest.raises(UserError, match=r"^Training set x would hold no image to validate on: "):
+    with pytest.raises(UserError, match=r"^Training set x would have no image to validate on: "):
         resolve_set(workspace, "x", SetConfig(dataset="taken"))

@@ -73,6 +73,8 @@ def per_class(ids: tuple[str, ...]) -> dict[str, int]:
     [
         (NO_SKEW, {"a": 1000, "b": 400, "c": 30}),
         ("as-it-is", {"a": 1000, "b": 400, "c": 30}),
+        ("as-is", {"a": 1000, "b": 400, "c": 30}),
+        ("none", {"a": 1000, "b": 400, "c": 30}),
         ("step:1", {"a": 1000, "b": 400, "c": 30}),
         ("step:5", {"a": 1000, "b": 200, "c": 30}),
         ("step:20", {"a": 1000, "b": 50, "c": 30}),
@@ -97,7 +99,7 @@ def test_classes_that_tie_are_taken_in_their_order() -> None:
 @pytest.mark.parametrize(
     ("skew", "sentence"),
     [
-        ("step", "Skew 'step' is not understood; write 'as it is', 'step:20', 'long:50' or "),
+        ("step", "Skew 'step' is not understood; write 'none', 'step:20', 'long:50' or "),
         ("step:", "Skew 'step:' is not understood"),
         ("step:-2", "Skew 'step:-2' is not understood"),
         ("long:x", "Skew 'long:x' is not understood"),
@@ -106,9 +108,9 @@ def test_classes_that_tie_are_taken_in_their_order() -> None:
         ("b=²", "Skew 'b=²' is not understood"),
         ("b=3,", "Skew 'b=3,' is not understood"),
         ("step:0.5", "Skew 'step:0.5': the ratio must be at least 1."),
-        ("d=3", "Skew names class 'd'; there are a, b, c."),
-        ("b=0", "Skew wants 0 images of b; training has 1 to 400."),
-        ("b=401", "Skew wants 401 images of b; training has 1 to 400."),
+        ("d=3", "Skew 'd=3': there is no class 'd', only a, b, c."),
+        ("b=0", "Skew 'b=0': 0 images of b is out of range; choose 1 to 400."),
+        ("b=401", "Skew 'b=401': 401 images of b is out of range; choose 1 to 400."),
     ],
 )
 def test_a_bad_skew_is_one_sentence(skew: str, sentence: str) -> None:
@@ -242,7 +244,7 @@ def test_a_class_without_training_images_is_refused(workspace: Workspace, tmp_pa
     with pytest.raises(UserError) as told:
         open_set(workspace, "pets")
     assert str(told.value) == (
-        "Training set pets would hold no image of dog; choose another split, more poses or another "
+        "Training set pets would have no image of dog; choose another split, more poses or another "
         "dataset."
     )
 
@@ -322,8 +324,8 @@ def test_a_dataset_that_became_another_is_refused(workspace: Workspace, tmp_path
     with pytest.raises(UserError) as told:
         load_part(other, made, "train", size=4)
     assert str(told.value) == (
-        "Training set mine was made of another dataset pets than the one that is there now; "
-        "make the set again with `sets make`."
+        "Training set mine was made from another version of dataset pets; make the set again with "
+        "`sets make`."
     )
 
 
