@@ -24,18 +24,18 @@ Target = Literal["dataset", "set", "poses", "run", "synthetic"]
 
 @dataclass(frozen=True)
 class Reference:
-    """Marks a config's field as the name of something else in the workspace.
+    """Marks a field of a config as the name of something in the workspace.
 
-    Lineage, removal, clean-up and the checks before a run follow these marks, whatever the config.
+    Lineage, removal, clean-up and the checks before a run are derived from these marks.
     """
 
     target: Target
-    creates: bool = False  # the run makes what the field names
-    required: bool = True  # what is named must exist before the run starts
+    creates: bool = False  # the run creates it
+    required: bool = True  # it must exist before the run starts
 
 
 DatasetRef = Annotated[str, Reference("dataset")]
-SetRef = Annotated[str, Reference("set")]  # a training set, or a dataset, which is its own set
+SetRef = Annotated[str, Reference("set")]  # a training set, or a dataset as a set
 RunRef = Annotated[str, Reference("run")]  # a run's id
 SyntheticRef = Annotated[str, Reference("synthetic")]
 NewDataset = Annotated[str, Reference("dataset", creates=True)]
@@ -70,8 +70,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_model(model: type[Model], path: Path, remedy: str) -> Model:
-    """The record in a JSON file; raises UserError, one sentence that ends with `remedy`, where the
-    file is missing, is not JSON or does not fit the model."""
+    """Read a record from a JSON file.
+
+    Raises UserError, ending with `remedy`, if the file is missing, not JSON or not valid.
+    """
     try:
         return model.model_validate(parse_json(path.read_bytes()))
     except (OSError, ValueError) as error:
@@ -83,7 +85,7 @@ def read_model(model: type[Model], path: Path, remedy: str) -> Model:
 
 
 class Config(BaseModel):
-    """A frozen config; `presets` maps a preset to its changes to the defaults (preset `paper`)."""
+    """A frozen config; `presets` maps each preset to its overrides of the defaults (= `paper`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -132,12 +134,12 @@ def _parse_value(text: str) -> Any:
 
 
 def reference_fields(config: type[BaseModel]) -> dict[str, tuple[Reference, ...]]:
-    """{field: its references} of those fields of a config that name something."""
-    found = {
+    """{field: its references} of the fields of a config that name something in the workspace."""
+    fields = {
         name: tuple(_references(info.annotation, info.metadata))
         for name, info in config.model_fields.items()
     }
-    return {name: references for name, references in found.items() if references}
+    return {name: references for name, references in fields.items() if references}
 
 
 def _references(annotation: Any, metadata: Any = ()) -> Iterator[Reference]:
@@ -148,7 +150,7 @@ def _references(annotation: Any, metadata: Any = ()) -> Iterator[Reference]:
 
 
 def references(config: type[BaseModel], values: Mapping[str, Any]) -> list[tuple[Reference, str]]:
-    """What the values of a config refer to: (reference, name), also of values read from disk."""
+    """All (reference, name) in the values of a config, which may be unvalidated."""
     return [
         (reference, name)
         for field, marks in reference_fields(config).items()
@@ -158,7 +160,7 @@ def references(config: type[BaseModel], values: Mapping[str, Any]) -> list[tuple
 
 
 def _names(value: Any) -> list[str]:
-    """The names in a field's value: one, or those in a tuple or a mapping's values."""
+    """The names in the value of a field: a str, or those in a sequence or mapping."""
     if isinstance(value, Mapping):
         value = list(value.values())
     items = value if isinstance(value, list | tuple) else [value]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rebalance_core.config import STRICT, Reference, problem, references
+from rebalance_core.config import STRICT, Reference, problem, read_model, references
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import read_json, write_json
@@ -16,6 +16,7 @@ from rebalance_core.training_sets.skew import limited_counts, skewed_counts
 from rebalance_core.training_sets.splits import split_rows
 from rebalance_core.workspace import Workspace, check_name
 
+REMEDY = "make it again, or remove it"
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]  # JSON has no tuples
 
@@ -78,9 +79,7 @@ class TrainingSet(BaseModel):
         try:
             return cls.model_validate(value)
         except ValidationError as error:
-            raise UserError(
-                f"{source} is damaged ({problem(error)}); make it again, or remove it."
-            ) from error
+            raise UserError(f"{source} is damaged ({problem(error)}); {REMEDY}.") from error
 
 
 def make_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
@@ -106,7 +105,7 @@ def open_set(workspace: Workspace, name: str) -> TrainingSet:
 
 def read_set(path: Path) -> TrainingSet:
     """Read a training set from its file; raises UserError if it is missing or damaged."""
-    return TrainingSet.from_json(read_json(path), path)
+    return read_model(TrainingSet, path, REMEDY)
 
 
 def open_sets(workspace: Workspace) -> tuple[list[TrainingSet], dict[str, str]]:

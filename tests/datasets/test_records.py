@@ -129,8 +129,8 @@ def test_a_training_set_with_a_hostile_value_is_refused(
         if sentence is None:
             accepted.add(name)
         else:
-            assert sentence.startswith(f"{path} is "), name
-            assert sentence.endswith(("make it again, or remove it.", "restore or remove it."))
+            assert sentence.startswith(f"{path} is damaged ("), name
+            assert sentence.endswith("); make it again, or remove it."), name
     assert accepted == set(filter(None, TRAINING_SET[field].split(", ")))
 
 
@@ -145,7 +145,7 @@ def test_a_record_that_is_not_an_object_is_refused_and_hides_no_other(
     put(home.sets / "a.json", content)
     found, damaged = open_sets(home)
     assert ([each.name for each in found], list(damaged)) == (["s"], ["a"])
-    assert damaged["a"].startswith(f"{home.sets / 'a.json'} is ")
+    assert damaged["a"].startswith(f"{home.sets / 'a.json'} is damaged (")
     assert list_datasets(home) == ["p"]
     assert open_dataset(home, "p").channels == 1
 

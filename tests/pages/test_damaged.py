@@ -242,13 +242,13 @@ def test_pages_draw_beside_damaged_training_sets_and_datasets(home: Workspace) -
         if page in ("generators", "comparison"):
             assert {"s", "z0"} <= set(options(app, "Training set"))
         if page == "data":
-            assert any("z0.json is not readable" in w.value for w in app.warning)
+            assert any("z0.json is damaged" in w.value for w in app.warning)
     for page in ("data", "poses"):
         app = drawn(page, dataset="q0")
         assert any("Dataset q0 is damaged" in e.value for e in app.error)
     for page in ("generators", "comparison"):
         app = drawn(page, set="z0")
-        assert any("z0.json is not readable" in e.value for e in app.error)
+        assert any("z0.json is damaged" in e.value for e in app.error)
 
 
 def test_every_hostile_value_is_tried() -> None:
