@@ -28,7 +28,11 @@ from rebalance_core.plots.dataset import class_bars
 from rebalance_core.runs.executor import RunView, list_runs
 from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.runs.start import start_run
-from rebalance_core.synthesis.synthetic_set import open_all_synthetic, open_synthetic, synthetic_for
+from rebalance_core.synthesis.synthetic_set import (
+    newest_synthetic,
+    open_all_synthetic,
+    open_synthetic,
+)
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
@@ -137,7 +141,7 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
 
 def _has_images(workspace: Workspace, chosen: TrainingSet, arm: str) -> bool:
     try:
-        synthetic_for(workspace, chosen, arm)
+        newest_synthetic(workspace, chosen, arm)
     except UserError:
         return False
     return True

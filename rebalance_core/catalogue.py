@@ -67,9 +67,9 @@ JOBS = {
         JobSpec(
             kind="bring",
             title="bring {name}",
-            config="rebalance_core.synthesis.bringing:BringConfig",
-            function="rebalance_core.synthesis.bringing:bring_job",
-            prepare="rebalance_core.synthesis.bringing:prepare_bring",
+            config="rebalance_core.synthesis.external:ExternalConfig",
+            function="rebalance_core.synthesis.external:external_job",
+            prepare="rebalance_core.synthesis.external:prepare_external",
             device=False,
         ),
         JobSpec(
@@ -92,9 +92,9 @@ JOBS = {
         JobSpec(
             kind="interpolate",
             title="{start} to {end}",
-            config="rebalance_core.synthesis.morphing:MorphConfig",
-            function="rebalance_core.synthesis.morphing:morph_job",
-            check="rebalance_core.synthesis.morphing:check_morph",
+            config="rebalance_core.synthesis.interpolation:InterpolateConfig",
+            function="rebalance_core.synthesis.interpolation:interpolate_job",
+            check="rebalance_core.synthesis.interpolation:check_interpolate",
             device=True,
         ),
         JobSpec(

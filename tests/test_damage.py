@@ -26,10 +26,10 @@ from rebalance_core.runs.run import MemoryRun
 from rebalance_core.runs.upkeep import config_differences, run_bytes
 from rebalance_core.synthesis.synthetic_set import (
     list_synthetic,
+    newest_synthetic,
     open_all_synthetic,
     open_synthetic,
     remove_synthetic,
-    synthetic_for,
 )
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.system.processes import current_process
@@ -315,12 +315,12 @@ def test_a_damaged_synthetic_set_hides_no_other_and_can_be_removed(
         names = {each.name for each in found}
         assert "s-ddpm" in names and names | sentences.keys() == {"s-ddpm", "victim"}, what
         for each in found:
-            assert {*each.about, each.origin, *map(str, each.saw())}, what
+            assert {*each.summary, each.origin, *map(str, each.exposures())}, what
         if "victim" in sentences:
             damaged += 1
             assert str(victim / "provenance.json") in sentences["victim"], what
             assert sentences["victim"].endswith(".") and "\n" not in sentences["victim"], what
-            assert synthetic_for(made, chosen, "ddpm").name == "s-ddpm", what
+            assert newest_synthetic(made, chosen, "ddpm").name == "s-ddpm", what
         dependents(made, "p")
         run_dependents(made, train.id)
         remove_synthetic(made, "victim")

@@ -8,7 +8,7 @@ from pages.parts.markdown import escape_markdown
 from rebalance_core.datasets.dataset import list_datasets
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
-from rebalance_core.synthesis.bringing import BringConfig
+from rebalance_core.synthesis.external import ExternalConfig
 from rebalance_core.training_sets.resolve import list_sets
 from rebalance_core.workspace import Workspace
 
@@ -43,7 +43,7 @@ def _choose_folder(workspace: Workspace, sets: list[str]) -> None:
     if st.button("Bring", disabled=not folder):
 
         def start() -> RunView:
-            config = BringConfig.build(name=name, folder=folder.strip(), set=set_name)
+            config = ExternalConfig.build(name=name, folder=folder.strip(), set=set_name)
             view = start_run(workspace, config)
             remember("synthetic", name)
             return view

@@ -14,7 +14,7 @@ from rebalance_core.generators.training import makes
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
 from rebalance_core.synthesis.denoising import DenoiseConfig
-from rebalance_core.synthesis.morphing import MorphConfig, frames
+from rebalance_core.synthesis.interpolation import InterpolateConfig, list_frames
 from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.synthesis.synthetic_set import list_synthetic
 from rebalance_core.workspace import Workspace, free_name
@@ -82,7 +82,7 @@ def _denoise(
     job_panel(
         latest_run(workspace, "denoise", lambda v: wanted.items() <= v.config.items()),
         "Choose a class and press Show to go through its sampling, step by step.",
-        lambda view: _slide(frames(view), "From noise to the image", view.id),
+        lambda view: _slide(list_frames(view), "From noise to the image", view.id),
     )
 
 
@@ -101,7 +101,7 @@ def _morph(workspace: Workspace, trained: RunView, labels: list[str]) -> None:
     wanted = {"run": trained.id, "start": start, "end": end, "seed": seed}
 
     def go() -> None:
-        start_run(workspace, MorphConfig.build(**wanted))
+        start_run(workspace, InterpolateConfig.build(**wanted))
 
     if last.button("Show", disabled=start == end, key=f"morph {trained.id}"):
         apply(go)
@@ -109,5 +109,5 @@ def _morph(workspace: Workspace, trained: RunView, labels: list[str]) -> None:
         latest_run(workspace, "interpolate", lambda v: wanted.items() <= v.config.items()),
         "The latent decides what an image looks like, the label which class it shows. Choose two "
         "classes and press Show to move from one label to the other.",
-        lambda view: _slide(frames(view), f"From {start} to {end}", view.id),
+        lambda view: _slide(list_frames(view), f"From {start} to {end}", view.id),
     )

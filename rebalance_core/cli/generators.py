@@ -198,9 +198,9 @@ def interpolate(
     as_json: Json = False,
 ) -> None:
     """Interpolate between two classes of a trained generator, from the same latents."""
-    from rebalance_core.synthesis.morphing import MorphConfig
+    from rebalance_core.synthesis.interpolation import InterpolateConfig
 
-    config = MorphConfig.build(
+    config = InterpolateConfig.build(
         run=run_id,
         start=start_class,
         end=end_class,

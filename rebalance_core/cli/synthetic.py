@@ -20,8 +20,8 @@ from rebalance_core.cli.common import (
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.synthesis.bringing import BringConfig
 from rebalance_core.synthesis.exporting import export_synthetic
+from rebalance_core.synthesis.external import ExternalConfig
 from rebalance_core.synthesis.synthetic_set import (
     list_synthetic,
     open_all_synthetic,
@@ -74,10 +74,10 @@ def add(
     That their generator was trained on training set SET alone is recorded as unverified.
     """
     workspace = Workspace.from_environment()
-    config = BringConfig.build(name=name, folder=folder, set=set_name)
+    config = ExternalConfig.build(name=name, folder=folder, set=set_name)
 
     def result(_: object) -> dict[str, Any]:
-        return open_synthetic(workspace, name).about
+        return open_synthetic(workspace, name).summary
 
     start(config, detach, as_json, result)
 
@@ -89,7 +89,7 @@ def list_all(as_json: Json = False) -> None:
     readable, damaged = open_all_synthetic(workspace)
     rows: dict[str, Any] = dict(damaged)
     for each in readable:
-        rows[each.name] = {k: each.about[k] for k in ("generator", "set", "size", "counts")}
+        rows[each.name] = {k: each.summary[k] for k in ("generator", "set", "size", "counts")}
     ordered = {name: rows[name] for name in list_synthetic(workspace) if name in rows}
     emit_listing("synthetic", ordered, as_json)
 
@@ -97,7 +97,7 @@ def list_all(as_json: Json = False) -> None:
 @app.command("show")
 def show(name: str, as_json: Json = False) -> None:
     """Show the contents and the provenance of a synthetic set."""
-    emit(open_synthetic(Workspace.from_environment(), name).about, as_json)
+    emit(open_synthetic(Workspace.from_environment(), name).summary, as_json)
 
 
 @app.command("grid")

@@ -19,8 +19,8 @@ from rebalance_core.poses.weights import weights_metadata
 from rebalance_core.synthesis.synthetic_set import (
     SyntheticSet,
     list_synthetic,
+    newest_synthetic,
     open_synthetic,
-    synthetic_for,
 )
 from rebalance_core.system.files import digest
 from rebalance_core.training_sets.load import (
@@ -169,7 +169,7 @@ def resolve_synthetic(
     for images in dict.fromkeys(arm.images for arm in config.parsed if arm.images):
         named = config.synthetic.get(synthetic_key(images, seed), config.synthetic.get(images))
         if named is None and images in generated_arms():
-            sets[images] = synthetic_for(workspace, training_set, images)
+            sets[images] = newest_synthetic(workspace, training_set, images)
             continue
         sets[images] = open_synthetic(workspace, named or images)
         sets[images].check_fits(training_set)

@@ -11,7 +11,7 @@ from rebalance_core.comparison.amounts import check_amount, resolve_amount
 from rebalance_core.comparison.arms import Arm, generated_arms
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
-from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic, synthetic_for
+from rebalance_core.synthesis.synthetic_set import SyntheticSet, newest_synthetic, open_synthetic
 from rebalance_core.system.files import (
     atomic_folder,
     atomic_zip,
@@ -40,7 +40,7 @@ def plan_rebalanced(
     if images is None:
         return chosen, None, {}
     if synthetic is None and images in generated_arms():
-        found = synthetic_for(workspace, chosen, images)
+        found = newest_synthetic(workspace, chosen, images)
     else:
         found = open_synthetic(workspace, synthetic or images)
         found.check_fits(chosen)

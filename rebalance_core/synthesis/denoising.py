@@ -1,4 +1,4 @@
-"""The job that shows how images come out of noise, step by step."""
+"""The job that renders the denoising process step by step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import load_generator
 from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.executor import RunView
-from rebalance_core.synthesis.morphing import write_frames
+from rebalance_core.synthesis.interpolation import write_frames
 from rebalance_core.synthesis.sampling import (
     Options,
     check_classes,
@@ -24,33 +24,34 @@ from rebalance_core.workspace import Workspace
 
 
 class DenoiseConfig(Config):
-    run: RunRef  # a training
+    run: RunRef  # a finished training
     label: str  # class
-    first: int = Field(default=0, ge=0, le=1_000_000)  # of the images, by the seed
-    count: int = Field(default=8, ge=1, le=64)  # images, side by side
-    frames: int = Field(default=21, ge=2, le=201)  # from noise to the images, at most
-    options: Options = Field(default_factory=dict)  # those left out: the generator's own
+    first: int = Field(default=0, ge=0, le=1_000_000)  # index of the first image
+    count: int = Field(default=8, ge=1, le=64)  # images per row
+    frames: int = Field(default=21, ge=2, le=201)  # maximum number, from noise to the images
+    options: Options = Field(default_factory=dict)  # missing ones: the generator's defaults
     seed: Seed = 0
 
-    _earlier = model_validator(mode="before")(collect_options)
+    _collect_options = model_validator(mode="before")(collect_options)
 
 
 def check_denoise(workspace: Workspace, config: DenoiseConfig) -> RunView:
-    """The training run; raises UserError before any work for what cannot be done."""
+    """The training run; raises UserError where the job would fail."""
     source = finished_training(workspace, config.run)
-    kind = source.config.get("generator", "")
-    able = [spec.name for spec in generator_specs().values() if spec.denoises]
-    if kind not in able:
+    generator = source.config.get("generator", "")
+    supported = [spec.name for spec in generator_specs().values() if spec.denoises]
+    if generator not in supported:
         raise UserError(
-            f"Run {source.id} is a {kind}; only {', '.join(able)} sample from noise step by step."
+            f"Run {source.id} trained {generator}; choose one of {', '.join(supported)}, which "
+            "denoise step by step."
         )
     check_classes(source, (config.label,))
-    check_options(kind, config.options)
+    check_options(generator, config.options)
     return source
 
 
 def denoise_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
-    """Leaves `result/frames/000.png` …: a row of images each, from noise to what is sampled."""
+    """Write `result/frames/000.png` …: one row of images each, from noise to the samples."""
     config = DenoiseConfig.build(**run.config)
     run.progress(0.0, "loading the generator")
     generator = load_generator(check_denoise(workspace, config))
@@ -63,7 +64,7 @@ def denoise_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         first=config.first,
         **config.options,
     )
-    made = write_frames(
-        run, frames, config.frames, lambda number: f"{config.label}, picture {number}"
+    written = write_frames(
+        run, frames, config.frames, lambda number: f"{config.label}, frame {number}"
     )
-    return {"frames": made}
+    return {"frames": written}

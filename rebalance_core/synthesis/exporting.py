@@ -1,4 +1,4 @@
-"""A synthetic set to take away: its image folder with provenance.json, or that as a zip."""
+"""Export of a synthetic set: its image folder with provenance.json, or a zip of it."""
 
 import shutil
 from pathlib import Path
@@ -10,27 +10,29 @@ from rebalance_core.workspace import Workspace
 
 
 def export_synthetic(workspace: Workspace, name: str, target: Path) -> Path:
-    """Into the new folder `target`, or the new file where it ends in .zip; the whole or nothing."""
-    found = open_synthetic(workspace, name)
+    """Copy a set to the new folder `target`, or the new .zip file; atomic."""
+    synthetic = open_synthetic(workspace, name)
     target = target.expanduser().resolve()
     if target.exists():
-        raise UserError(f"{target} exists already; name one that doesn't.")
+        raise UserError(f"{target} already exists; choose another name.")
     if target.is_relative_to(workspace.synthetic.resolve()):
-        raise UserError(f"{target} lies among the workspace's own synthetic sets; name another.")
+        raise UserError(
+            f"{target} is inside the workspace's synthetic sets; choose another folder."
+        )
     if not target.parent.is_dir():
-        raise UserError(f"{target.parent} is no folder; name a target in one that is there.")
+        raise UserError(f"{target.parent} is not a folder; choose a target in an existing folder.")
     if target.suffix.lower() == ".zip":
-        atomic_zip(found.path, target, found.name)
+        atomic_zip(synthetic.path, target, synthetic.name)
         return target
-    with atomic_folder(target) as aside:
-        shutil.copytree(found.path, aside, dirs_exist_ok=True)
+    with atomic_folder(target) as temp:
+        shutil.copytree(synthetic.path, temp, dirs_exist_ok=True)
     return target
 
 
 def zip_synthetic(workspace: Workspace, name: str) -> Path:
-    """For the browser, in the workspace's exports."""
-    found = open_synthetic(workspace, name)
+    """Zip a set in the workspace's exports, for the browser to download."""
+    synthetic = open_synthetic(workspace, name)
     target = workspace.exported_synthetic(name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_zip(found.path, target, name)
+    atomic_zip(synthetic.path, target, name)
     return target

@@ -21,11 +21,11 @@ from rebalance_core.synthesis.records import FilterSource, FilterStep, Provenanc
 from rebalance_core.synthesis.scoring import TRAINING, kept_scorer
 from rebalance_core.synthesis.synthetic_set import (
     SyntheticSet,
-    check_free,
-    finish_set,
+    check_new_name,
+    is_complete,
     list_synthetic,
     open_synthetic,
-    was_finished,
+    publish_set,
 )
 from rebalance_core.system.files import write_bytes
 from rebalance_core.training_sets.load import load_part
@@ -79,7 +79,7 @@ def named_images(texts: Iterable[str]) -> tuple[str, ...]:
 
 def check_filter(workspace: Workspace, config: FilterConfig) -> SyntheticSet:
     """The set to filter; raises UserError before any work for what cannot be done."""
-    check_free(workspace, config.name)
+    check_new_name(workspace, config.name)
     found = open_synthetic(workspace, config.synthetic)
     if not config.values:
         raise UserError("No filter is named; choose confidence, distance, copies, twins or images.")
@@ -95,7 +95,7 @@ def check_filter(workspace: Workspace, config: FilterConfig) -> SyntheticSet:
 
 def filter_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = FilterConfig.build(**run.config)
-    if was_finished(workspace, config.name, run.id):
+    if is_complete(workspace, config.name, run.id):
         return {"synthetic": config.name}
     found = check_filter(workspace, config)
     removed = find_removed(workspace, config, found, run)
@@ -115,7 +115,7 @@ def filter_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         if run.should_stop():
             raise Cancelled
     run.progress(1.0, "written")
-    finish_set(workspace, config.name, run.id, _provenance(config, found, removed, kept))
+    publish_set(workspace, config.name, run.id, _provenance(config, found, removed, kept))
     return {"synthetic": config.name, "kept": {label: len(f) for label, f in kept.items()}}
 
 

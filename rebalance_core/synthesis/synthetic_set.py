@@ -1,4 +1,4 @@
-"""Generated images as a plain image folder with `provenance.json`."""
+"""A synthetic set: an image folder of generated images with `provenance.json`."""
 
 import os
 import time
@@ -19,7 +19,7 @@ from rebalance_core.workspace import Workspace, check_name, list_names
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """A set whose provenance was checked: `open_synthetic` makes it."""
+    """Generated images, one folder per class, with validated provenance (`open_synthetic`)."""
 
     path: Path
     provenance: Provenance
@@ -38,10 +38,11 @@ class SyntheticSet:
 
     @property
     def training_set(self) -> TrainingSet:
-        """What the generator saw."""
+        """The training set of the generator."""
         return self.provenance.training_set
 
     def files(self, label: str) -> list[Path]:
+        """The files of a class in the order of the seed."""
         return sorted((self.path / label).glob("*.png"))
 
     def images(self, label: str, count: int | None = None) -> np.ndarray:
@@ -49,58 +50,61 @@ class SyntheticSet:
         return self.images_of(self.files(label)[:count])
 
     def images_of(self, files: list[Path]) -> np.ndarray:
-        """Some of its files: uint8 (n, H, W, C)."""
-        loaded: list[np.ndarray] = []
+        """Images by file: uint8 (n, H, W, C)."""
+        images: list[np.ndarray] = []
         for file in files:
-            pixels = _pixels(file)
-            if loaded and pixels.shape != loaded[0].shape:
+            image = _read_image(file)
+            if images and image.shape != images[0].shape:
                 raise UserError(
-                    f"{file} is {_form(pixels)} unlike the other images of synthetic set "
-                    f"{self.name} ({_form(loaded[0])}); remove it, or make the set again."
+                    f"{file} is {_format_shape(image)} unlike the other images of synthetic set "
+                    f"{self.name} ({_format_shape(images[0])}); remove it, or create the set again."
                 )
-            loaded.append(pixels)
-        return np.stack(loaded) if loaded else np.zeros((0, 1, 1, 1), np.uint8)
+            images.append(image)
+        return np.stack(images) if images else np.zeros((0, 1, 1, 1), np.uint8)
 
     def check_images(self, channels: int) -> None:
-        """Raises UserError if its images are of another number of channels (by the first of each
-        class), or if files that it counts are gone."""
+        """Raises UserError where images are missing or have another number of channels (by the
+        first image of each class)."""
         for label, count in self.counts.items():
             files = self.files(label)
             if len(files) < count:
                 raise UserError(
-                    f"Synthetic set {self.name} should hold {count} images of {label}, but "
-                    f"{len(files)} are there; make it again."
+                    f"Synthetic set {self.name} should have {count} images of {label}, but has "
+                    f"{len(files)}; create it again."
                 )
-            found = _pixels(files[0]).shape[2] if files else channels
-            if found != channels:
+            own = _read_image(files[0]).shape[2] if files else channels
+            if own != channels:
                 raise UserError(
-                    f"Synthetic set {self.name} has images of {found} channel(s), the dataset of "
-                    f"{channels}; make one of images like the dataset's."
+                    f"Synthetic set {self.name} has images of {own} channel(s), the dataset of "
+                    f"{channels}; create one with as many channels as the dataset."
                 )
 
     @property
     def unverified(self) -> bool:
-        """Whether it is unknown what the generator was trained on: of brought images, and of a
-        generator from a folder without a record."""
+        """Whether the generator's training set is unverified: for images made elsewhere, and for
+        a generator loaded from a folder without a record."""
         return self.provenance.unverified or self.provenance.training is None
 
     @property
     def origin(self) -> str:
-        """Where the images came from, in words."""
-        seen, run = self.training_set.name, self.provenance.run
+        """Where the images come from, as text."""
+        trained_on, run = self.training_set.name, self.provenance.run
         if run is None:
-            source = self.provenance.source
-            told = f"brought from {source}; that it was trained on {seen} alone is unverified"
+            text = (
+                f"imported from {self.provenance.source}; that their generator was trained on "
+                f"{trained_on} only is unverified"
+            )
         else:
-            told = f"{self.generator} trained on {seen} (run {run})"
+            text = f"{self.generator} trained on {trained_on} (run {run})"
             if self.unverified:
-                told += ", which is unverified"
-        steps = self.provenance.filters
-        return told + (f", filtered: {', '.join(step.name for step in steps)}" if steps else "")
+                text += ", which is unverified"
+        if self.provenance.filters:
+            text += f", filtered: {', '.join(step.name for step in self.provenance.filters)}"
+        return text
 
     @property
-    def about(self) -> dict[str, Any]:
-        """What the command line reports."""
+    def summary(self) -> dict[str, Any]:
+        """The set as the command line prints it."""
         provenance = self.provenance
         return {
             "synthetic": self.name,
@@ -114,38 +118,40 @@ class SyntheticSet:
             "sampler": provenance.sampler,
             "size": provenance.size,
             "counts": self.counts,
-            "filters": [_about_filter(step) for step in provenance.filters],
+            "filters": [_summarize_filter(step) for step in provenance.filters],
             "path": str(self.path),
         }
 
-    def check_fits(self, chosen: TrainingSet) -> None:
-        """Raises UserError if the generator saw anything outside the training set `chosen`."""
-        if self.training_set.fingerprint != chosen.fingerprint:
+    def check_fits(self, training_set: TrainingSet) -> None:
+        """Raises UserError where an image outside the training set `chosen` took part in it."""
+        fingerprint, name = training_set.fingerprint, training_set.name
+        if self.training_set.fingerprint != fingerprint:
             raise UserError(
-                f"Synthetic set {self.name} was made from dataset "
-                f"{self.training_set.config.dataset}, not from that of {chosen.name}."
+                f"Synthetic set {self.name} is from dataset {self.training_set.config.dataset}, "
+                f"not from that of {name}; choose another synthetic set."
             )
-        strangers = [label for label in self.counts if label not in chosen.classes]
-        if strangers:
+        unknown = [label for label in self.counts if label not in training_set.classes]
+        if unknown:
             raise UserError(
-                f"Synthetic set {self.name} has images of {', '.join(strangers)}, which training "
-                f"set {chosen.name} doesn't know; its classes are {', '.join(chosen.classes)}."
+                f"Synthetic set {self.name} has images of {', '.join(unknown)}, which are not "
+                f"classes of training set {name} ({', '.join(training_set.classes)})."
             )
-        for who, seen in self.saw():
-            if seen.fingerprint != chosen.fingerprint:
+        for source, exposure in self.exposures():
+            if exposure.fingerprint != fingerprint:
                 raise UserError(
-                    f"The {who} of {self.name} saw dataset {seen.config.dataset}, not that of "
-                    f"{chosen.name}; filter with one that saw nothing else."
+                    f"The {source} of {self.name} was exposed to dataset "
+                    f"{exposure.config.dataset}, not to that of {name}; filter the set again."
                 )
-            outside = set(seen.train) - set(chosen.train)
+            outside = set(exposure.train) - set(training_set.train)
             if outside:
                 raise UserError(
-                    f"The {who} of {self.name} saw {len(outside)} images outside training set "
-                    f"{chosen.name}; train one on {chosen.name}, or compare on {seen.name}."
+                    f"The {source} of {self.name} was exposed to {len(outside)} images outside "
+                    f"training set {name}; train a generator on {name}, or compare on "
+                    f"{exposure.name}."
                 )
 
-    def saw(self) -> list[tuple[str, TrainingSet]]:
-        """Who took part in making it, and the training set each saw."""
+    def exposures(self) -> list[tuple[str, TrainingSet]]:
+        """The generator and the filters, each with the training set it was exposed to."""
         return [
             ("generator", self.training_set),
             *(
@@ -156,8 +162,8 @@ class SyntheticSet:
         ]
 
 
-def _about_filter(step: FilterStep) -> dict[str, Any]:
-    """What a filter did, without the lists of all images that it saw and took out."""
+def _summarize_filter(step: FilterStep) -> dict[str, Any]:
+    """A filter without the lists of images that it was exposed to and removed."""
     return {
         "name": step.name,
         "value": len(step.value) if isinstance(step.value, list) else step.value,
@@ -167,110 +173,117 @@ def _about_filter(step: FilterStep) -> dict[str, Any]:
     }
 
 
-def _pixels(file: Path) -> np.ndarray:
-    """uint8 (H, W, C)."""
-    with Image.open(file) as image:
-        pixels = np.asarray(image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+def _read_image(file: Path) -> np.ndarray:
+    """uint8 (H, W, C); raises UserError where the file is damaged."""
+    try:
+        with Image.open(file) as opened:
+            image = np.asarray(opened)
+    except Exception as error:  # Pillow raises anything over hostile bytes
+        raise UserError(
+            f"{file} is not a readable image; create the synthetic set again."
+        ) from error
+    return image[..., None] if image.ndim == 2 else image
 
 
-def _form(pixels: np.ndarray) -> str:
-    height, width, channels = pixels.shape
+def _format_shape(image: np.ndarray) -> str:
+    height, width, channels = image.shape
     return f"{width} × {height} px in {channels} channel(s)"
 
 
 def synthetic_path(workspace: Workspace, name: str) -> Path:
-    """The folder of a set, readable or not; raises UserError where there is none."""
-    known = list_synthetic(workspace)
-    if name not in known:
+    """The folder of a set, damaged or not; raises UserError where it does not exist."""
+    names = list_synthetic(workspace)
+    if name not in names:
         raise UserError(
-            f"There is no synthetic set {name!r} (there is: {', '.join(known) or 'none yet'}); "
-            "make one with `generators sample`, or bring one with `synthetic add`."
+            f"There is no synthetic set {name!r} (available: {', '.join(names) or 'none'}); "
+            "create one with `generators sample`, or add one with `synthetic add`."
         )
     return workspace.synthetic / name
 
 
 def open_synthetic(workspace: Workspace, name: str) -> SyntheticSet:
-    """A set by its name; raises UserError where it is missing or damaged."""
+    """A set by name; raises UserError where it is missing or damaged."""
     path = synthetic_path(workspace, name)
     return SyntheticSet(path, read_provenance(path))
 
 
 def open_all_synthetic(workspace: Workspace) -> tuple[list[SyntheticSet], dict[str, str]]:
-    """All sets, oldest first, and {name: what is wrong} of those that are damaged."""
-    found, damaged = [], {}
+    """All sets, oldest first, and {name: error message} of those that are damaged."""
+    readable, damaged = [], {}
     for name in list_synthetic(workspace):
         try:
-            found.append(open_synthetic(workspace, name))
+            readable.append(open_synthetic(workspace, name))
         except UserError as error:
             damaged[name] = str(error)
-    return found, damaged
+    return readable, damaged
 
 
-def check_free(workspace: Workspace, name: str) -> None:
-    """Raises UserError for a name that a synthetic set cannot have, or that one has."""
+def check_new_name(workspace: Workspace, name: str) -> None:
+    """Raises UserError where the name of a new synthetic set is invalid or in use."""
     check_name(name, "synthetic set name")
     if (workspace.synthetic / name).exists():
-        raise UserError(f"Synthetic set {name!r} exists already; choose another name.")
+        raise UserError(f"Synthetic set {name!r} already exists; choose another name.")
 
 
-def was_finished(workspace: Workspace, name: str, run_id: str) -> bool:
-    """Whether this run had made the set when it was killed; UserError if the name is another's."""
+def is_complete(workspace: Workspace, name: str, run_id: str) -> bool:
+    """Whether this run wrote the set before it was killed; raises UserError where the set is
+    another run's."""
     if name in list_synthetic(workspace):
         if open_synthetic(workspace, name).provenance.sample_run == run_id:
             return True
-        check_free(workspace, name)
+        check_new_name(workspace, name)
     return False
 
 
-def finish_set(workspace: Workspace, name: str, run_id: str, provenance: Provenance) -> None:
-    """What a run made aside becomes synthetic set `name`, whole; UserError if there is one now."""
-    aside = workspace.partial_samples(run_id)
+def publish_set(workspace: Workspace, name: str, run_id: str, provenance: Provenance) -> None:
+    """Rename a run's partial samples to synthetic set `name`; raises UserError where it exists."""
+    partial = workspace.partial_samples(run_id)
     provenance = provenance.model_copy(update={"sample_run": run_id, "created": time.time()})
-    write_json(aside / "provenance.json", provenance.to_json())
+    write_json(partial / "provenance.json", provenance.to_json())
     try:
-        os.rename(aside, workspace.synthetic / name)  # refused where there is one
+        os.rename(partial, workspace.synthetic / name)  # fails where the target is not empty
     except OSError as error:
         if not (workspace.synthetic / name).exists():
             raise
         raise UserError(
-            f"Synthetic set {name!r} was made by another run in the meantime; remove one."
+            f"Another run created synthetic set {name!r} in the meantime; remove that set, and "
+            "resume this run."
         ) from error
 
 
 def list_synthetic(workspace: Workspace) -> list[str]:
-    """Oldest first; one that is removed meanwhile is left out."""
-    made = {}
+    """Names of all sets, oldest first."""
+    times = {}
     for name in list_names(workspace.synthetic):
-        with suppress(FileNotFoundError):
-            made[name] = (workspace.synthetic / name / "provenance.json").stat().st_mtime
-    return sorted(made, key=made.__getitem__)
+        with suppress(FileNotFoundError):  # removed meanwhile
+            times[name] = (workspace.synthetic / name / "provenance.json").stat().st_mtime
+    return sorted(times, key=times.__getitem__)
 
 
-def synthetic_for(workspace: Workspace, chosen: TrainingSet, kind: str) -> SyntheticSet:
-    """The newest synthetic set of a generator that saw nothing outside `chosen`."""
+def newest_synthetic(
+    workspace: Workspace, training_set: TrainingSet, generator: str
+) -> SyntheticSet:
+    """The newest set of a generator that fits a training set; raises UserError without one."""
     damaged = []
     for name in reversed(list_synthetic(workspace)):
         try:
-            found = open_synthetic(workspace, name)
+            synthetic = open_synthetic(workspace, name)
         except UserError:
             damaged.append(name)
             continue
-        if found.generator == kind:
-            try:
-                found.check_fits(chosen)
-            except UserError:
-                continue
-            return found
+        if synthetic.generator == generator:
+            with suppress(UserError):
+                synthetic.check_fits(training_set)
+                return synthetic
     skipped = f" (damaged and skipped: {', '.join(damaged)})" if damaged else ""
     raise UserError(
-        f"There are no images of {kind} for training set {chosen.name}{skipped}; run "
-        f"`generators train {kind} {chosen.name}`, then `generators sample`."
+        f"There are no images of {generator} for training set {training_set.name}{skipped}; run "
+        f"`generators train {generator} {training_set.name}`, then `generators sample`."
     )
 
 
 def remove_synthetic(workspace: Workspace, name: str) -> None:
-    """Remove a set, a damaged one too."""
+    """Remove a set, damaged or not, with its quiz attempts and its exported zip."""
     remove_folder(synthetic_path(workspace, name))
     workspace.quiz_attempts(name).unlink(missing_ok=True)
     workspace.exported_synthetic(name).unlink(missing_ok=True)

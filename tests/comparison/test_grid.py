@@ -336,7 +336,7 @@ def test_synthetic_sets_that_do_not_fit_are_refused(workspace: Workspace, phanto
     with pytest.raises(UserError, match=r"is 32 × 32 px in 1 channel\(s\) unlike the other"):
         compare_job(workspace, run_of(workspace, config_of(arms=(name,))))
     (folder / "glioma" / "000000.png").unlink()
-    refused((name,), "should hold 10 images of glioma, but 9 are there")
+    refused((name,), "should have 10 images of glioma, but has 9")
     about = read_json(folder / "provenance.json")
     write_json(folder / "provenance.json", {**about, "counts": {"cat": 10}})
     refused((name,), "has images of cat, which training set phantom doesn't know")

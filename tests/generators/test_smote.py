@@ -321,7 +321,7 @@ def test_the_way_from_a_training_to_a_synthetic_set(
             {"classes": ("notumor",)},
             "This generator cannot generate class 'notumor'; it generates meningioma, pituitary.",
         ),
-        ({"options": {"steps": 3}}, "A smote has no steps to set; it has no such option."),
+        ({"options": {"steps": 3}}, "smote does not have the option steps; its options are none."),
     ):
         with pytest.raises(UserError) as excinfo:
             check_sample(workspace, ask.model_copy(update=changes))

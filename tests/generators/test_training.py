@@ -43,7 +43,7 @@ from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.runs.run import Cancelled, MemoryRun
 from rebalance_core.runs.worker import execute
-from rebalance_core.synthesis.morphing import MorphConfig, check_morph, frames
+from rebalance_core.synthesis.interpolation import InterpolateConfig, check_interpolate, list_frames
 from rebalance_core.synthesis.records import Provenance
 from rebalance_core.synthesis.sampling import SampleConfig, check_sample
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
@@ -317,7 +317,9 @@ def test_what_cannot_be_sampled_is_refused_before_any_work(
         "This generator cannot generate class 'cat'; it generates glioma, meningioma, notumor, "
         "pituitary."
     )
-    assert refused(steps=5) == "A bagan-gp has no steps to set; it has truncation."
+    assert (
+        refused(steps=5) == "bagan-gp does not have the option steps; its options are truncation."
+    )
 
 
 def test_a_run_cancelled_before_its_first_picture_can_be_continued(
@@ -347,16 +349,18 @@ def test_truncation_and_classes_reach_the_synthetic_set(
 
 
 def test_frames_lead_from_one_class_to_the_other(workspace: Workspace, trained: RunView) -> None:
-    config = MorphConfig(run=trained.id, start="glioma", end="notumor", count=3, frames=5, seed=2)
-    pictures = frames(do(workspace, "interpolate", config))
+    config = InterpolateConfig(
+        run=trained.id, start="glioma", end="notumor", count=3, frames=5, seed=2
+    )
+    pictures = list_frames(do(workspace, "interpolate", config))
     assert [p.name for p in pictures] == [f"{n:03d}.png" for n in range(5)]
     from PIL import Image
 
     first = np.asarray(Image.open(pictures[0]))
     made = np.concatenate(list(load_generator(trained).sample("glioma", 3, 2)))
     assert np.array_equal(first, make_grid(made, 3)[..., 0])
-    with pytest.raises(UserError, match="between glioma and itself lies nothing"):
-        check_morph(workspace, config.model_copy(update={"end": "glioma"}))
+    with pytest.raises(UserError, match="Choose two different classes; both are glioma"):
+        check_interpolate(workspace, config.model_copy(update={"end": "glioma"}))
     with pytest.raises(UserError, match="cannot generate class 'cat'"):
         do(workspace, "interpolate", config.model_copy(update={"end": "cat"}))
 

@@ -52,7 +52,7 @@ def test_a_folder_is_brought_watched_and_shown(
     assert "Bring images made elsewhere" in [e.label for e in app.expander]
     type_in(app, "Folder on this machine", str(tmp_path / "nothing"))
     press(app, "Bring")
-    assert "is no folder; name one with a folder of images for each class" in app.error[0].value
+    assert "is not a folder; choose one with a folder of images per class" in app.error[0].value
     assert not workspace.synthetic.exists()
     type_in(app, "Folder on this machine", str(theirs.parent))
     press(app, "Bring")
@@ -64,7 +64,10 @@ def test_a_folder_is_brought_watched_and_shown(
     app = samples()
     assert not app.error
     told = captions(app)
-    origin = f"brought from {theirs.parent}; that it was trained on phantom alone is unverified"
+    origin = (
+        f"imported from {theirs.parent}; that their generator was trained on phantom only is "
+        "unverified"
+    )
     assert f"{origin}; glioma 3." in told
     assert "The first 3 by name, never picked." in told
     assert (

@@ -36,10 +36,10 @@ from rebalance_core.runs.directory import create_run, list_checkpoints
 from rebalance_core.runs.executor import RunView, list_runs, needs_device, resume, view_run
 from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.study import StudyConfig
-from rebalance_core.synthesis.bringing import BringConfig
 from rebalance_core.synthesis.denoising import DenoiseConfig
+from rebalance_core.synthesis.external import ExternalConfig
 from rebalance_core.synthesis.filtering import FilterConfig
-from rebalance_core.synthesis.morphing import MorphConfig
+from rebalance_core.synthesis.interpolation import InterpolateConfig
 from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.synthesis.scoring import ScoreConfig
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
@@ -127,7 +127,7 @@ def _bring(made: Mapping[str, RunView], folder: Path) -> Config:
     for number in range(60):
         shade = np.full((32, 32), number, np.uint8)
         Image.fromarray(shade).save(pictures / f"{number}.png")
-    return BringConfig(name="brought", folder=str(pictures.parent), set="phantom")
+    return ExternalConfig(name="brought", folder=str(pictures.parent), set="phantom")
 
 
 def _classify(made: Mapping[str, RunView], folder: Path) -> Config:
@@ -203,7 +203,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
         Case(
             "interpolate",
             5,
-            lambda made, folder: MorphConfig(
+            lambda made, folder: InterpolateConfig(
                 run=made["train bagan-gp"].id, start="glioma", end="notumor", frames=101
             ),
         ),

@@ -36,7 +36,7 @@ from rebalance_core.runs.directory import RunDirectory, create_run, list_checkpo
 from rebalance_core.runs.executor import describe, list_runs, resume, view_run
 from rebalance_core.runs.run import CHECKPOINT_VARIABLE, MemoryRun
 from rebalance_core.runs.worker import execute
-from rebalance_core.synthesis.morphing import MorphConfig
+from rebalance_core.synthesis.interpolation import InterpolateConfig
 from rebalance_core.synthesis.sampling import SampleConfig
 from rebalance_core.system import files
 from rebalance_core.system.files import disk_full_message, read_json, write_json
@@ -191,7 +191,7 @@ def test_sampling_fails_with_a_sentence_and_goes_on(disk: Path, home: Workspace)
 
 def test_frames_between_classes_fail_with_a_sentence_and_go_on(disk: Path, home: Workspace) -> None:
     run = train_one(home, "bagan-gp", autoencoder_steps=1, steps=1, batch_size=8)
-    config = MorphConfig(run=run, start="glioma", end="notumor", frames=9)
+    config = InterpolateConfig(run=run, start="glioma", end="notumor", frames=9)
     assert fails_and_goes_on(disk, home, "interpolate", config, [0, 40 * KB, 64 * KB])
 
 

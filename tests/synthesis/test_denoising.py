@@ -16,7 +16,7 @@ from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, list_runs, view_run
 from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.denoising import DenoiseConfig, check_denoise
-from rebalance_core.synthesis.morphing import frames
+from rebalance_core.synthesis.interpolation import list_frames
 from rebalance_core.workspace import Workspace
 
 TINY: dict[str, Any] = {"size": 16, "widths": (32,), "attention": (), "batch_size": 4, "steps": 1}
@@ -36,7 +36,7 @@ def test_pictures_end_with_what_is_sampled(workspace: Workspace, phantom: Datase
     made = trained(workspace, "conditional-ddpm")
     config = DenoiseConfig(run=made.id, label="glioma", count=3, frames=5, steps=9, guidance=2.0)
     view = do(workspace, "denoise", config)
-    pictures = [np.asarray(Image.open(p)) for p in frames(view)]
+    pictures = [np.asarray(Image.open(p)) for p in list_frames(view)]
     assert view.result == {"frames": 5}
     assert [p.shape for p in pictures] == [(16, 3 * 16 + 2 * 2)] * 5
     (sampled,) = load_generator(made).sample("glioma", 3, 0, steps=9, guidance=2.0)
@@ -55,10 +55,10 @@ def test_what_cannot_be_shown_is_refused_before_any_work(
         do(workspace, "train", TrainConfig.make("smote", "phantom", "quick", size=16)),
     )
     with pytest.raises(
-        UserError, match=r"is a smote; only ddpm, conditional-ddpm sample from noise"
+        UserError, match=r"trained smote; choose one of ddpm, conditional-ddpm, which denoise"
     ):
         check_denoise(workspace, DenoiseConfig(run=smote.id, label="glioma"))
-    with pytest.raises(UserError, match="A ddpm has no guidance to set"):
+    with pytest.raises(UserError, match="ddpm does not have the option guidance"):
         check_denoise(workspace, DenoiseConfig(run=ddpm.id, label="glioma", guidance=2.0))
     for words, sentence in (
         ((ddpm.id, "cat"), "cannot generate class 'cat'"),

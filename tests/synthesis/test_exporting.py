@@ -56,9 +56,9 @@ def test_a_rebalanced_set_of_the_same_name_leaves_the_zip_alone(
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
-        ("there", "exists already; name one that doesn't"),
-        ("home/synthetic/inside", "lies among the workspace's own synthetic sets"),
-        ("nowhere/out", "is no folder; name a target in one that is there"),
+        ("there", "already exists; choose another name"),
+        ("home/synthetic/inside", "is inside the workspace's synthetic sets"),
+        ("nowhere/out", "is not a folder; choose a target in an existing folder"),
     ],
 )
 def test_other_targets_are_refused(

@@ -69,7 +69,7 @@ def test_files_of_a_quiz_tell_nothing(workspace: Workspace, name: str, tmp_path:
     opened = [Image.open(f) for f in files]
     assert {(i.size, i.mode, len(i.info)) for i in opened} == {((128, 128), "L", 0)}
     refused = command(workspace.root, "quiz", "make", name, tmp_path / "quiz")
-    assert (refused.returncode, "exists already" in refused.stderr) == (2, True)
+    assert (refused.returncode, "already exists" in refused.stderr) == (2, True)
 
 
 def test_answers_are_counted_and_the_tally_is_over_all(workspace: Workspace, name: str) -> None:

@@ -34,7 +34,10 @@ def trained(workspace: Workspace, kind: str) -> RunView:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--guidance", 2), "A ddpm has no guidance to set; it has sampler, steps."),
+        (
+            ("--guidance", 2),
+            "ddpm does not have the option guidance; its options are sampler, steps.",
+        ),
         (("--class", "cat"), "This generator cannot generate class 'cat'"),
         (("--class", "notumor"), "This generator cannot generate class 'notumor'"),
         (("--count", 0), "count=0 does not fit"),

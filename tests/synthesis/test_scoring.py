@@ -207,7 +207,7 @@ def test_filters_take_out_exactly_what_they_say_and_the_source_stays(
         ("glioma/000007.png", "near-copy of a generated image before it"),
     ]
     assert removed[0].file == workspace.synthetic / generated / "glioma/000000.png"
-    about = made.about["filters"]
+    about = made.summary["filters"]
     assert [(f["name"], f["value"], f["from"], f["set"]) for f in about] == [
         ("by hand", 2, generated, None),
         ("copies", True, generated, "phantom"),
@@ -236,7 +236,9 @@ def test_filter_by_the_scorer_names_what_it_saw_and_a_comparison_checks_it(
     # a generator that saw few, and a filter that saw more
     path = made.path / "provenance.json"
     write_json(path, {**read_json(path), "training_set": few.to_json()})
-    with pytest.raises(UserError, match=r"The filter \w+ of sure saw 28 images outside .* few"):
+    with pytest.raises(
+        UserError, match=r"The filter \w+ of sure was exposed to 28 images outside .* few"
+    ):
         open_synthetic(workspace, "sure").check_fits(few)
 
 
@@ -256,7 +258,7 @@ def test_an_image_is_too_far_by_the_quantile_of_real_distances() -> None:
         (("score", "phantom-ddpm", "--features", "fid"), "features='fid' does not fit"),
         (("score", "phantom-ddpm", "--features", "vgg16"), "no weights of vgg16 at hand"),
         (("filter", "phantom-ddpm", "x"), "No filter is named"),
-        (("filter", "phantom-ddpm", "phantom-ddpm", "--twins"), "exists already"),
+        (("filter", "phantom-ddpm", "phantom-ddpm", "--twins"), "already exists"),
         (("filter", "phantom-ddpm", "../x", "--twins"), "cannot be used as a synthetic set name"),
         (("filter", "nothing", "x", "--twins"), "There is no synthetic set 'nothing'"),
         (("filter", "phantom-ddpm", "x", "--confidence", 0), "confidence=0.0 does not fit"),
@@ -372,13 +374,17 @@ def test_every_filter_that_saw_too_much_is_found_also_a_second_of_its_name(
     whole = open_set(workspace, "phantom").to_json()
     steps = [{**step, "training_set": seen} for seen in (whole, few.to_json())]
     write_json(path, {**read_json(path), "training_set": few.to_json(), "filters": steps})
-    with pytest.raises(UserError, match="The filter copies of phantom-ddpm saw 28 images outside"):
+    with pytest.raises(
+        UserError, match="The filter copies of phantom-ddpm was exposed to 28 images outside"
+    ):
         open_synthetic(workspace, generated).check_fits(few)
     write_json(path, {**read_json(path), "filters": steps[1:]})
     open_synthetic(workspace, generated).check_fits(few)
     other = {**few.to_json(), "fingerprint": "another"}
     write_json(path, {**read_json(path), "filters": [{**step, "training_set": other}]})
-    with pytest.raises(UserError, match="The filter copies of phantom-ddpm saw dataset phantom, "):
+    with pytest.raises(
+        UserError, match="The filter copies of phantom-ddpm was exposed to dataset phantom, "
+    ):
         open_synthetic(workspace, generated).check_fits(few)
 
 

@@ -28,7 +28,7 @@ from rebalance_core.runs.lineage import parents
 from rebalance_core.runs.run import Cancelled, MemoryRun
 from rebalance_core.runs.start import check_config
 from rebalance_core.runs.worker import execute
-from rebalance_core.synthesis.bringing import BringConfig, bring_synthetic
+from rebalance_core.synthesis.external import ExternalConfig, import_external
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic
 from rebalance_core.system.files import read_json
 from rebalance_core.training_sets.config import SetConfig
@@ -58,7 +58,7 @@ GOOD = {"glioma/a.png": gray(1), "glioma/b.png": gray(2), "pituitary/c.png": gra
 
 def bring(workspace: Workspace, folder: Path, run: MemoryRun | None = None) -> dict[str, list[int]]:
     """{class: the first value of each image brought}, in the set's order."""
-    made = bring_synthetic(workspace, "made", folder, "phantom", run or MemoryRun())
+    made = import_external(workspace, "made", folder, "phantom", run or MemoryRun())
     return {label: made.images(label)[:, 0, 0, 0].tolist() for label in made.counts}
 
 
@@ -82,7 +82,7 @@ def test_every_image_is_copied_by_class_in_the_order_of_names(
     (folder / "meningioma").mkdir()
     before = contents(folder)
     run = MemoryRun()
-    made = bring_synthetic(workspace, "made", folder, "phantom", run, "a run")
+    made = import_external(workspace, "made", folder, "phantom", run, "a run")
     assert contents(folder) == before
     assert made.counts == {"glioma": 3, "notumor": 1, "pituitary": 2}
     there = sorted(p.relative_to(made.path).as_posix() for p in made.path.rglob("*.*"))
@@ -116,7 +116,7 @@ def test_every_image_is_copied_by_class_in_the_order_of_names(
     }
     made.check_fits(open_set(workspace, "phantom"))
     assert made.origin == (
-        f"brought from {folder}; that it was trained on phantom alone is unverified"
+        f"imported from {folder}; that their generator was trained on phantom only is unverified"
     )
     assert run.fraction == 1.0
 
@@ -151,75 +151,78 @@ def test_a_gray_image_gets_the_channels_of_a_colour_dataset(
     folder = unpack(tmp_path / "pets", source)
     import_dataset(workspace, ImportConfig(name="pets", source=str(folder)), MemoryRun())
     theirs = unpack(tmp_path / "theirs", {"a/1.png": gray(9), "a/2.png": coloured(1, 2, 3)})
-    made = bring_synthetic(workspace, "made", theirs, "pets", MemoryRun())
+    made = import_external(workspace, "made", theirs, "pets", MemoryRun())
     assert made.images("a")[:, 0, 0].tolist() == [[9, 9, 9], [1, 2, 3]]
 
 
 HUGE = b"P5 1 1 255\n"  # a form whose decoder stays shut
 BAD: dict[str, tuple[dict[str, bytes], str]] = {
-    "no image": ({}, "{folder} holds no images; put them into one folder a class."),
+    "no image": (
+        {},
+        "{folder} does not contain images; choose one with a folder of images per class.",
+    ),
     "no class folder": (
         {"a.png": gray(1)},
-        "{folder}: image 'a.png' lies in no class folder; the layout is <class>/*.png.",
+        "{folder}: image 'a.png' is not in a class folder; the layout is <class>/*.png.",
     ),
     "another class": (
         {"cat/a.png": gray(1)},
-        f"{{folder}}: 'cat' is no class of training set phantom ({CLASSES}); rename that folder "
-        "or take it out.",
+        f"{{folder}}: 'cat' is not a class of training set phantom ({CLASSES}); rename or "
+        "remove that folder.",
     ),
     "another case": (
         {"Glioma/a.png": gray(1)},
-        f"{{folder}}: 'Glioma' is no class of training set phantom ({CLASSES}); rename that "
-        "folder or take it out.",
+        f"{{folder}}: 'Glioma' is not a class of training set phantom ({CLASSES}); rename or "
+        "remove that folder.",
     ),
     "an odd name of a class": (
         {"](x)/a.png": gray(1)},
-        f"{{folder}}: '](x)' is no class of training set phantom ({CLASSES}); rename that folder "
-        "or take it out.",
+        f"{{folder}}: '](x)' is not a class of training set phantom ({CLASSES}); rename or "
+        "remove that folder.",
     ),
     "an empty file": (
         {"pituitary/z.png": b""},
-        "{folder}: image 'pituitary/z.png' cannot be brought: the file is empty.",
+        "{folder}: image 'pituitary/z.png' cannot be imported: the file is empty.",
     ),
     "a torn file": (
         {"glioma/0.png": gray(1)[:50]},
-        "{folder}: image 'glioma/0.png' cannot be brought: ",
+        "{folder}: image 'glioma/0.png' cannot be imported: ",
     ),
     "no picture": (
         {"glioma/0.png": b"<svg onload='alert(1)'/>"},
-        "{folder}: image 'glioma/0.png' cannot be brought: cannot identify image file.",
+        "{folder}: image 'glioma/0.png' cannot be imported: cannot identify image file.",
     ),
     "a decoder that stays shut": (
         {"glioma/0.png": HUGE + b"\0"},
-        "{folder}: image 'glioma/0.png' cannot be brought: cannot identify image file.",
+        "{folder}: image 'glioma/0.png' cannot be imported: cannot identify image file.",
     ),
     "no square": (
         {"pituitary/z.png": png_bytes(np.zeros((8, 9), np.uint8))},
-        "{folder}: image 'pituitary/z.png' cannot be brought: 9×8 pixels is not square.",
+        "{folder}: image 'pituitary/z.png' cannot be imported: 9×8 pixels is not square.",
     ),
     "another size": (
         {"pituitary/z.png": gray(1, 9)},
-        "{folder}: image 'pituitary/z.png' cannot be brought: it is 9 px a side, and "
-        "'glioma/a.png' is 8; make all of one size.",
+        "{folder}: image 'pituitary/z.png' cannot be imported: its side is 9 px, "
+        "that of 'glioma/a.png' 8; resize all images to one size.",
     ),
     "too small": (
         {"glioma/0.png": gray(1, 3)},
-        "{folder}: image 'glioma/0.png' cannot be brought: 3 pixels per side is not between 4 and "
+        "{folder}: image 'glioma/0.png' cannot be imported: 3 pixels per side is not between 4 and "
         "1024.",
     ),
     "too large": (
         {"glioma/0.png": gray(1, 1025)},
-        "{folder}: image 'glioma/0.png' cannot be brought: 1025 pixels per side is not between 4 "
+        "{folder}: image 'glioma/0.png' cannot be imported: 1025 pixels per side is not between 4 "
         "and 1024.",
     ),
     "far too large": (
         {"glioma/0.png": stored(np.zeros((7100, 7100), np.uint8))},
-        "{folder}: image 'glioma/0.png' cannot be brought: 7100×7100 pixels are more than "
+        "{folder}: image 'glioma/0.png' cannot be imported: 7100×7100 pixels are more than "
         "50000000.",
     ),
     "in colour": (
         {"pituitary/z.png": coloured(200, 20, 20)},
-        "{folder}: image 'pituitary/z.png' cannot be brought: it is in colour, and the dataset is "
+        "{folder}: image 'pituitary/z.png' cannot be imported: it is in colour, and the dataset is "
         "gray.",
     ),
 }
@@ -251,7 +254,7 @@ def test_a_sparse_file_is_refused_unread(
     with pytest.raises(UserError) as told:
         bring(workspace, folder)
     assert str(told.value) == (
-        f"{folder}: image 'glioma/0.png' cannot be brought: it has more than 256 MB."
+        f"{folder}: image 'glioma/0.png' cannot be imported: it is larger than 256 MB."
     )
 
 
@@ -289,12 +292,12 @@ def test_a_stop_leaves_nothing(workspace: Workspace, phantom: Dataset, tmp_path:
     ("name", "folder", "set_name", "sentence"),
     [
         ("../x", ".", "phantom", "'../x' cannot be used as a synthetic set name"),
-        ("made", ".", "phantom", "Synthetic set 'made' exists already; choose another name."),
+        ("made", ".", "phantom", "Synthetic set 'made' already exists; choose another name."),
         ("new", ".", "cats", "There is no training set or dataset 'cats' (there is: phantom)."),
-        ("new", "nowhere", "phantom", "is no folder; name one with a folder of images for each"),
-        ("new", "~nobody-of-that-name/x", "phantom", "is no folder that can be read"),
-        ("new", "x" * 5000, "phantom", "is no folder that can be read"),
-        ("new", "a\0b", "phantom", "is no folder that can be read"),
+        ("new", "nowhere", "phantom", "is not a folder; choose one with a folder of images per"),
+        ("new", "~nobody-of-that-name/x", "phantom", "is not a readable folder"),
+        ("new", "x" * 5000, "phantom", "is not a readable folder"),
+        ("new", "a\0b", "phantom", "is not a readable folder"),
     ],
 )
 def test_what_cannot_be_brought_is_refused_before_any_work(
@@ -302,13 +305,13 @@ def test_what_cannot_be_brought_is_refused_before_any_work(
 ) -> None:
     (workspace.synthetic / "made").mkdir(parents=True)
     with pytest.raises(UserError) as told:
-        check_config(workspace, BringConfig(name=name, folder=folder, set=set_name))
+        check_config(workspace, ExternalConfig(name=name, folder=folder, set=set_name))
     assert sentence in str(told.value)
     assert "\n" not in str(told.value)
 
 
 def brought_by_a_run(workspace: Workspace, folder: Path, set_name: str) -> str:
-    config = check_config(workspace, BringConfig(name="made", folder=str(folder), set=set_name))
+    config = check_config(workspace, ExternalConfig(name="made", folder=str(folder), set=set_name))
     path = create_run(workspace, "bring", config.model_dump(mode="json"), name="bring made")
     execute(workspace, RunDirectory(path))
     return path.name
@@ -341,7 +344,7 @@ def test_a_run_brings_and_is_part_of_the_family(
 
 def test_no_run_is_found_by_no_name(workspace: Workspace) -> None:
     create_run(
-        workspace, "bring", BringConfig(name="a", folder="b", set="c").model_dump(), name="x"
+        workspace, "bring", ExternalConfig(name="a", folder="b", set="c").model_dump(), name="x"
     )
     for name in (None, ""):
         with pytest.raises(UserError) as told:
@@ -355,7 +358,8 @@ def test_a_cancelled_run_leaves_nothing_and_can_be_resumed(
     workspace: Workspace, phantom: Dataset, tmp_path: Path
 ) -> None:
     config = check_config(
-        workspace, BringConfig(name="made", folder=str(unpack(tmp_path / "t", GOOD)), set="phantom")
+        workspace,
+        ExternalConfig(name="made", folder=str(unpack(tmp_path / "t", GOOD)), set="phantom"),
     )
     path = create_run(workspace, "bring", config.model_dump(mode="json"), name="bring made")
     (path / "cancel").touch()
@@ -410,7 +414,7 @@ def test_the_command_line_brings_lists_shows_and_removes(
         }
     }
     assert refusal(command(home, "synthetic", "add", "made", folder, "phantom", "--json")) == (
-        "Synthetic set 'made' exists already; choose another name."
+        "Synthetic set 'made' already exists; choose another name."
     )
     asked = command(home, "synthetic", "remove", "made", "--json", typed="n\n")
     assert (asked.returncode, asked.stdout) == (1, "")
