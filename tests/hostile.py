@@ -1,5 +1,4 @@
-"""Values that no record holds, put into a record's file as text: what a hand, a half-written disk
-or somebody hostile may leave there."""
+"""Hostile values for the JSON files of records: edited by hand, incomplete or malicious."""
 
 import json
 from collections.abc import Iterator
@@ -46,8 +45,8 @@ BYTES = {
 }
 
 
-def spoilt(value: dict[str, Any], field: str) -> Iterator[tuple[str, bytes]]:
-    """(what, content): the record with each hostile value at `field`, as `progress.stage`."""
+def corruptions(value: dict[str, Any], field: str) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, content): the record with each hostile value at `field`, as `a.b.0`."""
     *outer, last = field.split(".")
     for name, text in VALUES.items():
         copy = json.loads(json.dumps(value))
@@ -63,7 +62,7 @@ def spoilt(value: dict[str, Any], field: str) -> Iterator[tuple[str, bytes]]:
         yield name, json.dumps(copy).replace(json.dumps(MARK), text).encode()
 
 
-def put(path: Path, content: bytes) -> None:
-    """Another file under the name, as an editor leaves it."""
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file by a new one, as editors do."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)

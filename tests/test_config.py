@@ -41,9 +41,9 @@ def test_changes_win_over_the_preset_and_strings_become_numbers() -> None:
 
 
 def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         BaganConfig.from_preset("huge")
-    assert str(told.value) == (
+    assert str(excinfo.value) == (
         "There is no preset 'huge'; choose one of quick, small, paper, strong."
     )
 
@@ -73,11 +73,11 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
 def test_a_wrong_value_is_one_sentence_that_names_the_field(
     kind: type[Config], values: dict[str, Any], start: str
 ) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         kind.build(**values)
-    assert str(told.value).startswith(start)
-    assert str(told.value).endswith(".")
-    assert "\n" not in str(told.value)
+    assert str(excinfo.value).startswith(start)
+    assert str(excinfo.value).endswith(".")
+    assert "\n" not in str(excinfo.value)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,6 @@ def test_changes_are_read_as_field_and_value() -> None:
     config = DdpmConfig.from_preset("quick", **parse_overrides(["widths=8,16", "attention=1,"]))
     assert (config.widths, config.attention) == ((8, 16), (1,))
     assert BaganConfig.from_preset("quick", **parse_overrides(["size=64"])).size == 64
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         parse_overrides(["epochs"])
-    assert str(told.value) == "--set takes field=value, not 'epochs'."
+    assert str(excinfo.value) == "--set takes field=value, not 'epochs'."

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from commands import command
-from hostile import BYTES, put, spoilt
+from hostile import BYTES, corruptions, replace_file
 from sets import synthetic_set
 
 from rebalance_core.comparison.config import CompareConfig
@@ -146,12 +146,12 @@ def spoilt_runs(victim: Path) -> Iterator[tuple[str, str, bytes]]:
         for what, content in BYTES.items():
             yield name, what, content
     for field in (*RECORD, *(f"config.{name}" for name in record["config"])):
-        for what, content in spoilt(record, field):
+        for what, content in corruptions(record, field):
             yield "run.json", f"{field} {what}", content
     for field in STATE:
         live = ("running", "queued") if field in LIVENESS else ("running",)
         for status in (*live, "done"):
-            for what, content in spoilt({**state, "status": status}, field):
+            for what, content in corruptions({**state, "status": status}, field):
                 yield "state.json", f"{status} {field} {what}", content
 
 
@@ -168,7 +168,7 @@ def test_a_damaged_run_hides_no_other_and_can_be_removed(made: Workspace, kind: 
         victim.mkdir()
         for file, data in whole.items():
             (victim / file).write_bytes(data)
-        put(victim / name, content)
+        replace_file(victim / name, content)
         reason = use_runs(made, victim, healthy)
         if reason is not None:
             damaged += 1
@@ -213,7 +213,7 @@ def test_every_command_works_beside_a_damaged_run_and_on_it(
     healthy = {p.name for p in made.runs.glob("[!.]*")}
     victim = made_run(made, "compare")
     (victim / name).parent.mkdir(exist_ok=True)
-    put(victim / name, content)
+    replace_file(victim / name, content)
     other = sorted(healthy)[0]
     for words in COMMANDS:
         done = command(made.root, *(w.format(victim.name, other=other) for w in words))
@@ -226,7 +226,7 @@ def test_every_command_works_beside_a_damaged_run_and_on_it(
 
 def test_a_device_job_takes_its_turn_beside_a_damaged_run(made: Workspace) -> None:
     victim = made_run(made, "train")
-    put(victim / "state.json", b'{"status": "running", "heartbeat": null}')
+    replace_file(victim / "state.json", b'{"status": "running", "heartbeat": null}')
     done = command(made.root, "train", "smote", "s", "--json")
     assert done.returncode == 0, done.stderr
     remove_run(made, victim.name)
@@ -238,8 +238,8 @@ def test_lines_that_no_run_logs_are_skipped_and_counted(made: Workspace) -> None
     good = b'{"step": 1, "loss": 0.5, "time": 1.0}'
     bad = [c for c in BYTES.values() if c]
     for field in ("step", "time", "loss"):
-        bad += [c for _, c in spoilt({"step": 2, "loss": 0.25, "time": 2.0}, field)]
-    put(path / "metrics.jsonl", b"\n".join([good, *bad, good]) + b"\n")
+        bad += [c for _, c in corruptions({"step": 2, "loss": 0.25, "time": 2.0}, field)]
+    replace_file(path / "metrics.jsonl", b"\n".join([good, *bad, good]) + b"\n")
     lines = read_metrics(path)
     assert lines[0] == lines[-1] == json.loads(good)
     assert count_unreadable_lines(path) == len(bad) + 2 - len(lines) > len(bad) / 2
@@ -295,7 +295,7 @@ def spoilt_provenances(path: Path) -> Iterator[tuple[str, bytes]]:
     yield from BYTES.items()
     value = read_json(path) | {"filters": [STEP], "earlier_runs": ["x"]}
     for field in PROVENANCE:
-        for what, content in spoilt(value, field):
+        for what, content in corruptions(value, field):
             yield f"{field} {what}", content
 
 
@@ -310,7 +310,7 @@ def test_a_damaged_synthetic_set_hides_no_other_and_can_be_removed(
     cases = list(spoilt_provenances(healthy / "provenance.json"))
     for what, content in cases:
         shutil.copytree(healthy, victim)
-        put(victim / "provenance.json", content)
+        replace_file(victim / "provenance.json", content)
         found, sentences = open_all_synthetic(made)
         names = {each.name for each in found}
         assert "s-ddpm" in names and names | sentences.keys() == {"s-ddpm", "victim"}, what
@@ -333,7 +333,7 @@ def test_commands_name_the_damaged_synthetic_set_and_take_the_other(
     made: Workspace, tmp_path: Path, content: bytes
 ) -> None:
     victim = shutil.copytree(made.synthetic / "s-ddpm", made.synthetic / "victim")
-    put(victim / "provenance.json", content)
+    replace_file(victim / "provenance.json", content)
     sentence = f"{victim / 'provenance.json'} is "
     timing = timing_of(made, CompareConfig.from_preset("quick", set="s")).model_dump(mode="json")
     for rates in ({"train": 0.5, "evaluate": 0.25}, {"train": "x"}, [1]):  # the newest first
@@ -394,11 +394,11 @@ def test_a_damaged_training_set_hides_no_other(made: Workspace) -> None:
     value = read_json(made.sets / "s.json") | {"name": "a"}
     cases = [*BYTES.items()]
     for field in SET:
-        cases += [(f"{field} {what}", content) for what, content in spoilt(value, field)]
+        cases += [(f"{field} {what}", content) for what, content in corruptions(value, field)]
     damaged = 0
     views = list_runs(made)
     for what, content in cases:
-        put(path, content)
+        replace_file(path, content)
         found, sentences = open_sets(made)
         assert "s" in {each.name for each in found}, what
         assert len(found) + len(sentences) == 2, what
@@ -439,17 +439,17 @@ def test_a_damaged_manifest_hides_no_other_dataset(made: Workspace) -> None:
     value = read_json(victim / "manifest.json")
     cases = [*BYTES.items()]
     for field in MANIFEST:
-        cases += [(f"{field} {what}", content) for what, content in spoilt(value, field)]
+        cases += [(f"{field} {what}", content) for what, content in corruptions(value, field)]
     damaged = 0
     for what, content in cases:
-        put(victim / "manifest.json", content)
+        replace_file(victim / "manifest.json", content)
         try:
             assert open_dataset(made, "a").counts() == open_dataset(made, "p").counts(), what
         except UserError as error:
             damaged += 1
             assert str(error).startswith("Dataset a ") and str(error).endswith("."), what
     assert damaged > len(cases) / 2
-    put(victim / "manifest.json", BYTES["deep"])
+    replace_file(victim / "manifest.json", BYTES["deep"])
     listed = json.loads(command(made.root, "datasets", "list", "--json").stdout)["datasets"]
     assert listed["p"] == open_dataset(made, "p").counts()
     assert listed["a"] == DAMAGED_MANIFEST

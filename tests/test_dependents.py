@@ -9,7 +9,7 @@ import pytest
 from commands import command
 
 sys.path.append(str(Path(__file__).parent / "datasets"))
-from sources import folders, leftovers, refusal, take, unpack
+from sources import folders, import_source, leftovers, refusal, unpack
 
 from rebalance_core.errors import UserError
 from rebalance_core.removal import dependents, remove_dataset_and_report
@@ -37,7 +37,7 @@ def pets(workspace: Workspace, tmp_path: Path) -> Workspace:
     """Datasets `pets` and `others`, and what was made of both."""
     source = unpack(tmp_path / "source", folders({"cat": 9, "dog": 5}))
     for name in ("pets", "others"):
-        take(workspace, source, name)
+        import_source(workspace, source, name)
         make_set(workspace, f"{name}-skewed", SetConfig(dataset=name, skew="step:3"))
         made = workspace.synthetic / f"{name} made" / "provenance.json"
         write_json(made, {"training_set": {"config": {"dataset": name}}})
@@ -58,7 +58,7 @@ def test_all_that_was_made_of_a_dataset_depends_on_it(pets: Workspace) -> None:
 
 
 def test_on_a_dataset_alone_nothing_depends(workspace: Workspace, tmp_path: Path) -> None:
-    take(workspace, unpack(tmp_path / "source", folders({"cat": 9, "dog": 5})), "pets")
+    import_source(workspace, unpack(tmp_path / "source", folders({"cat": 9, "dog": 5})), "pets")
     assert dependents(workspace, "pets").summary == ""
     make_set(workspace, "b", SetConfig(dataset="pets"))
     make_set(workspace, "a", SetConfig(dataset="pets"))

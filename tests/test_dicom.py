@@ -116,9 +116,9 @@ def test_a_patient_is_a_hash_and_never_the_plain_id() -> None:
 def test_a_damaged_file_is_refused_in_one_line(kept: int) -> None:
     data = dicom(STEPS)[:kept]
     assert is_dicom(data)
-    with pytest.raises(ValueError) as told:
+    with pytest.raises(ValueError) as excinfo:
         open_image(data)
-    assert str(told.value)
+    assert str(excinfo.value)
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded() -> None:
@@ -167,12 +167,12 @@ def test_without_pydicom_the_reason_says_what_to_install(
     assert PYDICOM_MISSING == "DICOM needs pydicom: pip install -r requirements-dicom.txt"
     data = (folder / "a" / "0.dcm").read_bytes()
     for read in (open_image, patient_hash):
-        with pytest.raises(ValueError) as told:
+        with pytest.raises(ValueError) as excinfo:
             read(data)
-        assert str(told.value) == PYDICOM_MISSING
-    with pytest.raises(UserError) as refused:
+        assert str(excinfo.value) == PYDICOM_MISSING
+    with pytest.raises(UserError) as excinfo:
         taken(workspace, folder)
-    assert str(refused.value) == (
+    assert str(excinfo.value) == (
         f"{folder}: class 'a' has no readable image (4 of 4 unreadable files, 'a/0.dcm' first: "
         f"{PYDICOM_MISSING}); add images, at least two, or remove it."
     )

@@ -95,15 +95,15 @@ def test_reading_what_is_missing_or_broken_is_one_sentence(tmp_path: Path) -> No
     missing, broken, binary = (tmp_path / name for name in ("missing", "broken", "binary"))
     broken.write_text('{"status": "runn')
     binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         read_json(missing)
-    assert str(told.value) == f"{missing} does not exist."
+    assert str(excinfo.value) == f"{missing} does not exist."
     for path in (broken, binary):
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as excinfo:
             read_json(path)
-        assert str(told.value).startswith(f"{path} is not readable as JSON (")
-        assert str(told.value).endswith("); restore or remove it.")
-        assert "\n" not in str(told.value)
+        assert str(excinfo.value).startswith(f"{path} is not readable as JSON (")
+        assert str(excinfo.value).endswith("); restore or remove it.")
+        assert "\n" not in str(excinfo.value)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,10 @@ def test_reading_what_is_missing_or_broken_is_one_sentence(tmp_path: Path) -> No
 def test_hostile_json_is_one_sentence(tmp_path: Path, data: str) -> None:
     path = tmp_path / "hostile"
     path.write_text(data)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         read_json(path)
-    assert str(told.value).startswith(f"{path} is not readable as JSON (")
-    assert "\n" not in str(told.value)
+    assert str(excinfo.value).startswith(f"{path} is not readable as JSON (")
+    assert "\n" not in str(excinfo.value)
 
 
 def test_what_cannot_be_opened_as_json_is_one_sentence(tmp_path: Path) -> None:
@@ -161,19 +161,21 @@ def test_an_existing_folder_is_refused_and_kept(tmp_path: Path) -> None:
     target = tmp_path / "made"
     target.mkdir()
     (target / "old.txt").write_text("old")
-    with pytest.raises(UserError) as told, atomic_folder(target):
+    with pytest.raises(UserError) as excinfo, atomic_folder(target):
         raise AssertionError("must not begin")
-    assert str(told.value) == f"made already exists in {tmp_path}; choose another name."
+    assert str(excinfo.value) == f"made already exists in {tmp_path}; choose another name."
     assert [p.name for p in tmp_path.rglob("*")] == ["made", "old.txt"]
 
 
 def test_of_two_that_make_the_same_folder_one_wins_whole(tmp_path: Path) -> None:
     target = tmp_path / "made"
-    with pytest.raises(UserError) as told, atomic_folder(target) as late:
+    with pytest.raises(UserError) as excinfo, atomic_folder(target) as late:
         (late / "late.txt").write_text("late")
         with atomic_folder(target) as early:
             (early / "early.txt").write_text("early")
-    assert str(told.value) == ("Another process created made in the meantime; choose another name.")
+    assert str(excinfo.value) == (
+        "Another process created made in the meantime; choose another name."
+    )
     assert [p.name for p in tmp_path.rglob("*")] == ["made", "early.txt"]
 
 

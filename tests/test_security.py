@@ -24,7 +24,7 @@ import typer
 from streamlit.testing.v1 import AppTest
 
 sys.path.append(str(Path(__file__).parent / "datasets"))
-from sources import folders, take, unpack
+from sources import folders, import_source, unpack
 
 from pages.parts.frame import PAGES
 from pages.parts.markdown import escape_markdown
@@ -125,7 +125,7 @@ def home(tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "in" / "home"))
     monkeypatch.chdir(outside)
     workspace = Workspace.from_environment()
-    take(workspace, unpack(tmp_path / "source", folders({"cat": 9, "dog": 5})), "pets")
+    import_source(workspace, unpack(tmp_path / "source", folders({"cat": 9, "dog": 5})), "pets")
     write_json(workspace.sets / "pets-set.json", {"config": {"dataset": "pets"}})
     training = TrainConfig.make("ddpm", "pets", "quick").model_dump(mode="json")
     for kind, config in (("train", training), ("sample", {"name": "made", "run": "x"})):
@@ -392,7 +392,7 @@ def test_pickles_in_a_dataset_are_not_run(home: Workspace, canary: Path, file: s
 
 def test_pickles_among_poses_are_not_run(home: Workspace, canary: Path) -> None:
     """Points that were clustered and are clustered anew with another k."""
-    take(home, "phantom", "phantom", count=60, size=32)
+    import_source(home, "phantom", "phantom", count=60, size=32)
     dataset = open_dataset(home, "phantom")
     cluster_poses(dataset, PosesConfig(dataset="phantom", k=2), MemoryRun())
     evil = np.array([Evil(canary)], dtype=object)
@@ -464,7 +464,7 @@ def test_a_class_whose_name_would_fetch_a_picture_is_refused(
 ) -> None:
     images = folders({"![x](https:example.org)": 3, "dog": 3})
     with pytest.raises(UserError, match="is not a valid folder name"):
-        take(home, unpack(tmp_path / "in" / "source", images), "new")
+        import_source(home, unpack(tmp_path / "in" / "source", images), "new")
 
 
 @pytest.mark.parametrize(

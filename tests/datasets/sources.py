@@ -1,4 +1,4 @@
-"""Sources for the tests to import, and how an import is refused."""
+"""Sources to import, and checks of a workspace after an import."""
 
 import hashlib
 import zipfile
@@ -29,7 +29,7 @@ def png(value: int, *, colour: bool = False) -> bytes:
 
 
 def folders(counts: Mapping[str, int], **options: bool) -> Files:
-    """{folder: n} → n images of their own in each."""
+    """{folder: n} → n distinct images in each."""
     names = [f"{folder}/{k}.png" for folder, n in counts.items() for k in range(n)]
     return {name: png(100 + number, **options) for number, name in enumerate(names)}
 
@@ -48,19 +48,21 @@ def unpack(path: Path, files: Files) -> Path:
     return path
 
 
-def take(workspace: Workspace, source: Path | str, name: str = "taken", **limits: float) -> Dataset:
+def import_source(
+    workspace: Workspace, source: Path | str, name: str = "taken", **limits: float
+) -> Dataset:
     config = ImportConfig.build(name=name, source=str(source), **limits)
     return import_dataset(workspace, config, MemoryRun())
 
 
 def leftovers(workspace: Workspace) -> list[str]:
-    """Whatever lies in the datasets' folder, hidden or not."""
-    there = workspace.datasets.exists()
-    return sorted(p.name for p in workspace.datasets.iterdir()) if there else []
+    """All names in the datasets' folder, hidden ones too."""
+    exists = workspace.datasets.exists()
+    return sorted(p.name for p in workspace.datasets.iterdir()) if exists else []
 
 
 def contents(home: Path) -> dict[str, str]:
-    """Every file and folder of a workspace but its runs, hidden ones too, by its digest."""
+    """The digests of all files of a workspace except runs, and its folders, hidden ones too."""
     return {
         str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest()
         if path.is_file()
@@ -71,7 +73,7 @@ def contents(home: Path) -> dict[str, str]:
 
 
 def refusal(done: Done) -> str:
-    """The one sentence on stderr with which a command was refused; stdout stayed empty."""
+    """The one sentence on stderr of a refused command, whose stdout is empty."""
     sentence = done.stderr.strip()
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert "\n" not in sentence

@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 from commands import ROOT, Done, command, process
 from PIL import Image
-from sources import BARE, Files, contents, folders, pack, png, refusal, take, unpack
+from sources import BARE, Files, contents, folders, import_source, pack, png, refusal, unpack
 
 from rebalance_core.datasets.dataset import (
     Dataset,
@@ -321,7 +321,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("kept")
     workspace = Workspace(home)
     source = unpack(tmp_path_factory.mktemp("pets"), folders({"cat": 9, "dog": 5}))
-    take(workspace, source, "kept")
+    import_source(workspace, source, "kept")
     make_set(workspace, "kept-set", SetConfig(dataset="kept", skew="step:2"))
     open_dataset(workspace, "kept").array(8)
     return home
@@ -372,7 +372,7 @@ def test_bad_input_is_one_sentence_from_the_importer_and_changes_nothing(
 ) -> None:
     source, before = BAD[kind].make(tmp_path), contents(home)
     with pytest.raises(UserError) as raised:
-        take(Workspace(home), source, **BAD[kind].limits)
+        import_source(Workspace(home), source, **BAD[kind].limits)
     assert BAD[kind].tells(source, str(raised.value)), raised.value
     assert contents(home) == before
 
@@ -398,7 +398,7 @@ def test_bad_input_is_the_same_sentence_from_the_command_line(
 def test_a_raised_limit_lets_a_large_zip_through(
     home: Path, tmp_path: Path, kind: str, limits: dict[str, float]
 ) -> None:
-    dataset = take(Workspace(home), BAD[kind].make(tmp_path), **limits)
+    dataset = import_source(Workspace(home), BAD[kind].make(tmp_path), **limits)
     assert len(dataset.catalogue) == {"bomb by count": 6}.get(kind, 5)
 
 
@@ -484,7 +484,7 @@ def test_damaged_bytes_of_a_zip_are_read_or_refused_and_nothing_else(
             data[draw.randrange(len(data))] = draw.randrange(256)
         path.write_bytes(data)
         try:
-            take(workspace, path, "fuzzed")
+            import_source(workspace, path, "fuzzed")
         except UserError as error:
             refused += 1
             assert "\n" not in str(error)
@@ -620,17 +620,17 @@ def test_no_room_on_the_disk_is_one_sentence_and_changes_nothing(
         rf"The import needs 3 MB, but {re.escape(str(home))}/datasets has [12] MB free; free some "
         rf"space, or {mend}"
     )
-    with pytest.raises(UserError) as told:
-        take(workspace, source)
-    assert seen.fullmatch(str(told.value))
+    with pytest.raises(UserError) as excinfo:
+        import_source(workspace, source)
+    assert seen.fullmatch(str(excinfo.value))
     assert seen.fullmatch(failed(home, command(home, *add(home, source))))
     assert contents(home) == before
 
     # How large a built-in's files get is known only once they are written.
     full = f"The disk of {home} is full; free some space, or {mend}"
-    with pytest.raises(UserError) as told:
-        take(workspace, "phantom", "new", count=400)
-    assert str(told.value) == full
+    with pytest.raises(UserError) as excinfo:
+        import_source(workspace, "phantom", "new", count=400)
+    assert str(excinfo.value) == full
     assert contents(home) == before
     done = command(home, *add(home, "phantom", count=400))
     assert refusal(done).endswith(f" failed: {full}")
@@ -674,7 +674,7 @@ def test_of_two_processes_that_add_one_name_at_once_one_wins_whole(
         refusal(done[1 - won]),
     )
     workspace = Workspace(home)
-    alone = take(workspace, sources[won], "alone")
+    alone = import_source(workspace, sources[won], "alone")
     assert open_dataset(workspace, "new").fingerprint == alone.fingerprint
     assert json.loads(done[won].stdout)["fingerprint"] == alone.fingerprint
     assert list_datasets(workspace) == ["alone", "kept", "new"]
@@ -797,14 +797,14 @@ def test_a_dataset_edited_by_hand_is_refused_and_can_be_removed(
     use_all(workspace, tmp_path / "before")
     change(workspace.datasets / "kept")
     edited = contents(home)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         use_all(workspace, tmp_path / "after")
-    assert str(told.value) == sentence
+    assert str(excinfo.value) == sentence
     assert not (tmp_path / "after" / "out").exists()
     if "original" in kind:
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as excinfo:
             open_dataset(workspace, "kept").array(12)
-        assert str(told.value) == sentence
+        assert str(excinfo.value) == sentence
     assert contents(home) == edited
     remove_dataset(workspace, "kept")
     assert list_datasets(workspace) == []

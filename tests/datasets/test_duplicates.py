@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sources import take, unpack
+from sources import import_source, unpack
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.duplicates import (
@@ -193,7 +193,7 @@ def dataset(workspace: Workspace, tmp_path: Path, rows: list[Row]) -> Dataset:
         f"{split}/{label}/{k:03d}-{number}.png": data
         for k, (split, label, number, data) in enumerate(rows)
     }
-    return take(workspace, unpack(tmp_path / "source", files))
+    return import_source(workspace, unpack(tmp_path / "source", files))
 
 
 def by_hand(rows: list[Row], kind: int) -> dict[str, int]:
@@ -271,7 +271,7 @@ def test_byte_identical_even_tones_are_one_group(workspace: Workspace, tmp_path:
     """Nothing to see in them, but they are the same file."""
     tone, other = (png_bytes(np.full((8, 8), value, np.uint8)) for value in (9, 10))
     files = {"a/0.png": tone, "a/1.png": other, "b/0.png": tone, "b/1.png": tone}
-    facts = duplicate_statistics(take(workspace, unpack(tmp_path / "source", files)))
+    facts = duplicate_statistics(import_source(workspace, unpack(tmp_path / "source", files)))
     assert (facts["near_duplicate_groups"], facts["near_duplicate_images"]) == (1, 3)
     assert (facts["identical_groups"], facts["redundant_files"], facts["label_conflicts"]) == (
         1,

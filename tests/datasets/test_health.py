@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
-from sources import take, unpack
+from sources import import_source, unpack
 
 from rebalance_core.datasets.health import brightness_statistics, examine, format_statistics
 from rebalance_core.imaging.grid import png_bytes
@@ -26,17 +26,17 @@ def test_brightness_by_class_is_that_of_scikit_learn(workspace: Workspace, tmp_p
         "even": np.array([7, 7, 7, 100]),
     }
     files = {f"{c}/{k}.png": flat(v) for c, all_ in levels.items() for k, v in enumerate(all_)}
-    found = brightness_statistics(take(workspace, unpack(tmp_path / "source", files)))
-    assert list(found.index) == ["any", "dark", "even", "light"]
-    every = np.concatenate([levels[c] for c in found.index])
-    labels = np.repeat(found.index, [len(levels[c]) for c in found.index])
+    table = brightness_statistics(import_source(workspace, unpack(tmp_path / "source", files)))
+    assert list(table.index) == ["any", "dark", "even", "light"]
+    every = np.concatenate([levels[c] for c in table.index])
+    labels = np.repeat(table.index, [len(levels[c]) for c in table.index])
     for label, values in levels.items():
-        told = found.loc[label]
+        row = table.loc[label]
         area = roc_auc_score(labels == label, every)
-        assert told["auc"] == pytest.approx(max(area, 1 - area), abs=1e-12)
-        quartiles = [told[q] for q in ("least", "q1", "median", "q3", "most")]
+        assert row["auc"] == pytest.approx(max(area, 1 - area), abs=1e-12)
+        quartiles = [row[q] for q in ("least", "q1", "median", "q3", "most")]
         assert quartiles == pytest.approx(np.quantile(values, [0, 0.25, 0.5, 0.75, 1]))
-    assert found["auc"].min() >= 0.5
+    assert table["auc"].min() >= 0.5
 
 
 def test_brightness_that_always_or_never_tells_a_class(
@@ -46,8 +46,10 @@ def test_brightness_that_always_or_never_tells_a_class(
     alike = {"a/0.png": 10, "a/1.png": 20, "b/0.png": 10, "b/1.png": 20}
     for name, values, auc in (("apart", apart, 1.0), ("alike", alike, 0.5)):
         files = {image: flat(value) for image, value in values.items()}
-        found = brightness_statistics(take(workspace, unpack(tmp_path / name, files), name))
-        assert found["auc"].tolist() == [auc, auc]
+        table = brightness_statistics(
+            import_source(workspace, unpack(tmp_path / name, files), name)
+        )
+        assert table["auc"].tolist() == [auc, auc]
 
 
 def test_sizes_and_modes_are_told_by_class(workspace: Workspace, tmp_path: Path) -> None:
@@ -61,8 +63,8 @@ def test_sizes_and_modes_are_told_by_class(workspace: Workspace, tmp_path: Path)
     }
     source = unpack(tmp_path / "source", files)
     Image.new("P", (8, 10)).save(source / "b" / "2.png")
-    found = format_statistics(take(workspace, source))
-    assert found.to_dict("index") == {
+    table = format_statistics(import_source(workspace, source))
+    assert table.to_dict("index") == {
         "a": {
             "images": 4,
             "most frequent size": "8×8",
@@ -100,6 +102,6 @@ def test_patients_on_both_sides_of_a_split_are_found(workspace: Workspace, tmp_p
         (tmp_path / f"{k}.png").write_bytes(png_bytes(pixels))
         lines.append(f"{k}.png,{'ab'[k % 2]},{split},{patient}")
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    found = {f.name: f for f in examine(take(workspace, tmp_path / "t.csv"))}
-    assert found["patients-across"].groups == ((0, 2), (5, 6))
-    assert found["identical"].groups == ()
+    table = {f.name: f for f in examine(import_source(workspace, tmp_path / "t.csv"))}
+    assert table["patients-across"].groups == ((0, 2), (5, 6))
+    assert table["identical"].groups == ()

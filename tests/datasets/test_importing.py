@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sources import BARE, Files, folders, leftovers, pack, png, take, unpack
+from sources import BARE, Files, folders, import_source, leftovers, pack, png, unpack
 
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset, remove_dataset
 from rebalance_core.datasets.importing import import_dataset, import_job, remove_upload, save_upload
@@ -61,8 +61,8 @@ def test_a_zip_and_its_folder_give_the_same_dataset(
     workspace: Workspace, tmp_path: Path, layout: dict[str, int], counts: dict[str, dict[str, int]]
 ) -> None:
     files = folders(layout)
-    zipped = take(workspace, pack(tmp_path / "source.zip", files), "zipped")
-    plain = take(workspace, unpack(tmp_path / "source", files), "plain")
+    zipped = import_source(workspace, pack(tmp_path / "source.zip", files), "zipped")
+    plain = import_source(workspace, unpack(tmp_path / "source", files), "plain")
     assert zipped.counts() == plain.counts() == counts
     assert zipped.fingerprint == plain.fingerprint
     assert zipped.catalogue.equals(plain.catalogue)
@@ -71,9 +71,9 @@ def test_a_zip_and_its_folder_give_the_same_dataset(
 
 
 def test_the_wrapper_is_no_part_of_the_ids(workspace: Workspace, tmp_path: Path) -> None:
-    inside = take(workspace, pack(tmp_path / "a.zip", folders(KAGGLE)), "inside")
+    inside = import_source(workspace, pack(tmp_path / "a.zip", folders(KAGGLE)), "inside")
     files = {f"wrapper/{name}": data for name, data in folders(KAGGLE).items()}
-    outside = take(workspace, pack(tmp_path / "b.zip", files), "outside")
+    outside = import_source(workspace, pack(tmp_path / "b.zip", files), "outside")
     assert inside.fingerprint == outside.fingerprint
     assert inside.catalogue["image"][0] == "Testing/glioma/0.png"
 
@@ -83,7 +83,7 @@ def test_another_label_or_byte_is_another_fingerprint(workspace: Workspace, tmp_
     moved = {name.replace("cat/2", "dog/2"): data for name, data in files.items()}
     changed = files | {"cat/0.png": png(7)}
     prints = {
-        take(workspace, pack(tmp_path / f"{k}.zip", each), f"d{k}").fingerprint
+        import_source(workspace, pack(tmp_path / f"{k}.zip", each), f"d{k}").fingerprint
         for k, each in enumerate((files, moved, changed))
     }
     assert len(prints) == 3
@@ -101,14 +101,14 @@ def test_hidden_and_foreign_files_are_ignored(workspace: Workspace, tmp_path: Pa
         ".DS_Store": b"",
     }
     for source in (pack(tmp_path / "a.zip", files), unpack(tmp_path / "a", files)):
-        dataset = take(workspace, source, f"from {source.name}")
+        dataset = import_source(workspace, source, f"from {source.name}")
         assert dataset.counts() == {"train": BARE}
         assert dataset.manifest.unreadable == []
 
 
 def test_the_catalogue_tells_what_each_image_is(workspace: Workspace, tmp_path: Path) -> None:
     files = folders({"007": 2, "NA": 2})
-    dataset = take(workspace, pack(tmp_path / "a.zip", files))
+    dataset = import_source(workspace, pack(tmp_path / "a.zip", files))
     data, same = files["NA/0.png"], len(files["007/0.png"])
     assert dataset.classes == ["007", "NA"]
     assert dataset.catalogue.iloc[2].to_dict() == {
@@ -133,7 +133,7 @@ def test_the_catalogue_tells_what_each_image_is(workspace: Workspace, tmp_path: 
 def test_gray_stays_gray_and_colour_colour(
     workspace: Workspace, tmp_path: Path, colour: bool, channels: int
 ) -> None:
-    dataset = take(workspace, pack(tmp_path / "a.zip", folders(BARE, colour=colour)))
+    dataset = import_source(workspace, pack(tmp_path / "a.zip", folders(BARE, colour=colour)))
     assert dataset.channels == channels
     array = dataset.array(8)
     assert (array.shape, array.dtype) == ((5, 8, 8, channels), np.uint8)
@@ -143,7 +143,7 @@ def test_gray_stays_gray_and_colour_colour(
 def test_each_size_is_decoded_once_and_cannot_be_written(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    dataset = take(workspace, pack(tmp_path / "a.zip", folders(BARE)))
+    dataset = import_source(workspace, pack(tmp_path / "a.zip", folders(BARE)))
     first = dataset.array(8)
     with pytest.raises(ValueError, match="read-only"):
         first[0] = 0
@@ -157,7 +157,7 @@ def test_each_size_is_decoded_once_and_cannot_be_written(
 def test_arrays_of_different_fits_lie_side_by_side(workspace: Workspace, tmp_path: Path) -> None:
     stripes = png_bytes(np.kron([[10, 20, 30, 40]] * 2, np.ones((2, 2))).astype(np.uint8))
     files = {f"{c}/{k}.png": stripes for c in "ab" for k in range(4)}
-    dataset = take(workspace, pack(tmp_path / "a.zip", files))
+    dataset = import_source(workspace, pack(tmp_path / "a.zip", files))
     wide, middle = [10, 10, 20, 20, 30, 30, 40, 40], [[20, 20, 30, 30]] * 4
     padded = [[0] * 8] * 2 + [wide] * 4 + [[0] * 8] * 2
     assert dataset.array(8)[3, :, :, 0].tolist() == padded
@@ -173,7 +173,7 @@ def test_one_unreadable_image_is_listed_and_the_rest_imported(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     files = folders(BARE) | {"cat/9.jpg": b"no image", "dog/9.png": png(5)[:40]}
-    dataset = take(workspace, pack(tmp_path / "a.zip", files))
+    dataset = import_source(workspace, pack(tmp_path / "a.zip", files))
     assert dataset.counts() == {"train": BARE}
     listed = dataset.manifest.unreadable
     assert [entry.image for entry in listed] == ["cat/9.jpg", "dog/9.png"]
@@ -188,9 +188,11 @@ def test_one_image_twice_under_one_name_is_no_two_images(
 ) -> None:
     """`./cat/0.png` is `cat/0.png`: one of the two would be lost without a word."""
     path = pack(tmp_path / "a.zip", folders(BARE) | {"./cat/0.png": png(9)})
-    with pytest.raises(UserError) as told:
-        take(workspace, path)
-    assert str(told.value) == f"{path} contains 'cat/0.png' twice; pack it again with one of them."
+    with pytest.raises(UserError) as excinfo:
+        import_source(workspace, path)
+    assert (
+        str(excinfo.value) == f"{path} contains 'cat/0.png' twice; pack it again with one of them."
+    )
     assert leftovers(workspace) == []
 
 
@@ -330,10 +332,10 @@ def test_a_hostile_source_is_refused_and_leaves_nothing(
     make, sentence = HOSTILE[kind]
     path = tmp_path / "source.zip"
     make(path)
-    with pytest.raises(UserError) as told:
-        take(workspace, path)
-    assert str(told.value).startswith(sentence.format(path=path))
-    assert "\n" not in str(told.value)
+    with pytest.raises(UserError) as excinfo:
+        import_source(workspace, path)
+    assert str(excinfo.value).startswith(sentence.format(path=path))
+    assert "\n" not in str(excinfo.value)
     assert leftovers(workspace) == []
     assert {p.name for p in tmp_path.iterdir()} <= {"source.zip", "home"}
 
@@ -343,22 +345,24 @@ def test_a_link_in_a_folder_is_not_followed(workspace: Workspace, tmp_path: Path
     (tmp_path / "secret.png").write_bytes(png(1))
     (source / "cat" / "9.png").symlink_to(tmp_path / "secret.png")
     (source / "fox").symlink_to(source / "dog")
-    assert take(workspace, source).counts() == {"train": BARE}
+    assert import_source(workspace, source).counts() == {"train": BARE}
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "../out", "a/b", "a\\b", "dot.", "x" * 65, "a\nb"])
 def test_a_bad_name_is_refused(workspace: Workspace, name: str) -> None:
-    with pytest.raises(UserError) as told:
-        take(workspace, "digits", name)
-    assert str(told.value).startswith(f"{name!r} cannot be used as a dataset name: use up to 64")
+    with pytest.raises(UserError) as excinfo:
+        import_source(workspace, "digits", name)
+    assert str(excinfo.value).startswith(f"{name!r} cannot be used as a dataset name: use up to 64")
     assert leftovers(workspace) == []
 
 
 def test_a_taken_name_is_refused_and_the_dataset_kept(workspace: Workspace, tmp_path: Path) -> None:
-    first = take(workspace, pack(tmp_path / "a.zip", folders(BARE)))
-    with pytest.raises(UserError) as told:
-        take(workspace, pack(tmp_path / "b.zip", folders(KAGGLE)))
-    assert str(told.value) == ("Dataset 'taken' already exists; choose another name or remove it.")
+    first = import_source(workspace, pack(tmp_path / "a.zip", folders(BARE)))
+    with pytest.raises(UserError) as excinfo:
+        import_source(workspace, pack(tmp_path / "b.zip", folders(KAGGLE)))
+    assert str(excinfo.value) == (
+        "Dataset 'taken' already exists; choose another name or remove it."
+    )
     assert leftovers(workspace) == ["taken"]
     assert open_dataset(workspace, "taken").fingerprint == first.fingerprint
 
@@ -366,10 +370,10 @@ def test_a_taken_name_is_refused_and_the_dataset_kept(workspace: Workspace, tmp_
 def test_the_name_of_a_training_set_is_taken_too(workspace: Workspace, tmp_path: Path) -> None:
     """A dataset's name stands for its training set, so one name cannot mean two."""
     source = pack(tmp_path / "a.zip", folders({"cat": 8, "dog": 8}))
-    take(workspace, source, "pets")
+    import_source(workspace, source, "pets")
     make_set(workspace, "pets-skewed", SetConfig(dataset="pets"))
     with pytest.raises(UserError, match="pets-skewed"):
-        take(workspace, source, "pets-skewed")
+        import_source(workspace, source, "pets-skewed")
     assert leftovers(workspace) == ["pets"]
 
 
@@ -460,25 +464,25 @@ def test_only_what_lies_in_the_uploads_is_removed(workspace: Workspace) -> None:
 def test_an_upload_that_cannot_be_a_dataset_is_refused(
     workspace: Workspace, names: list[str], sentence: str
 ) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         uploaded(workspace, dict.fromkeys(names, b"x"))
-    assert str(told.value).startswith(sentence)
+    assert str(excinfo.value).startswith(sentence)
     assert not workspace.uploads.exists()
 
 
 def test_a_removed_dataset_is_gone_whole(workspace: Workspace, tmp_path: Path) -> None:
-    take(workspace, pack(tmp_path / "a.zip", folders(BARE)))
+    import_source(workspace, pack(tmp_path / "a.zip", folders(BARE)))
     remove_dataset(workspace, "taken")
     assert leftovers(workspace) == []
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         open_dataset(workspace, "taken")
-    assert str(told.value) == (
+    assert str(excinfo.value) == (
         "There is no dataset 'taken' (there is: none yet); add it with `datasets add`."
     )
 
 
 def test_the_digits_hold_their_counts(workspace: Workspace) -> None:
-    dataset = take(workspace, "digits", "digits")
+    dataset = import_source(workspace, "digits", "digits")
     rare = {"7": 20, "8": 20, "9": 20}
     assert dataset.counts() == {
         "train": dict.fromkeys("0123456789", 120) | rare,
@@ -518,7 +522,7 @@ def test_two_dropped_files_of_one_name_are_refused(workspace: Workspace) -> None
 def test_a_dropped_folder_of_classes_may_hold_a_table(workspace: Workspace) -> None:
     files = folders(BARE) | {"metadata.csv": b"anything", "cat/more.zip": b"anything"}
     kept = save_upload(workspace, [(f"pets/{n}", io.BytesIO(d)) for n, d in files.items()])
-    assert take(workspace, kept).counts() == {"train": BARE}
+    assert import_source(workspace, kept).counts() == {"train": BARE}
 
 
 def test_a_dropped_folder_of_one_folder_goes_by_its_table(workspace: Workspace) -> None:
@@ -526,7 +530,7 @@ def test_a_dropped_folder_of_one_folder_goes_by_its_table(workspace: Workspace) 
     files = {f"pets/all/{k}.png": png(40 * k) for k in range(6)}
     files["pets/labels.csv"] = "\n".join(["path,label", *lines]).encode()
     kept = save_upload(workspace, [(n, io.BytesIO(d)) for n, d in files.items()])
-    assert take(workspace, kept).counts() == {"train": {"cat": 3, "dog": 3}}
+    assert import_source(workspace, kept).counts() == {"train": {"cat": 3, "dog": 3}}
 
 
 def test_other_patients_are_another_fingerprint(workspace: Workspace, tmp_path: Path) -> None:
@@ -536,7 +540,7 @@ def test_other_patients_are_another_fingerprint(workspace: Workspace, tmp_path: 
         files = {f"{k}.png": png(60 * k) for k in range(4)}
         folder = unpack(tmp_path / patients, files)
         (folder / "t.csv").write_text("\n".join(["path,label,group", *lines]))
-        prints.add(take(workspace, folder / "t.csv", patients).fingerprint)
+        prints.add(import_source(workspace, folder / "t.csv", patients).fingerprint)
     assert len(prints) == 2
 
 
@@ -557,5 +561,5 @@ def test_a_zip_that_lies_about_a_length_is_not_unpacked_whole(
         path.write_bytes(data)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with pytest.raises(UserError, match=refusal):
-            take(workspace, path)
+            import_source(workspace, path)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**16  # KB

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import command
-from sources import contents, folders, leftovers, refusal, take, unpack
+from sources import contents, folders, import_source, leftovers, refusal, unpack
 
 from rebalance_core.datasets.source import KAGGLE_STUDY
 from rebalance_core.errors import UserError
@@ -45,9 +45,9 @@ def cached(cache: Path, dataset: str, version: int) -> None:
 def test_offline_is_one_sentence_from_importer_and_command_line(
     workspace: Workspace, cache: Path
 ) -> None:
-    with pytest.raises(UserError) as told:
-        take(workspace, "kaggle")
-    assert str(told.value) == OFFLINE
+    with pytest.raises(UserError) as excinfo:
+        import_source(workspace, "kaggle")
+    assert str(excinfo.value) == OFFLINE
     assert leftovers(workspace) == []
     before = contents(workspace.root)
     sentence = refusal(command(workspace.root, "datasets", "add", "mri", "kaggle", "--json"))
@@ -58,26 +58,26 @@ def test_offline_is_one_sentence_from_importer_and_command_line(
 def test_a_pinned_version_in_the_cache_needs_no_network(workspace: Workspace, cache: Path) -> None:
     owner, name, _, version = KAGGLE_STUDY.split("/")
     cached(cache, f"{owner}/{name}", int(version))
-    study = take(workspace, "kaggle", "study")
+    study = import_source(workspace, "kaggle", "study")
     assert study.counts() == {
         "train": {"glioma": 3, "notumor": 4},
         "test": {"glioma": 2, "notumor": 1},
     }
     assert study.manifest.source["source"] == "kaggle"
     cached(cache, "some-body/pets_2", 7)
-    other = take(workspace, "kaggle:some-body/pets_2/versions/7", "other")
+    other = import_source(workspace, "kaggle:some-body/pets_2/versions/7", "other")
     assert other.fingerprint == study.fingerprint
     with pytest.raises(UserError, match=r"^Kaggle cannot be reached from this machine; "):
-        take(workspace, "kaggle:some-body/pets_2/versions/8", "newer")
+        import_source(workspace, "kaggle:some-body/pets_2/versions/8", "newer")
 
 
 @pytest.mark.parametrize(
     "handle", ["pets", "a/b/c", "a/b/versions/x", "../etc", "a/b/versions/1/..", "a b/c", ":"]
 )
 def test_what_is_no_handle_is_refused(workspace: Workspace, cache: Path, handle: str) -> None:
-    with pytest.raises(UserError) as told:
-        take(workspace, f"kaggle:{handle}")
-    assert str(told.value) == (
+    with pytest.raises(UserError) as excinfo:
+        import_source(workspace, f"kaggle:{handle}")
+    assert str(excinfo.value) == (
         f"{handle!r} is not a Kaggle dataset; write kaggle:owner/dataset/versions/1."
     )
 
@@ -117,9 +117,9 @@ def test_a_refusal_is_told_with_what_to_do(
     workspace: Workspace, server: None, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(Refuses, "status", status)
-    with pytest.raises(UserError) as told:
-        take(workspace, "kaggle:a/b/versions/1")
-    sentence = str(told.value)
+    with pytest.raises(UserError) as excinfo:
+        import_source(workspace, "kaggle:a/b/versions/1")
+    sentence = str(excinfo.value)
     assert sentence.startswith(f"Kaggle refuses a/b/versions/1 ({status} ")
     assert sentence.endswith(
         "); sign in as described in Kaggle's documentation of API tokens, or download "

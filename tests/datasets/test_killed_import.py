@@ -44,8 +44,8 @@ def test_a_killed_import_leaves_nothing_and_resumes(workspace: Workspace, tmp_pa
     os.kill(worker.pid, signal.SIGKILL)
     assert len(leftovers(workspace)) == 1
 
-    (told,) = json.loads(process(workspace.root, "runs", "list", "--json").stdout)["runs"]
-    assert (told["status"], told["reason"]) == ("interrupted", "Its process is gone.")
+    (run,) = json.loads(process(workspace.root, "runs", "list", "--json").stdout)["runs"]
+    assert (run["status"], run["reason"]) == ("interrupted", "Its process is gone.")
     assert leftovers(workspace) == []
     assert psutil.wait_procs(helpers, timeout=10)[1] == []
 

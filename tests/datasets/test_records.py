@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import BYTES, put, spoilt
+from hostile import BYTES, corruptions, replace_file
 
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.importing import import_dataset
@@ -106,8 +106,8 @@ def test_a_manifest_with_a_hostile_value_is_refused(
     manifest: dict[str, Any], tmp_path: Path, field: str
 ) -> None:
     accepted = set()
-    for name, content in spoilt(manifest, field):
-        put(tmp_path / "manifest.json", content)
+    for name, content in corruptions(manifest, field):
+        replace_file(tmp_path / "manifest.json", content)
         sentence = refusal(read_manifest, tmp_path)
         if sentence is None:
             accepted.add(name)
@@ -123,8 +123,8 @@ def test_a_training_set_with_a_hostile_value_is_refused(
 ) -> None:
     path = tmp_path / "a.json"
     accepted = set()
-    for name, content in spoilt(training_set, field):
-        put(path, content)
+    for name, content in corruptions(training_set, field):
+        replace_file(path, content)
         sentence = refusal(read_set, path)
         if sentence is None:
             accepted.add(name)
@@ -138,11 +138,11 @@ def test_a_training_set_with_a_hostile_value_is_refused(
 def test_a_record_that_is_not_an_object_is_refused_and_hides_no_other(
     home: Workspace, tmp_path: Path, content: bytes
 ) -> None:
-    put(tmp_path / "manifest.json", content)
+    replace_file(tmp_path / "manifest.json", content)
     sentence = refusal(read_manifest, tmp_path)
     assert sentence is not None
     assert sentence.startswith(f"Dataset {tmp_path.name} is damaged (manifest.json")
-    put(home.sets / "a.json", content)
+    replace_file(home.sets / "a.json", content)
     found, damaged = open_sets(home)
     assert ([each.name for each in found], list(damaged)) == (["s"], ["a"])
     assert damaged["a"].startswith(f"{home.sets / 'a.json'} is damaged (")

@@ -1,4 +1,4 @@
-"""Official and clean splits: what straddles them, what they drop, how they are drawn."""
+"""Official and clean splits: groups across parts, removed images, seeded sampling."""
 
 import io
 from collections import Counter
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sources import take, unpack
+from sources import import_source, unpack
 
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.duplicates import near_groups
@@ -31,7 +31,7 @@ FOLDERS = ("Training", "Testing")
 
 
 def copy(pixels: np.ndarray, way: int) -> bytes:
-    """Brighter, re-encoded as JPEG, one pixel less at every side, or the same."""
+    """A copy that is brighter, re-encoded as JPEG, cropped by one pixel per side, or identical."""
     if way == 0:
         return png_bytes(np.clip(pixels.astype(int) + 25, 0, 255).astype(np.uint8))
     if way == 1:
@@ -68,15 +68,15 @@ LAYOUTS = {
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace that no test here writes to, with a dataset for each layout."""
+    """A read-only workspace with one dataset per layout."""
     workspace = Workspace(tmp_path_factory.mktemp("home"))
     for name, splits in LAYOUTS.items():
-        take(workspace, unpack(tmp_path_factory.mktemp("source"), planted(splits)), name)
+        import_source(workspace, unpack(tmp_path_factory.mktemp("source"), planted(splits)), name)
     return workspace
 
 
-def drawn(home: Workspace, dataset: str, split: SplitName, **more: object) -> TrainingSet:
-    return resolve_set(home, "drawn", SetConfig.build(dataset=dataset, split=split, **more))
+def resolve(home: Workspace, dataset: str, split: SplitName, **options: object) -> TrainingSet:
+    return resolve_set(home, "set", SetConfig.build(dataset=dataset, split=split, **options))
 
 
 def picture(image: str) -> str:
@@ -87,16 +87,16 @@ def label(image: str) -> str:
     return image.split("/")[-2]
 
 
-def parts(made: TrainingSet) -> dict[str, tuple[str, ...]]:
-    return {part: getattr(made, part) for part in PARTS}
+def parts(training_set: TrainingSet) -> dict[str, tuple[str, ...]]:
+    return {part: getattr(training_set, part) for part in PARTS}
 
 
-def straddling(groups: dict[str, object], made: TrainingSet) -> list[object]:
+def groups_across_parts(groups: dict[str, object], training_set: TrainingSet) -> list[object]:
     """The groups with images in more than one part."""
-    held = [{groups[image] for image in ids} for ids in parts(made).values()]
+    contents = [{groups[image] for image in ids} for ids in parts(training_set).values()]
     return sorted(
         group
-        for group, n in Counter(g for each in held for g in each).items()
+        for group, n in Counter(g for each in contents for g in each).items()
         if n > 1 and group != ""
     )
 
@@ -107,7 +107,7 @@ def near(dataset: Dataset) -> dict[str, object]:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_planted_copies_are_the_groups(home: Workspace, layout: str) -> None:
-    """What the tests below count by a picture's number is what the import found."""
+    """The tests below count by picture number, which must equal the detected groups."""
     dataset = open_dataset(home, layout)
     images = dataset.catalogue["image"]
     assert len(images) > ORIGINALS + 100
@@ -118,30 +118,45 @@ def test_the_planted_copies_are_the_groups(home: Workspace, layout: str) -> None
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_no_group_straddles_the_clean_split(home: Workspace, layout: str, seed: int) -> None:
-    made = drawn(home, layout, "clean", seed=seed)
-    assert straddling({i: picture(i) for p in parts(made).values() for i in p}, made) == []
-    assert len(set(map(picture, made.test))) == len(made.test)
-    assert min(map(len, parts(made).values())) > 20
+    training_set = resolve(home, layout, "clean", seed=seed)
+    assert (
+        groups_across_parts(
+            {i: picture(i) for p in parts(training_set).values() for i in p}, training_set
+        )
+        == []
+    )
+    assert len(set(map(picture, training_set.test))) == len(training_set.test)
+    assert min(map(len, parts(training_set).values())) > 20
 
 
 @pytest.mark.parametrize("layout", ["test", "test and validation"])
 def test_groups_do_straddle_the_official_split(home: Workspace, layout: str) -> None:
-    """Or the test above would show nothing."""
-    made = drawn(home, layout, "official")
-    assert len(straddling({i: picture(i) for p in parts(made).values() for i in p}, made)) > 20
+    """Otherwise the test above would be vacuous."""
+    training_set = resolve(home, layout, "official")
+    assert (
+        len(
+            groups_across_parts(
+                {i: picture(i) for p in parts(training_set).values() for i in p}, training_set
+            )
+        )
+        > 20
+    )
 
 
 @pytest.mark.parametrize("layout", ["test", "test and validation"])
-def test_the_official_test_split_is_as_it_came(home: Workspace, layout: str) -> None:
+def test_the_official_test_split_is_unchanged(home: Workspace, layout: str) -> None:
     dataset = open_dataset(home, layout)
-    made = drawn(home, layout, "official")
-    came = {part: tuple(group["image"]) for part, group in dataset.catalogue.groupby("split")}
-    assert made.test == came["test"]
-    assert made.dropped == {}
+    training_set = resolve(home, layout, "official")
+    official = {part: tuple(group["image"]) for part, group in dataset.catalogue.groupby("split")}
+    assert training_set.test == official["test"]
+    assert training_set.dropped == {}
     if layout == "test":
-        assert sorted(made.train + made.validation) == sorted(came["train"])
+        assert sorted(training_set.train + training_set.validation) == sorted(official["train"])
     else:
-        assert (made.validation, made.train) == (came["validation"], came["train"])
+        assert (training_set.validation, training_set.train) == (
+            official["validation"],
+            official["train"],
+        )
 
 
 @pytest.mark.parametrize("layout", ["test", "test and validation"])
@@ -151,73 +166,75 @@ def test_the_clean_test_split_keeps_the_first_image_of_each_group(
     dataset = open_dataset(home, layout)
     tests = dataset.catalogue.loc[dataset.catalogue["split"] == "test", "image"]
     first = {picture(image): image for image in reversed(list(tests))}
-    made = drawn(home, layout, "clean")
-    assert sorted(made.test) == sorted(first.values())
-    assert made.test == drawn(home, layout, "clean", seed=9).test
+    training_set = resolve(home, layout, "clean")
+    assert sorted(training_set.test) == sorted(first.values())
+    assert training_set.test == resolve(home, layout, "clean", seed=9).test
 
 
 @pytest.mark.parametrize("layout", ["test", "test and validation"])
-def test_what_is_dropped_is_counted(home: Workspace, layout: str) -> None:
-    """By brute force: copies within test; in validation, of test; in training, of both."""
+def test_removed_images_are_counted(home: Workspace, layout: str) -> None:
+    """By brute force: copies within test, of test in validation, and of both in training."""
     catalogue = open_dataset(home, layout).catalogue
-    came = {part: list(group["image"]) for part, group in catalogue.groupby("split")}
-    tested = set(map(picture, came["test"]))
-    valid = [i for i in came.get("validation", []) if picture(i) not in tested]
+    official = {part: list(group["image"]) for part, group in catalogue.groupby("split")}
+    tested = set(map(picture, official["test"]))
+    valid = [i for i in official.get("validation", []) if picture(i) not in tested]
     validated = set(map(picture, valid))
-    train = [i for i in came["train"] if picture(i) not in tested | validated]
-    made = drawn(home, layout, "clean")
-    lost = {
-        "test": len(came["test"]) - len(tested),
-        "validation": len(came.get("validation", [])) - len(valid),
-        "train": len(came["train"]) - len(train),
+    train = [i for i in official["train"] if picture(i) not in tested | validated]
+    training_set = resolve(home, layout, "clean")
+    removed = {
+        "test": len(official["test"]) - len(tested),
+        "validation": len(official.get("validation", [])) - len(valid),
+        "train": len(official["train"]) - len(train),
     }
-    assert lost["train"] > 20
-    assert made.dropped == {part: n for part, n in lost.items() if n}
+    assert removed["train"] > 20
+    assert training_set.dropped == {part: n for part, n in removed.items() if n}
     if layout == "test":
-        assert sorted(made.train + made.validation) == sorted(train)
+        assert sorted(training_set.train + training_set.validation) == sorted(train)
     else:
-        assert (list(made.train), list(made.validation)) == (train, valid)
+        assert (list(training_set.train), list(training_set.validation)) == (train, valid)
 
 
-def test_without_an_official_test_a_fifth_of_every_class_is_cut(home: Workspace) -> None:
+def test_without_an_official_test_split_a_fifth_of_every_class_is_sampled(home: Workspace) -> None:
     total = Counter(map(label, open_dataset(home, "no split").catalogue["image"]))
-    made = drawn(home, "no split", "official")
-    assert Counter(map(label, made.test)) == {c: round(n * 0.2) for c, n in total.items()}
+    training_set = resolve(home, "no split", "official")
+    assert Counter(map(label, training_set.test)) == {c: round(n * 0.2) for c, n in total.items()}
     left = {c: n - round(n * 0.2) for c, n in total.items()}
-    assert Counter(map(label, made.validation)) == {c: round(n * 0.15) for c, n in left.items()}
-    assert made.dropped == {}
-    assert sum(map(len, parts(made).values())) == sum(total.values())
+    assert Counter(map(label, training_set.validation)) == {
+        c: round(n * 0.15) for c, n in left.items()
+    }
+    assert training_set.dropped == {}
+    assert sum(map(len, parts(training_set).values())) == sum(total.values())
 
 
-def test_a_clean_cut_is_stratified_as_far_as_whole_groups_go(home: Workspace) -> None:
-    """Groups hold up to four images, so a class's share is met within three."""
+def test_a_clean_sample_is_stratified_up_to_whole_groups(home: Workspace) -> None:
+    """Groups have up to four images, so the share of a class is exact within three."""
     total = Counter(map(label, open_dataset(home, "no split").catalogue["image"]))
-    made = drawn(home, "no split", "clean")
+    training_set = resolve(home, "no split", "clean")
     images = open_dataset(home, "no split").catalogue["image"]
-    tested = set(map(picture, made.test))
+    tested = set(map(picture, training_set.test))
     cut = Counter(label(i) for i in images if picture(i) in tested)
     for name, count in total.items():
         assert 0 <= round(count * 0.2) - cut[name] <= 3
-    assert made.dropped == {"test": sum(cut.values()) - len(made.test)}
+    assert training_set.dropped == {"test": sum(cut.values()) - len(training_set.test)}
 
 
 @pytest.mark.parametrize("split", ["official", "clean"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_split_is_drawn_by_its_seed(home: Workspace, layout: str, split: SplitName) -> None:
-    first, again, other = (drawn(home, layout, split, seed=seed) for seed in (0, 0, 1))
+def test_a_split_is_determined_by_its_seed(home: Workspace, layout: str, split: SplitName) -> None:
+    first, again, other = (resolve(home, layout, split, seed=seed) for seed in (0, 0, 1))
     assert first == again
     assert (first.train == other.train) is (layout == "test and validation")
-    for made in (first, other):
-        ids = [i for each in parts(made).values() for i in each]
+    for training_set in (first, other):
+        ids = [i for each in parts(training_set).values() for i in each]
         assert len(ids) == len(set(ids))
-        for each in parts(made).values():
+        for each in parts(training_set).values():
             assert set(map(label, each)) == set(CLASSES)
 
 
 @pytest.mark.parametrize("split", ["official", "clean"])
 def test_a_stronger_skew_keeps_a_subset(home: Workspace, split: SplitName) -> None:
     chain = [
-        drawn(home, "test", split, skew=s) for s in ("step:20", "step:6", "step:2", "as it is")
+        resolve(home, "test", split, skew=s) for s in ("step:20", "step:6", "step:2", "as it is")
     ]
     for stronger, weaker in pairwise(chain):
         assert set(stronger.train) < set(weaker.train)
@@ -225,12 +242,12 @@ def test_a_stronger_skew_keeps_a_subset(home: Workspace, split: SplitName) -> No
         assert stronger.dropped == weaker.dropped
 
 
-def test_a_higher_difference_drops_more(home: Workspace) -> None:
-    lost = [
-        sum(drawn(home, "test", "clean", difference=d).dropped.values()) for d in (0, 0.05, 0.16)
+def test_a_higher_difference_removes_more(home: Workspace) -> None:
+    removed = [
+        sum(resolve(home, "test", "clean", difference=d).dropped.values()) for d in (0, 0.05, 0.16)
     ]
-    assert lost == sorted(set(lost))
-    assert lost[0] > 0
+    assert removed == sorted(set(removed))
+    assert removed[0] > 0
 
 
 # Patients, from a CSV
@@ -238,7 +255,7 @@ def test_a_higher_difference_drops_more(home: Workspace) -> None:
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """`bare`, `tested` and `split`: 300 images of 60 patients, and 20 of nobody known."""
+    """`bare`, `tested` and `split`: 300 images of 60 patients, and 20 without a patient."""
     workspace = Workspace(tmp_path_factory.mktemp("clinic"))
     folder = tmp_path_factory.mktemp("scans")
     rng = np.random.default_rng(0)
@@ -257,7 +274,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         rows = [f"{path},{c},{p},{rng.choice(choices)}" for path, c, p in lines]
         text = "\n".join(["path,label,patient,split", *rows])
         (folder / f"{name}.csv").write_text(text)
-        take(workspace, folder / f"{name}.csv", name)
+        import_source(workspace, folder / f"{name}.csv", name)
     yield workspace
 
 
@@ -269,42 +286,42 @@ def test_no_split_separates_a_patient(
 ) -> None:
     catalogue = open_dataset(clinic, name).catalogue
     patients = dict(zip(catalogue["image"], catalogue["group"], strict=True))
-    made = drawn(clinic, name, split, seed=seed)
-    assert straddling(patients, made) == []
-    assert all(len({patients[i] for i in ids} - {""}) > 1 for ids in parts(made).values())
+    training_set = resolve(clinic, name, split, seed=seed)
+    assert groups_across_parts(patients, training_set) == []
+    assert all(len({patients[i] for i in ids} - {""}) > 1 for ids in parts(training_set).values())
 
 
 @pytest.mark.parametrize("split", ["official", "clean"])
-def test_patients_that_the_official_splits_share_leave_all_but_the_test(
+def test_shared_patients_are_removed_from_all_but_the_test_split(
     clinic: Workspace, split: SplitName
 ) -> None:
     catalogue = open_dataset(clinic, "split").catalogue
-    came = dict(list(catalogue.groupby("split")))
-    tested = set(came["test"]["group"]) - {""}
-    valid = came["validation"].loc[~came["validation"]["group"].isin(tested)]
+    official = dict(list(catalogue.groupby("split")))
+    tested = set(official["test"]["group"]) - {""}
+    valid = official["validation"].loc[~official["validation"]["group"].isin(tested)]
     others = tested | set(valid["group"]) - {""}
-    train = came["train"].loc[~came["train"]["group"].isin(others)]
-    made = drawn(clinic, "split", split)
-    assert made.test == tuple(came["test"]["image"])
-    assert made.validation == tuple(valid["image"])
-    assert made.train == tuple(train["image"])
-    assert made.dropped == {
-        "train": len(came["train"]) - len(train),
-        "validation": len(came["validation"]) - len(valid),
+    train = official["train"].loc[~official["train"]["group"].isin(others)]
+    training_set = resolve(clinic, "split", split)
+    assert training_set.test == tuple(official["test"]["image"])
+    assert training_set.validation == tuple(valid["image"])
+    assert training_set.train == tuple(train["image"])
+    assert training_set.dropped == {
+        "train": len(official["train"]) - len(train),
+        "validation": len(official["validation"]) - len(valid),
     }
 
 
-def test_images_of_nobody_known_are_no_patients(clinic: Workspace) -> None:
+def test_images_without_a_patient_are_not_grouped(clinic: Workspace) -> None:
     catalogue = open_dataset(clinic, "tested").catalogue
     unknown = set(catalogue.loc[catalogue["group"] == "", "image"])
-    made = drawn(clinic, "tested", "official")
-    assert unknown <= {i for each in parts(made).values() for i in each}
+    training_set = resolve(clinic, "tested", "official")
+    assert unknown <= {i for each in parts(training_set).values() for i in each}
 
 
 def test_each_class_is_in_each_part_where_that_is_possible(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """A class of three patients gives one to each part; one of a single patient stays whole."""
+    """A class of three patients has one in each part; that of a single patient is not split."""
     lines = ["path,label,patient"]
     groups = {
         "many": [f"m{k // 4}" for k in range(80)],
@@ -319,18 +336,20 @@ def test_each_class_is_in_each_part_where_that_is_possible(
             (tmp_path / f"{name}{k}.png").write_bytes(png_bytes(pixels))
             lines.append(f"{name}{k}.png,{name},{patient}")
     (tmp_path / "a.csv").write_text("\n".join(lines))
-    dataset = take(workspace, tmp_path / "a.csv")
+    dataset = import_source(workspace, tmp_path / "a.csv")
     labels = dict(zip(dataset.catalogue["image"], dataset.catalogue["class"], strict=True))
     for split in ("official", "clean"):
         for seed in range(10):
-            made = drawn(workspace, "taken", split, seed=seed)
-            held = {part: Counter(labels[i] for i in ids) for part, ids in parts(made).items()}
-            assert {c for c in groups if all(held[part][c] for part in PARTS)} == {
+            training_set = resolve(workspace, "taken", split, seed=seed)
+            contents = {
+                part: Counter(labels[i] for i in ids) for part, ids in parts(training_set).items()
+            }
+            assert {c for c in groups if all(contents[part][c] for part in PARTS)} == {
                 "many",
                 "three",
                 "loose",
             }
-            assert held["train"]["single"] == 6
+            assert contents["train"]["single"] == 6
 
 
 @pytest.mark.parametrize("split", ["official", "clean"])
@@ -341,15 +360,15 @@ def test_chosen_poses_keep_their_training_images_and_the_whole_test(
     assigned = open_clustering(phantom).assignments
     pose = sorted(set(assigned["pose"]))[0]
     chosen = set(assigned.loc[assigned["pose"] == pose, "image"])
-    whole = drawn(workspace, "phantom", split)
-    made = drawn(workspace, "phantom", split, poses=(pose,))
-    assert made.test == whole.test
-    assert made.train
-    assert made.validation
-    assert set(made.train + made.validation) <= chosen
-    came = phantom.catalogue.loc[phantom.catalogue["split"] == "train", "image"]
+    whole = resolve(workspace, "phantom", split)
+    training_set = resolve(workspace, "phantom", split, poses=(pose,))
+    assert training_set.test == whole.test
+    assert training_set.train
+    assert training_set.validation
+    assert set(training_set.train + training_set.validation) <= chosen
+    official = phantom.catalogue.loc[phantom.catalogue["split"] == "train", "image"]
     if split == "official":
-        assert set(made.train + made.validation) == chosen & set(came)
+        assert set(training_set.train + training_set.validation) == chosen & set(official)
 
 
 def test_one_patient_a_class_cannot_be_split(workspace: Workspace, tmp_path: Path) -> None:
@@ -358,6 +377,6 @@ def test_one_patient_a_class_cannot_be_split(workspace: Workspace, tmp_path: Pat
     folder = unpack(tmp_path / "source", files)
     lines = [f"{k}.png,{'ab'[k % 2]},{'uv'[k % 2]}" for k in range(12)]
     (folder / "t.csv").write_text("\n".join(["path,label,group", *lines]))
-    take(workspace, folder / "t.csv")
+    import_source(workspace, folder / "t.csv")
     with pytest.raises(UserError, match=r"^Training set x would have no image to validate on: "):
         resolve_set(workspace, "x", SetConfig(dataset="taken"))

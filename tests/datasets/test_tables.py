@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sources import BARE, folders, leftovers, png, take, unpack
+from sources import BARE, folders, import_source, leftovers, png, unpack
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.tables import table_files
@@ -39,10 +39,10 @@ def rows(dataset: Dataset) -> list[tuple[str, ...]]:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         table_files(path)
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(excinfo.value)
+    return str(excinfo.value)
 
 
 @pytest.mark.parametrize("path", ["path", "file", "filename", "image", " File ", "PATH"])
@@ -67,7 +67,7 @@ def test_splits_and_groups_are_kept(workspace: Workspace, folder: Path, group: s
         f"{line},{split},p{k // 2}"
         for k, (line, split) in enumerate(zip(LINES, splits, strict=True))
     ]
-    dataset = take(workspace, table(folder, f"path,label,split,{group}", lines))
+    dataset = import_source(workspace, table(folder, f"path,label,split,{group}", lines))
     assert rows(dataset) == [
         ("cat/0.png", "cat", "train", "p0"),
         ("cat/1.png", "cat", "validation", "p0"),
@@ -79,7 +79,7 @@ def test_splits_and_groups_are_kept(workspace: Workspace, folder: Path, group: s
 
 def test_labels_come_from_the_table_and_not_the_folder(workspace: Workspace, folder: Path) -> None:
     lines = ["dog/0.png,NA", "dog/1.png,007", "cat/0.png,NA", "./cat/../cat/1.png, 007 "]
-    dataset = take(workspace, table(folder, "path,label", lines))
+    dataset = import_source(workspace, table(folder, "path,label", lines))
     assert rows(dataset) == [
         ("cat/0.png", "NA", "train", ""),
         ("cat/1.png", "007", "train", ""),
@@ -104,7 +104,7 @@ def test_quoted_commas_and_quotes_are_part_of_a_name(workspace: Workspace, tmp_p
     names = ['a, "b".png', "c;d.png", "e\nf.png", "g\th.png"]
     folder = unpack(tmp_path, {name: png(k) for k, name in enumerate(names)})
     lines = ['"a, ""b"".png","one, two"', 'c;d.png,"one, two"', '"e\nf.png",x', '"g\th.png",x']
-    dataset = take(workspace, table(folder, "path,label", lines))
+    dataset = import_source(workspace, table(folder, "path,label", lines))
     assert list(dataset.catalogue["image"]) == names
     assert dataset.classes == ["one, two", "x"]
     assert [dataset.read_original(name) for name in names] == [png(k) for k in range(4)]
@@ -114,7 +114,7 @@ def test_missing_and_bad_files_are_listed_and_the_rest_imported(
     workspace: Workspace, folder: Path
 ) -> None:
     lines = [*LINES, "cat/9.png,cat", "cat,dog", "table.csv,dog", f"{LONG},dog"]
-    dataset = take(workspace, table(folder, "path,label", lines))
+    dataset = import_source(workspace, table(folder, "path,label", lines))
     assert dataset.counts() == {"train": BARE}
     assert [file.model_dump() for file in dataset.manifest.unreadable] == [
         {"image": "cat", "reason": "cannot be read (Is a directory)"},
@@ -190,5 +190,5 @@ def test_what_is_no_table_is_refused(workspace: Workspace, folder: Path) -> None
         "UTF-8 with a header line."
     )
     with pytest.raises(UserError):
-        take(workspace, path)
+        import_source(workspace, path)
     assert leftovers(workspace) == []

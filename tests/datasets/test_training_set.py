@@ -1,4 +1,4 @@
-"""Which images everything learns from: exact counts, nested skews, parts that never touch."""
+"""Training sets: exact counts, nested skews, disjoint parts."""
 
 from collections import Counter
 from itertools import pairwise
@@ -31,14 +31,14 @@ from rebalance_core.workspace import Workspace
 PARTS = ("train", "validation", "test")
 TRAIN = {"cat": 200, "dog": 100, "owl": 40}
 CUT = {"cat": 30, "dog": 15, "owl": 6}  # 15 % for validation
-LEFT = {"cat": 170, "dog": 85, "owl": 34}
+REMAINING = {"cat": 170, "dog": 85, "owl": 34}
 TEST = {"cat": 10, "dog": 10, "owl": 10}
 
 
 def pets(
     workspace: Workspace, folder: Path, splits: dict[str, dict[str, int]], first: int = 0
 ) -> Dataset:
-    """A dataset `pets` whose images hold their own running number, from `first`."""
+    """A dataset `pets` whose images encode their running number, from `first`."""
     number = first
     for split, counts in splits.items():
         for label, count in counts.items():
@@ -54,14 +54,14 @@ def pets(
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace that no test here writes to, with the dataset `pets`."""
+    """A read-only workspace with the dataset `pets`."""
     workspace = Workspace(tmp_path_factory.mktemp("home"))
     pets(workspace, tmp_path_factory.mktemp("pets"), {"Training": TRAIN, "Testing": TEST})
     return workspace
 
 
-def drawn(home: Workspace, skew: str = NO_SKEW, seed: int = 0, **more: int) -> TrainingSet:
-    return resolve_set(home, "drawn", SetConfig(dataset="pets", skew=skew, seed=seed, **more))
+def resolve(home: Workspace, skew: str = NO_SKEW, seed: int = 0, **options: int) -> TrainingSet:
+    return resolve_set(home, "set", SetConfig(dataset="pets", skew=skew, seed=seed, **options))
 
 
 def per_class(ids: tuple[str, ...]) -> dict[str, int]:
@@ -90,7 +90,7 @@ def test_a_skew_resolves_to_exact_counts(skew: str, counts: dict[str, int]) -> N
     assert skewed_counts(skew, {"a": 1000, "b": 400, "c": 30}) == counts
 
 
-def test_classes_that_tie_are_taken_in_their_order() -> None:
+def test_ties_are_broken_by_class_order() -> None:
     tied = {"a": 100, "b": 100, "c": 100}
     assert skewed_counts("step:10", tied) == {"a": 100, "b": 10, "c": 10}
     assert skewed_counts("long:100", tied) == {"a": 100, "b": 10, "c": 1}
@@ -114,9 +114,9 @@ def test_classes_that_tie_are_taken_in_their_order() -> None:
     ],
 )
 def test_a_bad_skew_is_one_sentence(skew: str, sentence: str) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         skewed_counts(skew, {"a": 1000, "b": 400, "c": 30})
-    assert str(told.value).startswith(sentence)
+    assert str(excinfo.value).startswith(sentence)
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_a_bad_skew_is_one_sentence(skew: str, sentence: str) -> None:
         ({"a": 90, "b": 1}, 10, {"a": 9, "b": 1}),
     ],
 )
-def test_a_limit_scales_all_classes_alike(
+def test_a_limit_scales_all_classes_in_proportion(
     counts: dict[str, int], limit: int | None, expected: dict[str, int]
 ) -> None:
     assert limited_counts(counts, limit) == expected
 
 
-def test_a_limit_is_kept_beside_classes_of_one_image() -> None:
+def test_a_limit_holds_with_classes_of_one_image() -> None:
     limited = limited_counts({"a": 1000, "b": 1, "c": 1}, 10)
     assert limited == {"a": 8, "b": 1, "c": 1}
 
@@ -143,59 +143,63 @@ def test_a_limit_is_kept_beside_classes_of_one_image() -> None:
 @pytest.mark.parametrize(
     ("skew", "counts"),
     [
-        (NO_SKEW, LEFT),
+        (NO_SKEW, REMAINING),
         ("step:10", {"cat": 170, "dog": 17, "owl": 17}),
         ("step:20", {"cat": 170, "dog": 8, "owl": 8}),
         ("long:100", {"cat": 170, "dog": 17, "owl": 2}),
         ("dog=5", {"cat": 170, "dog": 5, "owl": 34}),
     ],
 )
-def test_a_set_holds_as_many_images_as_its_skew_says(
+def test_a_set_has_the_counts_of_its_skew(
     home: Workspace, skew: str, counts: dict[str, int]
 ) -> None:
-    made = drawn(home, skew)
-    assert made.classes == ("cat", "dog", "owl")
-    assert made.counts == per_class(made.train) == counts
-    assert per_class(made.validation) == CUT
-    assert per_class(made.test) == TEST
+    training_set = resolve(home, skew)
+    assert training_set.classes == ("cat", "dog", "owl")
+    assert training_set.counts == per_class(training_set.train) == counts
+    assert per_class(training_set.validation) == CUT
+    assert per_class(training_set.test) == TEST
 
 
 def test_minority_majority_and_ratio_are_those_of_training(home: Workspace) -> None:
-    made = drawn(home, "step:10")
-    assert (made.majority, made.minority, made.ratio) == (["cat"], ["dog", "owl"], 10.0)
-    tied = drawn(home, "cat=85")
+    training_set = resolve(home, "step:10")
+    assert (training_set.majority, training_set.minority, training_set.ratio) == (
+        ["cat"],
+        ["dog", "owl"],
+        10.0,
+    )
+    tied = resolve(home, "cat=85")
     assert (tied.majority, tied.minority, tied.ratio) == (["cat", "dog"], ["owl"], 2.5)
 
 
 def test_the_parts_are_disjoint_and_whole(home: Workspace) -> None:
-    made = drawn(home)
-    ids = [*made.train, *made.validation, *made.test]
+    training_set = resolve(home)
+    ids = [*training_set.train, *training_set.validation, *training_set.test]
     assert len(ids) == len(set(ids)) == sum(TRAIN.values()) + sum(TEST.values())
-    assert all(i.startswith("Testing/") for i in made.test)
+    assert all(i.startswith("Testing/") for i in training_set.test)
 
 
 def test_a_stronger_skew_keeps_a_subset_of_a_weaker_ones_images(home: Workspace) -> None:
     chain = ["dog=3,owl=2", "step:20", "step:10", "step:4", NO_SKEW]
-    drawn_sets = [set(drawn(home, skew).train) for skew in chain]
-    for stronger, weaker in pairwise(drawn_sets):
+    train_sets = [set(resolve(home, skew).train) for skew in chain]
+    for stronger, weaker in pairwise(train_sets):
         assert stronger < weaker
 
 
 def test_a_smaller_limit_keeps_a_subset(home: Workspace) -> None:
-    limited = drawn(home, limit=100)
+    limited = resolve(home, limit=100)
     assert limited.counts == per_class(limited.train) == {"cat": 58, "dog": 29, "owl": 11}
-    assert set(limited.train) < set(drawn(home, limit=200).train) < set(drawn(home).train)
+    assert set(limited.train) < set(resolve(home, limit=200).train) < set(resolve(home).train)
 
 
 def test_validation_and_test_are_the_same_under_every_skew(home: Workspace) -> None:
-    plain = drawn(home)
-    for other in (drawn(home, "step:10"), drawn(home, "long:100"), drawn(home, limit=50)):
+    plain = resolve(home)
+    for other in (resolve(home, "step:10"), resolve(home, "long:100"), resolve(home, limit=50)):
         assert other.validation == plain.validation
         assert other.test == plain.test
 
 
 def test_the_same_config_draws_the_same_ids_and_another_seed_others(home: Workspace) -> None:
-    first, again, other = (drawn(home, "step:10", seed) for seed in (0, 0, 1))
+    first, again, other = (resolve(home, "step:10", seed) for seed in (0, 0, 1))
     assert first == again
     assert first.counts == other.counts
     assert first.test == other.test
@@ -203,36 +207,34 @@ def test_the_same_config_draws_the_same_ids_and_another_seed_others(home: Worksp
     assert set(first.train) != set(other.train)
 
 
-def test_without_official_splits_test_and_validation_are_cut(
+def test_without_official_splits_test_and_validation_are_sampled(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """A fifth for test, then 15 % of the rest; a class of two gives test one."""
+    """A fifth for test, then 15 % of the rest; of a class of two, one image is in test."""
     pets(workspace, tmp_path / "pets", {"": {"cat": 200, "dog": 3, "owl": 2}})
-    made = open_set(workspace, "pets")
-    assert per_class(made.test) == {"cat": 40, "dog": 1, "owl": 1}
-    assert per_class(made.validation) == {"cat": 24, "dog": 1}
-    assert per_class(made.train) == made.counts == {"cat": 136, "dog": 1, "owl": 1}
-    assert len({*made.train, *made.validation, *made.test}) == 205
+    training_set = open_set(workspace, "pets")
+    assert per_class(training_set.test) == {"cat": 40, "dog": 1, "owl": 1}
+    assert per_class(training_set.validation) == {"cat": 24, "dog": 1}
+    assert per_class(training_set.train) == training_set.counts == {"cat": 136, "dog": 1, "owl": 1}
+    assert len({*training_set.train, *training_set.validation, *training_set.test}) == 205
 
 
-def test_an_official_validation_split_is_taken_as_it_came(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+def test_an_official_validation_split_is_unchanged(workspace: Workspace, tmp_path: Path) -> None:
     splits = {"train": {"cat": 9, "dog": 5}, "val": {"cat": 3, "dog": 2}, "test": {"dog": 4}}
     pets(workspace, tmp_path / "pets", splits)
-    made = open_set(workspace, "pets")
-    assert tuple(per_class(getattr(made, part)) for part in PARTS) == tuple(splits.values())
-    assert all(i.startswith("val/") for i in made.validation)
+    training_set = open_set(workspace, "pets")
+    assert tuple(per_class(getattr(training_set, part)) for part in PARTS) == tuple(splits.values())
+    assert all(i.startswith("val/") for i in training_set.validation)
 
 
 def test_a_class_without_training_images_is_refused(workspace: Workspace, tmp_path: Path) -> None:
-    """Where one lies outside training, the importer says so; a patient can take away the last."""
+    """By the import if it is not in training; by the set if a shared patient removes it."""
     folder = tmp_path / "pets"
-    for split, more in (("test", "test split"), ("val", "validation split")):
-        with pytest.raises(UserError) as told:
+    for split, place in (("test", "test split"), ("val", "validation split")):
+        with pytest.raises(UserError) as excinfo:
             pets(workspace, folder / split, {"train": {"cat": 9}, split: {"cat": 2, "dog": 4}})
-        assert str(told.value) == (
-            f"{folder / split}: class 'dog' has images only in the {more}; add training images, "
+        assert str(excinfo.value) == (
+            f"{folder / split}: class 'dog' has images only in the {place}; add training images, "
             "or remove it."
         )
     lines = [f"train/cat/00{k}.png,cat,train," for k in range(9)]
@@ -241,9 +243,9 @@ def test_a_class_without_training_images_is_refused(workspace: Workspace, tmp_pa
     table = folder / "test" / "pets.csv"
     table.write_text("\n".join(["path,label,split,group", *lines]))
     import_dataset(workspace, ImportConfig(name="pets", source=str(table)), MemoryRun())
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         open_set(workspace, "pets")
-    assert str(told.value) == (
+    assert str(excinfo.value) == (
         "Training set pets would have no image of dog; choose another split, more poses or another "
         "dataset."
     )
@@ -251,30 +253,34 @@ def test_a_class_without_training_images_is_refused(workspace: Workspace, tmp_pa
 
 def test_a_saved_set_opens_as_it_was_made(phantom: Dataset, workspace: Workspace) -> None:
     config = SetConfig(dataset="phantom", skew="notumor=20", limit=40, seed=3)
-    made = make_set(workspace, "small", config)
-    assert open_set(workspace, "small") == made
-    assert (made.name, made.config, made.fingerprint) == ("small", config, phantom.fingerprint)
+    training_set = make_set(workspace, "small", config)
+    assert open_set(workspace, "small") == training_set
+    assert (training_set.name, training_set.config, training_set.fingerprint) == (
+        "small",
+        config,
+        phantom.fingerprint,
+    )
     assert list_sets(workspace) == ["small"]
 
 
-def test_a_datasets_name_stands_for_its_set_as_it_is(
+def test_the_name_of_a_dataset_is_its_set_without_a_skew(
     phantom: Dataset, workspace: Workspace
 ) -> None:
-    made = open_set(workspace, "phantom")
-    assert made.config == SetConfig(dataset="phantom")
-    assert made.counts == {"glioma": 9, "meningioma": 9, "notumor": 48, "pituitary": 9}
-    assert len(made.validation) == 15
+    training_set = open_set(workspace, "phantom")
+    assert training_set.config == SetConfig(dataset="phantom")
+    assert training_set.counts == {"glioma": 9, "meningioma": 9, "notumor": 48, "pituitary": 9}
+    assert len(training_set.validation) == 15
     assert list_sets(workspace) == []
 
 
-def test_a_taken_or_bad_name_is_refused(phantom: Dataset, workspace: Workspace) -> None:
+def test_an_existing_or_invalid_name_is_refused(phantom: Dataset, workspace: Workspace) -> None:
     config = SetConfig(dataset="phantom")
     first = make_set(workspace, "mine", config)
-    for taken in ("mine", "phantom"):
-        with pytest.raises(UserError) as told:
-            make_set(workspace, taken, SetConfig(dataset="phantom", seed=1))
-        assert str(told.value) == (
-            f"{taken!r} is taken by another training set or dataset; choose another."
+    for name in ("mine", "phantom"):
+        with pytest.raises(UserError) as excinfo:
+            make_set(workspace, name, SetConfig(dataset="phantom", seed=1))
+        assert str(excinfo.value) == (
+            f"{name!r} is taken by another training set or dataset; choose another."
         )
     with pytest.raises(UserError, match="cannot be used as a training set name"):
         make_set(workspace, "../mine", config)
@@ -282,13 +288,13 @@ def test_a_taken_or_bad_name_is_refused(phantom: Dataset, workspace: Workspace) 
     assert [p.name for p in workspace.sets.iterdir()] == ["mine.json"]
 
 
-def test_what_is_unknown_is_refused_with_what_there_is(
+def test_an_unknown_name_is_refused_with_the_existing_ones(
     phantom: Dataset, workspace: Workspace
 ) -> None:
     make_set(workspace, "mine", SetConfig(dataset="phantom"))
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         open_set(workspace, "yours")
-    assert str(told.value) == (
+    assert str(excinfo.value) == (
         "There is no training set or dataset 'yours' (there is: mine, phantom)."
     )
     with pytest.raises(UserError, match=r"^There is no dataset 'yours' \(there is: phantom\)"):
@@ -296,45 +302,47 @@ def test_what_is_unknown_is_refused_with_what_there_is(
 
 
 def test_poses_before_clustering_are_refused(phantom: Dataset, workspace: Workspace) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         make_set(workspace, "axial", SetConfig(dataset="phantom", poses=("pose 1",)))
-    assert str(told.value) == "Dataset phantom has no poses yet; run `poses cluster phantom`."
+    assert str(excinfo.value) == "Dataset phantom has no poses yet; run `poses cluster phantom`."
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_is_loaded_in_the_order_of_its_ids(
     phantom: Dataset, workspace: Workspace, part: Part
 ) -> None:
-    made = make_set(workspace, "mine", SetConfig(dataset="phantom", skew="step:10"))
-    loaded = load_part(phantom, made, part, size=16)
-    assert loaded.ids == getattr(made, part)
+    training_set = make_set(workspace, "mine", SetConfig(dataset="phantom", skew="step:10"))
+    loaded = load_part(phantom, training_set, part, size=16)
+    assert loaded.ids == getattr(training_set, part)
     assert (loaded.images.dtype, loaded.labels.dtype) == (np.uint8, np.int64)
-    assert [made.classes[k] for k in loaded.labels] == [i.split("/")[-2] for i in loaded.ids]
+    assert [training_set.classes[k] for k in loaded.labels] == [
+        i.split("/")[-2] for i in loaded.ids
+    ]
     whole = phantom.array(16)
     for image, name in zip(loaded.images, loaded.ids, strict=True):
         assert np.array_equal(image, whole[phantom.rows[name]])
 
 
-def test_a_dataset_that_became_another_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+def test_another_version_of_the_dataset_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     counts = {"Training": {"cat": 8, "dog": 4}}
     pets(workspace, tmp_path / "first", counts)
-    made = make_set(workspace, "mine", SetConfig(dataset="pets"))
+    training_set = make_set(workspace, "mine", SetConfig(dataset="pets"))
     remove_dataset(workspace, "pets")
     other = pets(workspace, tmp_path / "second", counts, first=500)
-    with pytest.raises(UserError) as told:
-        load_part(other, made, "train", size=4)
-    assert str(told.value) == (
+    with pytest.raises(UserError) as excinfo:
+        load_part(other, training_set, "train", size=4)
+    assert str(excinfo.value) == (
         "Training set mine was made from another version of dataset pets; make the set again with "
         "`sets make`."
     )
 
 
-def test_counts_name_classes_with_commas_and_equals_signs() -> None:
+def test_counts_accept_classes_with_commas_and_equals_signs() -> None:
     there = {"tench, Tinca": 9, "a=b": 5, "dog": 4}
     assert skewed_counts("tench, Tinca=3,a=b=2", there) == {"tench, Tinca": 3, "a=b": 2, "dog": 4}
 
 
-def test_the_cut_test_split_is_the_same_whatever_the_poses(workspace: Workspace) -> None:
+def test_the_sampled_test_split_does_not_depend_on_poses(workspace: Workspace) -> None:
     batch = make_phantom(120, size=32, seed=0)
     source = workspace.root / "source"
     for k, image in enumerate(batch.images):

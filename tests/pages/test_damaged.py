@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import BYTES, VALUES, put, spoilt
+from hostile import BYTES, VALUES, corruptions, replace_file
 from opening import TIMEOUT, opened
 from sets import synthetic_set
 from streamlit.testing.v1 import AppTest
@@ -100,7 +100,7 @@ def spoil_runs(workspace: Workspace) -> None:
     for kind, config in CONFIGS.items():
         base = done_run(workspace, kind, {})
         record = read_json(base / "run.json") | {"config": config}
-        cases = [c for field in config for _, c in spoilt(record, f"config.{field}")]
+        cases = [c for field in config for _, c in corruptions(record, f"config.{field}")]
         for number, content in enumerate(cases):
             path = base.with_name(f"{base.name}-{number}")
             path.mkdir()
@@ -111,7 +111,7 @@ def spoil_runs(workspace: Workspace) -> None:
         b'{"status": "running", "heartbeat": null}',
         b'{"status": "running", "heartbeat": 0, "progress": {"fraction": NaN}}',
     ):
-        put(done_run(workspace, "train", CONFIGS["train"]) / "state.json", content)
+        replace_file(done_run(workspace, "train", CONFIGS["train"]) / "state.json", content)
 
 
 def test_every_page_draws_beside_damaged_runs(home: Workspace) -> None:
@@ -151,7 +151,7 @@ def test_pages_draw_a_training_whose_config_is_odd(home: Workspace, what: str) -
 )
 def test_the_runs_page_shows_and_removes_a_damaged_run(home: Workspace, details: str) -> None:
     path = trained(home, CONFIGS["train"], "the damaged one")
-    put(path / "state.json", BYTES["deep"])
+    replace_file(path / "state.json", BYTES["deep"])
     app = drawn("runs", run=path.name)
     assert any("nested too deeply" in e.value for e in app.error)
     app.segmented_control(key="details").set_value(details).run()
@@ -178,9 +178,9 @@ def test_curves_are_drawn_of_the_lines_that_are_some(home: Workspace) -> None:
         "validation_macro_f1": 0.5,
         "loss": 0.5,
     }
-    content = b"\n".join([*BYTES.values(), *(c for f in line for _, c in spoilt(line, f))])
+    content = b"\n".join([*BYTES.values(), *(c for f in line for _, c in corruptions(line, f))])
     for path in (training, compare):
-        put(path / "metrics.jsonl", content + b"\n")
+        replace_file(path / "metrics.jsonl", content + b"\n")
     drawn("generators", run=training.name)
     drawn("runs", run=training.name)
     drawn("comparison", run=compare.name)
@@ -203,11 +203,11 @@ def test_pages_name_damaged_synthetic_sets_and_take_the_others(home: Workspace) 
     cases = [*BYTES.items()]
     for field in PROVENANCE:
         for what in ("null", "5", "x", "list", "missing"):
-            cases += [(f"{field} {w}", c) for w, c in spoilt(whole, field) if w == what]
+            cases += [(f"{field} {w}", c) for w, c in corruptions(whole, field) if w == what]
     for number, (_, content) in enumerate(cases):
         folder = home.synthetic / f"odd {number}"
         shutil.copytree(home.synthetic / "s-ddpm", folder)
-        put(folder / "provenance.json", content)
+        replace_file(folder / "provenance.json", content)
     for page in PAGES:
         drawn(page)
     app = drawn("samples", synthetic="odd 0")
@@ -232,11 +232,13 @@ def test_pages_name_damaged_synthetic_sets_and_take_the_others(home: Workspace) 
 
 def test_pages_draw_beside_damaged_training_sets_and_datasets(home: Workspace) -> None:
     whole = read_json(home.sets / "s.json")
-    for number, content in enumerate([*BYTES.values(), *(c for _, c in spoilt(whole, "counts"))]):
-        put(home.sets / f"z{number}.json", content)
+    for number, content in enumerate(
+        [*BYTES.values(), *(c for _, c in corruptions(whole, "counts"))]
+    ):
+        replace_file(home.sets / f"z{number}.json", content)
     for number, content in enumerate(BYTES.values()):
         shutil.copytree(home.datasets / "p", home.datasets / f"q{number}")
-        put(home.datasets / f"q{number}" / "manifest.json", content)
+        replace_file(home.datasets / f"q{number}" / "manifest.json", content)
     for page in PAGES:
         app = drawn(page)
         if page in ("generators", "comparison"):
@@ -252,7 +254,7 @@ def test_pages_draw_beside_damaged_training_sets_and_datasets(home: Workspace) -
 
 
 def test_every_hostile_value_is_tried() -> None:
-    assert len(VALUES) == len(list(spoilt({"a": 1}, "a")))
+    assert len(VALUES) == len(list(corruptions({"a": 1}, "a")))
 
 
 @pytest.mark.parametrize("folder", ["/dev/null", "/proc/self"])

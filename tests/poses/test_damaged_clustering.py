@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import command
-from hostile import BYTES, put, spoilt
+from hostile import BYTES, corruptions, replace_file
 from streamlit.testing.v1 import AppTest
 
 from rebalance_core.datasets.dataset import Dataset, open_dataset
@@ -116,7 +116,7 @@ def damaged_records(path: Path) -> Iterator[tuple[str, bytes]]:
     yield from BYTES.items()
     record = read_json(path)
     for field in FIELDS:
-        for what, content in spoilt(record, field):
+        for what, content in corruptions(record, field):
             yield f"{field} {what}", content
     curves = record["inertia"] | {"glioma": record["inertia"]["glioma"][:-1]}
     yield "a short curve", json.dumps(record | {"inertia": curves}).encode()
@@ -134,7 +134,7 @@ def test_a_damaged_record_is_one_sentence(clustered: Dataset) -> None:
     refused = []
     try:
         for what, content in cases:
-            put(path, content)
+            replace_file(path, content)
             try:
                 use(clustered)
             except UserError as error:
@@ -142,7 +142,7 @@ def test_a_damaged_record_is_one_sentence(clustered: Dataset) -> None:
                 refused.append(what)
                 assert may_have_corrections(clustered), what
     finally:
-        put(path, whole)
+        replace_file(path, whole)
     assert len(refused) > len(cases) / 2
     assert refused[-4:] == ["a short curve", "a class twice", "another class", "too many clusters"]
 
@@ -207,7 +207,7 @@ TABLES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("what", TABLES)
 def test_damaged_assignments_are_one_sentence(restored: Dataset, what: str) -> None:
     path = open_clustering(restored).path / "assignments.csv"
-    put(path, TABLES[what](path.read_bytes()))
+    replace_file(path, TABLES[what](path.read_bytes()))
     with pytest.raises(UserError) as caught:
         use(restored)
     check_sentence(caught.value, path, what)
@@ -253,7 +253,7 @@ POINTS: dict[str, bytes] = {
 @pytest.mark.parametrize("what", POINTS)
 def test_damaged_points_are_one_sentence(restored: Dataset, what: str) -> None:
     path = open_clustering(restored).path / "points.npy"
-    put(path, POINTS[what])
+    replace_file(path, POINTS[what])
     with pytest.raises(UserError) as caught:
         recluster(restored, 3, discard_corrections=True)
     check_sentence(caught.value, path, what)
@@ -290,7 +290,7 @@ def test_commands_name_the_damage_and_both_remedies_work(
     restored: Dataset, workspace: Workspace
 ) -> None:
     path = open_clustering(restored).path / "clustering.json"
-    put(path, BYTES["deep"])
+    replace_file(path, BYTES["deep"])
     for words in (
         ("poses", "show", "p"),
         ("poses", "rename", "p", "axial", "x"),
@@ -303,7 +303,7 @@ def test_commands_name_the_damage_and_both_remedies_work(
         assert len(refused.stderr.splitlines()) == 1, words
     undone = command(workspace.root, "poses", "undo", "p", "--json")
     assert json.loads(undone.stdout)["poses"] == ["pose 1", "pose 2"]
-    put(open_clustering(restored).path / "clustering.json", b"{}")
+    replace_file(open_clustering(restored).path / "clustering.json", b"{}")
     again = command(
         workspace.root, "poses", "cluster", "p", "--k", "2", "--discard-corrections", "--json"
     )
@@ -316,7 +316,7 @@ def test_the_page_names_the_damage_and_clusters_again(
 ) -> None:
     shutil.copytree(restored.path, workspace.datasets / "sound", symlinks=True)
     path = open_clustering(restored).path / "clustering.json"
-    put(path, BYTES["deep"])
+    replace_file(path, BYTES["deep"])
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     app.query_params["dataset"] = "p"
     app.switch_page("pages/poses.py").run()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import BYTES, VALUES, put, spoilt
+from hostile import BYTES, VALUES, corruptions, replace_file
 from pydantic import ValidationError
 from sets import synthetic_set
 from streamlit.testing.v1 import AppTest
@@ -91,7 +91,7 @@ def scored(workspace: Workspace, name: str) -> RunView:
 def damaged_scores(path: Path) -> Iterator[tuple[str, bytes]]:
     yield from BYTES.items()
     for field in FIELDS:
-        for what, content in spoilt(read_json(path), field):
+        for what, content in corruptions(read_json(path), field):
             yield f"{field} {what}", content
 
 
@@ -102,7 +102,7 @@ def test_damaged_scores_are_one_sentence_and_hide_no_others(home: Workspace) -> 
     cases = list(damaged_scores(path))
     refused = 0
     for what, content in cases:
-        put(path, content)
+        replace_file(path, content)
         found = scores_of(home, broken)
         assert found is not None, what
         if found.id == view.id:
@@ -131,7 +131,7 @@ def test_the_quality_view_names_damaged_scores_and_offers_to_score(
 ) -> None:
     monkeypatch.setenv(HOME_VARIABLE, str(home.root))
     view = scored(home, "p-ddpm")
-    put(view.path / "result" / "scores.json", BYTES[what])
+    replace_file(view.path / "result" / "scores.json", BYTES[what])
     root = str(home.root)
     app = AppTest.from_string(
         QUALITY_VIEW.format(root=root, name="p-ddpm"), default_timeout=60
@@ -222,13 +222,13 @@ def test_a_class_that_is_no_folder_name_is_refused(home: Workspace, label: str) 
 def test_odd_lines_among_attempts_are_skipped(home: Workspace) -> None:
     odd = [content for content in BYTES.values() if b"\n" not in content]
     for field in ATTEMPT:
-        odd += [content for _, content in spoilt(ATTEMPT, field)]
+        odd += [content for _, content in corruptions(ATTEMPT, field)]
     odd += [json.dumps(ATTEMPT | {"answers": a, "truth": t}).encode() for a, t in ODD_PAIRS]
     path = home.quiz_attempts("p-ddpm")
     path.parent.mkdir(exist_ok=True)
-    put(path, b"\n".join(odd) + b"\n")
+    replace_file(path, b"\n".join(odd) + b"\n")
     alone = read_tally(home, "p-ddpm")
-    put(path, b"\n".join([json.dumps(ATTEMPT).encode(), *odd]) + b"\n")
+    replace_file(path, b"\n".join([json.dumps(ATTEMPT).encode(), *odd]) + b"\n")
     tally = read_tally(home, "p-ddpm")
     assert tally is not None and tally.attempts == 1 + (alone.attempts if alone else 0)
     assert tally.attempts < len(VALUES)
