@@ -214,7 +214,7 @@ def main() -> int:
         view = train(workspace, int(TRAINING / seconds_per_step(workspace)))
         while not read_metrics(view.path) and view_run(view.path).live:
             time.sleep(0.1)
-        trainer = view_run(view.path).state["pid"]
+        trainer = view_run(view.path).state.pid or 0
         server = start_server(workspace.root, Path(folder) / "server.log")
         try:
             with open_browser(playwright) as browser:

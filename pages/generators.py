@@ -151,7 +151,7 @@ def _trained_on(view: RunView) -> None:
             told += ", which does not record what it was trained on: the training set is unverified"
     else:
         seed = view.config.get("training", {}).get("seed")
-        told += f"; seed {seed}, code {view.record.get('code')}"
+        told += f"; seed {seed}, code {view.record.code}"
     if view.config.get("continues"):
         told += f". Goes on from run {view.config['continues']}"
     st.caption(f"{told}.")

@@ -79,7 +79,7 @@ def _start(workspace: Workspace, views: list[RunView]) -> None:
 def _running(views: list[RunView]) -> None:
     for view in views:
         st.progress(
-            view.progress["fraction"], text=f"{escape_markdown(view.name)}: {progress_text(view)}"
+            view.progress.fraction, text=f"{escape_markdown(view.name)}: {progress_text(view)}"
         )
     if not views:
         st.markdown("No active runs. See Runs for history.")

@@ -96,14 +96,14 @@ def _table(views: list[RunView], parents_of: dict[str, list[str]]) -> None:
 def _row(
     view: RunView, parent_ids: list[str], names: dict[str, str], children: int
 ) -> dict[str, Any]:
-    started, finished = view.state.get("started"), view.state.get("finished")
+    started, finished = view.state.started, view.state.finished
     return {
         "Name": view.name,
         "Kind": view.kind,
         "Status": view.status,
-        "Progress": 1.0 if view.status == "done" else view.progress["fraction"],
-        "Stage": view.progress["stage"] if view.live else "",
-        "Created": f"{datetime.fromtimestamp(view.record['created']):%Y-%m-%d %H:%M:%S}",
+        "Progress": 1.0 if view.status == "done" else view.progress.fraction,
+        "Stage": view.progress.stage if view.live else "",
+        "Created": f"{datetime.fromtimestamp(view.record.created):%Y-%m-%d %H:%M:%S}",
         "Duration": format_duration(finished - started) if started and finished else "",
         "Size": run_bytes(view) / MB,
         "Parents": ", ".join(names[parent] for parent in parent_ids),
@@ -122,7 +122,7 @@ def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
     parts: dict[str, Callable[[], object]] = {
         "Log": lambda: poll_run(view, _log, REDRAW),
         "Lineage": lambda: _lineage(workspace, views, view),
-        "Config": lambda: st.json({**view.record, "directory": str(view.path)}),
+        "Config": lambda: st.json({**view.record.model_dump(), "directory": str(view.path)}),
         "Compare configs": lambda: _compare(views, view),
         "Result": lambda: st.json(shown_result(workspace, view)),
         "Name and note": lambda: _describe(workspace, view),

@@ -77,7 +77,7 @@ def read_model(model: type[Model], path: Path, remedy: str) -> Model:
     try:
         return model.model_validate(parse_json(path.read_bytes()))
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = error.strerror if isinstance(error, OSError) else "it is not readable as JSON"
         if isinstance(error, ValidationError):
             reason = problem(error)
         reason = " ".join(str(reason).split())

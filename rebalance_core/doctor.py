@@ -43,9 +43,9 @@ def look(workspace: Workspace) -> dict[str, Any]:
     if not os.access(existing, os.W_OK):
         problems.append(f"{existing} cannot be written; set {HOME_VARIABLE} to a folder that can.")
     memory = read_memory()
-    if memory["left"] / GIB < MEMORY_WANTED:
+    if memory.left / GIB < MEMORY_WANTED:
         problems.append(
-            f"Only {memory['left'] / GIB:.1f} GiB of memory are left; end other programs before "
+            f"Only {memory.left / GIB:.1f} GiB of memory are left; end other programs before "
             "training."
         )
     try:
@@ -58,8 +58,8 @@ def look(workspace: Workspace) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "cores": os.cpu_count(),
-        "memory_gib": round(memory["total"] / GIB, 1),
-        "memory_left_gib": round(memory["left"] / GIB, 1),
+        "memory_gib": round(memory.total / GIB, 1),
+        "memory_left_gib": round(memory.left / GIB, 1),
         "devices": [device.name for device in list_devices()],
         "checkpoint_seconds": seconds,
         "workspace": str(workspace.root),

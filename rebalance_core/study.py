@@ -168,7 +168,7 @@ class _Steps:
         """Execute one step unless it is done; returns its run's id."""
         step = f"{kind} {arm}".strip()
         if step not in self.kept["runs"]:
-            name = f"{step} for {self.run.record['name']}"
+            name = f"{step} for {self.run.record.name}"
             made = record_run(self.workspace, config, name=name, parents=[self.run.id])
             self.kept["runs"][step] = made.name
             write_json(self.path, self.kept)

@@ -133,11 +133,11 @@ def use_runs(workspace: Workspace, victim: Path, healthy: set[str]) -> str | Non
     other = views[next(iter(healthy))]
     assert isinstance(config_differences(view, other), dict)
     assert run_bytes(view) > 0
-    assert isinstance(f"{view.name}{view.note}{view.warning}{view.progress['stage']}", str)
-    assert view.progress["fraction"] <= 1
+    assert isinstance(f"{view.name}{view.note}{view.warning}{view.progress.stage}", str)
+    assert view.progress.fraction <= 1
     run_dependents(workspace, victim.name)
     dependents(workspace, "p")
-    return view.state["reason"] if view.kind == "damaged" else None
+    return view.state.reason if view.kind == "damaged" else None
 
 
 def spoilt_runs(victim: Path) -> Iterator[tuple[str, str, bytes]]:

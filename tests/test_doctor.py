@@ -38,7 +38,7 @@ def test_weights_and_a_wrong_setting_are_told(
     facts = look(workspace)
     assert facts["weights"] == {"vgg16": True, "resnet18": False, "inception": False}
     (problem,) = facts["problems"]
-    assert problem.startswith(f"{CHECKPOINT_VARIABLE}='often' is no number of seconds")
+    assert problem.startswith(f"{CHECKPOINT_VARIABLE} must be a number of seconds")
     told = {setting: here for setting, here, _ in meanings(facts)}
     assert (told["Pretrained weights"], told["Checkpoints"]) == ("vgg16", "a wrong setting")
 

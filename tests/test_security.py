@@ -348,7 +348,7 @@ def test_a_hostile_archive_that_is_dropped_on_the_page_does_no_harm(
         )
     else:
         assert view.status == "failed"
-        assert view.state["reason"].count(". ") == 0, "one sentence"
+        assert view.state.reason.count(". ") == 0, "one sentence"
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

@@ -98,7 +98,7 @@ def poll_run(view: RunView, render: Callable[[RunView], None], interval: float) 
 
 def poll_factor(view: RunView) -> float:
     """Factor from 1 to MAX_POLL_FACTOR for polling intervals, by the run's expected duration."""
-    left, started = view.progress["seconds_left"], view.state.get("started")
+    left, started = view.progress.seconds_left, view.state.started
     if left is None or started is None:
         return 1.0
     return float(min(MAX_POLL_FACTOR, max(1.0, (time.time() - started + left) / SHORT_RUN)))
@@ -131,11 +131,11 @@ def _status(view: RunView) -> None:
     with left:
         st.badge(view.status, color=colour, icon=icon)  # type: ignore[arg-type]
         if view.live:
-            st.progress(view.progress["fraction"], text=progress_text(view))
+            st.progress(view.progress.fraction, text=progress_text(view))
             if view.warning:
                 st.warning(view.warning)
-        elif view.state.get("reason"):
-            message = escape_markdown(f"{view.name}: {view.state['reason']}")
+        elif view.state.reason:
+            message = escape_markdown(f"{view.name}: {view.state.reason}")
             (st.error if view.status == "failed" else st.warning)(message)
     with right:
         if view.live and st.button("Cancel", key=f"cancel {view.id}", disabled=view.stopping):
@@ -149,8 +149,8 @@ def _status(view: RunView) -> None:
 def progress_text(view: RunView) -> str:
     if view.stopping:
         return "stopping, saving a checkpoint …"
-    stage, left = view.progress["stage"], view.progress["seconds_left"]
-    text = f"{escape_markdown(stage or 'starting')} ({view.progress['fraction']:.0%})"
+    stage, left = view.progress.stage, view.progress.seconds_left
+    text = f"{escape_markdown(stage or 'starting')} ({view.progress.fraction:.0%})"
     return text if left is None else f"{text}, about {format_duration(left)} left"
 
 

@@ -106,6 +106,6 @@ def follow(view: RunView) -> RunView:
                 cancel(Workspace(view.path.parent.parent), view.id)
                 console.print("Cancelling; the run keeps a checkpoint.")
             view = view_run(view.path)
-            stage = view.progress["stage"] or view.status
-            bar.update(task, completed=view.progress["fraction"], description=stage)
+            stage = view.progress.stage or view.status
+            bar.update(task, completed=view.progress.fraction, description=stage)
     return view

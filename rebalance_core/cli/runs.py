@@ -51,8 +51,8 @@ def _summary(view: RunView) -> dict[str, Any]:
         "name": view.name,
         "note": view.note,
         "status": view.status,
-        "reason": view.state.get("reason"),
-        "progress": view.progress,
+        "reason": view.state.reason,
+        "progress": view.progress.model_dump(),
         "bytes": run_bytes(view),
         "path": str(view.path),
     }
@@ -68,7 +68,7 @@ def list_all(as_json: Json = False) -> None:
         emit({"runs": [{**_summary(view), "parents": lineage[view.id]} for view in views]}, True)
         return
     for view in views:
-        print(f"{view.id}  {view.status:<11} {view.name}  {view.progress['stage']}")
+        print(f"{view.id}  {view.status:<11} {view.name}  {view.progress.stage}")
 
 
 @app.command("show")

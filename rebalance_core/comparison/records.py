@@ -437,7 +437,7 @@ def read_planned_cells(run: Path) -> list[CellIdentity]:
 
 def read_compared_seeds(run: Path) -> ComparedSeeds:
     """Raises UserError where `run.json` is missing or damaged."""
-    return _check(ComparedSeeds, read_record(run)["config"], run / "run.json", "remove the run")
+    return _check(ComparedSeeds, read_record(run).config, run / "run.json", "remove the run")
 
 
 def read_synthetic_names(run: Path, keys: Iterable[str] = ()) -> dict[str, str]:

@@ -321,6 +321,6 @@ def _training(workspace: Workspace, synthetic: SyntheticSet) -> dict[str, Any]:
     spec = generator_specs().get(view.config.get("generator", ""))
     groups = loss_groups(metrics, spec.plot_groups if spec else ())
     details["plots"] = [_plot(loss_curves(metrics, names)) for names in groups]
-    if view.state.get("finished") and view.state.get("started"):
-        details["seconds"] = view.state["finished"] - view.state["started"]
+    if view.state.finished and view.state.started:
+        details["seconds"] = view.state.finished - view.state.started
     return details

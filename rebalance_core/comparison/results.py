@@ -335,7 +335,7 @@ def generator_seconds(workspace: Workspace, provenance: Provenance) -> float | N
             state = view_run(find_run(workspace, run_id)).state
         except UserError:
             return None
-        if state.get("finished") is None or state.get("started") is None:
+        if state.finished is None or state.started is None:
             return None
-        total += state["finished"] - state["started"]
+        total += state.finished - state.started
     return total

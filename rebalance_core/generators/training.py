@@ -227,7 +227,7 @@ def train_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
 
 
 def _new_record(config: TrainConfig, chosen: TrainingSet, run: RunDirectory) -> Record:
-    code = run.record.get("code")
+    code = run.record.code
     if config.folder:
         record = _read_record(Path(config.folder))
         code = record.code if record else None

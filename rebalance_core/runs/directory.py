@@ -1,5 +1,8 @@
-"""A run's directory, which is the truth: `run.json` (written once), `state.json` (replaced
-atomically), `metrics.jsonl` (append only), `log.txt`, `previews/`, `checkpoints/`, `result/`."""
+"""A run on disk; its directory is the truth.
+
+`run.json` is written once, `state.json` replaced atomically, `metrics.jsonl` appended to; beside
+them are `log.txt`, `previews/`, `checkpoints/` and `result/`.
+"""
 
 import json
 import os
@@ -19,7 +22,7 @@ import numpy as np
 from rebalance_core import __version__
 from rebalance_core.errors import UserError
 from rebalance_core.runs.memory import read_memory
-from rebalance_core.runs.records import Status, read_record, read_state
+from rebalance_core.runs.records import RunRecord, RunState, Status, read_record, read_state
 from rebalance_core.runs.run import Run, load_checkpoint
 from rebalance_core.system.files import (
     atomic_folder,
@@ -33,10 +36,12 @@ from rebalance_core.system.files import (
 from rebalance_core.workspace import Workspace
 
 LIVE: tuple[Status, ...] = ("queued", "running")
-KEPT = 2  # checkpoints: should the last not be whole after a power cut, there is one before it
+KEPT = 2  # checkpoints: after a power cut the last may be incomplete
 BEST = "best.pt"
 HEARTBEAT_EVERY = 1.0  # seconds
 RESERVE = 16 * 1024  # bytes reserved for the last state of a run on a full disk
+STOPPED = "Stopped on request."
+PROCESS_GONE = "The process exited unexpectedly."
 
 
 class RunDirectory(Run):
@@ -49,24 +54,24 @@ class RunDirectory(Run):
         listener: Callable[[float, str], None] | None = None,
         network: str | None = None,
     ) -> None:
-        """`parent`: a run inside which this one executes and whose stop stops it too;
-        `listener` is told each progress; `network`: the `module:function` that a person has
-        named, the only one that may be imported."""
+        """`parent`: the run inside which this one executes, whose stop stops it too; `listener`
+        receives each progress; `network`: the `module:function` that a person has named, the only
+        one that may be imported."""
         super().__init__()
         self.path = path
         self.network = network
         self.record = read_record(path)
         self._parent = parent
         self._listener = listener
-        self._state = read_state(path)
-        self._guard = threading.Lock()  # over the state
-        self._writing = threading.Lock()  # over its file, for which the trainer never waits
+        self._state = read_state(path).model_dump()
+        self._state_lock = threading.Lock()
+        self._file_lock = threading.Lock()  # of its file, for which the trainer never waits
         self._started = (time.time(), 0.0)
-        self._told_to_stop = threading.Event()
+        self._stop_requested = threading.Event()
 
     @property
     def config(self) -> dict[str, Any]:
-        return dict(self.record["config"])
+        return dict(self.record.config)
 
     @property
     def id(self) -> str:
@@ -83,11 +88,11 @@ class RunDirectory(Run):
 
     @property
     def result(self) -> Path:
-        """Where the run leaves what it made."""
+        """The folder of what the run made."""
         return self._folder("result")
 
     def _folder(self, name: str) -> Path:
-        """A folder of the run, made on demand; the run's own is not made again once removed."""
+        """A subfolder, made on demand; the run's own folder is not made again once removed."""
         folder = self.path / name
         folder.mkdir(exist_ok=True)
         return folder
@@ -104,27 +109,27 @@ class RunDirectory(Run):
         write_bytes(path, png_bytes(image), new_folders=False)
 
     def stop(self) -> None:
-        """Have `should_stop` say so: the system wants this process to end."""
-        self._told_to_stop.set()
+        """Request a stop because the system terminates this process."""
+        self._stop_requested.set()
 
     def should_stop(self) -> bool:
-        if self._told_to_stop.is_set() or self.is_cancelled():
+        if self._stop_requested.is_set() or self.is_cancelled():
             return True
         return self._parent is not None and self._parent.should_stop()
 
     def is_cancelled(self) -> bool:
-        """By somebody, not by the system; of the run within which this one executes, too."""
+        """Whether a person requested the stop, of this run or of the one it executes in."""
         if isinstance(self._parent, RunDirectory) and self._parent.is_cancelled():
             return True
         return (self.path / "cancel").exists()
 
     def progress(self, fraction: float, stage: str) -> None:
-        with self._guard:
-            began, at = self._started
-            if fraction < at or self._state.get("progress") is None:
-                self._started = began, at = time.time(), fraction
-            gained = fraction - at
-            left = (time.time() - began) / gained * (1 - fraction) if gained > 0 else None
+        with self._state_lock:
+            start, first = self._started
+            if fraction < first or self._state.get("progress") is None:
+                self._started = start, first = time.time(), fraction
+            gained = fraction - first
+            left = (time.time() - start) / gained * (1 - fraction) if gained > 0 else None
             self._state["progress"] = {
                 "fraction": round(min(max(fraction, 0.0), 1.0), 4),
                 "stage": stage,
@@ -135,8 +140,8 @@ class RunDirectory(Run):
 
     def write_state(self, status: Status | None = None, **values: Any) -> None:
         """Replace state.json; raises FileNotFoundError if the run was removed meanwhile."""
-        with self._writing:
-            with self._guard:
+        with self._file_lock:
+            with self._state_lock:
                 if status is not None:
                     self._state["status"] = status
                 self._state.update(values)
@@ -145,88 +150,88 @@ class RunDirectory(Run):
             write_json(self.path / "state.json", state, new_folders=False)
 
     def end(self, status: Status, reason: str | None = None) -> None:
-        """Say how the run ended; on a full disk in the room that was kept for this."""
+        """Record how the run ended; on a full disk, in the reserved space."""
         (self.path / ".reserve").unlink(missing_ok=True)
         self.write_state(status, reason=reason, finished=time.time())
 
     def reserve_disk(self) -> None:
-        """Take a little room now, for the last word; raises UserError if there is none."""
+        """Reserve the space that `end` needs; raises UserError if the disk is full."""
         with translate_disk_full(self.path.parent.parent):
             write_bytes(self.path / ".reserve", bytes(RESERVE), new_folders=False)
 
     @contextmanager
     def heartbeat(self) -> Iterator[None]:
         """Write the state every second from a thread, so that the trainer never waits for it."""
-        over = threading.Event()
+        finished = threading.Event()
 
         def beat() -> None:
-            while not over.wait(HEARTBEAT_EVERY):
-                # A full disk or a removed run is for the trainer to find, at its next word.
+            while not finished.wait(HEARTBEAT_EVERY):
+                # The trainer itself meets a full disk or a removed run at its next write.
                 with suppress(OSError):
-                    self.write_state(memory=read_memory())
+                    self.write_state(memory=read_memory().model_dump())
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
         try:
             yield
         finally:
-            over.set()
+            finished.set()
             thread.join()
 
-    def _write_checkpoint(self, kept: Mapping[str, Any], best: bool) -> None:
-        """Aside, to the disk, renamed: a kill or a full disk leaves the ones before whole."""
+    def _write_checkpoint(self, payload: Mapping[str, Any], best: bool) -> None:
+        """Write atomically: a kill or a full disk leaves earlier checkpoints intact."""
         folder = self._folder("checkpoints")
         remove_stale_temporaries(folder)
-        there = self._prune(folder)  # a kill may have come before it, below
-        target = folder / f"{int(there[-1].stem) + 1 if there else 1:06d}.pt"
-        aside = temp_path(target)
+        earlier = self._prune(folder)  # a kill may have come before the call below
+        target = folder / f"{int(earlier[-1].stem) + 1 if earlier else 1:06d}.pt"
+        temporary = temp_path(target)
         with translate_disk_full(self.path.parent.parent):
             try:
-                with aside.open("wb") as file:
-                    self._dump(kept, file)
+                with temporary.open("wb") as file:
+                    self._dump(payload, file)
                     file.flush()
                     os.fsync(file.fileno())
-                os.replace(aside, target)
+                os.replace(temporary, target)
             finally:
-                aside.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
             if best:
                 _link(target, folder / BEST)
             sync_folder(folder)
         self._prune(folder)
 
     def _prune(self, folder: Path) -> list[Path]:
-        """Remove all but the last few; these."""
-        there = list_checkpoints(folder)
-        for old in there[:-KEPT]:
+        """Remove all but the last few checkpoints and return those."""
+        checkpoints = list_checkpoints(folder)
+        for old in checkpoints[:-KEPT]:
             old.unlink(missing_ok=True)
-        return there[-KEPT:]
+        return checkpoints[-KEPT:]
 
     def _read_checkpoint(self) -> dict[str, Any] | None:
-        """The newest that can be read; raises UserError if there are some, but none can be."""
+        """The newest readable checkpoint, or None; raises UserError if all are unreadable."""
         folder = self.path / "checkpoints"
         best = [folder / BEST] if (folder / BEST).exists() else []
-        tried = [*reversed(list_checkpoints(folder)), *best]
-        for path in tried:
+        candidates = [*reversed(list_checkpoints(folder)), *best]
+        for path in candidates:
             try:
                 return self._load(path)
-            except Exception as error:  # whatever a reader raises over damaged or hostile bytes
+            except Exception as error:  # whatever damaged or hostile bytes raise
                 print(f"{path} cannot be read ({type(error).__name__}); trying the one before.")
-        if tried:
+        if candidates:
             raise UserError(
-                f"No checkpoint in {folder} can be read; remove that folder to start anew."
+                f"No checkpoint in {folder} can be read; remove that folder to start from scratch."
             )
         return None
 
-    def _dump(self, kept: Mapping[str, Any], file: IO[bytes]) -> None:
+    def _dump(self, payload: Mapping[str, Any], file: IO[bytes]) -> None:
         import torch
 
-        torch.save(kept, file)
+        torch.save(payload, file)
 
     def _load(self, path: Path) -> dict[str, Any]:
         return load_checkpoint(path)
 
     def _metrics_size(self) -> int:
-        """Of what is on the disk for good: a checkpoint must not count lines a power cut took."""
+        """Bytes synced to the disk: a checkpoint must not count lines lost in a power cut."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return 0
@@ -241,34 +246,34 @@ class RunDirectory(Run):
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a run's folder of them, oldest first, without the best."""
-    found = (path for path in folder.glob("*.pt") if path.stem.isdecimal())
-    return sorted(found, key=lambda path: int(path.stem))
+    """The numbered checkpoints in a run's folder, oldest first, without the best."""
+    paths = (path for path in folder.glob("*.pt") if path.stem.isdecimal())
+    return sorted(paths, key=lambda path: int(path.stem))
 
 
 def last_checkpoint(path: Path) -> Path | None:
-    """The checkpoint that a run's directory would be resumed from."""
+    """The checkpoint from which a run would be resumed, or None."""
     return next(reversed(list_checkpoints(path / "checkpoints")), None)
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file under a second name, atomically; a copy where there is no such thing."""
-    aside = temp_path(target)
+    """Hard-link a file atomically, or copy it where links are not supported."""
+    temporary = temp_path(target)
     try:
         try:
-            os.link(source, aside)
+            os.link(source, temporary)
         except OSError:
-            shutil.copyfile(source, aside)
-        os.replace(aside, target)
+            shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def code_version() -> str:
-    """The commit this code stands at, with `+` if changed since; the version without git."""
+    """The commit of this code, with `+` if it was changed since; without git, the version."""
     here = Path(__file__).parent
     try:
-        told = subprocess.run(
+        result = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=10"],
             cwd=here,
             capture_output=True,
@@ -277,7 +282,7 @@ def code_version() -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return __version__
-    return told.stdout.strip() or __version__
+    return result.stdout.strip() or __version__
 
 
 def create_run(
@@ -289,50 +294,54 @@ def create_run(
     seed: int | None = None,
     parents: Sequence[str] = (),
 ) -> Path:
-    """Make the run's directory, queued; ids sort by time. `parents` are run ids.
+    """Make the directory of a queued run; ids sort by time, `parents` are run ids.
 
-    Checks nothing: see `start.record_run`.
+    Nothing is checked here: see `start.record_run`.
     """
     now = datetime.now(UTC)
     stamp = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
     path = workspace.runs / f"{stamp}-{kind}-{secrets.token_hex(2)}"
-    with atomic_folder(path) as aside:
-        record = {
-            "kind": kind,
-            "name": name,
-            "config": dict(config),
-            "parents": list(parents),
-            "seed": seed,
-            "code": code_version(),
-            "created": time.time(),
-        }
-        write_json(aside / "run.json", record)
-        write_json(
-            aside / "state.json",
-            {"status": "queued", "pid": None, "heartbeat": time.time(), "progress": None},
-        )
+    record = RunRecord(
+        kind=kind,
+        name=name,
+        config=dict(config),
+        parents=list(parents),
+        seed=seed,
+        code=code_version(),
+        created=time.time(),
+    )
+    with atomic_folder(path) as folder:
+        write_json(folder / "run.json", record.model_dump())
+        write_json(folder / "state.json", queued_state().model_dump())
     return path
 
 
+def queued_state() -> RunState:
+    """The state of a run that waits for its process."""
+    return RunState(status="queued", heartbeat=time.time())
+
+
 def find_run(workspace: Workspace, run_id: str | None) -> Path:
-    """The directory of a run by its id, or by a part of the id that only one run has; images that
-    somebody brought come of no run, so None is refused like one that is gone."""
-    known = [p for p in workspace.runs.glob("[!.]*") if is_run(p)]
-    matches = [p for p in known if p.name == run_id]
+    """The directory of a run by its id, or by a part of the id that only one run has.
+
+    Raises UserError for any other name, and for None, the run of imported synthetic images.
+    """
+    paths = [p for p in workspace.runs.glob("[!.]*") if is_run(p)]
+    matches = [p for p in paths if p.name == run_id]
     if not matches and run_id:
-        matches = [p for p in known if run_id in p.name]
+        matches = [p for p in paths if run_id in p.name]
     if len(matches) != 1:
-        how = "no run" if not matches else f"{len(matches)} runs"
-        raise UserError(f"{how} named {run_id!r} in {workspace.runs}; `runs list` shows them.")
+        count = "no run" if not matches else f"{len(matches)} runs"
+        raise UserError(f"{count} named {run_id!r} in {workspace.runs}; `runs list` shows them.")
     return matches[0]
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run's, readable or not."""
+    """Whether a folder is a run, even if its files cannot be read."""
     try:
         (path / "run.json").stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:  # it is there, but not for us
+    except OSError:  # it exists, but may not be read
         return True
     return True

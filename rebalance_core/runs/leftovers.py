@@ -1,4 +1,4 @@
-"""What kills leave behind: files half-written, folders half-filled, uploads nobody waits for."""
+"""Leftovers of killed processes: partial files and folders, uploads that no import needs."""
 
 import re
 import shutil
@@ -10,12 +10,12 @@ from rebalance_core.runs.records import read_record
 from rebalance_core.system.files import remove_stale_temporaries
 from rebalance_core.workspace import Workspace, list_names
 
-UNFINISHED = re.compile(r"\.\d{8}-\d{6}-\d{3}-[\w-]+-\w+")  # hidden, by its run's id
-UPLOAD_AGE = 3600.0  # seconds after which an upload that no import names counts as left behind
+PARTIAL_SAMPLES = re.compile(r"\.\d{8}-\d{6}-\d{3}-[\w-]+-\w+")  # hidden, by its run's id
+UPLOAD_AGE = 3600.0  # seconds after which an upload that no import names is a leftover
 
 
 def remove_leftovers(workspace: Workspace, run: Path) -> None:
-    """After a process is gone: what it was writing in its run and wherever jobs write."""
+    """Remove what a killed process was writing, in its run and wherever jobs write."""
     shared = [
         workspace.datasets,
         workspace.sets,
@@ -25,39 +25,38 @@ def remove_leftovers(workspace: Workspace, run: Path) -> None:
         workspace.synthetic_exports,
         workspace.root / "weights",
     ]
-    inside = [run, *(p for p in run.rglob("*") if p.is_dir())]
+    nested = [run, *(p for p in run.rglob("*") if p.is_dir())]
     for name in list_names(workspace.datasets):
         dataset = workspace.datasets / name
-        inside += [dataset, dataset / "arrays", dataset / "pose-versions", dataset / "scorers"]
-    unfinished = workspace.partial_samples(run.name)
-    inside += [p for p in unfinished.glob("*") if p.is_dir()]
-    for folder in (*shared, *inside):
+        nested += [dataset, dataset / "arrays", dataset / "pose-versions", dataset / "scorers"]
+    nested += [p for p in workspace.partial_samples(run.name).glob("*") if p.is_dir()]
+    for folder in (*shared, *nested):
         remove_stale_temporaries(folder)
 
 
 def remove_all_leftovers(workspace: Workspace) -> None:
-    """The same over every run, with uploads and samples whose run is gone."""
+    """Remove the leftovers of every run, with uploads and samples whose run is gone."""
     for run in workspace.runs.glob("[!.]*"):
         if (run / "run.json").exists():
             remove_leftovers(workspace, run)
         else:
-            shutil.rmtree(run, ignore_errors=True)  # a lock outlived its run
+            shutil.rmtree(run, ignore_errors=True)  # only a lock is left of it
     _remove_stale_uploads(workspace)
     for samples in workspace.synthetic.glob(".*-*"):
-        made_aside = UNFINISHED.fullmatch(samples.name)
-        if made_aside and not (workspace.runs / samples.name.removeprefix(".")).exists():
+        is_partial = PARTIAL_SAMPLES.fullmatch(samples.name)
+        if is_partial and not (workspace.runs / samples.name.removeprefix(".")).exists():
             shutil.rmtree(samples, ignore_errors=True)
 
 
 def _remove_stale_uploads(workspace: Workspace) -> None:
-    named: set[str] = set()
+    referenced: set[str] = set()
     for run in workspace.runs.glob("*-import-*"):
         try:
-            source = Path(str(read_record(run)["config"].get("source", "")))
+            source = Path(str(read_record(run).config.get("source", "")))
         except UserError:
             continue
         if source.is_relative_to(workspace.uploads):
-            named.update(source.relative_to(workspace.uploads).parts[:1])
+            referenced.update(source.relative_to(workspace.uploads).parts[:1])
     for upload in workspace.uploads.glob("*"):
-        if upload.name not in named and time.time() - upload.stat().st_mtime > UPLOAD_AGE:
+        if upload.name not in referenced and time.time() - upload.stat().st_mtime > UPLOAD_AGE:
             shutil.rmtree(upload, ignore_errors=True)

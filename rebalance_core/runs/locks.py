@@ -1,4 +1,4 @@
-"""Locks on files, which the system lets go when their process ends, however it ends."""
+"""File locks, which the OS releases when their process ends, however it ends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,27 +9,27 @@ from filelock import FileLock, Timeout
 from rebalance_core.errors import UserError
 from rebalance_core.runs.devices import Device
 
-PATIENCE = 2.0  # seconds: somebody may hold the lock for a moment to see whether it is free
+TIMEOUT = 2.0  # seconds: another process may hold the lock briefly, to test whether it is free
 
 
 def states_lock(runs: Path) -> FileLock:
-    """Hold this to decide on a run's state and write it: two that resume one run don't both."""
+    """Held to read, decide on and write a run's state, so that only one of two resumes succeeds."""
     return FileLock(runs / ".states.lock")
 
 
 def device_lock(runs: Path, device: Device) -> FileLock:
-    """Held by the job on that device."""
+    """Held by the job that uses the device."""
     return FileLock(runs / f".device-{device.key}.lock")
 
 
 @contextmanager
 def run_lock(path: Path) -> Iterator[None]:
-    """Work on a run; raises UserError while another process does. Again within is fine."""
+    """Hold a run, reentrantly; raises UserError while another process holds it."""
     lock = FileLock(path / ".work.lock", is_singleton=True)
     try:
-        lock.acquire(timeout=PATIENCE)
+        lock.acquire(timeout=TIMEOUT)
     except Timeout as error:
-        raise UserError(f"Run {path.name} is being worked on by another process.") from error
+        raise UserError(f"Run {path.name} is in use by another process.") from error
     try:
         yield
     finally:
@@ -37,7 +37,7 @@ def run_lock(path: Path) -> Iterator[None]:
 
 
 def is_run_locked(path: Path) -> bool:
-    """True while some process holds the run's lock, whatever its clock says of its start."""
+    """Whether some process holds the run's lock."""
     lock = FileLock(path / ".work.lock")
     try:
         with lock.acquire(timeout=0):

@@ -1,4 +1,4 @@
-"""Memory: how much a job takes and what is left, and whether the lack of it ended a job."""
+"""Memory: how much a job uses, how much is available, and whether a job died of its lack."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -6,28 +6,29 @@ from typing import Any
 
 import psutil
 
-SHORT = 0.05  # of the memory left, from which it counts as short
+from rebalance_core.runs.records import MemoryUse
+
+LOW = 0.05  # share of the memory available, below which it counts as low
 GIB = 2**30
 
 
-def read_memory() -> dict[str, Any]:
-    """Bytes that this process uses, that are left, and that there are, here or in its container;
-    how many processes the system has ended for want of memory since it started."""
-    whole = psutil.virtual_memory()
-    left, total = whole.available + psutil.swap_memory().free, whole.total
+def read_memory() -> MemoryUse:
+    """Memory of this process and of the machine, or of its container where that has a limit."""
+    machine = psutil.virtual_memory()
+    left, total = machine.available + psutil.swap_memory().free, machine.total
     for limit, used in _containers():
         if limit < total:
             left, total = min(left, max(0, limit - used)), limit
     used = psutil.Process().memory_info().rss
-    return {"used": used, "left": left, "total": total, "ended": count_oom_kills()}
+    return MemoryUse(used=used, left=left, total=total, ended=count_oom_kills())
 
 
-def is_short(memory: Mapping[str, Any]) -> bool:
-    return bool(memory["left"] < SHORT * memory["total"])
+def is_low(memory: MemoryUse) -> bool:
+    return memory.left < LOW * memory.total
 
 
 def count_oom_kills() -> int:
-    """Processes ended for want of memory since the system started, as Linux counts them."""
+    """Processes that Linux has killed for lack of memory since it booted; 0 elsewhere."""
     try:
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):
@@ -38,7 +39,7 @@ def count_oom_kills() -> int:
 
 
 def _containers() -> Iterator[tuple[int, int]]:
-    """(limit, use) in bytes of each control group around this process that has them (Linux)."""
+    """(limit, usage) in bytes of each Linux control group of this process that has a limit."""
     try:
         groups = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -52,7 +53,7 @@ def _containers() -> Iterator[tuple[int, int]]:
             root = Path("/sys/fs/cgroup/memory")
         else:
             continue
-        for folder in (root / place.lstrip("/"), root):  # a container may see its own as the root
+        for folder in (root / place.lstrip("/"), root):  # inside a container, the root
             try:
                 limit, used = ((folder / name).read_text().strip() for name in names)
                 if limit != "max":
@@ -62,7 +63,7 @@ def _containers() -> Iterator[tuple[int, int]]:
 
 
 def _reclaimable(folder: Path) -> int:
-    """Bytes of file cache, which count as used but are given back on demand."""
+    """Bytes of file cache, which count as used but are reclaimed on demand."""
     for line in (folder / "memory.stat").read_text().splitlines():
         if line.startswith("inactive_file "):
             return int(line.split()[1])
@@ -70,16 +71,16 @@ def _reclaimable(folder: Path) -> int:
 
 
 def memory_advice(config: Mapping[str, Any]) -> str:
-    """What to do about a lack of memory, with a batch size where the config has one."""
-    found = batch_size(config)
-    if found is None or found[1] < 2:
-        return "end other programs, or use a machine with more memory."
-    field, size = found
+    """What to do when memory runs out, with a batch size where the config has one."""
+    field_and_size = batch_size(config)
+    if field_and_size is None or field_and_size[1] < 2:
+        return "close other programs, or use a machine with more memory."
+    field, size = field_and_size
     return f"a smaller {field} than {size}, such as {size // 2}, needs less."
 
 
 def batch_size(config: Mapping[str, Any]) -> tuple[str, int] | None:
-    """The config's batch size and its name, at the top or one level down."""
+    """(name, value) of the config's batch size, at its top level or one below, or None."""
     for inner in (config, *(v for v in config.values() if isinstance(v, Mapping))):
         if isinstance(inner.get("batch_size"), int):
             return "batch_size", inner["batch_size"]
@@ -87,23 +88,22 @@ def batch_size(config: Mapping[str, Any]) -> tuple[str, int] | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Python's own error, or what torch says of a GPU or of the processor."""
-    said = str(error).lower()
-    wanted = ("out of memory", "can't allocate memory", "cannot allocate memory")
-    return isinstance(error, MemoryError) or any(words in said for words in wanted)
+    """Whether an error is Python's MemoryError or torch's out-of-memory error, GPU or CPU."""
+    message = str(error).lower()
+    phrases = ("out of memory", "can't allocate memory", "cannot allocate memory")
+    return isinstance(error, MemoryError) or any(phrase in message for phrase in phrases)
 
 
 def out_of_memory_reason(
-    memory: Mapping[str, Any] | None, ended: int, config: Mapping[str, Any]
+    memory: MemoryUse | None, oom_kills: int, config: Mapping[str, Any]
 ) -> str | None:
-    """Why a process that is gone without a word may have died of a lack of memory, else None.
+    """A sentence if a process that exited without a reason may have run out of memory, else None.
 
-    `memory`: its last word on it; `ended`: the system's present count.
+    `memory` is its last record, `oom_kills` the system's current count.
     """
-    if not memory or not (is_short(memory) or ended > memory["ended"]):
+    if memory is None or not (is_low(memory) or oom_kills > memory.ended):
         return None
-    used, total = (f"{memory[name] / GIB:.1f}" for name in ("used", "total"))
     return (
-        f"Out of memory: its process was ended while it used {used} of {total} GiB; "
-        f"{memory_advice(config)}"
+        f"Out of memory: the process was killed while it used {memory.used / GIB:.1f} of "
+        f"{memory.total / GIB:.1f} GiB; {memory_advice(config)}"
     )

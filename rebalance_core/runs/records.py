@@ -1,77 +1,118 @@
-"""What a run's `run.json` and `state.json` say, checked: anybody may have edited them."""
+"""The records of a run on disk, typed and checked, since anybody may have edited them."""
 
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from rebalance_core.config import STRICT, Timestamp, problem
+from rebalance_core.config import STRICT, Timestamp, problem, read_model
 from rebalance_core.errors import UserError
 from rebalance_core.runs.spec import job_specs
-from rebalance_core.system.files import read_json
 
 Status = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
-Amount = Annotated[float, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+REMEDY = "remove the run"
 
 
-class _Record(BaseModel):
+class RunRecord(BaseModel):
+    """`run.json`, written once: what was asked for, by which code."""
+
     model_config = STRICT
     kind: str
     name: str
     config: dict[str, Any]
     created: Timestamp
-    parents: list[str] = []
+    parents: list[str] = []  # run ids
     seed: int | None = None
-    code: str | None = None
+    code: str | None = None  # commit
 
 
-class _Progress(BaseModel):
+class Progress(BaseModel):
     model_config = STRICT
-    fraction: Annotated[float, Field(ge=0, le=1)]
-    stage: str
-    seconds_left: Amount | None
+    fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    stage: str = ""
+    seconds_left: NonNegative | None = None
 
 
-class _Memory(BaseModel):
+class MemoryUse(BaseModel):
+    """Bytes used by the process, available and in total; the system's count of OOM kills."""
+
     model_config = STRICT
-    used: Amount
-    left: Amount
-    total: Amount
+    used: NonNegative
+    left: NonNegative
+    total: NonNegative
     ended: Annotated[int, Field(ge=0)]
 
 
-class _State(BaseModel):
-    model_config = STRICT
+class RunState(BaseModel):
+    """`state.json`, replaced every second while the run's process lives."""
+
+    model_config = STRICT | ConfigDict(extra="allow")  # kept when the state is written again
     status: Status
     heartbeat: Timestamp = 0.0
     pid: Annotated[int, Field(gt=0, lt=2**31)] | None = None
     pid_started: Timestamp | None = None
-    host: str = ""
-    progress: _Progress | None = None
-    memory: _Memory | None = None
+    host: str | None = None
+    progress: Progress | None = None
+    memory: MemoryUse | None = None
     started: Timestamp | None = None
     finished: Timestamp | None = None
     reason: str | None = None
     device: str | None = None
 
     @model_validator(mode="after")
-    def _process_is_whole(self) -> "_State":
+    def _pid_is_complete(self) -> Self:
         if self.pid is not None and self.pid_started is None:
-            raise ValueError("pid_started is missing, without which pid names no process")
+            raise ValueError("pid_started is missing, without which pid identifies no process")
         return self
 
 
-def _optional(fields: Mapping[str, Any]) -> type[BaseModel]:
-    """A model of these fields, each of which may be missing."""
-    defaults: dict[str, Any] = {name: (kind, None) for name, kind in fields.items()}
-    return create_model("Config", __config__=STRICT, **defaults)
+class MetricsLine(BaseModel):
+    """One line of `metrics.jsonl`; further fields are the logged numbers and texts."""
+
+    model_config = STRICT | ConfigDict(extra="allow", allow_inf_nan=True)  # a loss may be NaN
+    __pydantic_extra__: dict[str, Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | str | None]
+    step: Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    time: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+
+
+class About(BaseModel):
+    """`about.json`: the name and the note that people gave the run."""
+
+    model_config = STRICT
+    name: str = ""
+    note: str = ""
+
+
+def read_record(run: Path) -> RunRecord:
+    """A run's `run.json`; raises UserError where a value is not of its type."""
+    path = run / "run.json"
+    record = read_model(RunRecord, path, REMEDY)
+    stored = _stored_config(record.kind)
+    if stored is not None:
+        try:
+            stored.model_validate(record.config)
+        except ValidationError as error:
+            raise UserError(f"{path} is damaged (config.{problem(error)}); {REMEDY}.") from error
+    return record
+
+
+def read_state(run: Path) -> RunState:
+    """A run's `state.json`; raises UserError where a value is not of its type."""
+    return read_model(RunState, run / "state.json", REMEDY)
+
+
+def read_about(run: Path) -> About:
+    """A run's `about.json`, empty where there is none; raises UserError for any other content."""
+    path = run / "about.json"
+    return read_model(About, path, "remove it") if path.exists() else About()
 
 
 @cache
 def _stored_config(kind: str) -> type[BaseModel] | None:
-    """What pages, lists and lineage read of a config on disk, each where it is there.
+    """The fields of a stored config that pages, lists and lineage read, each of them optional.
 
     The job itself checks the whole config; a config of another version must still be listed.
     """
@@ -79,29 +120,6 @@ def _stored_config(kind: str) -> type[BaseModel] | None:
     return None if spec is None else _optional(spec.stored_fields())
 
 
-def read_record(run: Path) -> dict[str, Any]:
-    """A run's `run.json`; raises UserError where a value is not of its type."""
-    path = run / "run.json"
-    record: dict[str, Any] = _checked(_Record, path)
-    stored = _stored_config(record["kind"])
-    if stored is not None:
-        _check(stored, record["config"], path, "config.")
-    return record
-
-
-def read_state(run: Path) -> dict[str, Any]:
-    """A run's `state.json`; raises UserError where a value is not of its type."""
-    return {"heartbeat": 0.0, **_checked(_State, run / "state.json")}
-
-
-def _checked(model: type[BaseModel], path: Path) -> dict[str, Any]:
-    value: dict[str, Any] = read_json(path)
-    _check(model, value, path)
-    return value
-
-
-def _check(model: type[BaseModel], value: Any, path: Path, within: str = "") -> None:
-    try:
-        model.model_validate(value)
-    except ValidationError as error:
-        raise UserError(f"{path} is damaged ({within}{problem(error)}); remove the run.") from error
+def _optional(fields: Mapping[str, Any]) -> type[BaseModel]:
+    defaults: dict[str, Any] = {name: (annotation, None) for name, annotation in fields.items()}
+    return create_model("StoredConfig", __config__=STRICT, **defaults)

@@ -1,5 +1,7 @@
-"""The narrow interface through which a trainer reports, whoever watches: log, preview, progress,
-checkpoint. `MemoryRun` implements it without a disk, `directory.RunDirectory` with one."""
+"""The interface through which a trainer reports: log, preview, progress, checkpoint, stop.
+
+`MemoryRun` implements it without a disk, `directory.RunDirectory` with one.
+"""
 
 import io
 import os
@@ -13,18 +15,18 @@ import numpy as np
 
 from rebalance_core.errors import UserError
 
-# Seconds: what a kill may cost at most, and cheap beside the training; 0: at every step.
+# Seconds of work that a kill can cost; 0: checkpoint at every step.
 CHECKPOINT_EVERY = 30.0
 CHECKPOINT_VARIABLE = "REBALANCE_CHECKPOINT_SECONDS"
-Score = tuple[str, float]  # what was measured, and its value: the lower the better
+Score = tuple[str, float]  # name of the measure, value: lower is better
 
 
 class Cancelled(Exception):
-    """Raised by a trainer that was asked to stop, after its checkpoint."""
+    """Raised by a trainer after its last checkpoint, when a stop was requested."""
 
 
 class Run(ABC):
-    """What a trainer is given. It never learns whether anybody watches."""
+    """What a trainer reports to. It never knows a screen or a disk."""
 
     def __init__(self) -> None:
         self._last_checkpoint = time.monotonic()
@@ -38,18 +40,18 @@ class Run(ABC):
 
     @abstractmethod
     def preview(self, step: int, image: np.ndarray, name: str = "samples") -> None:
-        """Keep a picture, uint8 (H, W) or (H, W, 3), of what the model makes at `step`."""
+        """Save an image, uint8 (H, W) or (H, W, 3), of what the model generates at `step`."""
 
     @abstractmethod
     def should_stop(self) -> bool:
-        """True once somebody asked this run to stop."""
+        """Whether a stop was requested."""
 
     @abstractmethod
     def progress(self, fraction: float, stage: str) -> None:
-        """How much of the whole work is done, 0 to 1, and its present stage in words."""
+        """Report the fraction of the work that is done, 0 to 1, and the name of its stage."""
 
     @abstractmethod
-    def _write_checkpoint(self, kept: Mapping[str, Any], best: bool) -> None: ...
+    def _write_checkpoint(self, payload: Mapping[str, Any], best: bool) -> None: ...
 
     @abstractmethod
     def _read_checkpoint(self) -> dict[str, Any] | None: ...
@@ -61,65 +63,65 @@ class Run(ABC):
     def _truncate_metrics(self, size: int) -> None: ...
 
     def checkpoint(self, state: Mapping[str, Any], score: Score | None = None) -> None:
-        """Keep tensors and plain types, from which `restore` continues exactly.
+        """Save tensors and plain types, from which `restore` continues exactly.
 
-        The last few are kept, and the one whose `score` was the lowest of its kind.
+        The last few checkpoints are kept, and the one with the lowest `score`.
         """
-        began = time.monotonic()
+        start = time.monotonic()
         best = self._is_best(score)
         if best:
             self._best = score
-        kept = {"state": dict(state), "metrics_size": self._metrics_size(), "best": self._best}
-        self._write_checkpoint(kept, best)
+        payload = {"state": dict(state), "metrics_size": self._metrics_size(), "best": self._best}
+        self._write_checkpoint(payload, best)
         self._last_checkpoint = time.monotonic()
-        self._checkpoint_cost = self._last_checkpoint - began
+        self._checkpoint_cost = self._last_checkpoint - start
 
     def _is_best(self, score: Score | None) -> bool:
         if score is None:
             return False
         return self._best is None or score[0] != self._best[0] or score[1] < self._best[1]
 
-    def checkpoint_due(self) -> bool:
-        """Every half minute, rarer where writing is slow: at most 5 % of the time goes there."""
-        pause = max(self._every, 20 * self._checkpoint_cost) if self._every else 0.0
-        return time.monotonic() - self._last_checkpoint >= pause
+    def is_checkpoint_due(self) -> bool:
+        """Whether the interval has passed; it grows so that writing takes at most 5 %."""
+        interval = max(self._every, 20 * self._checkpoint_cost) if self._every else 0.0
+        return time.monotonic() - self._last_checkpoint >= interval
 
     def restore(self) -> dict[str, Any] | None:
-        """The last checkpoint's state, or None. Metrics logged after it are taken back."""
-        kept = self._read_checkpoint()
-        self._truncate_metrics(0 if kept is None else kept["metrics_size"])
-        if kept is None:
+        """The last checkpoint's state, or None; metrics logged after it are removed."""
+        payload = self._read_checkpoint()
+        self._truncate_metrics(0 if payload is None else payload["metrics_size"])
+        if payload is None:
             return None
-        self._best = kept.get("best")
-        return dict(kept["state"])
+        self._best = payload.get("best")
+        return dict(payload["state"])
 
     def checkpoint_or_stop(self, state: Mapping[str, Any], score: Score | None = None) -> None:
-        """Checkpoint if one is due or this is the best; if asked to stop, then raise Cancelled."""
+        """Checkpoint if due or the best so far; if stopped, checkpoint and raise Cancelled."""
         if self.should_stop():
             self.checkpoint(state, score)
             raise Cancelled
-        if self.checkpoint_due() or self._is_best(score):
+        if self.is_checkpoint_due() or self._is_best(score):
             self.checkpoint(state, score)
 
 
 def checkpoint_every() -> float:
-    """Seconds between checkpoints: $REBALANCE_CHECKPOINT_SECONDS, or half a minute."""
-    told = os.environ.get(CHECKPOINT_VARIABLE)
-    if not told:
+    """Seconds between checkpoints: $REBALANCE_CHECKPOINT_SECONDS, or 30."""
+    text = os.environ.get(CHECKPOINT_VARIABLE)
+    if not text:
         return CHECKPOINT_EVERY
     try:
-        seconds = float(told)
+        seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < 86_400:
         raise UserError(
-            f"{CHECKPOINT_VARIABLE}={told!r} is no number of seconds from 0 to a day; mend it."
+            f"{CHECKPOINT_VARIABLE} must be a number of seconds from 0 to 86,399 (got {text!r})."
         )
     return seconds
 
 
 class MemoryRun(Run):
-    """A run that leaves nothing on disk; `stop_after` asks it to stop at its n-th question."""
+    """A run without a disk; `should_stop` returns True after `stop_after` calls."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         super().__init__()
@@ -127,7 +129,7 @@ class MemoryRun(Run):
         self.previews: list[tuple[int, str, np.ndarray]] = []
         self.fraction = 0.0
         self.stop_after = stop_after
-        self._asked = 0
+        self._stop_checks = 0
         self._payload: bytes | None = None
 
     def log(self, step: int, **numbers: float | str | None) -> None:
@@ -137,17 +139,17 @@ class MemoryRun(Run):
         self.previews.append((step, name, image))
 
     def should_stop(self) -> bool:
-        self._asked += 1
-        return self.stop_after is not None and self._asked > self.stop_after
+        self._stop_checks += 1
+        return self.stop_after is not None and self._stop_checks > self.stop_after
 
     def progress(self, fraction: float, stage: str) -> None:
         self.fraction = fraction
 
-    def _write_checkpoint(self, kept: Mapping[str, Any], best: bool) -> None:
+    def _write_checkpoint(self, payload: Mapping[str, Any], best: bool) -> None:
         import torch
 
         buffer = io.BytesIO()
-        torch.save(kept, buffer)
+        torch.save(payload, buffer)
         self._payload = buffer.getvalue()
 
     def _read_checkpoint(self) -> dict[str, Any] | None:
@@ -161,7 +163,8 @@ class MemoryRun(Run):
 
 
 def load_checkpoint(source: Path | io.BytesIO) -> dict[str, Any]:
-    import torch  # only where something learns, never on the way to a page
+    """A checkpoint's content, with every tensor on the CPU; nothing is unpickled."""
+    import torch  # only in trainers, never in pages
 
-    kept: dict[str, Any] = torch.load(source, weights_only=True, map_location="cpu")
-    return kept
+    payload: dict[str, Any] = torch.load(source, weights_only=True, map_location="cpu")
+    return payload

@@ -33,7 +33,7 @@ def wait_for(view: RunView) -> RunView:
         time.sleep(POLL_SECONDS)
         view = view_run(view.path)
     if view.status != "done":
-        raise UserError(f"Run {view.id} {view.status}: {view.state.get('reason')}")
+        raise UserError(f"Run {view.id} {view.status}: {view.state.reason}")
     return view
 
 

@@ -1,5 +1,8 @@
-"""Networks that are code (`module:function`): imported once a person has named them, and never
-because a file in a workspace or a report does."""
+"""Networks that are the user's own code (`module:function`).
+
+They are imported only if a person has named them, never because a file in a workspace or a report
+does.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,17 +23,17 @@ def _network(config: Mapping[str, Any]) -> str | None:
     return network if isinstance(network, str) else None
 
 
-def check_trusted(config: Mapping[str, Any], named: str | None, what: str, remedy: str) -> None:
-    """Raises UserError unless `named` is the config's network, or None where that is no code.
+def check_trusted(config: Mapping[str, Any], typed: str | None, owner: str, remedy: str) -> None:
+    """Raises UserError unless a person typed the config's network, if that is code.
 
-    `what` holds the config (a run, a report); `remedy` is what to do, with the name repeated.
+    `owner` of the config: a run, a report; `remedy`: what to do, with the name repeated.
     """
     network = _network(config)
-    if named is not None and named != network:
-        raise UserError(f"{what} has the network {network!r}, not {named!r}; name the same one.")
-    if named is None and custom_network(config) is not None:
+    if typed is not None and typed != network:
+        raise UserError(f"{owner} has the network {network!r}, not {typed!r}; name the same one.")
+    if typed is None and custom_network(config) is not None:
         raise UserError(
-            f"{what} names the network {network!r}, which is code and never imported merely "
+            f"{owner} names the network {network!r}, which is code and never imported merely "
             f"because a file names it; if you trust it, {remedy} and repeat the name: "
             "--set network=module:function."
         )

@@ -1,4 +1,4 @@
-"""Runs on the disk: what they take, what of it can go, and in what two of them differ."""
+"""Disk use of runs, removal of spare checkpoints, and the differences between two runs."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ LOG_SHOWN = 2**18  # bytes
 
 @dataclass(frozen=True)
 class SpareCheckpoints:
-    """Checkpoints of a run that ended which nothing needs any more."""
+    """Checkpoints of a finished run that nothing needs any more."""
 
     view: RunView
     files: tuple[Path, ...]
@@ -26,87 +26,87 @@ class SpareCheckpoints:
 
 
 @dataclass(frozen=True)
-class _Weight:
-    """What an ended run takes, and what of it can go, as long as its view stays the same one."""
+class _Size:
+    """Disk use of a finished run; valid as long as its view is the same object."""
 
     view: RunView
-    changed: int  # when its folder of checkpoints did, ns
+    modified: int  # ns, of its folder of checkpoints
     bytes: int
     spare: SpareCheckpoints | None
 
 
-_weights: dict[Path, _Weight] = {}
+_size_cache: dict[Path, _Size] = {}
 
 
-def _weigh(view: RunView) -> _Weight:
+def _measure(view: RunView) -> _Size:
     try:
-        changed = (view.path / "checkpoints").stat().st_mtime_ns
+        modified = (view.path / "checkpoints").stat().st_mtime_ns
     except OSError:
-        changed = 0
-    known = _weights.get(view.path)
-    if known is None or known.view is not view or known.changed != changed or view.live:
+        modified = 0
+    size = _size_cache.get(view.path)
+    if size is None or size.view is not view or size.modified != modified or view.live:
         spare = None if view.live else _spare(view)
-        known = _weights[view.path] = _Weight(view, changed, _size(view.path), spare)
-    return known
+        size = _size_cache[view.path] = _Size(view, modified, _folder_bytes(view.path), spare)
+    return size
 
 
 def run_bytes(view: RunView) -> int:
-    """Bytes of the run's directory; a file with two names counts once."""
-    return _weigh(view).bytes
+    """Bytes of the run's directory; hard-linked files count once."""
+    return _measure(view).bytes
 
 
-def _size(folder: Path) -> int:
-    files: dict[int, int] = {}
-    for place, _, names in os.walk(folder):
+def _folder_bytes(folder: Path) -> int:
+    sizes: dict[int, int] = {}
+    for parent, _, names in os.walk(folder):
         for name in names:
             try:
-                found = (Path(place) / name).lstat()
-            except OSError:  # it went meanwhile
+                status = (Path(parent) / name).lstat()
+            except OSError:  # removed meanwhile
                 continue
-            files[found.st_ino] = found.st_size
-    return sum(files.values())
+            sizes[status.st_ino] = status.st_size
+    return sum(sizes.values())
 
 
 def spare_checkpoints(workspace: Workspace) -> list[SpareCheckpoints]:
-    """All checkpoints of runs that are done; of others that ended, all but the last."""
-    weighed = (_weigh(view).spare for view in list_runs(workspace))
-    return [spare for spare in weighed if spare is not None]
+    """All checkpoints of runs that are done; of other finished runs, all but the last."""
+    candidates = (_measure(view).spare for view in list_runs(workspace))
+    return [spare for spare in candidates if spare is not None]
 
 
 def _spare(view: RunView) -> SpareCheckpoints | None:
     folder = view.path / "checkpoints"
-    there = list_checkpoints(folder)
-    kept = [] if view.status == "done" else there[-1:]
+    checkpoints = list_checkpoints(folder)
+    kept = [] if view.status == "done" else checkpoints[-1:]
     best = [folder / BEST] if (folder / BEST).exists() else []
-    going = tuple(path for path in (*there, *best) if path not in kept)
-    staying = {path.stat().st_ino for path in kept}
-    sizes = {f.st_ino: f.st_size for f in (path.stat() for path in going)}
-    freed = sum(size for inode, size in sizes.items() if inode not in staying)
-    return SpareCheckpoints(view, going, freed) if going else None
+    spare = tuple(path for path in (*checkpoints, *best) if path not in kept)
+    kept_inodes = {path.stat().st_ino for path in kept}
+    sizes = {f.st_ino: f.st_size for f in (path.stat() for path in spare)}
+    freed = sum(size for inode, size in sizes.items() if inode not in kept_inodes)
+    return SpareCheckpoints(view, spare, freed) if spare else None
 
 
 def clean(workspace: Workspace) -> int:
-    """Remove spare checkpoints and what kills left behind; the bytes that this freed."""
+    """Remove spare checkpoints and leftovers of killed processes; returns the bytes freed."""
     freed = 0
     if not workspace.root.exists():
         return freed
     for spare in spare_checkpoints(workspace):
-        with states_lock(workspace.runs):  # nobody resumes it meanwhile
-            now = view_run(spare.view.path)
-            again = None if now.live else _spare(now)
-            if again is None:
+        with states_lock(workspace.runs):  # so that it cannot be resumed meanwhile
+            view = view_run(spare.view.path)
+            current = None if view.live else _spare(view)
+            if current is None:
                 continue
-            for path in again.files:
+            for path in current.files:
                 path.unlink(missing_ok=True)
-            freed += again.bytes
+            freed += current.bytes
         remove_stale_temporaries(spare.view.path / "checkpoints")
     remove_all_leftovers(workspace)
     return freed
 
 
 def config_differences(one: RunView, other: RunView) -> dict[str, tuple[Any, Any]]:
-    """{field: (in `one`, in `other`)} for what differs; nested fields as `training.lr`."""
-    left, right = ({**dict(_flat(view.config)), **_facts(view)} for view in (one, other))
+    """{field: (in `one`, in `other`)} of fields that differ; nested ones as `training.lr`."""
+    left, right = ({**dict(_flatten(view.config)), **_origin(view)} for view in (one, other))
     fields = [*left, *(field for field in right if field not in left)]
     return {
         field: (left.get(field), right.get(field))
@@ -115,28 +115,24 @@ def config_differences(one: RunView, other: RunView) -> dict[str, tuple[Any, Any
     }
 
 
-def _facts(view: RunView) -> dict[str, Any]:
-    return {
-        "kind": view.kind,
-        "seed of the run": view.record.get("seed"),
-        "code": view.record.get("code"),
-    }
+def _origin(view: RunView) -> dict[str, Any]:
+    return {"kind": view.kind, "seed of the run": view.record.seed, "code": view.record.code}
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in config.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
-def read_log(path: Path, at: int | None = None) -> tuple[str, int]:
-    """What a run printed since byte `at` (None: its last 256 kB), and where that ends."""
+def read_log(path: Path, start: int | None = None) -> tuple[str, int]:
+    """What a run printed from byte `start` (None: its last 256 KiB), and the byte after that."""
     try:
         with (path / "log.txt").open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - LOG_SHOWN) if at is None else at)
+            file.seek(max(0, size - LOG_SHOWN) if start is None else start)
             data = file.read()
             return data.decode(errors="replace"), file.tell()
     except OSError:

@@ -1,7 +1,7 @@
-"""The process of one job: waits for its turn, does it, and says how it ended.
+"""The process of one job: waits for a device, executes the job and records how it ended.
 
 `python -m rebalance_core.runs.worker RUN_DIRECTORY [MODULE:FUNCTION]`, the second being the
-network that a person has named. Nothing heavy is imported before the turn.
+network that a person has named. Nothing heavy is imported while it waits.
 """
 
 import os
@@ -17,7 +17,7 @@ from filelock import Timeout
 
 from rebalance_core.errors import UserError, first_line
 from rebalance_core.runs.devices import VISIBLE, Device, list_devices
-from rebalance_core.runs.directory import LIVE, RunDirectory
+from rebalance_core.runs.directory import LIVE, STOPPED, RunDirectory
 from rebalance_core.runs.executor import RESUME_COMMAND, list_runs, needs_device
 from rebalance_core.runs.locks import device_lock, run_lock, states_lock
 from rebalance_core.runs.memory import is_out_of_memory, memory_advice
@@ -29,12 +29,11 @@ from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
 
 QUEUE_POLL = 0.5  # seconds
-STOPPED = "Stopped on request."
-SYSTEM_STOPPED = "The system asked its process to stop."
+TERMINATED = "Terminated by the system (SIGTERM)."
 
 
 def execute(workspace: Workspace, run: RunDirectory) -> None:
-    """Do the run's job in this process and record how it ended; raises what the job raised."""
+    """Execute the run's job in this process and record how it ended; raises what the job raises."""
     with run_lock(run.path):
         run.write_state(
             "running",
@@ -48,26 +47,26 @@ def execute(workspace: Workspace, run: RunDirectory) -> None:
             check_trusted(run.config, run.network, f"Run {run.id}", RESUME_COMMAND.format(run.id))
             run.reserve_disk()
             with run.heartbeat():
-                result = job_specs()[run.record["kind"]].job()(workspace, run)
+                result = job_specs()[run.record.kind].job()(workspace, run)
             write_json(run.result / "result.json", dict(result))
             run.end("done")
         except Cancelled:
-            _stopped(run)
+            _record_stop(run)
             raise
         except BaseException as error:
-            run.end("failed", _sentence(error, workspace, run))
+            run.end("failed", _failure_reason(error, workspace, run))
             raise
 
 
-def _stopped(run: RunDirectory) -> None:
-    """By somebody who asked, or else by the system, which wants the machine."""
+def _record_stop(run: RunDirectory) -> None:
+    """Record a stop as cancelled by a person or as interrupted by the system."""
     if run.is_cancelled():
         run.end("cancelled", STOPPED)
     else:
-        run.end("interrupted", SYSTEM_STOPPED)
+        run.end("interrupted", TERMINATED)
 
 
-def _sentence(error: BaseException, workspace: Workspace, run: RunDirectory) -> str:
+def _failure_reason(error: BaseException, workspace: Workspace, run: RunDirectory) -> str:
     if isinstance(error, UserError):
         return str(error)
     if is_disk_full(error):
@@ -78,8 +77,8 @@ def _sentence(error: BaseException, workspace: Workspace, run: RunDirectory) -> 
 
 
 @contextmanager
-def turn(workspace: Workspace, run: RunDirectory) -> Iterator[Device]:
-    """Hold a device: first come, first served; the lock goes with the process."""
+def wait_for_device(workspace: Workspace, run: RunDirectory) -> Iterator[Device]:
+    """Hold a device, first come, first served; the lock is released when the process exits."""
     devices = list_devices()
     while True:
         if run.should_stop():
@@ -104,9 +103,9 @@ def turn(workspace: Workspace, run: RunDirectory) -> Iterator[Device]:
 
 
 def claim(workspace: Workspace, run: RunDirectory) -> bool:
-    """Say whose the run is from now on; False if it doesn't wait for anybody any more."""
+    """Record this process as the run's; False if the run no longer waits for one."""
     with states_lock(workspace.runs):
-        # One that came late may have been given up already.
+        # A worker that starts late may find its run marked as interrupted.
         if RunDirectory(run.path).status not in ("queued", "interrupted"):
             return False
         run.write_state("queued", **current_process())
@@ -118,16 +117,16 @@ def work(workspace: Workspace, run: RunDirectory) -> None:
     try:
         if run.should_stop():
             raise Cancelled
-        needed = job_specs()[run.record["kind"]].needs_device(run.config)
-        with turn(workspace, run) if needed else nullcontext() as device:
+        needs_device = job_specs()[run.record.kind].needs_device(run.config)
+        with wait_for_device(workspace, run) if needs_device else nullcontext() as device:
             if device is not None:
                 run.write_state(device=device.name)
             if device is not None and device.visible is not None:
-                os.environ[VISIBLE] = device.visible  # before torch looks
+                os.environ[VISIBLE] = device.visible  # before torch reads it
             execute(workspace, run)
     except Cancelled:
-        if run.status in LIVE:  # it was still waiting
-            _stopped(run)
+        if run.status in LIVE:  # it was still queued
+            _record_stop(run)
         print(run.reason)
 
 
@@ -135,7 +134,7 @@ def main(path: Path, network: str | None = None) -> int:
     workspace = Workspace(path.parent.parent)
     try:
         run = RunDirectory(path, network=network)
-        # A spot machine, or whoever shuts down, says so first: keep a checkpoint and go.
+        # A preempted or shutting-down machine sends SIGTERM first: checkpoint and exit.
         signal.signal(signal.SIGTERM, lambda number, frame: run.stop())
         with run_lock(path):
             if claim(workspace, run):
@@ -148,7 +147,7 @@ def main(path: Path, network: str | None = None) -> int:
             raise
         return 1  # the run was removed meanwhile
     except Exception:
-        with suppress(OSError):  # the log is on a full disk too
+        with suppress(OSError):  # the disk of the log may be full
             traceback.print_exc()
         return 1
     return 0

@@ -158,7 +158,7 @@ def held_at(run: Path, moment: Callable[[dict[str, Any]], object]) -> Iterator[N
     """Stop a run's process once its last line of metrics is so far, so that it does not end while
     something on the page is waited for; afterwards it goes on."""
     until(lambda: any(map(moment, read_metrics(run)[-1:])), lambda: read_metrics(run)[-1:])
-    process = psutil.Process(view_run(run).state["pid"])
+    process = psutil.Process(view_run(run).state.pid)
     process.suspend()
     try:
         yield

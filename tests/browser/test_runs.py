@@ -63,7 +63,7 @@ def test_two_browsers_that_start_the_same_at_once(
     until(lambda: len(list_runs(workspace, "train")) == 2, lambda: "a start was lost")
     first, second = (ended(v.path) for v in reversed(list_runs(workspace, "train")))
     assert (first.status, second.status) == ("done", "done")
-    assert first.state["finished"] <= second.state["started"]
+    assert first.state.finished <= second.state.started
     assert numbers(first.path) == numbers(second.path) != []
     context.close()
 
@@ -101,7 +101,7 @@ def test_the_runs_page(page: Page, server: Server, ran: dict[str, Path]) -> None
         log.write("and one more\n")
     expect(page.get_by_text("and one more").first).to_be_visible()
     set_state(ran["first"], memory={"used": 1, "left": 2**28, "total": 2**33, "ended": 0})
-    expect(page.get_by_text("Memory is short: 0.2 of 8.0 GiB").first).to_be_visible()
+    expect(page.get_by_text("Memory is low: 0.2 of 8.0 GiB").first).to_be_visible()
     set_state(ran["first"], status="cancelled", reason="Stopped on request.")
     expect(page.get_by_text("Stopped on request.").first).to_be_visible()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()

@@ -50,8 +50,8 @@ class App:
         self.left -= 1
         self.killed += 1
         after = view_run(view.path)
-        if before.live and before.state["pid"]:  # it lives on, whoever started it is gone
-            assert after.state["pid"] == before.state["pid"]
+        if before.live and before.state.pid:  # it lives on, whoever started it is gone
+            assert after.state.pid == before.state.pid
             assert after.live or after.status == "done"
         if after.status == "interrupted":  # the server was gone before it could
             again(workspace, view)

@@ -181,7 +181,7 @@ def test_a_hand_made_run_that_names_code_is_not_resumed(
         assert run_python("rebalance_core.runs.worker", path, *named).returncode == 1
         view = view_run(path)
         assert view.status == "failed"
-        assert view.state["reason"] == (
+        assert view.state.reason == (
             f"Run {path.name} has the network {network!r}, not 'nets:tiny'; name the same one."
             if named
             else told
@@ -198,7 +198,7 @@ def test_a_study_whose_steps_name_a_hand_made_comparison_does_not_import_its_net
     write_json(study / "steps.json", {"runs": {"compare": child.name}, "names": {}})
     assert run_python("rebalance_core.runs.worker", study).returncode == 1
     told = f"Run {child.name} {NAMED.format('canary:net', on_command_line(child.name))}"
-    assert [view_run(p).state["reason"] for p in (study, child)] == [told, told]
+    assert [view_run(p).state.reason for p in (study, child)] == [told, told]
     assert not canary.exists()
 
 
@@ -213,9 +213,9 @@ def test_a_network_of_ones_own_runs_and_is_resumed_when_its_name_is_repeated(
         )
         assert started.returncode == 0, started.stderr
         (view,) = list_runs(workspace)
-        wait(view.path, lambda v: v.progress["stage"].startswith("waiting for "))
+        wait(view.path, lambda v: v.progress.stage.startswith("waiting for "))
     wait(view.path, lambda v: len(read_metrics(v.path)) > 1)
-    os.killpg(view_run(view.path).state["pid"], signal.SIGKILL)
+    os.killpg(view_run(view.path).state.pid, signal.SIGKILL)
     wait(view.path, lambda v: not v.live)
     resume = ("rebalance_core", "runs", "resume", view.id, "--json")
     told = f"Run {view.id} {NAMED.format('nets:tiny', on_command_line(view.id))}"

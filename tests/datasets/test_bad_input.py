@@ -342,7 +342,7 @@ def add(home: Path, source: object, name: str = "new", **more: object) -> list[o
 def failed(home: Path, done: Done) -> str:
     """The sentence with which an import's run failed: on stderr, in its state and in its log."""
     (run,) = list_runs(Workspace(home), "import")
-    sentence = str(run.state["reason"])
+    sentence = str(run.state.reason)
     assert run.status == "failed"
     assert refusal(done) == f"Run {run.id} failed: {sentence}"
     assert (run.path / "log.txt").read_text() == f"{sentence}\n"

@@ -38,14 +38,14 @@ def test_a_killed_import_leaves_nothing_and_resumes(workspace: Workspace, tmp_pa
     while not half_done(workspace):
         assert time.monotonic() < deadline, (view.path / "log.txt").read_text()
         time.sleep(0.005)
-    worker = psutil.Process(view_run(view.path).state["pid"])
+    worker = psutil.Process(view_run(view.path).state.pid)
     helpers = worker.children(recursive=True)
     assert helpers
     os.kill(worker.pid, signal.SIGKILL)
     assert len(leftovers(workspace)) == 1
 
     (run,) = json.loads(process(workspace.root, "runs", "list", "--json").stdout)["runs"]
-    assert (run["status"], run["reason"]) == ("interrupted", "Its process is gone.")
+    assert (run["status"], run["reason"]) == ("interrupted", "The process exited unexpectedly.")
     assert leftovers(workspace) == []
     assert psutil.wait_procs(helpers, timeout=10)[1] == []
 

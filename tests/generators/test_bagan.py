@@ -230,7 +230,7 @@ def test_a_generator_that_collapses_stops_with_the_reason_and_keeps_its_checkpoi
     trainer._judge(0.4, "b")
     good = run._payload
     trainer.step += 1
-    run.checkpoint_due = lambda: True  # type: ignore[method-assign]
+    run.is_checkpoint_due = lambda: True  # type: ignore[method-assign]
     trainer._judge(0.01, "b")
     trainer._keep(numbers)
     assert run._payload == good, "nothing is written over what had not collapsed"

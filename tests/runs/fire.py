@@ -290,7 +290,7 @@ def strike(view: RunView, moment: float, learning_since: float | None = None) ->
     """Kill the run's processes `moment` seconds after one of them is there, or after it has said
     from which step it goes on; False if it ended before."""
     path = view.path
-    until(lambda: view_run(path).state.get("pid") or not view_run(path).live, lambda: path)
+    until(lambda: view_run(path).state.pid or not view_run(path).live, lambda: path)
     if learning_since is not None:
         until(
             lambda: said(path, learning_since) or not view_run(path).live,
@@ -307,11 +307,11 @@ def strike(view: RunView, moment: float, learning_since: float | None = None) ->
 def kill(view: RunView) -> bool:
     """Kill a live run's processes; False if it had just ended."""
     with suppress(ProcessLookupError):
-        os.killpg(view.state["pid"], signal.SIGKILL)
+        os.killpg(view.state.pid, signal.SIGKILL)
     view = ended(view)
     if view.status == "done":
         return False
-    assert (view.status, view.state["reason"]) == ("interrupted", "Its process is gone.")
+    assert (view.status, view.state.reason) == ("interrupted", "The process exited unexpectedly.")
     return True
 
 

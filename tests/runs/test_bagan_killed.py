@@ -32,7 +32,7 @@ def killed_after(view: RunView, step: int) -> RunView:
     until(reached, lambda: (view_run(view.path).state, (view.path / "log.txt").read_text()))
     running = view_run(view.path)
     assert running.live, "it ended before it could be killed"
-    os.killpg(running.state["pid"], signal.SIGKILL)
+    os.killpg(running.state.pid, signal.SIGKILL)
     return ended(view)
 
 

@@ -186,7 +186,7 @@ def test_real_jobs_that_queue_never_share_a_device(workspace: Workspace, phantom
             time.sleep(random.uniform(0, 2))
             now = [view_run(view.path) for view in going]
             assert not [view.state for view in now if view.status in ("failed", "cancelled")]
-            at_hand = [view for view in now if view.live and view.state.get("pid")]
+            at_hand = [view for view in now if view.live and view.state.pid]
             if at_hand and kills < QUEUE_KILLS:
                 kills += kill(random.choice(at_hand))
             for view in map(view_run, (view.path for view in going)):

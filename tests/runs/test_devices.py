@@ -22,9 +22,9 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    devices._installed.cache_clear()
+    devices._installed_gpus.cache_clear()
     yield tool
-    devices._installed.cache_clear()
+    devices._installed_gpus.cache_clear()
 
 
 @pytest.mark.parametrize(

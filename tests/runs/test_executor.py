@@ -53,7 +53,7 @@ def ended(view: RunView) -> bool:
 
 
 def waiting(view: RunView) -> bool:
-    return view.progress["stage"].startswith("waiting for ")
+    return view.progress.stage.startswith("waiting for ")
 
 
 def set_state(path: Path, **state: Any) -> None:
@@ -96,11 +96,11 @@ def test_a_submitted_job_runs_in_its_own_process_to_its_result(workspace: Worksp
     view = submit(workspace, "import", config, name="import digits", seed=3, parents=["me"])
     assert view.live
     done = wait(view.path, ended)
-    assert (done.status, done.state["reason"]) == ("done", None)
-    assert done.state["pid"] != os.getpid()
-    assert done.state["started"] <= done.state["finished"]
+    assert (done.status, done.state.reason) == ("done", None)
+    assert done.state.pid != os.getpid()
+    assert done.state.started <= done.state.finished
     assert (done.kind, done.name, done.config) == ("import", "import digits", config)
-    assert (done.record["seed"], done.record["parents"]) == (3, ["me"])
+    assert (done.record.seed, done.record.parents) == (3, ["me"])
     assert done.result == {"dataset": "digits"}
     assert len(open_dataset(workspace, "digits").catalogue) == 7 * 120 + 3 * 20 + 450
     assert (done.path / "log.txt").read_text() == ""
@@ -109,9 +109,10 @@ def test_a_submitted_job_runs_in_its_own_process_to_its_result(workspace: Worksp
 def test_a_job_that_cannot_be_done_fails_with_one_sentence(workspace: Workspace) -> None:
     view = submit(workspace, "compare", {"set": "nothing"}, name="compare")
     failed = wait(view.path, ended)
-    assert (failed.status, failed.state["reason"]) == ("failed", NO_SET)
+    assert (failed.status, failed.state.reason) == ("failed", NO_SET)
     assert failed.result == {}
-    assert (failed.path / "log.txt").read_text() == f"{NO_SET}\n"
+    log = failed.path / "log.txt"  # written after the state
+    wait(view.path, lambda view: log.read_text() == f"{NO_SET}\n")
 
 
 def test_a_killed_job_is_interrupted_and_resumes_to_the_whole_result(workspace: Workspace) -> None:
@@ -119,9 +120,12 @@ def test_a_killed_job_is_interrupted_and_resumes_to_the_whole_result(workspace: 
     view = submit(workspace, "import", config, name="import phantom")
     running = wait(view.path, lambda view: view.status != "queued")
     assert running.status == "running"
-    os.kill(running.state["pid"], signal.SIGKILL)
+    os.kill(running.state.pid, signal.SIGKILL)
     killed = wait(view.path, ended)
-    assert (killed.status, killed.state["reason"]) == ("interrupted", "Its process is gone.")
+    assert (killed.status, killed.state.reason) == (
+        "interrupted",
+        "The process exited unexpectedly.",
+    )
     assert read_json(view.path / "state.json")["status"] == "interrupted"
     assert list_datasets(workspace) == []
     assert resume(workspace, view.id).live
@@ -156,7 +160,7 @@ def test_a_run_can_be_cancelled_before_its_process_has_come(workspace: Workspace
     assert [v.id for v in list_runs(workspace)] == [path.name]
     set_state(path, heartbeat=time.time() - 60)
     view = view_run(path)
-    assert (view.status, view.state["reason"]) == ("cancelled", "Stopped on request.")
+    assert (view.status, view.state.reason) == ("cancelled", "Stopped on request.")
 
 
 def test_a_queued_run_waits_without_torch_and_ends_when_cancelled(
@@ -164,15 +168,15 @@ def test_a_queued_run_waits_without_torch_and_ends_when_cancelled(
 ) -> None:
     view = submit(workspace, "train", {"generator": "ddpm"}, name="train")
     view = wait(view.path, waiting)
-    assert (view.status, view.progress["stage"]) == ("queued", "waiting for 1 job(s) ahead")
-    process = psutil.Process(view.state["pid"])
+    assert (view.status, view.progress.stage) == ("queued", "waiting for 1 job(s) ahead")
+    process = psutil.Process(view.state.pid)
     assert os.getsid(process.pid) == process.pid != os.getsid(0)
     loaded = [m.path for m in process.memory_maps()]
     assert any("libpython" in m or "python3" in m for m in loaded)
     assert not [m for m in loaded if "torch" in m]
     assert cancel(workspace, view.id).stopping
     view = wait(view.path, ended)
-    assert (view.status, view.state["reason"]) == ("cancelled", "Stopped on request.")
+    assert (view.status, view.state.reason) == ("cancelled", "Stopped on request.")
     assert "started" not in view.state
     assert device.is_locked
 
@@ -184,14 +188,14 @@ def test_the_oldest_queued_run_takes_the_device_first(
     assert older.name < younger.name
     workers = [start_worker(younger)]  # it comes first, and still has to wait
     view = wait(younger, waiting)
-    assert view.progress["stage"] == "waiting for 2 job(s) ahead"
+    assert view.progress.stage == "waiting for 2 job(s) ahead"
     workers.append(start_worker(older))
     view = wait(older, waiting)
-    assert view.progress["stage"] == "waiting for 1 job(s) ahead"
+    assert view.progress.stage == "waiting for 1 job(s) ahead"
     device.release()
     first, second = wait(older, ended), wait(younger, ended)
-    assert (first.state["reason"], second.state["reason"]) == (NO_SET, NO_SET)
-    assert first.state["finished"] <= second.state["started"]
+    assert (first.state.reason, second.state.reason) == (NO_SET, NO_SET)
+    assert first.state.finished <= second.state.started
     assert [worker.wait(PATIENCE) for worker in workers] == [1, 1]
 
 
@@ -227,7 +231,7 @@ def test_a_killed_holder_frees_the_device(workspace: Workspace) -> None:
     holder.kill()
     holder.wait()
     holder.stdout.close()
-    assert wait(view.path, ended).state["reason"] == NO_SET
+    assert wait(view.path, ended).state.reason == NO_SET
 
 
 def test_a_run_whose_turn_came_says_no_more_that_it_waits(
@@ -258,7 +262,7 @@ def test_a_run_that_does_not_stop_is_ended(
     view_run(path)
     assert sleeper.wait(PATIENCE) == -gone_by
     view = view_run(path)
-    assert (view.status, view.state["reason"]) == ("cancelled", "Stopped on request.")
+    assert (view.status, view.state.reason) == ("cancelled", "Stopped on request.")
 
 
 @pytest.mark.parametrize("status", ["queued", "running", "done"])
@@ -359,11 +363,11 @@ def test_two_devices_take_two_jobs_and_the_third_waits(
     workers = [start_worker(path) for path in paths]
     for number, path in enumerate(paths, start=1):
         stage = f"waiting for {number} job(s) ahead"
-        wait(path, lambda view, stage=stage: view.progress["stage"] == stage)
+        wait(path, lambda view, stage=stage: view.progress.stage == stage)
     locks[1].release()  # the oldest takes it, whichever it is
-    assert wait(paths[0], ended).state["device"] == "GPU 3"
+    assert wait(paths[0], ended).state.device == "GPU 3"
     locks[0].release()
-    assert {wait(path, ended).state["device"] for path in paths[1:]} <= {"GPU 0", "GPU 3"}
+    assert {wait(path, ended).state.device for path in paths[1:]} <= {"GPU 0", "GPU 3"}
     assert [worker.wait(PATIENCE) for worker in workers] == [1, 1, 1]
 
 
@@ -372,9 +376,9 @@ def test_a_job_sees_only_the_device_that_it_took(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     view = submit(workspace, "train", {"generator": "ddpm", "set": "nothing"}, name="train")
-    pid = wait(view.path, lambda view: view.state.get("pid") is not None).state["pid"]
+    pid = wait(view.path, lambda view: view.state.pid is not None).state.pid
     assert psutil.Process(pid).environ()["CUDA_VISIBLE_DEVICES"] == "5,7"  # as it was started
-    assert wait(view.path, ended).state["device"] == "GPU 5"
+    assert wait(view.path, ended).state.device == "GPU 5"
 
 
 def test_a_run_is_worked_on_by_one_process(workspace: Workspace) -> None:
@@ -384,14 +388,14 @@ def test_a_run_is_worked_on_by_one_process(workspace: Workspace) -> None:
         assert worker.wait(PATIENCE) == 1
     assert view_run(path).status == "queued"
     assert start_worker(path).wait(PATIENCE) == 1
-    assert view_run(path).state["reason"] == NO_SET
+    assert view_run(path).state.reason == NO_SET
 
 
 def test_a_process_that_finds_the_run_done_already_leaves_it(workspace: Workspace) -> None:
     path = queue(workspace)
     set_state(path, status="done", finished=1.0)
     assert start_worker(path).wait(PATIENCE) == 0
-    assert (view_run(path).status, view_run(path).state["finished"]) == ("done", 1.0)
+    assert (view_run(path).status, view_run(path).state.finished) == ("done", 1.0)
 
 
 def test_a_run_whose_lock_is_held_is_alive_whatever_the_clock_says(workspace: Workspace) -> None:
@@ -446,7 +450,7 @@ def test_of_two_that_resume_a_run_at_once_one_is_refused(workspace: Workspace) -
         told = sorted(pool.map(attempt, range(4)))
     refusals = [text for text in told if "there is nothing to resume" in text]
     assert len(refusals) == 3, told
-    assert wait(path, ended).state["reason"] == NO_SET
+    assert wait(path, ended).state.reason == NO_SET
     assert (path / "log.txt").read_text() == f"{NO_SET}\n"
 
 
@@ -456,10 +460,10 @@ def test_a_run_that_the_system_ends_keeps_a_checkpoint_and_is_interrupted(
     """As a spot machine does before it goes, or whoever shuts down: SIGTERM."""
     view = submit(workspace, "train", {"generator": "ddpm"}, name="train")
     view = wait(view.path, waiting)
-    os.kill(view.state["pid"], signal.SIGTERM)
+    os.kill(view.state.pid, signal.SIGTERM)
     view = wait(view.path, ended)
-    told = (view.status, view.state["reason"])
-    assert told == ("interrupted", "The system asked its process to stop.")
+    told = (view.status, view.state.reason)
+    assert told == ("interrupted", "Terminated by the system (SIGTERM).")
     run = RunDirectory(view.path)
     run.stop()
     assert (run.should_stop(), run.is_cancelled()) == (True, False)
@@ -473,7 +477,11 @@ def test_a_run_that_the_system_ends_keeps_a_checkpoint_and_is_interrupted(
         ("state.json", b'{"status": "hacked"}', "is damaged (status: input should be 'queued', "),
         ("run.json", b'{"kind": "train"}', "is damaged (name: field required); remove the run."),
         ("run.json", b"\xff", "is not readable as JSON"),
-        ("about.json", b'{"name": 3}', "holds no name and note; remove it."),
+        (
+            "about.json",
+            b'{"name": 3}',
+            "is damaged (name: input should be a valid string); remove it.",
+        ),
     ],
 )
 def test_a_damaged_run_is_shown_and_can_be_removed_and_hides_no_other(
@@ -485,7 +493,7 @@ def test_a_damaged_run_is_shown_and_can_be_removed_and_hides_no_other(
     views = {view.id: view for view in list_runs(workspace)}
     assert views.keys() == {kept.name, broken.name}
     assert (views[broken.name].kind, views[broken.name].status) == ("damaged", "failed")
-    assert sentence in views[broken.name].state["reason"]
+    assert sentence in views[broken.name].state.reason
     with pytest.raises(UserError, match="is damaged"):
         resume(workspace, broken.name)
     remove_run(workspace, broken.name)
@@ -496,7 +504,7 @@ def test_a_run_of_an_unknown_kind_holds_nobody_up(workspace: Workspace) -> None:
     strange = create_run(workspace, "evil", {}, name="evil")
     path = queue(workspace)
     assert start_worker(path).wait(PATIENCE) == 1
-    assert view_run(path).state["reason"] == NO_SET
+    assert view_run(path).state.reason == NO_SET
     assert open_run(workspace, strange.name).status == "queued"
 
 
@@ -508,7 +516,7 @@ def test_a_run_gets_another_name_and_a_note(workspace: Workspace) -> None:
     describe(workspace, path.name, note="lr too high\nsee run 2\n")
     view = view_run(path)
     assert (view.name, view.note) == ("first try", "lr too high\nsee run 2")
-    assert view.record["name"] == "compare"
+    assert view.record.name == "compare"
     for bad in ("", " ", "x" * 201, "two\nlines", "\x00"):
         with pytest.raises(UserError, match="cannot be a run's name"):
             describe(workspace, path.name, name=bad)
@@ -533,9 +541,9 @@ def test_a_silent_run_and_short_memory_are_told(workspace: Workspace) -> None:
     assert view_run(path).warning == ""
     memory = {"used": 2**30, "left": 2**28, "total": 2**33, "ended": 0}
     set_state(path, memory=memory)
-    assert view_run(path).warning.startswith("Memory is short: 0.2 of 8.0 GiB are left.")
+    assert view_run(path).warning.startswith("Memory is low: 0.2 of 8.0 GiB are available.")
     set_state(path, heartbeat=time.time() - 300)
-    assert view_run(path).warning.startswith("No sign of life for 300 s;")
+    assert view_run(path).warning.startswith("No heartbeat for 300 s;")
     set_state(path, status="done")
     assert view_run(path).warning == ""
 
@@ -551,8 +559,8 @@ def test_a_death_for_want_of_memory_says_so_and_suggests_a_batch_size(
     sleeper.kill()
     sleeper.wait()
     view = view_run(path)
-    assert (view.status, view.state["reason"]) == (
+    assert (view.status, view.state.reason) == (
         "interrupted",
-        "Out of memory: its process was ended while it used 11.0 of 12.0 GiB; a smaller "
+        "Out of memory: the process was killed while it used 11.0 of 12.0 GiB; a smaller "
         "batch_size than 64, such as 32, needs less.",
     )

@@ -327,7 +327,7 @@ def test_a_job_whose_disk_is_full_at_its_start_says_so(disk: Path, home: Workspa
         json.dumps({"status": "queued", "pid": None, "heartbeat": old, "progress": None})
     )
     view = view_run(path)
-    assert (view.status, view.state["reason"]) == ("interrupted", disk_full_message(home.root))
+    assert (view.status, view.state.reason) == ("interrupted", disk_full_message(home.root))
 
 
 def test_the_dataset_is_as_before(disk: Path, home: Workspace) -> None:

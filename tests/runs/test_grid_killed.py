@@ -42,7 +42,7 @@ def killed_after(view: RunView, lines: int) -> RunView:
     )
     running = view_run(view.path)
     assert running.live, "it ended before it could be killed"
-    os.killpg(running.state["pid"], signal.SIGKILL)
+    os.killpg(running.state.pid, signal.SIGKILL)
     return ended(view)
 
 

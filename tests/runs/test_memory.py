@@ -1,4 +1,4 @@
-"""Memory: what is left of it, and what is said when it is not enough."""
+"""Memory: how much is available, and the message when it runs out."""
 
 import os
 import subprocess
@@ -16,12 +16,13 @@ from rebalance_core.runs.executor import view_run
 from rebalance_core.runs.memory import (
     batch_size,
     count_oom_kills,
+    is_low,
     is_out_of_memory,
-    is_short,
     memory_advice,
     out_of_memory_reason,
     read_memory,
 )
+from rebalance_core.runs.records import MemoryUse
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,25 +31,29 @@ GIB = 2**30
 
 def test_memory_is_that_of_this_process_and_machine() -> None:
     memory = read_memory()
-    assert 0 < memory["used"] < memory["total"] <= psutil.virtual_memory().total
-    assert 0 <= memory["left"] <= memory["total"] + psutil.swap_memory().total
-    assert memory["ended"] == count_oom_kills() >= 0
+    assert 0 < memory.used < memory.total <= psutil.virtual_memory().total
+    assert 0 <= memory.left <= memory.total + psutil.swap_memory().total
+    assert memory.ended == count_oom_kills() >= 0
 
 
-@pytest.mark.parametrize(("left", "short"), [(49, True), (50, False)])
-def test_memory_is_short_from_a_twentieth_on(left: int, short: bool) -> None:
-    assert is_short({"left": left, "total": 1000}) == short
+def memory_use(left: int) -> MemoryUse:
+    return MemoryUse(used=GIB, left=left, total=16 * GIB, ended=3)
 
 
-def test_a_death_is_for_want_of_memory_only_where_something_says_so() -> None:
-    plenty = {"used": GIB, "left": 8 * GIB, "total": 16 * GIB, "ended": 3}
+@pytest.mark.parametrize(("share", "low"), [(0.049, True), (0.05, False)])
+def test_memory_is_low_below_a_twentieth(share: float, low: bool) -> None:
+    assert is_low(MemoryUse(used=1, left=share * 1000, total=1000, ended=0)) == low
+
+
+def test_an_exit_is_out_of_memory_only_with_evidence() -> None:
+    plenty = memory_use(8 * GIB)
     assert out_of_memory_reason(None, 9, {}) is None
     assert out_of_memory_reason(plenty, 3, {}) is None
-    told = "Out of memory: its process was ended while it used 1.0 of 16.0 GiB; "
-    by_system = out_of_memory_reason(plenty, 4, {})  # the system ended one since
-    assert by_system == f"{told}end other programs, or use a machine with more memory."
-    short = out_of_memory_reason(plenty | {"left": 0}, 3, {"classifier": {"batch_size": 32}})
-    assert short == f"{told}a smaller batch_size than 32, such as 16, needs less."
+    sentence = "Out of memory: the process was killed while it used 1.0 of 16.0 GiB; "
+    killed = out_of_memory_reason(plenty, 4, {})  # the system has killed one since
+    assert killed == f"{sentence}close other programs, or use a machine with more memory."
+    low = out_of_memory_reason(memory_use(0), 3, {"classifier": {"batch_size": 32}})
+    assert low == f"{sentence}a smaller batch_size than 32, such as 16, needs less."
 
 
 def test_the_batch_size_is_found_where_a_config_has_it() -> None:
@@ -84,5 +89,5 @@ def test_a_job_that_asks_for_too_much_memory_says_so(
     done = subprocess.run(worker, cwd=ROOT, env=dict(os.environ), capture_output=True, timeout=120)
     view = view_run(path)
     assert (done.returncode, view.status) == (1, "failed")
-    assert view.state["reason"].startswith("Out of memory (")
-    assert view.state["reason"].endswith("; a smaller batch_size than 16, such as 8, needs less.")
+    assert view.state.reason.startswith("Out of memory (")
+    assert view.state.reason.endswith("; a smaller batch_size than 16, such as 8, needs less.")

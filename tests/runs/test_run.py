@@ -92,7 +92,7 @@ def test_a_checkpoint_is_read_without_unpickling(workspace: Workspace) -> None:
     with pytest.raises(UserError) as told:
         run.restore()
     assert str(told.value) == (
-        f"No checkpoint in {path.parent} can be read; remove that folder to start anew."
+        f"No checkpoint in {path.parent} can be read; remove that folder to start from scratch."
     )
 
 
@@ -309,7 +309,7 @@ def test_how_often_a_checkpoint_is_due_can_be_told(
 ) -> None:
     if told is not None:
         monkeypatch.setenv(CHECKPOINT_VARIABLE, told)
-    assert make_run(workspace).checkpoint_due() == due
+    assert make_run(workspace).is_checkpoint_due() == due
 
 
 @pytest.mark.parametrize("told", ["soon", "-1", "nan", "1e9"])
@@ -321,7 +321,7 @@ def test_a_senseless_time_between_checkpoints_is_refused(
     with pytest.raises(UserError) as refused:
         RunDirectory(path)
     assert str(refused.value) == (
-        f"{CHECKPOINT_VARIABLE}={told!r} is no number of seconds from 0 to a day; mend it."
+        f"{CHECKPOINT_VARIABLE} must be a number of seconds from 0 to 86,399 (got {told!r})."
     )
 
 

@@ -46,8 +46,8 @@ def trained(workspace: Workspace, phantom: Dataset) -> str:
 
 def test_a_run_is_named_and_keeps_its_seed(workspace: Workspace, trained: str) -> None:
     record = open_run(workspace, trained).record
-    assert (record["kind"], record["name"]) == ("train", "ddpm on phantom")
-    assert (record["seed"], record["parents"]) == (7, [])
+    assert (record.kind, record.name) == ("train", "ddpm on phantom")
+    assert (record.seed, record.parents) == (7, [])
 
 
 def test_a_run_is_recorded_with_the_whole_ids_of_its_parents(
@@ -56,7 +56,7 @@ def test_a_run_is_recorded_with_the_whole_ids_of_its_parents(
     config = SampleConfig(run=trained[-4:], name="made", seed=3)
     view = view_run(record_run(workspace, config))
     assert (view.config["run"], view.parents) == (trained, [trained])
-    assert (view.name, view.record["seed"]) == ("sample made", 3)
+    assert (view.name, view.record.seed) == ("sample made", 3)
 
 
 @pytest.mark.parametrize(
@@ -83,15 +83,15 @@ def test_a_command_records_what_the_same_config_records_here(
 ) -> None:
     """Pages call `start_run` too: see `test_nothing_else_makes_or_starts_a_run`."""
     config = TrainConfig.make("bagan-gp", "phantom", "quick", seed=5, epochs=1)
-    here = open_run(workspace, finished(workspace, config)).record
+    here = open_run(workspace, finished(workspace, config)).record.model_dump()
     options = ("--seed", "5", "--set", "epochs=1", "--detach", "--json")
     done = command(workspace.root, "train", "bagan-gp", "phantom", *options)
     assert done.returncode == 0, done.stderr
-    (there,) = (v for v in list_runs(workspace) if v.record["created"] != here["created"])
+    (there,) = (v for v in list_runs(workspace) if v.record.created != here["created"])
     with pytest.raises(UserError):
         wait_for(command_cancelled(workspace, there.id))
     ignored = ("created", "code")
-    assert {k: v for k, v in there.record.items() if k not in ignored} == {
+    assert {k: v for k, v in there.record.model_dump().items() if k not in ignored} == {
         k: v for k, v in here.items() if k not in ignored
     }
 
@@ -179,7 +179,7 @@ def test_a_new_kind_has_lineage_removal_and_clean_up_by_its_types(
     painted = finished(workspace, Painting(run=trained, picture="sunset", seed=4))
     scored = create_run(workspace, "score", {"synthetic": "sunset"}, name="score sunset").name
     write_json(workspace.runs / scored / "state.json", {"status": "done", "heartbeat": 0.0})
-    assert open_run(workspace, painted).record["seed"] == 4
+    assert open_run(workspace, painted).record.seed == 4
     assert parents(workspace, list_runs(workspace)) == {
         trained: [],
         painted: [trained],

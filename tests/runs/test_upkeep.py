@@ -62,7 +62,7 @@ def test_a_size_counts_a_file_with_two_names_once(workspace: Workspace) -> None:
     empty = run_bytes(view)
     write_bytes(view.path / "result" / "a.bin", bytes(5000))
     os.link(view.path / "result" / "a.bin", view.path / "result" / "b.bin")
-    write_json(view.path / "state.json", view.state)
+    write_json(view.path / "state.json", view.state.model_dump())
     assert run_bytes(view_run(view.path)) == empty + 5000
 
 

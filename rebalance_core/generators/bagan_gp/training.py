@@ -112,7 +112,7 @@ class BaganTrainer:
     def _keep(self, numbers: dict[str, Tensor]) -> None:
         """Checkpoint if one is due, never over a good one: what is broken or flat is not kept."""
         stop = self.run.should_stop()
-        if not self.flat and (stop or self.run.checkpoint_due()):
+        if not self.flat and (stop or self.run.is_checkpoint_due()):
             self._check(numbers)
             self.run.checkpoint(self._state())
         if stop:

@@ -84,7 +84,7 @@ def train_model(
         told = place.named("")
         run.progress(place.fraction(done), f"{told}, step {done} of {place.steps}".lstrip(", "))
         # keep it, unless it is broken
-        if run.checkpoint_due() or score is not None:
+        if run.is_checkpoint_due() or score is not None:
             _finite(loss, place, done)
         if not last:
             run.checkpoint_or_stop(
