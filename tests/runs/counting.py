@@ -7,7 +7,7 @@ from typing import IO, Any
 
 from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.locks import run_lock
-from rebalance_core.runs.worker import turn
+from rebalance_core.runs.worker import wait_for_device
 from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
 
@@ -58,7 +58,7 @@ def take_turn(path: Path, seconds: float, sleep: Any) -> None:
     run = CountingRun(path)
     with run_lock(path):
         run.write_state("queued", **current_process())
-        with turn(workspace, run) as device:
+        with wait_for_device(workspace, run) as device:
             run.write_state("running", device=device.name)
             _check_alone(workspace.root, device.key)
             sleep(seconds)
