@@ -1,4 +1,4 @@
-"""What the studio runs on here, whether it works, and what each of it means for the work."""
+"""Checks of the installation: versions, devices, memory, disk and what they imply."""
 
 import json
 import os
@@ -20,14 +20,14 @@ from rebalance_core.runs.run import checkpoint_every
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 PACKAGES = ("torch", "torchvision", "diffusers", "accelerate", "streamlit", "scikit-learn", "numpy")
-ROOM_WANTED = 5  # GiB
-MEMORY_WANTED = 4  # GiB
-PATIENCE = 120  # seconds to import torch on a busy machine
+MIN_FREE_DISK = 5  # GiB
+MIN_FREE_MEMORY = 4  # GiB
+TIMEOUT = 120  # seconds to import torch on a busy machine
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def look(workspace: Workspace) -> dict[str, Any]:
-    """What can be told at once, without torch: facts, and a sentence for each of `problems`."""
+def quick_checks(workspace: Workspace) -> dict[str, Any]:
+    """Facts that need no torch; `problems` contains one sentence per problem."""
     problems = plugin_problems()
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
@@ -38,14 +38,16 @@ def look(workspace: Workspace) -> dict[str, Any]:
             problems.append(f"{package} is not installed; run `make setup`.")
     existing = workspace.nearest_existing
     free = shutil.disk_usage(existing).free / GIB
-    if free < ROOM_WANTED:
-        problems.append(f"Only {free:.1f} GiB are free at {existing}; make room before training.")
-    if not os.access(existing, os.W_OK):
-        problems.append(f"{existing} cannot be written; set {HOME_VARIABLE} to a folder that can.")
-    memory = read_memory()
-    if memory.left / GIB < MEMORY_WANTED:
+    if free < MIN_FREE_DISK:
         problems.append(
-            f"Only {memory.left / GIB:.1f} GiB of memory are left; end other programs before "
+            f"Only {free:.1f} GiB are free at {existing}; free some space before training."
+        )
+    if not os.access(existing, os.W_OK):
+        problems.append(f"{existing} is not writable; set {HOME_VARIABLE} to a writable folder.")
+    memory = read_memory()
+    if memory.left / GIB < MIN_FREE_MEMORY:
+        problems.append(
+            f"Only {memory.left / GIB:.1f} GiB of memory are free; close other programs before "
             "training."
         )
     try:
@@ -70,9 +72,9 @@ def look(workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def examine(workspace: Workspace) -> dict[str, Any]:
-    """The same, and whether torch works and what it computes on; `ok` if there is no problem."""
-    facts = look(workspace)
+def full_checks(workspace: Workspace) -> dict[str, Any]:
+    """`quick_checks`, and whether torch works and on which device; `ok` if nothing is wrong."""
+    facts = quick_checks(workspace)
     device = bf16 = threads = None
     try:
         import torch
@@ -83,113 +85,115 @@ def examine(workspace: Workspace) -> dict[str, Any]:
 
         device, bf16 = str(create_accelerator("auto").device), is_bf16_fast()
         threads = torch.get_num_threads()
-    except Exception as error:  # whatever breaks in a foreign library is the finding here
+    except Exception as error:  # any failure of a third-party library is a finding
         facts["problems"].append(
             f"torch and torchvision do not work together ({type(error).__name__}: {error}); "
             "run `make setup` to install versions that do."
         )
-    told = {"device": device, "fast_bf16": bf16, "threads": threads}
-    return {"ok": not facts["problems"], **facts, **told}
+    torch_facts = {"device": device, "fast_bf16": bf16, "threads": threads}
+    return {"ok": not facts["problems"], **facts, **torch_facts}
 
 
-def examine_apart(workspace: Workspace) -> dict[str, Any]:
-    """`examine` in a process of its own, so that torch stays out of this one."""
+def full_checks_in_subprocess(workspace: Workspace) -> dict[str, Any]:
+    """`full_checks` in a subprocess, so that torch is not imported here.
+
+    Raises UserError if the subprocess ends without a result.
+    """
     command = [sys.executable, "-m", "rebalance_core", "doctor", "--json"]
     environment = {**os.environ, HOME_VARIABLE: str(workspace.root)}
     try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE
+        process = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT
         )
-        found: dict[str, Any] = json.loads(done.stdout)
+        facts: dict[str, Any] = json.loads(process.stdout)
     except (subprocess.TimeoutExpired, ValueError) as error:
         raise UserError(
-            f"The check of torch gave no answer ({type(error).__name__}); run "
+            f"The check of torch returned no result ({type(error).__name__}); run "
             "`python -m rebalance_core doctor` to see why."
         ) from error
-    return found
+    return facts
 
 
-def meanings(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(setting, its value here, what it means for the work), of what `look` or `examine` told."""
-    several = len(facts["devices"]) > 1
-    lines = [
+def explain(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(setting, value, meaning) rows for the facts of `quick_checks` or `full_checks`."""
+    has_several = len(facts["devices"]) > 1
+    rows = [
         (
             "Devices",
             ", ".join(facts["devices"]),
-            f"{'One job at a time on each' if several else 'One job at a time'}; others wait, "
-            "oldest first. CUDA_VISIBLE_DEVICES chooses among GPUs.",
+            f"{'One job at a time on each' if has_several else 'One job at a time'}; others wait, "
+            "oldest first. CUDA_VISIBLE_DEVICES selects among GPUs.",
         )
     ]
     if "device" in facts:
         precision = "bf16" if facts["fast_bf16"] else "fp32"
-        lines += [
+        rows += [
             (
-                "torch computes on",
+                "torch device",
                 str(facts["device"]),
-                "cuda is a GPU, mps Apple's; cpu is slow "
-                "beyond 64 px, where `quick` and `small` are what can be afforded.",
+                "cuda is a GPU, mps is Apple's; cpu is slow above 64 px: use `quick` or `small`.",
             ),
             (
                 "Precision `auto`",
                 precision,
-                "bf16 is fast here and takes half the memory."
+                "bf16 is fast here and needs half the memory."
                 if facts["fast_bf16"]
-                else "bf16 would be slower here, so `auto` computes in fp32.",
+                else "bf16 would be slower here, so `auto` uses fp32.",
             ),
             (
                 "Threads",
                 str(facts["threads"]),
-                "Of one job on the processor; OMP_NUM_THREADS "
-                "sets another number. A second job beside it slows both.",
+                "Used by one job on the CPU; OMP_NUM_THREADS sets the number. A second job at the "
+                "same time slows down both.",
             ),
         ]
-    here = [name for name, there in facts["weights"].items() if there]
-    every = facts["checkpoint_seconds"]
-    lines += [
-        ("Cores", str(facts["cores"]), "They decode and inspect images side by side in an import."),
+    weights = [name for name, is_available in facts["weights"].items() if is_available]
+    interval = facts["checkpoint_seconds"]
+    rows += [
+        ("Cores", str(facts["cores"]), "An import decodes and inspects images on all of them."),
         (
             "Memory",
-            f"{facts['memory_left_gib']} of {facts['memory_gib']} GiB left",
-            "If it runs out, the system ends the job; a smaller batch_size needs less.",
+            f"{facts['memory_left_gib']} of {facts['memory_gib']} GiB free",
+            "If it runs out, the system kills the job; a smaller batch_size needs less.",
         ),
         (
             "Workspace",
             facts["workspace"],
-            f"All data and runs are there; {HOME_VARIABLE} names "
-            "another. Nothing leaves this machine.",
+            f"Contains all data and runs; {HOME_VARIABLE} sets the folder. Nothing leaves this "
+            "machine.",
         ),
         (
             "Free disk",
             f"{facts['free_gib']} GiB",
-            f"At least {ROOM_WANTED} GiB are wanted. A full "
-            "disk fails a run, which resumes once there is room.",
+            f"At least {MIN_FREE_DISK} GiB are recommended. A full disk fails a run, which can be "
+            "resumed once there is space.",
         ),
         (
             "Checkpoints",
-            "a wrong setting" if every is None else f"every {every:g} s",
-            "What a kill costs at most, and rarer where writing is slow; "
-            "REBALANCE_CHECKPOINT_SECONDS sets it.",
+            "invalid setting" if interval is None else f"every {interval:g} s",
+            "The work that a kill loses at most; longer if writing is slow. "
+            "REBALANCE_CHECKPOINT_SECONDS sets the interval.",
         ),
         (
             "Pretrained weights",
-            ", ".join(here) or "none",
-            "Poses can use these networks; without "
-            "any, HOG of the head. `poses weights` fetches them.",
+            ", ".join(weights) or "none",
+            "Available to Poses, which uses HOG of the head without any. `poses weights` downloads "
+            "them.",
         ),
         (
             "Versions",
             ", ".join(f"{k} {v or 'missing'}" for k, v in facts["versions"].items()),
-            f"With Python {facts['python']} on {facts['platform']}; another version may round "
-            "differently, so a resumed run is exact only with the same.",
+            f"With Python {facts['python']} on {facts['platform']}. Other versions may round "
+            "differently, so a resumed run is exact only with the same versions.",
         ),
     ]
-    return lines
+    return rows
 
 
 def find_chromium() -> str | None:
-    """A browser for the browser tests: $CHROMIUM, or one on the PATH."""
-    named = os.environ.get("CHROMIUM")
-    if named and Path(named).exists():
-        return named
+    """Path of the browser for the browser tests: $CHROMIUM, or one on the PATH."""
+    path = os.environ.get("CHROMIUM")
+    if path and Path(path).exists():
+        return path
     names = ("chromium", "chromium-browser", "google-chrome")
-    return next((found for n in names if (found := shutil.which(n))), None)
+    return next((path for name in names if (path := shutil.which(name))), None)

@@ -33,9 +33,9 @@ def open_app(
 @app.command("doctor")
 def doctor(as_json: Json = False) -> None:
     """Check versions, device, memory, disk space and workspace."""
-    from rebalance_core.doctor import examine
+    from rebalance_core.doctor import full_checks
 
-    checks = examine(Workspace.from_environment())
+    checks = full_checks(Workspace.from_environment())
     emit(checks, as_json)
     if not checks["ok"]:
         sys.exit(1)
