@@ -1,4 +1,4 @@
-"""Affine warps: exact pixels, and the augmentations that are built on them."""
+"""Affine warps: exact pixels, and the augmentations based on them."""
 
 from collections.abc import Callable
 
@@ -34,14 +34,14 @@ def test_a_mirror_and_a_quarter_turn_are_exact() -> None:
     assert warped([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]) == IMAGE[0, 0].rot90().tolist()
 
 
-def test_a_pixel_comes_from_where_the_matrix_maps_it_and_the_border_goes_on() -> None:
+def test_a_matrix_maps_output_to_input_and_the_border_is_replicated() -> None:
     across = [[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]  # from one pixel to the right
     assert warped(across) == [[1, 2, 3, 3], [5, 6, 7, 7], [9, 10, 11, 11], [13, 14, 15, 15]]
     down = [[1.0, 0.0, 0.0], [0.0, 1.0, -0.5]]  # from one pixel above
     assert warped(down) == [[0, 1, 2, 3], [0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
 
 
-def test_outside_the_image_is_the_fill() -> None:
+def test_fill_is_used_outside_the_image() -> None:
     across = [[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]
     filled = [[1, 2, 3, -7], [5, 6, 7, -7], [9, 10, 11, -7], [13, 14, 15, -7]]
     assert warped(across, fill=-7.0) == filled
@@ -80,7 +80,7 @@ def test_every_image_has_its_own_matrix() -> None:
     ],
     ids=["diff_augment", "warp_images", "augment_scans"],
 )
-def test_augmentations_are_what_they_were(
+def test_augmentations_are_unchanged(
     augment: Callable[[Tensor], Tensor], diagonal: list[float]
 ) -> None:
     result = augment(torch.linspace(-1, 1, 64).view(1, 1, 8, 8))[0, 0].diagonal()

@@ -1,4 +1,4 @@
-"""Presets by name, and one sentence that names the field where something doesn't fit."""
+"""Presets by name, and one sentence with the field for an invalid value."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ NEEDED: list[tuple[type[Config], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("kind", "needed"), NEEDED)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_builds_and_says_its_name(
+def test_every_preset_builds_and_has_its_name(
     kind: type[Config], needed: dict[str, Any], preset: str
 ) -> None:
     assert kind.from_preset(preset, **needed).model_dump()["preset"] == preset
@@ -35,12 +35,12 @@ def test_the_defaults_are_the_preset_paper(kind: type[Config], needed: dict[str,
     assert kind.from_preset("paper", **needed) == kind(**needed)
 
 
-def test_changes_win_over_the_preset_and_strings_become_numbers() -> None:
+def test_overrides_take_precedence_over_the_preset_and_are_parsed() -> None:
     config = BaganConfig.from_preset("quick", **parse_overrides(["steps=7", "lr=1e-3"]))
     assert (config.size, config.steps, config.lr) == (32, 7, 0.001)
 
 
-def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
+def test_an_unknown_preset_is_refused_with_the_existing_ones() -> None:
     with pytest.raises(UserError) as excinfo:
         BaganConfig.from_preset("huge")
     assert str(excinfo.value) == (
@@ -70,7 +70,7 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
         (CompareConfig, {"set": "s", "seeds": ()}, "seeds=() does not fit CompareConfig: "),
     ],
 )
-def test_a_wrong_value_is_one_sentence_that_names_the_field(
+def test_an_invalid_value_is_one_sentence_with_the_field(
     kind: type[Config], values: dict[str, Any], start: str
 ) -> None:
     with pytest.raises(UserError) as excinfo:
@@ -95,7 +95,7 @@ def test_a_wrong_value_is_one_sentence_that_names_the_field(
 def test_a_negative_seed_is_refused_before_any_work(
     kind: type[Config], values: dict[str, Any]
 ) -> None:
-    """NumPy's generators refuse negative seeds, later and in words of their own."""
+    """NumPy's generators refuse negative seeds too, but later."""
     with pytest.raises(UserError, match="seed"):
         kind.build(**values)
 
@@ -103,8 +103,8 @@ def test_a_negative_seed_is_refused_before_any_work(
 @pytest.mark.parametrize(
     "values", [{"seeds": (0, 1, 0)}, {"arms": ("none", "ddpm", "ddpm")}], ids=["seed", "arm"]
 )
-def test_a_comparison_takes_no_seed_or_arm_twice(values: dict[str, Any]) -> None:
-    """Counted twice, one cell would narrow the interval."""
+def test_seeds_and_arms_of_a_comparison_are_unique(values: dict[str, Any]) -> None:
+    """A cell counted twice would narrow the interval."""
     with pytest.raises(UserError):
         CompareConfig.build(set="s", **values)
 
@@ -114,7 +114,7 @@ def test_a_config_is_frozen() -> None:
         SetConfig(dataset="d").seed = 1
 
 
-def test_changes_are_read_as_field_and_value() -> None:
+def test_overrides_are_parsed_as_field_and_value() -> None:
     assert parse_overrides([]) == {}
     changes = ["epochs=3", " lr = 0.1 ", "name=a=b", "on=true", "widths=8, 16", "classes=a,"]
     assert parse_overrides(changes) == {

@@ -86,7 +86,7 @@ PROGRESS = {"fraction": 0.5, "stage": "half", "seconds_left": 3.0}
 
 
 def live_state(status: str) -> dict[str, Any]:
-    """As a run leaves it whose process is gone."""
+    """The state of a run whose process has exited."""
     return {
         "status": status,
         **current_process(),
@@ -122,7 +122,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def use_runs(workspace: Workspace, victim: Path, healthy: set[str]) -> str | None:
-    """Do with all runs what lists, pages and the queue do; why the victim is damaged, or None."""
+    """Use all runs as lists, pages and the queue do; return why the victim is damaged, or None."""
     views = {view.id: view for view in list_runs(workspace)}
     assert healthy <= views.keys()
     assert victim.name in views
@@ -140,7 +140,7 @@ def use_runs(workspace: Workspace, victim: Path, healthy: set[str]) -> str | Non
     return view.state.reason if view.kind == "damaged" else None
 
 
-def spoilt_runs(victim: Path) -> Iterator[tuple[str, str, bytes]]:
+def corrupted_runs(victim: Path) -> Iterator[tuple[str, str, bytes]]:
     record, state = read_json(victim / "run.json"), live_state("running")
     for name in ("run.json", "state.json", "about.json"):
         for what, content in BYTES.items():
@@ -162,7 +162,7 @@ def test_a_damaged_run_hides_no_other_and_can_be_removed(made: Workspace, kind: 
     whole = {p.name: p.read_bytes() for p in kept.glob("*.json")}
     victim = kept.with_name(kept.name + "v")
     damaged = 0
-    cases = [c for c in spoilt_runs(kept) if kind == "train" or "config" in c[1]]
+    cases = [c for c in corrupted_runs(kept) if kind == "train" or "config" in c[1]]
     for name, what, content in cases:
         shutil.rmtree(victim, ignore_errors=True)
         victim.mkdir()
@@ -233,7 +233,7 @@ def test_a_device_job_takes_its_turn_beside_a_damaged_run(made: Workspace) -> No
     remove_run(made, json.loads(done.stdout)["run"])
 
 
-def test_lines_that_no_run_logs_are_skipped_and_counted(made: Workspace) -> None:
+def test_invalid_metric_lines_are_skipped_and_counted(made: Workspace) -> None:
     path = made_run(made, "train")
     good = b'{"step": 1, "loss": 0.5, "time": 1.0}'
     bad = [c for c in BYTES.values() if c]
@@ -291,7 +291,7 @@ PROVENANCE = (
 )
 
 
-def spoilt_provenances(path: Path) -> Iterator[tuple[str, bytes]]:
+def corrupted_provenances(path: Path) -> Iterator[tuple[str, bytes]]:
     yield from BYTES.items()
     value = read_json(path) | {"filters": [STEP], "earlier_runs": ["x"]}
     for field in PROVENANCE:
@@ -307,7 +307,7 @@ def test_a_damaged_synthetic_set_hides_no_other_and_can_be_removed(
     healthy = open_synthetic(made, "s-ddpm").path
     victim = made.synthetic / "victim"
     damaged = 0
-    cases = list(spoilt_provenances(healthy / "provenance.json"))
+    cases = list(corrupted_provenances(healthy / "provenance.json"))
     for what, content in cases:
         shutil.copytree(healthy, victim)
         replace_file(victim / "provenance.json", content)
@@ -469,7 +469,7 @@ def test_a_damaged_manifest_hides_no_other_dataset(made: Workspace) -> None:
         ("study", "p"),
     ],
 )
-def test_a_home_that_can_hold_nothing_is_one_sentence(home: str, words: tuple[str, ...]) -> None:
+def test_a_home_that_is_not_writable_is_one_sentence(home: str, words: tuple[str, ...]) -> None:
     done = command(Path(home), *words)
     assert (done.returncode, done.stdout) == (2, "")
     root = Path(home).resolve()

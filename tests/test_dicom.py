@@ -1,4 +1,4 @@
-"""DICOM files written by pydicom: shown as they want to be, patients hashed, damage told."""
+"""DICOM files written by pydicom: display, hashed patients, damaged files."""
 
 import hashlib
 import io
@@ -98,23 +98,23 @@ COLOURS = np.array([[[255, 0, 0], [0, 9, 0]], [[0, 0, 7], [1, 2, 3]]], np.uint8)
         "two frames",
     ],
 )
-def test_a_file_is_shown_as_it_wants_to_be(data: bytes, mode: str, pixels: list[object]) -> None:
+def test_a_file_is_displayed_as_it_prescribes(data: bytes, mode: str, pixels: list[object]) -> None:
     assert is_dicom(data)
     opened = open_image(data)
     assert (opened.mode, opened.info["stored"]) == (mode, "DICOM")
     assert np.asarray(opened).tolist() == pixels
 
 
-def test_a_patient_is_a_hash_and_never_the_plain_id() -> None:
+def test_a_patient_is_a_hash_and_not_the_id() -> None:
     data = dicom(STEPS, patient="DOE^JANE-1948")
     assert patient_hash(data) == hashlib.sha256(b"DOE^JANE-1948").hexdigest()[:12]
     assert patient_hash(dicom(STEPS)) == ""
     assert patient_hash(dicom(STEPS, patient="other")) != patient_hash(data)
 
 
-@pytest.mark.parametrize("kept", [132, 140, 300, -1, -3])
-def test_a_damaged_file_is_refused_in_one_line(kept: int) -> None:
-    data = dicom(STEPS)[:kept]
+@pytest.mark.parametrize("length", [132, 140, 300, -1, -3])
+def test_a_damaged_file_is_refused_in_one_line(length: int) -> None:
+    data = dicom(STEPS)[:length]
     assert is_dicom(data)
     with pytest.raises(ValueError) as excinfo:
         open_image(data)
@@ -138,7 +138,7 @@ def scans(folder: Path) -> Path:
     return folder
 
 
-def taken(workspace: Workspace, folder: Path) -> Dataset:
+def import_folder(workspace: Workspace, folder: Path) -> Dataset:
     config = ImportConfig(name="scans", source=str(folder))
     return import_dataset(workspace, config, MemoryRun())
 
@@ -146,7 +146,7 @@ def taken(workspace: Workspace, folder: Path) -> Dataset:
 def test_scans_are_imported_with_their_patients_as_groups(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    dataset = taken(workspace, scans(tmp_path / "scans"))
+    dataset = import_folder(workspace, scans(tmp_path / "scans"))
     assert dataset.counts() == {"train": {"a": 3, "b": 3}}
     hashes = [hashlib.sha256(f"DOE^JANE-{k}".encode()).hexdigest()[:12] for k in range(2)]
     assert dataset.catalogue["group"].tolist() == [hashes[k] for k in (0, 0, 1, 0, 1, 1)]
@@ -157,7 +157,7 @@ def test_scans_are_imported_with_their_patients_as_groups(
     assert dataset.array(12).shape == (6, 12, 12, 1)
 
 
-def test_without_pydicom_the_reason_says_what_to_install(
+def test_without_pydicom_the_reason_is_the_missing_package(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = scans(tmp_path / "scans")
@@ -171,7 +171,7 @@ def test_without_pydicom_the_reason_says_what_to_install(
             read(data)
         assert str(excinfo.value) == PYDICOM_MISSING
     with pytest.raises(UserError) as excinfo:
-        taken(workspace, folder)
+        import_folder(workspace, folder)
     assert str(excinfo.value) == (
         f"{folder}: class 'a' has no readable image (4 of 4 unreadable files, 'a/0.dcm' first: "
         f"{PYDICOM_MISSING}); add images, at least two, or remove it."
@@ -179,6 +179,6 @@ def test_without_pydicom_the_reason_says_what_to_install(
     for label in "ab":
         for k in range(2):
             (folder / label / f"{k}.png").write_bytes(png_bytes(np.eye(8, dtype=np.uint8) * k))
-    listed = taken(workspace, folder).manifest.unreadable
+    listed = import_folder(workspace, folder).manifest.unreadable
     assert {entry.reason for entry in listed} == {PYDICOM_MISSING}
     assert len(listed) == 7

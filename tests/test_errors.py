@@ -1,4 +1,4 @@
-"""How an error of a library or of foreign code is reported within one sentence."""
+"""The first line of errors of libraries, for one sentence."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who can reach the app, and that nobody is let in by an oversight."""
+"""Who can reach the app, and which requests it accepts."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from rebalance_core.system.exposure import (
 
 
 @pytest.mark.parametrize(
-    ("address", "local"),
+    ("address", "is_loopback"),
     [
         ("127.0.0.1", True),
         ("127.8.8.8", True),
@@ -27,22 +27,22 @@ from rebalance_core.system.exposure import (
         ("127.0.0.1.example.org", False),
     ],
 )
-def test_only_this_machines_own_addresses_are_local(address: str | None, local: bool) -> None:
-    assert is_local(address) == local
+def test_only_loopback_addresses_are_local(address: str | None, is_loopback: bool) -> None:
+    assert is_local(address) == is_loopback
 
 
-def test_a_wider_address_is_warned_of_unless_a_proxy_guards_it(
+def test_other_addresses_give_a_warning_unless_behind_a_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert exposure_warning("127.0.0.1") is None
-    told = exposure_warning("0.0.0.0")
-    assert told is not None
-    assert told.startswith("The app listens on 0.0.0.0 without a password: ")
+    warning = exposure_warning("0.0.0.0")
+    assert warning is not None
+    assert warning.startswith("The app listens on 0.0.0.0 without a password: ")
     assert str(exposure_warning(None)).startswith("The app listens on all addresses ")
     monkeypatch.setenv(PROXY_VARIABLE, "1")
     assert exposure_warning("0.0.0.0") is None
     monkeypatch.setenv(PROXY_VARIABLE, "0")
-    assert exposure_warning("0.0.0.0") == told
+    assert exposure_warning("0.0.0.0") == warning
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_host_is_loopback_or_configured_and_an_origin_equals_it(
         ("GET", ["localhost"], ["http://localhost", "http://localhost"], False),
     ],
 )
-def test_an_origin_is_left_out_only_where_browsers_leave_it_out(
+def test_an_origin_is_omitted_only_where_browsers_omit_it(
     method: str | None, hosts: list[str], origins: list[str], allowed: bool
 ) -> None:
     assert is_request_allowed(method, hosts, origins, ()) == allowed

@@ -1,4 +1,4 @@
-"""Nothing half-written is ever read as whole."""
+"""Atomic writes, and JSON from untrusted files."""
 
 import json
 import os
@@ -37,10 +37,10 @@ while True:
 
 
 @contextmanager
-def full_disk(room: int) -> Iterator[None]:
-    """No file of this process may grow beyond `room` bytes."""
+def full_disk(free: int) -> Iterator[None]:
+    """Limit files of this process to `free` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, before[1]))
     try:
         yield
     finally:
@@ -50,13 +50,13 @@ def full_disk(room: int) -> Iterator[None]:
 def test_a_write_that_fails_midway_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     write_bytes(path, b"old")
-    with full_disk(room=4096), pytest.raises(OSError, match="File too large"):
+    with full_disk(free=4096), pytest.raises(OSError, match="File too large"):
         write_bytes(path, b"n" * 100_000)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_value_that_is_no_json_leaves_the_old_content(tmp_path: Path) -> None:
+def test_a_value_that_is_not_json_leaves_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     write_json(path, {"step": 1})
     with pytest.raises(TypeError):
@@ -65,7 +65,7 @@ def test_a_value_that_is_no_json_leaves_the_old_content(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_reader_beside_a_writer_that_is_killed_sees_only_whole_contents(tmp_path: Path) -> None:
+def test_a_reader_sees_only_complete_contents_of_a_killed_writer(tmp_path: Path) -> None:
     path = tmp_path / "data.bin"
     writer = subprocess.Popen([sys.executable, "-c", WRITE_FOREVER, str(path), str(SIZE)], cwd=ROOT)
     try:
@@ -80,18 +80,18 @@ def test_a_reader_beside_a_writer_that_is_killed_sees_only_whole_contents(tmp_pa
     assert seen | {path.read_bytes()} <= whole
 
 
-def test_a_new_file_has_the_rights_that_the_umask_leaves(tmp_path: Path) -> None:
+def test_a_new_file_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")
     write_bytes(tmp_path / "ours", b"")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+def test_parent_folders_are_created(tmp_path: Path) -> None:
     write_json(tmp_path / "a" / "b" / "c.json", {"name": "Größe"})
     assert (tmp_path / "a" / "b" / "c.json").read_bytes() == '{\n "name": "Größe"\n}\n'.encode()
 
 
-def test_reading_what_is_missing_or_broken_is_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_or_broken_file_is_one_sentence(tmp_path: Path) -> None:
     missing, broken, binary = (tmp_path / name for name in ("missing", "broken", "binary"))
     broken.write_text('{"status": "runn')
     binary.write_bytes(b"\xff\xfe\x00")
@@ -126,7 +126,7 @@ def test_hostile_json_is_one_sentence(tmp_path: Path, data: str) -> None:
     assert "\n" not in str(excinfo.value)
 
 
-def test_what_cannot_be_opened_as_json_is_one_sentence(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_one_sentence(tmp_path: Path) -> None:
     circle = tmp_path / "circle"
     circle.symlink_to(circle)
     for path in (tmp_path, tmp_path / "circle", tmp_path / ("x" * 300)):
@@ -134,16 +134,16 @@ def test_what_cannot_be_opened_as_json_is_one_sentence(tmp_path: Path) -> None:
             read_json(path)
 
 
-def test_json_that_is_deep_enough_is_read(tmp_path: Path) -> None:
+def test_json_within_the_depth_limit_is_read(tmp_path: Path) -> None:
     path = tmp_path / "whole"
     path.write_text(json.dumps([{"a": [[["\ud83d\ude00"]]]}] * 200))
     assert read_json(path)[0] == {"a": [[["😀"]]]}
 
 
-def test_a_folder_appears_whole_and_readable(tmp_path: Path) -> None:
+def test_a_folder_appears_complete_and_readable(tmp_path: Path) -> None:
     target = tmp_path / "sets" / "made"
-    with atomic_folder(target) as aside:
-        (aside / "a.txt").write_text("a")
+    with atomic_folder(target) as temporary:
+        (temporary / "a.txt").write_text("a")
         assert not target.exists()
     assert (target / "a.txt").read_text() == "a"
     assert list(target.parent.iterdir()) == [target]
@@ -151,13 +151,16 @@ def test_a_folder_appears_whole_and_readable(tmp_path: Path) -> None:
 
 
 def test_an_exception_leaves_no_folder_behind(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="halfway"), atomic_folder(tmp_path / "made") as aside:
-        (aside / "a.txt").write_text("a")
+    with (
+        pytest.raises(RuntimeError, match="halfway"),
+        atomic_folder(tmp_path / "made") as temporary,
+    ):
+        (temporary / "a.txt").write_text("a")
         raise RuntimeError("halfway")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_folder_is_refused_and_kept(tmp_path: Path) -> None:
+def test_an_existing_folder_is_refused_and_unchanged(tmp_path: Path) -> None:
     target = tmp_path / "made"
     target.mkdir()
     (target / "old.txt").write_text("old")
@@ -167,7 +170,7 @@ def test_an_existing_folder_is_refused_and_kept(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.rglob("*")] == ["made", "old.txt"]
 
 
-def test_of_two_that_make_the_same_folder_one_wins_whole(tmp_path: Path) -> None:
+def test_of_two_writers_of_one_folder_one_wins(tmp_path: Path) -> None:
     target = tmp_path / "made"
     with pytest.raises(UserError) as excinfo, atomic_folder(target) as late:
         (late / "late.txt").write_text("late")
@@ -180,14 +183,14 @@ def test_of_two_that_make_the_same_folder_one_wins_whole(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_folder_is_replaced_whole(tmp_path: Path, there: bool) -> None:
-    target, aside = tmp_path / "poses", tmp_path / ".poses.new"
+def test_a_folder_is_replaced_atomically(tmp_path: Path, there: bool) -> None:
+    target, temporary = tmp_path / "poses", tmp_path / ".poses.new"
     if there:
         target.mkdir()
         (target / "old.txt").write_text("old")
-    aside.mkdir()
-    (aside / "new.txt").write_text("new")
-    replace_folder(aside, target)
+    temporary.mkdir()
+    (temporary / "new.txt").write_text("new")
+    replace_folder(temporary, target)
     assert [os.fspath(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == [
         "poses",
         "poses/new.txt",
@@ -205,11 +208,17 @@ with atomic_folder(Path(sys.argv[1])) as aside:
 """
 
 
-def test_what_a_killed_process_left_is_swept_and_what_a_live_one_fills_is_not(
+def test_temporaries_of_a_killed_process_are_removed_and_those_of_a_live_one_kept(
     tmp_path: Path,
 ) -> None:
-    kept = [".pets.elsewhere-1-1-abcd", ".hidden", ".pets.notes", ".device.lock", "pets.x-1-1-abcd"]
-    for name in kept:
+    unrelated = [
+        ".pets.elsewhere-1-1-abcd",
+        ".hidden",
+        ".pets.notes",
+        ".device.lock",
+        "pets.x-1-1-abcd",
+    ]
+    for name in unrelated:
         (tmp_path / name).mkdir()
     command = [sys.executable, "-c", FILL_AND_WAIT]
     fillers = [
@@ -217,28 +226,28 @@ def test_what_a_killed_process_left_is_swept_and_what_a_live_one_fills_is_not(
         for name in ("dead", "live")
     ]
     try:
-        asides = [process.stdout.readline().decode().strip() for process in fillers]
+        temporaries = [process.stdout.readline().decode().strip() for process in fillers]
         fillers[0].kill()
         fillers[0].wait()
-        assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, *asides])
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*unrelated, *temporaries])
         remove_stale_temporaries(tmp_path)
-        assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, asides[1]])
-        assert (tmp_path / asides[1] / "half.txt").read_text() == "half"
-        # The pid is alive, but another process's by now.
-        me = re.sub(r"-\d+-\d+-", f"-{os.getpid()}-1-", asides[1])
-        (tmp_path / me).mkdir()
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*unrelated, temporaries[1]])
+        assert (tmp_path / temporaries[1] / "half.txt").read_text() == "half"
+        # The pid is alive, but belongs to another process.
+        stale = re.sub(r"-\d+-\d+-", f"-{os.getpid()}-1-", temporaries[1])
+        (tmp_path / stale).mkdir()
         remove_stale_temporaries(tmp_path)
-        assert not (tmp_path / me).exists()
+        assert not (tmp_path / stale).exists()
     finally:
         for process in fillers:
             process.kill()
             process.wait()
     with atomic_folder(tmp_path / "next"):
-        assert not (tmp_path / asides[1]).exists()
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, "next"])
+        assert not (tmp_path / temporaries[1]).exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*unrelated, "next"])
 
 
-def test_a_removed_folder_is_gone_at_once(tmp_path: Path) -> None:
+def test_a_folder_is_removed(tmp_path: Path) -> None:
     write_bytes(tmp_path / "pets" / "a" / "b.bin", b"x")
     remove_folder(tmp_path / "pets")
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Pictures of every form become gray or colour bytes; what is damaged is refused."""
+"""Images of all formats and modes become gray or colour bytes; damaged ones are refused."""
 
 import io
 import random
@@ -83,25 +83,25 @@ def test_every_mode_becomes_gray_or_colour_bytes(
     ("orientation", "pixels"),
     [(1, [[10, 20]]), (2, [[20, 10]]), (3, [[20, 10]]), (6, [[10], [20]]), (8, [[20], [10]])],
 )
-def test_exif_orientation_is_made_upright(orientation: int, pixels: list[list[int]]) -> None:
+def test_exif_orientation_is_applied(orientation: int, pixels: list[list[int]]) -> None:
     exif = Image.Exif()
     exif[UPRIGHT] = orientation
     image = Image.fromarray(np.array([[10, 20]], np.uint8))
     assert np.asarray(open_image(encoded(image, exif=exif))).tolist() == pixels
 
 
-def test_the_first_frame_of_several_is_taken() -> None:
+def test_the_first_frame_of_several_is_read() -> None:
     frames = [Image.new("L", (2, 2), value) for value in (40, 90)]
     opened = open_image(encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:]))
     assert np.asarray(opened).tolist() == [[40, 40], [40, 40]]
 
 
-def test_a_path_is_opened_as_bytes_are(tmp_path: Path) -> None:
+def test_a_path_is_opened_like_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded(noise()))
     assert np.array_equal(np.asarray(open_image(tmp_path / "a.png")), np.asarray(noise()))
 
 
-def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("This is text, whatever its name says.")
     for source in (tmp_path / "notes.jpg", b"\x89PNG\r\n\x1a\n"):
         with pytest.raises(ValueError, match=r"^cannot identify image file$"):
@@ -111,7 +111,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
-def test_half_a_file_is_refused(form: str) -> None:
+def test_a_truncated_file_is_refused(form: str) -> None:
     data = encoded(noise(64, 64), form)
     with pytest.raises(ValueError):
         open_image(data[: len(data) // 2])
@@ -141,7 +141,7 @@ FORMS: dict[str, bytes] = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.usefixtures("capfd")  # libtiff speaks to stderr
 def test_damaged_bytes_are_opened_or_refused_and_nothing_else(form: str) -> None:
-    """Any other exception would end the import of a whole dataset."""
+    """Any other exception would abort the import of a whole dataset."""
     draw = random.Random(0)
     for _ in range(1500):
         data = bytearray(FORMS[form])
@@ -165,7 +165,7 @@ def test_damaged_bytes_are_opened_or_refused_and_nothing_else(form: str) -> None
         ("TIFF", b"\x11\x01\x04\x00", b"\x11\x01\x05\x00"),  # strip offsets as fractions
     ],
 )
-def test_a_wrong_tag_does_not_end_an_import(form: str, good: bytes, bad: bytes) -> None:
+def test_an_invalid_tag_does_not_abort_an_import(form: str, good: bytes, bad: bytes) -> None:
     assert good in FORMS[form]
     try:
         assert open_image(FORMS[form].replace(good, bad)).size == (24, 20)
@@ -173,7 +173,7 @@ def test_a_wrong_tag_does_not_end_an_import(form: str, good: bytes, bad: bytes) 
         assert "\n" not in str(error)
 
 
-def test_padding_puts_a_narrow_image_in_the_middle_on_black() -> None:
+def test_padding_centres_a_narrow_image_on_black() -> None:
     white = Image.new("L", (10, 20), 255)
     expected = np.zeros((20, 20, 1), np.uint8)
     expected[:, 5:15] = 255
@@ -198,7 +198,7 @@ STRIPES = Image.fromarray(np.repeat(np.array([[10, 20, 30, 40]], np.uint8), 2, a
     ],
 )
 def test_each_fit_gives_exact_pixels(fit: Fit, size: int, pixels: list[list[int]]) -> None:
-    """4 × 2 pixels: padded in black, its middle, or drawn to twice the height."""
+    """4 × 2 pixels: padded with black, cropped to the centre, or stretched to twice the height."""
     assert fit_square(STRIPES, size, 1, fit)[..., 0].tolist() == pixels
     tall = STRIPES.transpose(Image.Transpose.ROTATE_270)
     turned = np.rot90(np.array(pixels), -1)
@@ -213,7 +213,7 @@ def test_fitting_halves_by_averaging() -> None:
     assert (halved[0, 0], halved[0, -1], halved[-1, 0], halved[-1, -1]) == (0, 100, 200, 40)
 
 
-def test_gray_is_told_from_colour() -> None:
+def test_gray_and_colour_are_distinguished() -> None:
     pixels = np.full((10, 10, 3), 100, np.uint8)
     assert is_gray(Image.new("L", (3, 3)))
     assert is_gray(Image.fromarray(pixels))
@@ -224,13 +224,13 @@ def test_gray_is_told_from_colour() -> None:
 
 
 @pytest.mark.parametrize(("coloured", "gray"), [(1, True), (2, False)])
-def test_one_coloured_pixel_in_a_hundred_is_gray_still(coloured: int, gray: bool) -> None:
+def test_an_image_with_one_per_cent_of_colour_is_gray(coloured: int, gray: bool) -> None:
     pixels = np.zeros((10, 10, 3), np.uint8)
     pixels[0, :coloured, 0] = 255
     assert is_gray(Image.fromarray(pixels)) is gray
 
 
-def test_a_grid_goes_row_by_row_on_a_dark_ground() -> None:
+def test_a_grid_is_row_by_row_on_a_dark_background() -> None:
     images = np.stack([np.full((2, 3, 1), value, np.uint8) for value in (1, 2, 3)])
     assert make_grid(images, columns=2, gap=1)[..., 0].tolist() == [
         [1, 1, 1, 32, 2, 2, 2],
@@ -251,7 +251,7 @@ def test_png_keeps_every_byte(shape: tuple[int, ...]) -> None:
         assert np.array_equal(np.asarray(image).reshape(shape), pixels)
 
 
-def test_a_stack_is_resized_only_where_it_must_be() -> None:
+def test_images_are_resized_only_if_needed() -> None:
     stack = np.full((2, 4, 4, 3), 9, np.uint8)
     assert resize_images(stack, 4) is stack
     assert np.array_equal(resize_images(stack, 2), np.full((2, 2, 2, 3), 9, np.uint8))
@@ -265,7 +265,7 @@ def test_a_thin_image_is_padded_without_a_large_square() -> None:
     assert fitted.sum() == 200 * 64
 
 
-def test_formats_beside_those_named_stay_shut() -> None:
+def test_other_formats_are_not_decoded() -> None:
     for form in ("EPS", "PPM"):
         with pytest.raises(ValueError, match="cannot identify image file"):
             open_image(encoded(noise(), form))

@@ -1,4 +1,4 @@
-"""Free names: numbered where one is taken, cut where one is too long."""
+"""Free names: numbered if one exists, truncated if too long."""
 
 import pytest
 
@@ -10,7 +10,7 @@ WIDE = "\U00020000" * 50  # letters of four bytes: 200 bytes
 
 
 @pytest.mark.parametrize(
-    ("base", "taken", "name"),
+    ("base", "existing", "name"),
     [
         ("scans", [], "scans"),
         ("scans", ["scan", "scans-2"], "scans"),
@@ -25,13 +25,13 @@ WIDE = "\U00020000" * 50  # letters of four bytes: 200 bytes
         (WIDE, [WIDE], WIDE[:-1] + "-2"),
     ],
 )
-def test_the_first_free_name_is_valid(base: str, taken: list[str], name: str) -> None:
-    assert free_name(base, taken) == name
+def test_the_first_free_name_is_valid(base: str, existing: list[str], name: str) -> None:
+    assert free_name(base, existing) == name
     assert check_name(name) == name
 
 
 @pytest.mark.parametrize(
-    ("base", "taken", "name"),
+    ("base", "existing", "name"),
     [
         ("scans-kept", [], "scans-kept-1"),
         ("scans-kept", ["scans-kept-1", "scans-kept-3"], "scans-kept-2"),
@@ -39,8 +39,10 @@ def test_the_first_free_name_is_valid(base: str, taken: list[str], name: str) ->
         (LONG + "-kept", ["a" * 62 + "-1"], "a" * 62 + "-2"),
     ],
 )
-def test_a_numbered_name_always_ends_in_its_number(base: str, taken: list[str], name: str) -> None:
-    assert free_name(base, taken, numbered=True) == name
+def test_a_numbered_name_always_ends_in_its_number(
+    base: str, existing: list[str], name: str
+) -> None:
+    assert free_name(base, existing, numbered=True) == name
     assert check_name(name) == name
 
 

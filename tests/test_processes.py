@@ -1,4 +1,4 @@
-"""Which process is it, and helpers that never outlive the one that they help."""
+"""The identity of processes, and pools that end with their parent."""
 
 import os
 import subprocess
@@ -21,43 +21,43 @@ time.sleep(600)
 """
 
 
-def gone(pid: int) -> bool:
+def has_exited(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
-def test_this_process_is_alive_and_another_of_its_pid_would_not_be() -> None:
-    me = current_process()
-    assert me["pid"] == os.getpid()
-    found = find_process(me["pid"], me["pid_started"])
-    assert found is not None
-    assert found.pid == os.getpid()
-    assert find_process(me["pid"], me["pid_started"] - 5) is None
-    assert find_process(None, me["pid_started"]) is None
+def test_this_process_is_found_and_another_of_its_pid_is_not() -> None:
+    own = current_process()
+    assert own["pid"] == os.getpid()
+    process = find_process(own["pid"], own["pid_started"])
+    assert process is not None
+    assert process.pid == os.getpid()
+    assert find_process(own["pid"], own["pid_started"] - 5) is None
+    assert find_process(None, own["pid_started"]) is None
 
 
-def test_a_process_that_ended_is_not_alive_even_before_it_is_reaped() -> None:
+def test_an_exited_process_is_not_found_even_before_it_is_reaped() -> None:
     process = subprocess.Popen(["sleep", "600"])
     started = psutil.Process(process.pid).create_time()
     assert find_process(process.pid, started) is not None
     process.kill()
     deadline = time.monotonic() + 10
-    while not gone(process.pid) and time.monotonic() < deadline:
+    while not has_exited(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert find_process(process.pid, started) is None
     process.wait()
     assert find_process(process.pid, started) is None
 
 
-def test_a_pool_has_a_process_a_core_at_most_and_does_the_work() -> None:
+def test_a_pool_has_at_most_one_process_per_core() -> None:
     with process_pool() as pool:
         assert list(pool.map(abs, range(-40, 0), chunksize=5)) == list(range(40, 0, -1))
         pids = list(pool._processes)
     assert 1 <= len(pids) <= (os.cpu_count() or 1)
     assert os.getpid() not in pids
-    assert all(map(gone, pids))
+    assert all(map(has_exited, pids))
 
 
 def test_a_pool_ends_when_its_parent_is_killed() -> None:
@@ -68,11 +68,11 @@ def test_a_pool_ends_when_its_parent_is_killed() -> None:
     pids = [int(word) for word in parent.stdout.readline().split()]
     try:
         assert len(pids) == os.cpu_count()
-        assert not any(map(gone, pids))
+        assert not any(map(has_exited, pids))
     finally:
         parent.kill()
         parent.wait()
     deadline = time.monotonic() + 10
-    while not all(map(gone, pids)) and time.monotonic() < deadline:
+    while not all(map(has_exited, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert all(map(gone, pids))
+    assert all(map(has_exited, pids))

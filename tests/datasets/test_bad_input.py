@@ -1,4 +1,4 @@
-"""Every bad input is really made, and tried through the importer and the real command line.
+"""Every bad input, through the importer and through the command line.
 
 Each gets its one sentence and exit code 2, and leaves the workspace as it was, byte for byte.
 """
@@ -60,7 +60,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def huge_png(side: int = 30_000) -> bytes:
-    """Black, one bit a pixel: 112 MB of pixels in 110 kB."""
+    """Black, one bit per pixel: 112 MB of pixels in 110 kB."""
     packer = zlib.compressobj(1)
     row = bytes(1 + side // 8)
     data = b"".join(packer.compress(row * 100) for _ in range(side // 100)) + packer.flush()
@@ -101,7 +101,7 @@ def zip_crypto(data: bytes, password: bytes) -> bytes:
 
 
 def encrypted(path: Path, files: Files) -> Path:
-    """A zip that really opens with its password only."""
+    """A zip that opens only with its password."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, image in files.items():
             archive.writestr(name, zip_crypto(image, b"secret"))
@@ -136,7 +136,7 @@ def write(path: Path, data: bytes) -> Path:
 
 
 def with_folder(path: Path, name: str) -> Path:
-    """An empty one, in a zip or beside it."""
+    """An empty folder, in a zip or next to the files."""
     if path.suffix != ".zip":
         (path / name).mkdir()
         return path
@@ -153,15 +153,15 @@ def not_utf8(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Bad:
-    """How a source is made, what it is told ('…' is whatever), and the limits it is given."""
+    """How to create a source, the expected sentence ('…' matches anything), and the limits."""
 
     make: Callable[[Path], Path]
     sentence: str
     limits: dict[str, float] = field(default_factory=dict)
 
-    def tells(self, path: Path, told: str) -> bool:
-        wanted = self.sentence.format(path=path)
-        return bool(re.fullmatch(".*".join(map(re.escape, wanted.split("…"))), told))
+    def matches(self, path: Path, sentence: str) -> bool:
+        expected = self.sentence.format(path=path)
+        return bool(re.fullmatch(".*".join(map(re.escape, expected.split("…"))), sentence))
 
 
 def zipped(files: Files) -> Callable[[Path], Path]:
@@ -177,14 +177,14 @@ def table(text: str) -> Callable[[Path], Path]:
 
 
 def only(data: bytes, name: str = "0.png") -> Callable[[Path], Path]:
-    """A folder whose class `fox` has this file alone."""
+    """A folder whose class `fox` has only this file."""
     return plain(folders(BARE) | {f"fox/{name}": data})
 
 
 def unreadable(name: str, reason: str) -> str:
-    """What is told where class `fox` holds one file, which cannot be read."""
-    told = f"(1 of 1 unreadable files, 'fox/{name}' first: {reason})"
-    return f"{{path}}: class 'fox' has no readable image {told}; {MORE}"
+    """The sentence if class `fox` has one file, which cannot be read."""
+    files = f"(1 of 1 unreadable files, 'fox/{name}' first: {reason})"
+    return f"{{path}}: class 'fox' has no readable image {files}; {MORE}"
 
 
 BAD = {
@@ -316,8 +316,8 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace that holds something to lose; copied, never written to."""
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a dataset and a set; copied, never written to."""
     home = tmp_path_factory.mktemp("kept")
     workspace = Workspace(home)
     source = unpack(tmp_path_factory.mktemp("pets"), folders({"cat": 9, "dog": 5}))
@@ -328,8 +328,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(kept: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(kept, tmp_path / "home"))
+def home(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "home"))
 
 
 def add(home: Path, source: object, name: str = "new", **more: object) -> list[object]:
@@ -340,7 +340,7 @@ def add(home: Path, source: object, name: str = "new", **more: object) -> list[o
 
 
 def failed(home: Path, done: Done) -> str:
-    """The sentence with which an import's run failed: on stderr, in its state and in its log."""
+    """The sentence of a failed import: on stderr, in the state of its run and in its log."""
     (run,) = list_runs(Workspace(home), "import")
     sentence = str(run.state.reason)
     assert run.status == "failed"
@@ -350,18 +350,18 @@ def failed(home: Path, done: Done) -> str:
 
 
 @pytest.fixture(scope="module")
-def told(
-    kept: Path, tmp_path_factory: pytest.TempPathFactory
+def results(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Path, Path, Done]]:
-    """{kind: (source, workspace, what the command did)}, as many at a time as there are cores."""
+    """{kind: (source, workspace, result of the command)}, in parallel."""
     folders_ = [tmp_path_factory.mktemp("bad") for _ in BAD]
     with ProcessPoolExecutor(os.cpu_count(), get_context("fork")) as pool:
-        return dict(zip(BAD, pool.map(attempt, BAD, folders_, repeat(kept)), strict=True))
+        return dict(zip(BAD, pool.map(attempt, BAD, folders_, repeat(template)), strict=True))
 
 
-def attempt(kind: str, folder: Path, kept: Path) -> tuple[Path, Path, Done]:
-    """In a process that this one splits off: so it starts with all imported."""
-    home = Path(shutil.copytree(kept, folder / "home"))
+def attempt(kind: str, folder: Path, template: Path) -> tuple[Path, Path, Done]:
+    """Run in a forked process, which need not import anything."""
+    home = Path(shutil.copytree(template, folder / "home"))
     source = BAD[kind].make(folder)
     return source, home, command(home, *add(home, source, **BAD[kind].limits))
 
@@ -373,18 +373,18 @@ def test_bad_input_is_one_sentence_from_the_importer_and_changes_nothing(
     source, before = BAD[kind].make(tmp_path), contents(home)
     with pytest.raises(UserError) as raised:
         import_source(Workspace(home), source, **BAD[kind].limits)
-    assert BAD[kind].tells(source, str(raised.value)), raised.value
+    assert BAD[kind].matches(source, str(raised.value)), raised.value
     assert contents(home) == before
 
 
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_input_is_the_same_sentence_from_the_command_line(
-    kept: Path, told: dict[str, tuple[Path, Path, Done]], kind: str
+    template: Path, results: dict[str, tuple[Path, Path, Done]], kind: str
 ) -> None:
-    source, home, done = told[kind]
+    source, home, done = results[kind]
     sentence = failed(home, done)
-    assert BAD[kind].tells(source, sentence), sentence
-    assert contents(home) == contents(kept)
+    assert BAD[kind].matches(source, sentence), sentence
+    assert contents(home) == contents(template)
 
 
 @pytest.mark.parametrize(
@@ -496,7 +496,7 @@ def test_damaged_bytes_of_a_zip_are_read_or_refused_and_nothing_else(
 
 # What the machine forbids
 
-# Root may read anything; without these two rights it is a user like any other.
+# Root may read anything; without these two capabilities it is like other users.
 BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 IMPORT = """
@@ -514,8 +514,8 @@ except UserError as error:
 """
 
 
-def bound(home: Path, *arguments: object) -> Done:
-    """Run Python as a user whom rights bind; skipped aloud where that cannot be."""
+def run_unprivileged(home: Path, *arguments: object) -> Done:
+    """Run Python without root's file permissions; skip if that is not possible."""
     start = []
     if os.geteuid() == 0:
         if not shutil.which("setpriv") or subprocess.run([*BOUND, "true"]).returncode:
@@ -534,7 +534,7 @@ def bound(home: Path, *arguments: object) -> Done:
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[list[Path]]:
-    """Append what is to lose its rights for the test."""
+    """Paths that become inaccessible for the test."""
     paths: list[Path] = []
     yield paths
     for path in reversed(paths):
@@ -551,15 +551,15 @@ def test_an_unreadable_directory_is_refused(home: Path, tmp_path: Path, locked: 
     source = unpack(tmp_path / "source", folders(BARE | {"fox": 2}))
     lock(source / "fox", locked)
     sentence = f"{source}/fox cannot be read (Permission denied); allow access or move it."
-    done = bound(home, "-c", IMPORT, source)
+    done = run_unprivileged(home, "-c", IMPORT, source)
     assert (done.stdout, done.stderr) == (f"{sentence}\n", "")
-    done = bound(home, "-m", "rebalance_core", *add(home, source))
+    done = run_unprivileged(home, "-m", "rebalance_core", *add(home, source))
     assert failed(home, done) == sentence
 
     lock(source, locked)
-    done = bound(home, "-c", IMPORT, source)
+    done = run_unprivileged(home, "-c", IMPORT, source)
     assert done.stdout == f"{source} cannot be read (Permission denied); allow access or move it.\n"
-    done = bound(home, "-c", IMPORT, source / "fox")
+    done = run_unprivileged(home, "-c", IMPORT, source / "fox")
     assert done.stdout == (
         f"{source}/fox cannot be read (Permission denied); allow access or choose another.\n"
     )
@@ -572,7 +572,7 @@ def test_an_unreadable_file_is_listed_and_a_hidden_folder_not_entered(
     source = unpack(tmp_path / "source", folders(BARE | {".trash": 1}))
     lock(source / "cat" / "1.png", locked)
     lock(source / ".trash", locked)
-    done = bound(home, "-m", "rebalance_core", *add(home, source))
+    done = run_unprivileged(home, "-m", "rebalance_core", *add(home, source))
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert shown["counts"] == {"train": {"cat": 2, "dog": 2}}
@@ -593,8 +593,8 @@ except UserError as error:
 
 
 @pytest.fixture
-def small_disk(kept: Path, tmp_path: Path) -> Iterator[Path]:
-    """A workspace on a disk of 2 MB of its own."""
+def small_disk(template: Path, tmp_path: Path) -> Iterator[Path]:
+    """A workspace on a separate disk of 2 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
@@ -602,14 +602,12 @@ def small_disk(kept: Path, tmp_path: Path) -> Iterator[Path]:
     if done is None or done.returncode:
         pytest.skip(f"no disk can be mounted here: {done.stderr if done else 'no mount command'}")
     try:
-        yield Path(shutil.copytree(kept, disk / "home"))
+        yield Path(shutil.copytree(template, disk / "home"))
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def test_no_room_on_the_disk_is_one_sentence_and_changes_nothing(
-    small_disk: Path, tmp_path: Path
-) -> None:
+def test_a_full_disk_is_one_sentence_and_changes_nothing(small_disk: Path, tmp_path: Path) -> None:
     home = small_disk
     workspace, before = Workspace(home), contents(home)
     mend = "set REBALANCE_HOME to a folder on a larger disk."
@@ -626,7 +624,7 @@ def test_no_room_on_the_disk_is_one_sentence_and_changes_nothing(
     assert seen.fullmatch(failed(home, command(home, *add(home, source))))
     assert contents(home) == before
 
-    # How large a built-in's files get is known only once they are written.
+    # The size of a built-in's files is known only once they are written.
     full = f"The disk of {home} is full; free some space, or {mend}"
     with pytest.raises(UserError) as excinfo:
         import_source(workspace, "phantom", "new", count=400)
@@ -655,9 +653,7 @@ def test_no_room_on_the_disk_is_one_sentence_and_changes_nothing(
     assert contents(home) == before
 
 
-def test_of_two_processes_that_add_one_name_at_once_one_wins_whole(
-    home: Path, tmp_path: Path
-) -> None:
+def test_of_two_processes_that_add_one_name_at_once_one_wins(home: Path, tmp_path: Path) -> None:
     sources = [
         unpack(tmp_path / folder, folders({f"{folder}/{c}": 60 for c in ("cat", "dog")}))
         for folder in ("one", "two")
@@ -780,7 +776,7 @@ EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 def use_all(workspace: Workspace, folder: Path) -> None:
-    """All that a dataset's directory is read for."""
+    """Read everything in the directory of a dataset."""
     from rebalance_core.cli import show_dataset
 
     dataset = open_dataset(workspace, "kept")
@@ -811,16 +807,16 @@ def test_a_dataset_edited_by_hand_is_refused_and_can_be_removed(
 
 
 def test_the_command_line_refuses_a_dataset_edited_by_hand_and_removes_it(
-    kept: Path, tmp_path: Path
+    template: Path, tmp_path: Path
 ) -> None:
     kinds = ["catalogue changed", "manifest cut off", "duplicates cut off", "originals gone"]
 
     for kind in kinds:
-        home = Path(shutil.copytree(kept, tmp_path / kind / "home"))
+        home = Path(shutil.copytree(template, tmp_path / kind / "home"))
         EDITS[kind][0](home / "datasets" / "kept")
         out = ["export", "kept", tmp_path / kind / "out"] if kind == "originals gone" else None
-        told = refusal(command(home, "datasets", *(out or ["show", "kept"]), "--json"))
-        assert told == EDITS[kind][1]
+        results = refusal(command(home, "datasets", *(out or ["show", "kept"]), "--json"))
+        assert results == EDITS[kind][1]
     home = tmp_path / kinds[1] / "home"
     done = command(home, "datasets", "remove", "kept", "--yes", "--json")
     assert json.loads(done.stdout) == {"removed": "kept", "left": "training sets kept-set"}
@@ -828,7 +824,7 @@ def test_the_command_line_refuses_a_dataset_edited_by_hand_and_removes_it(
 
 
 @pytest.mark.parametrize("data", [b"", b"cut", None])
-def test_an_array_edited_by_hand_is_made_again(home: Path, data: bytes | None) -> None:
+def test_an_array_edited_by_hand_is_decoded_again(home: Path, data: bytes | None) -> None:
     dataset: Dataset = open_dataset(Workspace(home), "kept")
     path = dataset.path / "arrays" / "8-pad.npy"
     whole = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Copies are found in the group of their original, and distinct pictures are never joined."""
+"""Copies are in the group of their original, and distinct images are never joined."""
 
 import io
 import itertools
@@ -54,7 +54,7 @@ def reencoded(pixels: np.ndarray) -> np.ndarray:
 
 
 def cropped(pixels: np.ndarray) -> np.ndarray:
-    """One pixel less at every side."""
+    """Cropped by one pixel per side."""
     return pixels[1:-1, 1:-1]
 
 
@@ -65,13 +65,13 @@ def small(pictures: list[np.ndarray]) -> np.ndarray:
     return np.stack([thumbnail(Image.fromarray(pixels)) for pixels in pictures])
 
 
-def found(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def detect(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return near_pairs(lambda rows: thumbnails[rows], len(thumbnails))
 
 
 def groups_at(thumbnails: np.ndarray, difference: float = DEFAULT_DIFFERENCE) -> np.ndarray:
-    pairs, apart = found(thumbnails)
-    return group_rows(len(thumbnails), pairs[apart <= difference])
+    pairs, differences = detect(thumbnails)
+    return group_rows(len(thumbnails), pairs[differences <= difference])
 
 
 @pytest.mark.parametrize("size", [128, 64])
@@ -85,7 +85,7 @@ def test_every_planted_copy_is_found_and_no_two_phantoms_are_joined(size: int) -
     assert [(list(WAYS)[k // COPIED], k % COPIED) for k in missed] == []
 
 
-def test_another_thousand_phantoms_hold_no_false_group() -> None:
+def test_another_thousand_phantoms_have_no_false_group() -> None:
     groups = groups_at(small(list(phantoms(DISTINCT, 64, seed=7))))
     assert len(set(groups)) == DISTINCT
 
@@ -95,10 +95,10 @@ def test_a_higher_threshold_only_joins(tmp_path: Path) -> None:
     thumbnails = small(
         originals + [cropped(p) for p in originals] + [brighter(p) for p in originals]
     )
-    pairs, apart = found(thumbnails)
-    assert apart.max() <= MAX_DIFFERENCE
+    pairs, differences = detect(thumbnails)
+    assert differences.max() <= MAX_DIFFERENCE
     thresholds = [0.0, 0.02, 0.05, 0.1, DEFAULT_DIFFERENCE, 0.2, MAX_DIFFERENCE]
-    partitions = [group_rows(len(thumbnails), pairs[apart <= t]) for t in thresholds]
+    partitions = [group_rows(len(thumbnails), pairs[differences <= t]) for t in thresholds]
     numbers = [len(set(partition)) for partition in partitions]
     assert numbers == sorted(numbers, reverse=True)
     assert numbers[0] > numbers[4] == 200
@@ -106,39 +106,39 @@ def test_a_higher_threshold_only_joins(tmp_path: Path) -> None:
         assert len(set(zip(fine, coarse, strict=True))) == len(set(fine))
 
 
-def test_the_index_finds_what_comparing_all_pairs_finds() -> None:
+def test_the_index_finds_the_pairs_of_brute_force() -> None:
     originals = list(phantoms(120, 64))
     thumbnails = small(originals + [way(p) for way in WAYS.values() for p in originals[::2]])
     thumbnails = thumbnails[np.random.default_rng(0).permutation(len(thumbnails))]
     points = signatures(thumbnails)
     every = np.array(list(itertools.combinations(range(len(thumbnails)), 2)))
-    away = np.linalg.norm(points[every[:, 0]] - points[every[:, 1]], axis=1)
-    close = every[away <= RADIUS]
-    apart = ThumbnailRegistration(thumbnails).differences(*close.T)
-    pairs, difference = found(thumbnails)
-    kept = apart <= MAX_DIFFERENCE
-    assert 200 < kept.sum() < 1000
-    assert {tuple(p) for p in pairs.tolist()} == {tuple(p) for p in close[kept].tolist()}
-    again = dict(zip(map(tuple, close.tolist()), apart, strict=True))
-    assert difference == pytest.approx([again[tuple(p)] for p in pairs.tolist()], abs=1e-4)
+    distances = np.linalg.norm(points[every[:, 0]] - points[every[:, 1]], axis=1)
+    close = every[distances <= RADIUS]
+    differences = ThumbnailRegistration(thumbnails).differences(*close.T)
+    pairs, difference = detect(thumbnails)
+    is_near = differences <= MAX_DIFFERENCE
+    assert 200 < is_near.sum() < 1000
+    assert {tuple(p) for p in pairs.tolist()} == {tuple(p) for p in close[is_near].tolist()}
+    expected = dict(zip(map(tuple, close.tolist()), differences, strict=True))
+    assert difference == pytest.approx([expected[tuple(p)] for p in pairs.tolist()], abs=1e-4)
 
 
-def test_even_tones_are_nobodys_copy() -> None:
+def test_constant_images_have_no_near_duplicates() -> None:
     tones = [np.full((64, 64), value, np.uint8) for value in (0, 0, 7, 128, 128, 255)]
     pictures = tones + list(phantoms(3, 64))
     assert len(set(groups_at(small(pictures)))) == len(pictures)
-    assert found(small(tones))[0].shape == (0, 2)
+    assert detect(small(tones))[0].shape == (0, 2)
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_of_too_few_images_nothing_is_a_copy(count: int) -> None:
-    pairs, apart = found(small(list(phantoms(1, 64)))[:count])
-    assert (pairs.shape, apart.shape) == ((0, 2), (0,))
+def test_fewer_than_two_images_have_no_pairs(count: int) -> None:
+    pairs, differences = detect(small(list(phantoms(1, 64)))[:count])
+    assert (pairs.shape, differences.shape) == ((0, 2), (0,))
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_many_copies_of_one_picture_end_in_one_group(same: bool) -> None:
-    """More than an image's list of candidates holds."""
+def test_many_copies_of_one_image_are_one_group(same: bool) -> None:
+    """More than the maximum number of candidates."""
     (one, *others) = phantoms(80, 64)
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0 if same else 4, (150, 64, 64))
@@ -162,7 +162,7 @@ Row = tuple[str, str, str, bytes]  # split, class, number of the picture, conten
 
 
 def planted() -> list[Row]:
-    """80 pictures with copies of all kinds, across splits and labels."""
+    """80 images with copies of all kinds, across splits and labels."""
     rng = np.random.default_rng(3)
     rows: list[Row] = []
     for number, pixels in enumerate(phantoms(80, 64, seed=1)):
@@ -197,7 +197,7 @@ def dataset(workspace: Workspace, tmp_path: Path, rows: list[Row]) -> Dataset:
 
 
 def by_hand(rows: list[Row], kind: int) -> dict[str, int]:
-    """The figures over groups of equal content (3) or of equal pictures (2)."""
+    """The counts over groups of equal content (3) or of equal pictures (2)."""
     groups: dict[object, list[Row]] = defaultdict(list)
     for row in rows:
         groups[row[kind]].append(row)
@@ -218,7 +218,7 @@ def by_hand(rows: list[Row], kind: int) -> dict[str, int]:
     }
 
 
-def test_the_figures_are_those_of_a_count_by_brute_force(dataset: Dataset, rows: list[Row]) -> None:
+def test_the_statistics_are_those_of_brute_force(dataset: Dataset, rows: list[Row]) -> None:
     same, near = by_hand(rows, 3), by_hand(rows, 2)
     assert min(*same.values(), *near.values()) > 0
     assert same != near
@@ -248,7 +248,7 @@ def test_the_figures_are_those_of_a_count_by_brute_force(dataset: Dataset, rows:
     assert len(findings["near-across"].groups) == near["across"]
 
 
-def test_a_group_holds_the_images_of_one_picture_largest_first(
+def test_a_group_has_the_images_of_one_picture_largest_first(
     dataset: Dataset, rows: list[Row]
 ) -> None:
     images = dataset.catalogue["image"]
@@ -261,14 +261,14 @@ def test_a_group_holds_the_images_of_one_picture_largest_first(
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_at_threshold_0_near_groups_are_the_identical_ones_at_least(dataset: Dataset) -> None:
+def test_at_threshold_0_near_groups_contain_the_identical_ones(dataset: Dataset) -> None:
     identical, near = identical_groups(dataset), near_groups(dataset, 0.0)
     assert len(set(zip(identical, near, strict=True))) == len(set(identical))
     assert duplicate_statistics(dataset, 0.0)["near_duplicate_threshold"] == 0.0
 
 
-def test_byte_identical_even_tones_are_one_group(workspace: Workspace, tmp_path: Path) -> None:
-    """Nothing to see in them, but they are the same file."""
+def test_byte_identical_constant_images_are_one_group(workspace: Workspace, tmp_path: Path) -> None:
+    """They have no content, but are the same file."""
     tone, other = (png_bytes(np.full((8, 8), value, np.uint8)) for value in (9, 10))
     files = {"a/0.png": tone, "a/1.png": other, "b/0.png": tone, "b/1.png": tone}
     facts = duplicate_statistics(import_source(workspace, unpack(tmp_path / "source", files)))

@@ -1,4 +1,4 @@
-"""Brightness and forms that give a class away, against scikit-learn and by hand."""
+"""Brightness and image formats as shortcuts, against scikit-learn and by hand."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_brightness_by_class_is_that_of_scikit_learn(workspace: Workspace, tmp_p
     assert table["auc"].min() >= 0.5
 
 
-def test_brightness_that_always_or_never_tells_a_class(
+def test_brightness_that_separates_classes_completely_or_not(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     apart = {"a/0.png": 10, "a/1.png": 20, "b/0.png": 30, "b/1.png": 40}
@@ -52,7 +52,7 @@ def test_brightness_that_always_or_never_tells_a_class(
         assert table["auc"].tolist() == [auc, auc]
 
 
-def test_sizes_and_modes_are_told_by_class(workspace: Workspace, tmp_path: Path) -> None:
+def test_sizes_and_modes_are_reported_by_class(workspace: Workspace, tmp_path: Path) -> None:
     files = {
         "a/0.png": flat(1),
         "a/1.png": flat(2),

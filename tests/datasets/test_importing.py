@@ -1,4 +1,4 @@
-"""Zips and folders become datasets with exact counts; what is hostile leaves nothing behind."""
+"""Zips and folders become datasets with exact counts; hostile ones leave nothing behind."""
 
 import hashlib
 import io
@@ -70,7 +70,7 @@ def test_a_zip_and_its_folder_give_the_same_dataset(
     assert leftovers(workspace) == ["plain", "zipped"]
 
 
-def test_the_wrapper_is_no_part_of_the_ids(workspace: Workspace, tmp_path: Path) -> None:
+def test_the_wrapper_folder_is_not_part_of_the_ids(workspace: Workspace, tmp_path: Path) -> None:
     inside = import_source(workspace, pack(tmp_path / "a.zip", folders(KAGGLE)), "inside")
     files = {f"wrapper/{name}": data for name, data in folders(KAGGLE).items()}
     outside = import_source(workspace, pack(tmp_path / "b.zip", files), "outside")
@@ -78,7 +78,9 @@ def test_the_wrapper_is_no_part_of_the_ids(workspace: Workspace, tmp_path: Path)
     assert inside.catalogue["image"][0] == "Testing/glioma/0.png"
 
 
-def test_another_label_or_byte_is_another_fingerprint(workspace: Workspace, tmp_path: Path) -> None:
+def test_another_label_or_byte_changes_the_fingerprint(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     files = folders(BARE)
     moved = {name.replace("cat/2", "dog/2"): data for name, data in files.items()}
     changed = files | {"cat/0.png": png(7)}
@@ -106,7 +108,7 @@ def test_hidden_and_foreign_files_are_ignored(workspace: Workspace, tmp_path: Pa
         assert dataset.manifest.unreadable == []
 
 
-def test_the_catalogue_tells_what_each_image_is(workspace: Workspace, tmp_path: Path) -> None:
+def test_the_catalogue_describes_each_image(workspace: Workspace, tmp_path: Path) -> None:
     files = folders({"007": 2, "NA": 2})
     dataset = import_source(workspace, pack(tmp_path / "a.zip", files))
     data, same = files["NA/0.png"], len(files["007/0.png"])
@@ -140,9 +142,7 @@ def test_gray_stays_gray_and_colour_colour(
     assert array[2, 4, 4].tolist() == [102, 0, 0][:channels]
 
 
-def test_each_size_is_decoded_once_and_cannot_be_written(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+def test_each_size_is_decoded_once_and_read_only(workspace: Workspace, tmp_path: Path) -> None:
     dataset = import_source(workspace, pack(tmp_path / "a.zip", folders(BARE)))
     first = dataset.array(8)
     with pytest.raises(ValueError, match="read-only"):
@@ -154,7 +154,9 @@ def test_each_size_is_decoded_once_and_cannot_be_written(
     assert [p.name for p in (dataset.path / "arrays").iterdir()] == ["8-pad.npy"]
 
 
-def test_arrays_of_different_fits_lie_side_by_side(workspace: Workspace, tmp_path: Path) -> None:
+def test_arrays_of_different_fits_are_cached_separately(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     stripes = png_bytes(np.kron([[10, 20, 30, 40]] * 2, np.ones((2, 2))).astype(np.uint8))
     files = {f"{c}/{k}.png": stripes for c in "ab" for k in range(4)}
     dataset = import_source(workspace, pack(tmp_path / "a.zip", files))
@@ -165,8 +167,8 @@ def test_arrays_of_different_fits_lie_side_by_side(workspace: Workspace, tmp_pat
     assert dataset.array(4, fit="crop")[0, :, :, 0].tolist() == middle
     names = ["4-crop.npy", "8-pad.npy", "8-stretch.npy"]
     assert sorted(p.name for p in (dataset.path / "arrays").iterdir()) == names
-    made = make_set(workspace, "cropped", SetConfig(dataset="taken", fit="crop"))
-    assert load_part(dataset, made, "train", 4).images[0, :, :, 0].tolist() == middle
+    cropped = make_set(workspace, "cropped", SetConfig(dataset="taken", fit="crop"))
+    assert load_part(dataset, cropped, "train", 4).images[0, :, :, 0].tolist() == middle
 
 
 def test_one_unreadable_image_is_listed_and_the_rest_imported(
@@ -183,10 +185,8 @@ def test_one_unreadable_image_is_listed_and_the_rest_imported(
     )
 
 
-def test_one_image_twice_under_one_name_is_no_two_images(
-    workspace: Workspace, tmp_path: Path
-) -> None:
-    """`./cat/0.png` is `cat/0.png`: one of the two would be lost without a word."""
+def test_two_entries_of_one_name_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    """`./cat/0.png` is `cat/0.png`: one of the two would be lost silently."""
     path = pack(tmp_path / "a.zip", folders(BARE) | {"./cat/0.png": png(9)})
     with pytest.raises(UserError) as excinfo:
         import_source(workspace, path)
@@ -248,7 +248,7 @@ def bomb(path: Path) -> None:
     pack(path, folders(BARE) | {"cat/x.png": bytes(100 * 2**20)})
 
 
-def holding(files: Files) -> Callable[[Path], object]:
+def containing(files: Files) -> Callable[[Path], object]:
     return lambda path: pack(path, files)
 
 
@@ -263,22 +263,22 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         "{path} is not a readable zip (",
     ),
     "climbing": (
-        holding(folders(BARE) | {"cat/../../../x.png": png(1)}),
+        containing(folders(BARE) | {"cat/../../../x.png": png(1)}),
         "{path} is refused: its entry 'cat/../../../x.png' points outside the archive; pack "
         "it again from inside its folder.",
     ),
     "climbing backwards": (
-        holding(folders(BARE) | {"cat\\..\\..\\x.png": png(1)}),
+        containing(folders(BARE) | {"cat\\..\\..\\x.png": png(1)}),
         "{path} is refused: its entry 'cat\\\\..\\\\..\\\\x.png' points outside the archive; pack "
         "it again from inside its folder.",
     ),
     "absolute": (
-        holding(folders(BARE) | {"/tmp/x.png": png(1)}),
+        containing(folders(BARE) | {"/tmp/x.png": png(1)}),
         "{path} is refused: its entry '/tmp/x.png' points outside the archive; pack "
         "it again from inside its folder.",
     ),
     "drive": (
-        holding(folders(BARE) | {"C:/x.png": png(1)}),
+        containing(folders(BARE) | {"C:/x.png": png(1)}),
         "{path} is refused: its entry 'C:/x.png' points outside the archive; pack "
         "it again from inside its folder.",
     ),
@@ -291,35 +291,35 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "damaged": (damaged, "{path} is damaged at 'cat/0.png' ("),
     "wrong checksum": (wrong_checksum, "{path} is damaged at 'cat/0.png' ("),
     "unknown method": (of_unknown_method, "{path}"),
-    "empty": (holding({}), "{path} contains no images; put them into one folder per class."),
+    "empty": (containing({}), "{path} contains no images; put them into one folder per class."),
     "no images": (
-        holding({"cat/a.txt": b"a"}),
+        containing({"cat/a.txt": b"a"}),
         "{path} contains no images; put them into one folder per class.",
     ),
     "one class": (
-        holding(folders({"cat": 3})),
+        containing(folders({"cat": 3})),
         "{path} contains one class, 'cat'; at least two are needed: ",
     ),
     "one readable class": (
-        holding(folders({"cat": 3}) | {"dog/0.png": b"text"}),
+        containing(folders({"cat": 3}) | {"dog/0.png": b"text"}),
         "{path}: class 'dog' has no readable image (1 of 1 unreadable files, 'dog/0.png' first: "
         "cannot identify image file); add images, at least two, or remove it.",
     ),
     "no readable image": (
-        holding({"cat/0.png": b"text", "dog/0.png": b"text"}),
+        containing({"cat/0.png": b"text", "dog/0.png": b"text"}),
         "{path}: class 'cat' has no readable image (1 of 1 unreadable files, 'cat/0.png' first: "
         "cannot identify image file); add images, at least two, or remove it.",
     ),
     "no class": (
-        holding(folders(BARE) | {"x.png": png(1)}),
+        containing(folders(BARE) | {"x.png": png(1)}),
         "{path}: image 'x.png' is not in a class folder; the layout is",
     ),
     "no class in Training": (
-        holding(folders(KAGGLE) | {"Training/x.png": png(1)}),
+        containing(folders(KAGGLE) | {"Training/x.png": png(1)}),
         "{path}: image 'Training/x.png' is not in a class folder; the layout is",
     ),
     "no classes at all": (
-        holding(folders({"Training": 3, "Testing": 2})),
+        containing(folders({"Training": 3, "Testing": 2})),
         "{path}: image 'Testing/0.png' is not in a class folder; the layout is",
     ),
 }
@@ -356,7 +356,9 @@ def test_a_bad_name_is_refused(workspace: Workspace, name: str) -> None:
     assert leftovers(workspace) == []
 
 
-def test_a_taken_name_is_refused_and_the_dataset_kept(workspace: Workspace, tmp_path: Path) -> None:
+def test_an_existing_name_is_refused_and_the_dataset_unchanged(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     first = import_source(workspace, pack(tmp_path / "a.zip", folders(BARE)))
     with pytest.raises(UserError) as excinfo:
         import_source(workspace, pack(tmp_path / "b.zip", folders(KAGGLE)))
@@ -367,8 +369,8 @@ def test_a_taken_name_is_refused_and_the_dataset_kept(workspace: Workspace, tmp_
     assert open_dataset(workspace, "taken").fingerprint == first.fingerprint
 
 
-def test_the_name_of_a_training_set_is_taken_too(workspace: Workspace, tmp_path: Path) -> None:
-    """A dataset's name stands for its training set, so one name cannot mean two."""
+def test_the_name_of_a_training_set_is_refused_too(workspace: Workspace, tmp_path: Path) -> None:
+    """The name of a dataset is also that of its training set, so names are unique."""
     source = pack(tmp_path / "a.zip", folders({"cat": 8, "dog": 8}))
     import_source(workspace, source, "pets")
     make_set(workspace, "pets-skewed", SetConfig(dataset="pets"))
@@ -419,7 +421,7 @@ def test_an_upload_is_removed_once_it_is_refused(workspace: Workspace, tmp_path:
     assert leftovers(workspace) == []
 
 
-def test_a_cancelled_imports_upload_waits_for_a_resume_and_goes_with_the_run(
+def test_the_upload_of_a_cancelled_import_is_removed_with_its_run(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     source = uploaded(workspace, zipped(folders({"cat": 40, "dog": 40}), tmp_path))
@@ -432,13 +434,15 @@ def test_a_cancelled_imports_upload_waits_for_a_resume_and_goes_with_the_run(
     assert list(workspace.uploads.iterdir()) == []
 
 
-def test_somebodys_file_stays_once_it_is_imported(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_file_outside_the_uploads_is_kept_after_its_import(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     source = pack(tmp_path / "a.zip", folders(BARE))
     import_job(workspace, import_run(workspace, str(source)))
     assert source.exists()
 
 
-def test_only_what_lies_in_the_uploads_is_removed(workspace: Workspace) -> None:
+def test_only_uploads_are_removed(workspace: Workspace) -> None:
     for folder in (workspace.uploads / "a", workspace.runs / "b"):
         folder.mkdir(parents=True)
     for source in (".", "..", "../runs", "a/../../runs/b", "../uploads"):
@@ -470,7 +474,7 @@ def test_an_upload_that_cannot_be_a_dataset_is_refused(
     assert not workspace.uploads.exists()
 
 
-def test_a_removed_dataset_is_gone_whole(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_dataset_is_removed_completely(workspace: Workspace, tmp_path: Path) -> None:
     import_source(workspace, pack(tmp_path / "a.zip", folders(BARE)))
     remove_dataset(workspace, "taken")
     assert leftovers(workspace) == []
@@ -481,7 +485,7 @@ def test_a_removed_dataset_is_gone_whole(workspace: Workspace, tmp_path: Path) -
     )
 
 
-def test_the_digits_hold_their_counts(workspace: Workspace) -> None:
+def test_the_digits_have_their_counts(workspace: Workspace) -> None:
     dataset = import_source(workspace, "digits", "digits")
     rare = {"7": 20, "8": 20, "9": 20}
     assert dataset.counts() == {
@@ -495,7 +499,7 @@ def test_the_digits_hold_their_counts(workspace: Workspace) -> None:
     assert list_datasets(workspace) == ["digits"]
 
 
-def test_the_phantom_holds_its_counts_and_true_poses(phantom: Dataset) -> None:
+def test_the_phantom_has_its_counts_and_true_poses(phantom: Dataset) -> None:
     assert phantom.counts() == {
         "train": {"glioma": 11, "meningioma": 11, "notumor": 57, "pituitary": 11},
         "test": {"glioma": 8, "meningioma": 8, "notumor": 7, "pituitary": 7},
@@ -504,7 +508,7 @@ def test_the_phantom_holds_its_counts_and_true_poses(phantom: Dataset) -> None:
     assert set(phantom.catalogue["pose"]) == {"axial", "coronal", "sagittal"}
 
 
-def test_a_phantom_that_cannot_be_made_is_refused(workspace: Workspace) -> None:
+def test_an_invalid_phantom_is_refused(workspace: Workspace) -> None:
     config = ImportConfig(name="phantom", source="phantom", count=39)
     with pytest.raises(UserError, match=r"^The phantom cannot be generated: .* \(got 39\)\.$"):
         import_dataset(workspace, config, MemoryRun())
@@ -519,21 +523,21 @@ def test_two_dropped_files_of_one_name_are_refused(workspace: Workspace) -> None
     assert not workspace.uploads.exists()
 
 
-def test_a_dropped_folder_of_classes_may_hold_a_table(workspace: Workspace) -> None:
+def test_a_dropped_folder_of_classes_may_contain_a_table(workspace: Workspace) -> None:
     files = folders(BARE) | {"metadata.csv": b"anything", "cat/more.zip": b"anything"}
-    kept = save_upload(workspace, [(f"pets/{n}", io.BytesIO(d)) for n, d in files.items()])
-    assert import_source(workspace, kept).counts() == {"train": BARE}
+    path = save_upload(workspace, [(f"pets/{n}", io.BytesIO(d)) for n, d in files.items()])
+    assert import_source(workspace, path).counts() == {"train": BARE}
 
 
-def test_a_dropped_folder_of_one_folder_goes_by_its_table(workspace: Workspace) -> None:
+def test_a_dropped_folder_of_one_folder_uses_its_table(workspace: Workspace) -> None:
     lines = [f"all/{k}.png,{'cat' if k % 2 else 'dog'}" for k in range(6)]
     files = {f"pets/all/{k}.png": png(40 * k) for k in range(6)}
     files["pets/labels.csv"] = "\n".join(["path,label", *lines]).encode()
-    kept = save_upload(workspace, [(n, io.BytesIO(d)) for n, d in files.items()])
-    assert import_source(workspace, kept).counts() == {"train": {"cat": 3, "dog": 3}}
+    path = save_upload(workspace, [(n, io.BytesIO(d)) for n, d in files.items()])
+    assert import_source(workspace, path).counts() == {"train": {"cat": 3, "dog": 3}}
 
 
-def test_other_patients_are_another_fingerprint(workspace: Workspace, tmp_path: Path) -> None:
+def test_other_patients_change_the_fingerprint(workspace: Workspace, tmp_path: Path) -> None:
     prints = set()
     for patients in ("uvwx", "uvww"):
         lines = [f"{k}.png,{'ab'[k % 2]},{p}" for k, p in enumerate(patients)]
@@ -544,10 +548,10 @@ def test_other_patients_are_another_fingerprint(workspace: Workspace, tmp_path: 
     assert len(prints) == 2
 
 
-def test_a_zip_that_lies_about_a_length_is_not_unpacked_whole(
+def test_a_zip_with_a_wrong_length_is_not_unpacked_completely(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """1,000 bytes, says the directory; 128 MB of zeros lie there."""
+    """1,000 bytes according to the directory, but 128 MB of zeros."""
     for method, refusal in (
         (zipfile.ZIP_BZIP2, "uses a compression method whose size cannot be checked"),
         (zipfile.ZIP_DEFLATED, "is damaged at 'cat/0.png'"),

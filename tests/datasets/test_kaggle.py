@@ -1,4 +1,4 @@
-"""Kaggle without Kaggle: offline, refused, and a pinned version that is in the cache already."""
+"""Kaggle without network access: offline, refused, and a pinned version in the cache."""
 
 import threading
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ COUNTS = {"Training/glioma": 3, "Training/notumor": 4, "Testing/glioma": 2, "Tes
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Kaggle's cache, empty, on a machine without network and credentials."""
+    """An empty cache of kagglehub, without network and credentials."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, NOWHERE)
     for name in ("NO_PROXY", "no_proxy"):
@@ -35,7 +35,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def cached(cache: Path, dataset: str, version: int) -> None:
-    """As kagglehub leaves a version that it has downloaded."""
+    """A version as downloaded by kagglehub."""
     versions = cache / "datasets" / dataset / "versions"
     unpack(versions / str(version), folders(COUNTS))
     marker = cache / "datasets" / dataset / f"{version}.complete"
@@ -74,7 +74,7 @@ def test_a_pinned_version_in_the_cache_needs_no_network(workspace: Workspace, ca
 @pytest.mark.parametrize(
     "handle", ["pets", "a/b/c", "a/b/versions/x", "../etc", "a/b/versions/1/..", "a b/c", ":"]
 )
-def test_what_is_no_handle_is_refused(workspace: Workspace, cache: Path, handle: str) -> None:
+def test_an_invalid_handle_is_refused(workspace: Workspace, cache: Path, handle: str) -> None:
     with pytest.raises(UserError) as excinfo:
         import_source(workspace, f"kaggle:{handle}")
     assert str(excinfo.value) == (
@@ -97,7 +97,7 @@ class Refuses(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A server in Kaggle's place (its library's own environment for tests) that refuses."""
+    """A server that refuses, at the address of kagglehub's test environment."""
     monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
     monkeypatch.setenv("NO_PROXY", "localhost")
     try:
@@ -113,7 +113,7 @@ def server(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
-def test_a_refusal_is_told_with_what_to_do(
+def test_a_refusal_is_reported_with_the_remedy(
     workspace: Workspace, server: None, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(Refuses, "status", status)

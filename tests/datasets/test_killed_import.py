@@ -24,8 +24,8 @@ PATIENCE = 60.0  # seconds, on a busy machine
 
 def half_done(workspace: Workspace) -> bool:
     """True once originals have been written."""
-    found = list(workspace.datasets.glob(".*/originals"))
-    return bool(found) and found[0].stat().st_size > 0
+    paths = list(workspace.datasets.glob(".*/originals"))
+    return bool(paths) and paths[0].stat().st_size > 0
 
 
 def test_a_killed_import_leaves_nothing_and_resumes(workspace: Workspace, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The phantom: exact, honest about poses, local about tumours."""
+"""The phantom: exact counts, no shortcuts to the pose, local tumours."""
 
 import numpy as np
 import pytest
@@ -39,13 +39,13 @@ def features(batch: PhantomBatch) -> np.ndarray:
 
 
 def every_kind(times: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """labels and poses that hold each class in each pose that many times."""
+    """Labels and poses with each class in each pose that many times."""
     kinds = np.arange(len(CLASSES) * len(POSES) * times)
     return kinds % len(CLASSES), kinds // len(CLASSES) % len(POSES)
 
 
 @pytest.mark.parametrize("size", [16, 33, 64, 128])
-def test_images_are_gray_bytes_of_the_size_asked_for(size: int) -> None:
+def test_images_are_gray_bytes_of_the_requested_size(size: int) -> None:
     labels, poses = every_kind()
     images = draw_phantoms(labels, poses, size=size)
     assert images.shape == (12, size, size)
@@ -53,18 +53,18 @@ def test_images_are_gray_bytes_of_the_size_asked_for(size: int) -> None:
     assert images.std(axis=(1, 2)).min() > 20
 
 
-def test_no_images_asked_for_are_no_images() -> None:
+def test_zero_images() -> None:
     nothing = np.array([], dtype=int)
     assert draw_phantoms(nothing, nothing, size=32).shape == (0, 32, 32)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones() -> None:
-    first, again, other = (make_phantom(80, size=32, seed=seed).images for seed in (5, 5, 6))
-    assert first.tobytes() == again.tobytes()
+    first, repeated, other = (make_phantom(80, size=32, seed=seed).images for seed in (5, 5, 6))
+    assert first.tobytes() == repeated.tobytes()
     assert all((one != two).any() for one, two in zip(first, other, strict=True))
 
 
-def test_an_image_is_the_same_whatever_is_drawn_beside_it() -> None:
+def test_an_image_does_not_depend_on_the_others() -> None:
     labels, poses = every_kind(times=8)  # more than one chunk of each pose
     together = draw_phantoms(labels, poses, size=64, seed=3)
     np.testing.assert_array_equal(together[:7], draw_phantoms(labels[:7], poses[:7], seed=3))
@@ -73,7 +73,7 @@ def test_an_image_is_the_same_whatever_is_drawn_beside_it() -> None:
     )
 
 
-def test_no_two_images_are_alike(batch: PhantomBatch) -> None:
+def test_all_images_differ(batch: PhantomBatch) -> None:
     assert len({image.tobytes() for image in batch.images}) == 1000
 
 
@@ -94,7 +94,7 @@ def test_counts_are_skewed_in_training_and_balanced_in_test() -> None:
 
 
 @pytest.mark.parametrize("count", [40, 41, 97, 333, 1001, 4999])
-def test_counts_of_any_number_add_up(count: int) -> None:
+def test_counts_sum_to_any_number(count: int) -> None:
     train, test = phantom_counts(count)
     assert tuple(train) == tuple(test) == CLASSES
     assert sum(train.values()) + sum(test.values()) == count
@@ -110,7 +110,7 @@ def test_too_few_images_are_refused(count: int) -> None:
         make_phantom(count)
 
 
-def test_wrong_requests_are_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     one = np.array([0])
     with pytest.raises(ValueError, match="at least 16 pixels"):
         draw_phantoms(one, one, size=15)
@@ -122,7 +122,7 @@ def test_wrong_requests_are_refused() -> None:
         draw_phantoms(one, np.array([-1]))
 
 
-def test_a_batch_holds_its_counts_with_poses_evenly_spread(batch: PhantomBatch) -> None:
+def test_a_batch_has_its_counts_with_balanced_poses(batch: PhantomBatch) -> None:
     train, test = phantom_counts(1000)
     assert len(batch.images) == len(batch.labels) == len(batch.poses) == len(batch.split) == 1000
     for part, counts in (("train", train), ("test", test)):
@@ -135,7 +135,7 @@ def test_a_batch_holds_its_counts_with_poses_evenly_spread(batch: PhantomBatch) 
 
 @pytest.mark.parametrize("threshold", [40, 110])
 @pytest.mark.parametrize("extent", ["share", "fill"])
-def test_mean_variance_and_extent_do_not_tell_the_pose(
+def test_mean_variance_and_extent_do_not_predict_the_pose(
     batch: PhantomBatch, threshold: int, extent: str
 ) -> None:
     above = batch.images > threshold
@@ -159,7 +159,7 @@ def test_mean_variance_and_extent_do_not_tell_the_pose(
 
 
 @pytest.mark.parametrize("label", range(len(CLASSES)), ids=CLASSES)
-def test_shape_tells_the_pose_in_every_class(
+def test_shape_predicts_the_pose_in_every_class(
     batch: PhantomBatch, features: np.ndarray, label: int
 ) -> None:
     chosen = batch.labels == label
@@ -173,7 +173,7 @@ def test_shape_tells_the_pose_in_every_class(
 
 @pytest.mark.parametrize("pose", range(len(POSES)), ids=POSES)
 @pytest.mark.parametrize("label", [0, 1, 3], ids=["glioma", "meningioma", "pituitary"])
-def test_a_tumour_changes_the_image_only_where_it_is(label: int, pose: int) -> None:
+def test_a_tumour_changes_only_its_own_pixels(label: int, pose: int) -> None:
     poses = np.full(30, pose)
     healthy = draw_phantoms(np.full(30, NOTUMOR), poses, seed=1).astype(int)
     ill = draw_phantoms(np.full(30, label), poses, seed=1).astype(int)
@@ -188,8 +188,8 @@ def test_a_tumour_changes_the_image_only_where_it_is(label: int, pose: int) -> N
         assert np.ptp(columns) < 36
 
 
-def test_each_tumour_lies_where_its_class_lies() -> None:
-    """How many pixels from the middle of an axial image the change lies, on average."""
+def test_each_tumour_is_at_the_location_of_its_class() -> None:
+    """The mean distance, in pixels, of the changed pixels from the centre of axial images."""
     poses = np.zeros(60, dtype=int)
     healthy = draw_phantoms(np.full(60, NOTUMOR), poses, seed=4).astype(float)
     offset = np.abs(np.arange(64) - 31.5)
@@ -204,7 +204,7 @@ def test_each_tumour_lies_where_its_class_lies() -> None:
     assert away["pituitary"] < 6 < away["glioma"] < away["meningioma"]
 
 
-def test_brightness_does_not_tell_the_class(batch: PhantomBatch) -> None:
+def test_brightness_does_not_predict_the_class(batch: PhantomBatch) -> None:
     chosen = batch.split == "test"
     images = batch.images[chosen]
     numbers = np.stack(

@@ -1,4 +1,4 @@
-"""A CSV names the images: its columns, separators and splits; what is wrong is told by line."""
+"""A CSV of images: columns, separators and splits; errors are reported by line."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ LINES = [*CATS, "dog/0.png,dog", "dog/1.png,dog"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three cats and two dogs; the CSVs of the tests lie beside them."""
+    """Three cats and two dogs, next to the CSVs of the tests."""
     return unpack(tmp_path / "pets", folders(BARE))
 
 
@@ -47,7 +47,7 @@ def refusal(path: Path) -> str:
 
 @pytest.mark.parametrize("path", ["path", "file", "filename", "image", " File ", "PATH"])
 @pytest.mark.parametrize("label", ["label", "class", "Label"])
-def test_path_and_label_go_by_several_names(folder: Path, path: str, label: str) -> None:
+def test_path_and_label_columns_have_synonyms(folder: Path, path: str, label: str) -> None:
     files = table_files(table(folder, f"number,{path},{label}", [f"7,{line}" for line in LINES]))
     assert [(f.image, f.label, f.split, f.group) for f in files] == [
         ("cat/0.png", "cat", "train", ""),
@@ -91,7 +91,7 @@ def test_labels_come_from_the_table_and_not_the_folder(workspace: Workspace, fol
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_spreadsheets_write_csv_in_many_ways(
+def test_csv_dialects_of_spreadsheets_are_read(
     folder: Path, separator: str, encoding: str, end: str
 ) -> None:
     lines = ["path,label,split of old", "", *(f"{line},x" for line in LINES), "", ",,", ""]
@@ -152,7 +152,7 @@ def test_missing_and_bad_files_are_listed_and_the_rest_imported(
         ),
     ],
 )
-def test_what_is_wrong_is_told_by_line(
+def test_errors_are_reported_by_line(
     folder: Path, tmp_path: Path, headings: str, lines: list[str], sentence: str
 ) -> None:
     (tmp_path / "a.png").write_bytes(png(1))
@@ -170,14 +170,14 @@ def test_what_is_wrong_is_told_by_line(
         ("path", ["cat/0.png"], "has no column 'label', only path; rename one to 'label'."),
     ],
 )
-def test_missing_columns_and_lines_are_told(
+def test_missing_columns_and_lines_are_reported(
     folder: Path, headings: str, lines: list[str], sentence: str
 ) -> None:
     path = table(folder, headings, lines)
     assert refusal(path) == f"{path} {sentence}"
 
 
-def test_what_is_no_table_is_refused(workspace: Workspace, folder: Path) -> None:
+def test_other_files_are_refused(workspace: Workspace, folder: Path) -> None:
     path = written(folder, "")
     assert refusal(path) == f"{path} has no column 'path', only nothing; rename one to 'path'."
     for text, encoding in (("path,label\nGröße.png,cat\n", "latin-1"), ("path,label\n", "utf-16")):
