@@ -1,4 +1,4 @@
-"""What every test stands on: a workspace of its own, small data, real processes."""
+"""Shared fixtures: an empty workspace, a small phantom, isolation of `__main__`."""
 
 import sys
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 @pytest.fixture(autouse=True)
 def own_main() -> Iterator[None]:
-    """Streamlit's page test leaves its script as `__main__`, which every process that is spawned
-    after it would run."""
+    """Restore `__main__`, which Streamlit's AppTest replaces by its script: spawned processes
+    would run that."""
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
@@ -24,7 +24,7 @@ def own_main() -> Iterator[None]:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """An empty workspace that the command line and the app see too."""
+    """An empty workspace, also for the command line and the app."""
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     return Workspace.from_environment()
 
@@ -51,5 +51,5 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests run first, browser tests last; the order is otherwise kept."""
+    """Run fast tests first and browser tests last, otherwise in order."""
     items.sort(key=lambda item: next((n for n, s in enumerate(SLOW, 1) if s in item.nodeid), 0))

@@ -1,4 +1,4 @@
-"""A real server answers to its own names only, and to pages of its own alone."""
+"""A real server accepts only requests for its own names and from its own pages."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def serving(
     script: Path = ROOT / "app.py",
     environment: dict[str, str] | None = None,
 ) -> Iterator[int]:
-    """`streamlit run app.py` on a port of its own, from a folder that is not the project's."""
+    """`streamlit run app.py` on a free port, from a folder outside the project."""
     port = free_port()
     home.mkdir(parents=True, exist_ok=True)
     command = [
@@ -81,7 +81,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def status(port: int, *lines: str, version: str = "1.1", target: str = "GET /") -> int:
-    """The status with which the server answers a request of just these header lines."""
+    """The status of the response to a request of only these header lines."""
     text = "\r\n".join([f"{target} HTTP/{version}", *lines, "", ""])
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(text.encode())
@@ -92,7 +92,7 @@ def status(port: int, *lines: str, version: str = "1.1", target: str = "GET /") 
 
 
 def both(port: int, host: str, origin: str | None = None) -> tuple[int, int]:
-    """The statuses of a GET and of a WebSocket's upgrade."""
+    """The statuses of a GET request and of a WebSocket upgrade."""
     lines = [f"Host: {host}", *([] if origin is None else [f"Origin: {origin}"])]
     return status(port, *lines), status(port, *lines, *UPGRADE, target=f"GET {STREAM}")
 
@@ -148,7 +148,7 @@ def test_a_loopback_host_at_any_port_is_answered_with_its_own_origin(port: int, 
         "",
     ],
 )
-def test_any_other_host_is_refused_before_there_is_a_session(port: int, host: str) -> None:
+def test_any_other_host_is_refused_before_a_session_starts(port: int, host: str) -> None:
     host = host.format(port=port)
     for origin in (None, f"http://{host}", f"http://127.0.0.1:{port}"):
         assert set(both(port, host, origin)) <= {400, 403}, origin
@@ -209,7 +209,7 @@ def test_every_path_is_guarded(port: int, path: str) -> None:
     assert status(port, f"Host: 127.0.0.1:{port}", target=f"GET {path}") in (200, 404)
 
 
-def test_a_refusal_says_how_to_go_on(port: int) -> None:
+def test_a_refusal_includes_the_remedy(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
@@ -270,7 +270,7 @@ def test_the_name_of_a_proxy_is_configured(tmp_path: Path) -> None:
         assert both(port, f"evil.{name}", f"https://evil.{name}") == (403, 403)
 
 
-def test_bound_to_all_addresses_it_answers_to_no_more_names(tmp_path: Path) -> None:
+def test_bound_to_all_addresses_it_accepts_no_further_names(tmp_path: Path) -> None:
     with serving(tmp_path, "--server.headless=true", "--server.address=0.0.0.0") as port:
         assert both(port, f"localhost:{port}", f"http://localhost:{port}") == (200, 101)
         for host in (f"0.0.0.0:{port}", f"evil.example:{port}"):

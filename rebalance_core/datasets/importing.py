@@ -108,6 +108,7 @@ def check_import(workspace: Workspace, config: ImportConfig) -> None:
 
 
 def import_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
+    """Run an import and remove its upload, which only a cancelled run still needs."""
     config = ImportConfig.build(**run.config)
     try:
         dataset = import_dataset(workspace, config, run)
@@ -138,9 +139,8 @@ def save_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> 
         )
     folders = {n.parent for n in names if is_image(str(n))}
     tables = [n for n in names if n.suffix.lower() == ".csv" and len(n.parts) <= 2]
-    tables = (
-        tables if len(folders) < 2 else []
-    )  # otherwise it is a stray file next to class folders
+    if len(folders) > 1:
+        tables = []  # stray files next to class folders
     zips = [n for n in names if n.suffix.lower() == ".zip" and len(n.parts) == 1]
     is_flat = all(len(n.parts) == 1 for n in names)
     if (zips and len(names) > 1) or len(tables) > 1 or (is_flat and not zips and not tables):
