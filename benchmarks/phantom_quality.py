@@ -32,7 +32,7 @@ from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import list_runs, view_run
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.runs.worker import execute
-from rebalance_core.synthesis.quality import copied, neighbourhoods
+from rebalance_core.synthesis.quality import is_near_copy, neighbourhoods
 from rebalance_core.training_sets.load import Images, load_part
 from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
@@ -103,7 +103,7 @@ def class_scores(
         "label_accuracy": float((probabilities.argmax(1) == number).mean()),
         "coverage": neighbourhoods(real_features, features).coverage,
         "coverage_of_as_many_real": neighbourhoods(real_features, test_features[:count]).coverage,
-        "copies": float(copied(images, real.images).mean()),
+        "copies": float(is_near_copy(images, real.images).mean()),
     }
 
 

@@ -28,7 +28,7 @@ from rebalance_core.generators.base import TrainingData
 from rebalance_core.generators.diffusion.config import DdpmConfig
 from rebalance_core.generators.diffusion.ddpm import DdpmGenerator
 from rebalance_core.runs.run import MemoryRun
-from rebalance_core.synthesis.quality import frechet_of, principal_components
+from rebalance_core.synthesis.quality import frechet_from_features, principal_components
 from rebalance_core.system.processes import parallel_map
 from rebalance_core.training.random import keyed_generator
 from rebalance_core.training_sets.load import Images
@@ -131,7 +131,8 @@ def main() -> int:
     for _ in range(DRAWS):
         rows = random.integers(IMAGES, size=IMAGES)
         ratios.append(
-            frechet_of(real, ours_features[rows]) / frechet_of(real, theirs_features[rows])
+            frechet_from_features(real, ours_features[rows])
+            / frechet_from_features(real, theirs_features[rows])
         )
     low, middle, high = np.percentile(ratios, [2.5, 50, 97.5])
     half = len(real) // 2
@@ -142,9 +143,9 @@ def main() -> int:
         target=40.0,
         guards={
             "frechet_to_real": {
-                "ours": round(frechet_of(real, ours_features), 3),
-                "theirs": round(frechet_of(real, theirs_features), 3),
-                "real_to_real": round(frechet_of(real[:half], real[half:]), 3),
+                "ours": round(frechet_from_features(real, ours_features), 3),
+                "theirs": round(frechet_from_features(real, theirs_features), 3),
+                "real_to_real": round(frechet_from_features(real[:half], real[half:]), 3),
             },
             "bootstrap_ratio": round(float(middle), 3),
             "interval": [round(float(low), 3), round(float(high), 3)],

@@ -10,7 +10,7 @@ from pages.parts.gallery import Group, Mark, Tile, gallery
 from pages.parts.markdown import escape_markdown
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.synthesis.pictures import SampleRows, originals, sample_rows, shown
+from rebalance_core.synthesis.pictures import SampleRows, originals, sample_rows, upscale
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_all_synthetic, open_synthetic
 from rebalance_core.workspace import Workspace
 
@@ -107,7 +107,7 @@ def side_by_side(workspace: Workspace, found: SyntheticSet) -> None:
     rows = {(ORIGINAL, "original"): top}
     for name in (found.name, *chosen):
         one = open_synthetic(workspace, name)
-        rows[name, f"{one.generator} ({name})"] = shown(one.images(label, count))
+        rows[name, f"{one.generator} ({name})"] = upscale(one.images(label, count))
     pictures = {
         f"{name} {k}": pixels
         for (name, _), images in rows.items()

@@ -12,7 +12,7 @@ from pages.parts.markdown import escape_markdown
 from pages.parts.naming import name_field
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
-from rebalance_core.synthesis.filtering import WORDS, FilterConfig, removed_images
+from rebalance_core.synthesis.filtering import REASONS, FilterConfig, removed_images
 from rebalance_core.synthesis.records import FilterStep
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
 from rebalance_core.workspace import Workspace, free_name
@@ -100,7 +100,7 @@ def _removed(workspace: Workspace, found: SyntheticSet) -> None:
     ) or next(iter(found.counts))
     removed = removed_images(workspace, found, label)
     tiles = [
-        Tile(each.image, _source(each.file), f"{each.image}\n{each.why}", each.image)
+        Tile(each.image, _source(each.file), f"{each.image}\n{each.reason}", each.image)
         for each in removed[:SHOWN]
         if each.file is not None
     ]
@@ -119,7 +119,7 @@ def _asked(step: FilterStep) -> str:
     """What a filter went by, in words."""
     value = step.value
     told = f" ({value:g})" if isinstance(value, float) else ""
-    return WORDS.get(step.name, step.name) + told
+    return REASONS.get(step.name, step.name) + told
 
 
 def _source(file: Path) -> str:

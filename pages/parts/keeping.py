@@ -9,7 +9,7 @@ from pages.parts.live import apply, submitted_message
 from pages.parts.markdown import escape_markdown
 from pages.parts.naming import name_field
 from rebalance_core.synthesis.filtering import FilterConfig
-from rebalance_core.synthesis.pictures import shown
+from rebalance_core.synthesis.pictures import upscale
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
 from rebalance_core.workspace import Workspace, free_name
 
@@ -34,7 +34,7 @@ def keep_or_throw(workspace: Workspace, found: SyntheticSet) -> None:
         picture_tile(name, pixels, THROWN, "out")
         if name in thrown
         else picture_tile(name, pixels, file.stem)
-        for name, file, pixels in zip(names, some, shown(found.images_of(some)), strict=True)
+        for name, file, pixels in zip(names, some, upscale(found.images_of(some)), strict=True)
     ]
     st.caption("Click an image to throw it away, once more to keep it.")
     clicked = gallery([Group(tiles)], key=f"{key} tiles", cursor="pointer")

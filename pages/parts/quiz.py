@@ -10,7 +10,14 @@ from pages.parts.live import apply
 from pages.parts.markdown import escape_markdown
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.synthesis.quiz import Kind, Quiz, hand_in, make_quiz, read_tally, tally_words
+from rebalance_core.synthesis.quiz import (
+    Kind,
+    Quiz,
+    describe_tally,
+    make_quiz,
+    read_tally,
+    submit_answers,
+)
 from rebalance_core.synthesis.synthetic_set import SyntheticSet
 from rebalance_core.workspace import Workspace
 
@@ -27,7 +34,7 @@ def quiz(workspace: Workspace, found: SyntheticSet) -> None:
     key = f"quiz {found.name} {created}"  # not of a set of that name before
     tally = read_tally(workspace, found.name)
     if tally is not None:
-        st.caption(escape_markdown(tally_words(found.name, tally)))
+        st.caption(escape_markdown(describe_tally(found.name, tally)))
     seed: int = st.session_state.setdefault(f"{key} seed", tally.attempts if tally else 0)
     try:
         asked = _asked(str(found.path), created, seed, workspace, found)
@@ -56,7 +63,7 @@ def quiz(workspace: Workspace, found: SyntheticSet) -> None:
 
         def keep() -> None:
             told = tuple(a for a in answers if a is not None)
-            hand_in(workspace, asked, told)
+            submit_answers(workspace, asked, told)
             st.session_state[f"{key} answers {seed}"] = told
 
         apply(keep)

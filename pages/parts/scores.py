@@ -10,7 +10,13 @@ from rebalance_core.plots.scores import score_plot
 from rebalance_core.poses.weights import has_weights
 from rebalance_core.runs.start import start_run
 from rebalance_core.synthesis.records import METRICS, Scores, read_scores
-from rebalance_core.synthesis.scoring import SPLITS, Features, ScoreConfig, score_table, scores_of
+from rebalance_core.synthesis.scoring import (
+    SPLITS,
+    Features,
+    ScoreConfig,
+    find_scoring,
+    score_table,
+)
 from rebalance_core.synthesis.synthetic_set import SyntheticSet
 from rebalance_core.workspace import Workspace
 
@@ -38,7 +44,7 @@ def scores(workspace: Workspace, found: SyntheticSet) -> None:
     def start() -> None:
         start_run(workspace, ScoreConfig(synthetic=found.name, features=features))
 
-    view = scores_of(workspace, found)
+    view = find_scoring(workspace, found)
     busy = view is not None and view.live
     if right.button("Score", key=f"score {found.name}", disabled=busy or missing):
         apply(start)

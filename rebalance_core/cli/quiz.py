@@ -8,12 +8,12 @@ import typer
 from rebalance_core.cli.common import Json, Seed, emit
 from rebalance_core.errors import UserError
 from rebalance_core.synthesis.quiz import (
-    WORDS,
-    hand_in,
+    KIND_NAMES,
+    describe_tally,
+    open_quiz,
     parse_answers,
-    quiz_of,
     read_tally,
-    tally_words,
+    submit_answers,
     write_quiz,
 )
 from rebalance_core.synthesis.synthetic_set import open_synthetic
@@ -32,7 +32,7 @@ def make(
     as_json: Json = False,
 ) -> None:
     """Write twenty images, half real and half generated, as 01.png to 20.png."""
-    write_quiz(quiz_of(Workspace.from_environment(), name, seed), folder)
+    write_quiz(open_quiz(Workspace.from_environment(), name, seed), folder)
     emit({"folder": str(folder.resolve()), "seed": seed}, as_json)
 
 
@@ -45,10 +45,10 @@ def answer(
 ) -> None:
     """Count the correct answers to this seed's quiz, and record them for the tally."""
     workspace = Workspace.from_environment()
-    quiz, given = quiz_of(workspace, name, seed), parse_answers(answers)
-    right = hand_in(workspace, quiz, given)
+    quiz, given = open_quiz(workspace, name, seed), parse_answers(answers)
+    right = submit_answers(workspace, quiz, given)
     pairs = enumerate(zip(given, quiz.truth, strict=True), 1)
-    wrong = [f"{n:02d}.png is {WORDS[truth]}" for n, (guess, truth) in pairs if guess != truth]
+    wrong = [f"{n:02d}.png is {KIND_NAMES[truth]}" for n, (guess, truth) in pairs if guess != truth]
     emit({"right": right, "of": len(quiz.truth), "wrong": wrong}, as_json)
 
 
@@ -62,7 +62,7 @@ def tally(name: Name, as_json: Json = False) -> None:
         raise UserError(
             f"Nobody has tried the quiz of {name} yet; `synthetic quiz make` writes one."
         )
-    text = tally_words(name, counted)
+    text = describe_tally(name, counted)
     if not as_json:
         emit({"tally": text}, False)
         return

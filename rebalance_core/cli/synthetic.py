@@ -108,14 +108,14 @@ def grid(
     as_json: Json = False,
 ) -> None:
     """Write a picture of the first images of each class above their nearest training images."""
-    from rebalance_core.synthesis.pictures import sample_picture
+    from rebalance_core.synthesis.pictures import sample_grid
 
     workspace = Workspace.from_environment()
     opened = open_synthetic(workspace, name)
     if file.suffix.lower() != ".png" or file.exists() or not file.parent.is_dir():
         raise UserError(f"{file} must be a new .png file in an existing folder.")
     dataset = open_dataset(workspace, opened.training_set.config.dataset)
-    write_bytes(file, png_bytes(sample_picture(dataset, opened, count)))
+    write_bytes(file, png_bytes(sample_grid(dataset, opened, count)))
     emit({"picture": str(file), "classes": list(opened.counts)}, as_json)
 
 
@@ -180,7 +180,7 @@ def filter_synthetic(
 
     Mirrored, flipped and turned copies are not found.
     """
-    from rebalance_core.synthesis.filtering import FilterConfig, named_images
+    from rebalance_core.synthesis.filtering import FilterConfig, parse_image_names
 
     config = FilterConfig.build(
         synthetic=synthetic_name,
@@ -189,7 +189,7 @@ def filter_synthetic(
         distance=distance,
         copies=copies,
         twins=twins,
-        without=named_images(without or ()),
+        without=parse_image_names(without or ()),
         epochs=epochs,
         seed=seed,
     )

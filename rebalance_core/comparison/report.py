@@ -53,7 +53,7 @@ from rebalance_core.runs.directory import find_run
 from rebalance_core.runs.executor import view_run
 from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.synthesis.pictures import sample_rows
-from rebalance_core.synthesis.quiz import read_tally, tally_words
+from rebalance_core.synthesis.quiz import describe_tally, read_tally
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.system.files import parse_json, write_text
 from rebalance_core.training_sets.config import SetConfig
@@ -107,7 +107,7 @@ def write_report(workspace: Workspace, path: Path, results: Results) -> None:
         confusions=[(r.name, _plot(confusion_plot(r.confusion, results.classes))) for r in rows],
         poses=_poses(dataset),
         samples=[block for s in sets for block in _samples(dataset, s)],
-        quizzes=[tally_words(s.name, t) for s in sets if (t := read_tally(workspace, s.name))],
+        quizzes=[describe_tally(s.name, t) for s in sets if (t := read_tally(workspace, s.name))],
         training=[_training(workspace, s) for s in sets],
         curves=[(t, _plot(comparison_curves(labelled, m, t))) for m, t in curve_titles().items()],
         cells=cells,

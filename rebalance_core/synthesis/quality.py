@@ -1,4 +1,4 @@
-"""How good generated images are, beside real ones: measures on features or pixels, no network."""
+"""Metrics of generated images against real ones, on features or pixels, without networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,60 +19,65 @@ def frechet_distance(
 ) -> float:
     """Squared Fréchet distance of two Gaussians in d dimensions: |μ - μ'|² + tr(Σ + Σ' -
     2 (Σ Σ')^½) (Dowson and Landau 1982; Heusel et al. 2017, arXiv 1706.08500)."""
-    values, vectors = np.linalg.eigh(covariance)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    # Σ Σ' has the eigenvalues of the symmetric Σ^½ Σ' Σ^½, which are found without complex ones.
-    shared = np.linalg.eigvalsh(root @ other_covariance @ root).clip(min=0)
-    apart = float(np.square(mean - other_mean).sum())
-    spread = np.trace(covariance) + np.trace(other_covariance) - 2 * np.sqrt(shared).sum()
-    return max(0.0, apart + float(spread))
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
+    root = (eigenvectors * np.sqrt(eigenvalues.clip(min=0))) @ eigenvectors.T
+    # Σ Σ' has the eigenvalues of the symmetric Σ^½ Σ' Σ^½, which are real.
+    product = np.linalg.eigvalsh(root @ other_covariance @ root).clip(min=0)
+    squared_mean = float(np.square(mean - other_mean).sum())
+    trace = np.trace(covariance) + np.trace(other_covariance) - 2 * np.sqrt(product).sum()
+    return max(0.0, squared_mean + float(trace))
 
 
-def frechet_of(some: np.ndarray, others: np.ndarray) -> float:
-    """The same of the Gaussians fitted to features (n, d) and (m, d), at least two of each."""
-    both = np.concatenate([some, others]).astype(np.float64)
+def frechet_from_features(features: np.ndarray, others: np.ndarray) -> float:
+    """`frechet_distance` of the Gaussians fitted to features (n, d) and (m, d), n, m ≥ 2."""
+    both = np.concatenate([features, others]).astype(np.float64)
     if len(both) < both.shape[1]:
-        # Turned into the few dimensions that they span, which changes no distance.
-        turned, scales, _ = np.linalg.svd(both - both.mean(axis=0), full_matrices=False)
-        both = turned * scales
+        # Rotate into the subspace that they span, which preserves all distances.
+        u, s, _ = np.linalg.svd(both - both.mean(axis=0), full_matrices=False)
+        both = u * s
     first, second = (
         (f.mean(axis=0), np.atleast_2d(np.cov(f, rowvar=False)))
-        for f in (both[: len(some)], both[len(some) :])
+        for f in (both[: len(features)], both[len(features) :])
     )
     return frechet_distance(*first, *second)
 
 
 def principal_components(real: np.ndarray, count: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A projection (n, d) → (n, at most `count`) onto the leading principal components of `real`:
-    a covariance of few numbers can be estimated from few images."""
+    """A projection (n, d) → (n, c) onto the leading c ≤ `count` principal components of `real`.
+
+    A covariance of few dimensions can be estimated from few images.
+    """
     from sklearn.decomposition import PCA
 
-    fitted = PCA(min(count, *real.shape), svd_solver="full").fit(real)
-    project: Callable[[np.ndarray], np.ndarray] = fitted.transform
+    pca = PCA(min(count, *real.shape), svd_solver="full").fit(real)
+    project: Callable[[np.ndarray], np.ndarray] = pca.transform
     return project
 
 
-def kernel_distance(some: np.ndarray, others: np.ndarray) -> float:
-    """Kernel distance (KID; Bińkowski et al. 2018, arXiv 1801.01401): the unbiased squared maximum
-    mean discrepancy of features (n, d) and (m, d), at least two of each, under (x·y / d + 1)³.
-    Around 0, also below it, where both are of one kind."""
-    d = some.shape[1]
+def kernel_distance(features: np.ndarray, others: np.ndarray) -> float:
+    """Kernel distance (KID; Bińkowski et al. 2018, arXiv 1801.01401) of features (n, d) and (m, d).
 
-    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        products: np.ndarray = (a.astype(np.float64) @ b.T.astype(np.float64) / d + 1) ** DEGREE
+    The unbiased estimate of the squared maximum mean discrepancy under (x·y / d + 1)³, n, m ≥ 2;
+    around 0, also negative, where both have the same distribution.
+    """
+    d = features.shape[1]
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        products: np.ndarray = (x.astype(np.float64) @ y.T.astype(np.float64) / d + 1) ** DEGREE
         return products
 
-    def within(points: np.ndarray) -> float:
-        n, values = len(points), kernel(points, points)
+    def mean_off_diagonal(x: np.ndarray) -> float:
+        n, values = len(x), kernel(x, x)
         return float((values.sum() - np.trace(values)) / (n * (n - 1)))
 
-    return within(some) + within(others) - 2 * float(kernel(some, others).mean())
+    within = mean_off_diagonal(features) + mean_off_diagonal(others)
+    return within - 2 * float(kernel(features, others).mean())
 
 
 @dataclass(frozen=True)
 class Neighbourhoods:
     """Precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991), density and coverage
-    (Naeem et al. 2020, arXiv 2002.09797); all 0 to 1 but density, whose expectation is 1."""
+    (Naeem et al. 2020, arXiv 2002.09797): 0 to 1 except density, whose expectation is 1."""
 
     precision: float
     recall: float
@@ -83,19 +88,18 @@ class Neighbourhoods:
 def neighbourhoods(
     real: np.ndarray, generated: np.ndarray, neighbours: int = NEIGHBOURS
 ) -> Neighbourhoods:
-    """Features (n, d) and (m, d), more than `neighbours` of each.
+    """Metrics of features real (n, d) and generated (m, d), n, m > `neighbours`.
 
-    Each image's ball reaches to its `neighbours`-th nearest other image of its own kind.
+    The radius of an image is the distance to its `neighbours`-th nearest other of the same kind.
     """
-    across = cdist(real, generated)
-    real_radius = _radius(real, neighbours)
-    generated_radius = _radius(generated, neighbours)
-    inside = across < real_radius[:, None]
+    distances = cdist(real, generated)
+    in_real = distances < _radius(real, neighbours)[:, None]
+    in_generated = distances < _radius(generated, neighbours)[None]
     return Neighbourhoods(
-        precision=float(inside.any(axis=0).mean()),
-        recall=float((across < generated_radius[None]).any(axis=1).mean()),
-        density=float(inside.sum(axis=0).mean() / neighbours),
-        coverage=float(inside.any(axis=1).mean()),
+        precision=float(in_real.any(axis=0).mean()),
+        recall=float(in_generated.any(axis=1).mean()),
+        density=float(in_real.sum(axis=0).mean() / neighbours),
+        coverage=float(in_real.any(axis=1).mean()),
     )
 
 
@@ -106,45 +110,49 @@ def _radius(points: np.ndarray, neighbours: int) -> np.ndarray:
     return radius
 
 
-def copied(
-    generated: np.ndarray, real: np.ndarray, difference: float = DEFAULT_DIFFERENCE
+def is_near_copy(
+    generated: np.ndarray, real: np.ndarray, threshold: float = DEFAULT_DIFFERENCE
 ) -> np.ndarray:
-    """Which generated images (m, H, W, C) are near-duplicates of a real one (n, H, W, C), by the
-    measure of the Data page: bool (m,)."""
-    found: np.ndarray = nearest_differences(_gray(generated), _gray(real)) <= difference
-    return found
+    """Which generated images (m, H, W, C) are near-duplicates of a real one (n, H, W, C).
 
-
-def doubled(images: np.ndarray, difference: float = DEFAULT_DIFFERENCE) -> np.ndarray:
-    """Which images (n, H, W, C) are near-duplicates of another of them: bool (n,)."""
-    found = np.zeros(len(images), bool)
-    found[_near(images, difference).ravel()] = True
-    return found
-
-
-def twins(images: np.ndarray, difference: float = DEFAULT_DIFFERENCE) -> np.ndarray:
-    """Which images (n, H, W, C) are near-duplicates of one before them that is none itself, by the
-    measure of the Data page: bool (n,)."""
-    found = np.zeros(len(images), bool)
-    while True:
-        # Again until there are none: among many look-alikes, one look finds some pairs only.
-        left = np.flatnonzero(~found)
-        pairs = left[_near(images[left], difference)]
-        for first, second in sorted(map(tuple, pairs)):
-            found[second] |= not found[first]
-        if not len(pairs):
-            return found
-
-
-def _near(images: np.ndarray, difference: float) -> np.ndarray:
-    """Pairs of rows (m, 2), the lower first, that differ by at most `difference`."""
-    gray = _gray(images)
-    pairs, apart = near_pairs(lambda rows: gray[rows], len(gray))
-    near: np.ndarray = pairs[apart <= difference]
+    bool (m,), by the same difference as on the Data page.
+    """
+    near: np.ndarray = nearest_differences(_thumbnails(generated), _thumbnails(real)) <= threshold
     return near
 
 
-def _gray(images: np.ndarray) -> np.ndarray:
-    """uint8 (n, H, W, C) → thumbnails, uint8 (n, 64, 64)."""
+def has_near_duplicate(images: np.ndarray, threshold: float = DEFAULT_DIFFERENCE) -> np.ndarray:
+    """Which images (n, H, W, C) are near-duplicates of another of them: bool (n,)."""
+    is_duplicate = np.zeros(len(images), bool)
+    is_duplicate[_near_pairs(images, threshold).ravel()] = True
+    return is_duplicate
+
+
+def repeats_earlier(images: np.ndarray, threshold: float = DEFAULT_DIFFERENCE) -> np.ndarray:
+    """Which images (n, H, W, C) are near-duplicates of an earlier one that is not one itself.
+
+    bool (n,), by the same difference as on the Data page.
+    """
+    repeats = np.zeros(len(images), bool)
+    while True:
+        # Repeat until no pair remains: among many similar images, one search misses some.
+        remaining = np.flatnonzero(~repeats)
+        pairs = remaining[_near_pairs(images[remaining], threshold)]
+        for first, second in sorted(map(tuple, pairs)):
+            repeats[second] |= not repeats[first]
+        if not len(pairs):
+            return repeats
+
+
+def _near_pairs(images: np.ndarray, threshold: float) -> np.ndarray:
+    """Pairs of rows (m, 2), the lower first, that differ by at most `threshold`."""
+    thumbnails = _thumbnails(images)
+    pairs, differences = near_pairs(lambda rows: thumbnails[rows], len(thumbnails))
+    near: np.ndarray = pairs[differences <= threshold]
+    return near
+
+
+def _thumbnails(images: np.ndarray) -> np.ndarray:
+    """uint8 (n, H, W, C) → gray thumbnails, uint8 (n, 64, 64)."""
     gray: np.ndarray = resize_images(images, THUMBNAIL).mean(axis=-1).round().astype(np.uint8)
     return gray

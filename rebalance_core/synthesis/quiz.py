@@ -1,4 +1,4 @@
-"""Real or generated? Twenty images without their labels, and a tally over all who tried."""
+"""A quiz: ten real and ten generated images to tell apart, and a tally over all attempts."""
 
 import json
 import time
@@ -18,15 +18,15 @@ from rebalance_core.system.files import atomic_folder
 from rebalance_core.training_sets.load import load_part
 from rebalance_core.workspace import Workspace
 
-HALF = 10  # real images, and as many generated ones
-SHOWN_SIZE = 128  # px at least, of an image to be judged
+PER_KIND = 10  # real images, and as many generated ones
+SHOWN_SIZE = 128  # px, minimum side of an image
 Kind = Literal["r", "g"]  # real, generated
-WORDS: dict[Kind, str] = {"r": "real", "g": "generated"}
+KIND_NAMES: dict[Kind, str] = {"r": "real", "g": "generated"}
 
 
 @dataclass(frozen=True)
 class Quiz:
-    """Images uint8 (20, H, W, C) in the order in which they are asked, and what they are."""
+    """Images uint8 (20, H, W, C) in the order of the quiz, their kinds and their classes."""
 
     synthetic: str
     seed: int
@@ -36,7 +36,7 @@ class Quiz:
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """`count` of `total`, with a 95 % Wilson interval."""
 
     count: int
@@ -50,8 +50,8 @@ class Share:
     def interval(self) -> tuple[float, float]:
         from scipy.stats import binomtest
 
-        found = binomtest(self.count, self.total).proportion_ci(method="wilson")
-        return float(found.low), float(found.high)
+        interval = binomtest(self.count, self.total).proportion_ci(method="wilson")
+        return float(interval.low), float(interval.high)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -61,78 +61,85 @@ class Share:
 @dataclass(frozen=True)
 class Tally:
     attempts: int
-    taken_for_real: Share  # of the generated images
-    taken_for_generated: Share  # of the real ones
+    taken_for_real: Proportion  # of the generated images
+    taken_for_generated: Proportion  # of the real images
 
 
-def make_quiz(workspace: Workspace, found: SyntheticSet, seed: int) -> Quiz:
-    """Ten generated images and ten training images, as many of each class, in an order drawn by
-    `seed`. Raises UserError where a class has too few."""
-    chosen = found.training_set
-    dataset = open_dataset(workspace, chosen.config.dataset)
-    real = load_part(dataset, chosen, "train", found.provenance.size)
+def make_quiz(workspace: Workspace, synthetic: SyntheticSet, seed: int) -> Quiz:
+    """Ten generated images and ten training images, evenly over the classes, in a seeded order.
+
+    Raises UserError where a class has too few.
+    """
+    training_set = synthetic.training_set
+    dataset = open_dataset(workspace, training_set.config.dataset)
+    real = load_part(dataset, training_set, "train", synthetic.provenance.size)
     random = np.random.default_rng([seed, 20])
     images: list[np.ndarray] = []
-    asked: list[tuple[Kind, str]] = []
-    labels = list(found.counts)
-    for place, label in enumerate(labels):
-        count = HALF // len(labels) + (place < HALF % len(labels))
-        rows = np.flatnonzero(real.labels == chosen.class_index(label))
-        files = found.files(label)
-        there: dict[Kind, int] = {"r": len(rows), "g": len(files)}
-        for kind, most in there.items():
-            if most < count:
-                where, mend = (
-                    (found.name, "sample more")
+    truth: list[tuple[Kind, str]] = []
+    labels = list(synthetic.counts)
+    for index, label in enumerate(labels):
+        count = PER_KIND // len(labels) + (index < PER_KIND % len(labels))
+        rows = np.flatnonzero(real.labels == training_set.class_index(label))
+        files = synthetic.files(label)
+        available: dict[Kind, int] = {"r": len(rows), "g": len(files)}
+        for kind, total in available.items():
+            if total < count:
+                source, remedy = (
+                    (synthetic.name, "sample more")
                     if kind == "g"
-                    else (f"training set {chosen.name}", "take a synthetic set of more classes")
+                    else (
+                        f"training set {training_set.name}",
+                        "choose a synthetic set with more classes",
+                    )
                 )
                 raise UserError(
-                    f"The quiz needs {count} {WORDS[kind]} images of {label}, and {where} has "
-                    f"{most}; {mend}."
+                    f"The quiz needs {count} {KIND_NAMES[kind]} images of {label}, but {source} "
+                    f"has {total}; {remedy}."
                 )
-            drawn = random.choice(most, count, replace=False)
-            # Only what is asked is read: a set may hold thousands.
+            sample = random.choice(total, count, replace=False)
+            # Read only the sampled files: a set may have thousands.
             images += list(
-                real.images[rows[drawn]]
+                real.images[rows[sample]]
                 if kind == "r"
-                else found.images_of([files[k] for k in drawn])
+                else synthetic.images_of([files[k] for k in sample])
             )
-            asked += [(kind, label)] * count
+            truth += [(kind, label)] * count
     order = random.permutation(len(images))
-    # Through one way of scaling: neither the size nor the edges tell them apart.
-    shown = resize_images(np.stack(images)[order], max(SHOWN_SIZE, images[0].shape[0]))
-    kinds, names = zip(*(asked[k] for k in order), strict=True)
-    return Quiz(found.name, seed, shown, kinds, names)
+    # All are resized the same way, so that neither size nor edges reveal the kind.
+    resized = resize_images(np.stack(images)[order], max(SHOWN_SIZE, images[0].shape[0]))
+    kinds, classes = zip(*(truth[k] for k in order), strict=True)
+    return Quiz(synthetic.name, seed, resized, kinds, classes)
 
 
 def write_quiz(quiz: Quiz, target: Path) -> None:
-    """`01.png` … `20.png` in a new folder; nothing in them says what they are."""
-    with atomic_folder(target.resolve()) as aside:
+    """Write `01.png` … `20.png` to a new folder; nothing in the files reveals the kind."""
+    with atomic_folder(target.resolve()) as temp:
         for number, image in enumerate(quiz.images, 1):
-            (aside / f"{number:02d}.png").write_bytes(png_bytes(image))
+            (temp / f"{number:02d}.png").write_bytes(png_bytes(image))
 
 
 def parse_answers(text: str) -> tuple[Kind, ...]:
-    """`r,g,g,…` or words; raises UserError unless there is one for each image."""
-    told = tuple(word.strip().lower()[:1] for word in text.split(","))
-    if len(told) != 2 * HALF or not set(told) <= {"r", "g"}:
+    """`r,g,g,…`, or words with these first letters; raises UserError unless there is one per
+    image."""
+    answers = tuple(word.strip().lower()[:1] for word in text.split(","))
+    if len(answers) != 2 * PER_KIND or not set(answers) <= {"r", "g"}:
         raise UserError(
-            f"Answer with {2 * HALF} letters between commas, r for real and g for generated; these "
-            f"are {len(told)}."
+            f"Answer with {2 * PER_KIND} letters separated by commas, r for real and g for "
+            f"generated (got {len(answers)})."
         )
-    return told  # type: ignore[return-value]
+    return answers  # type: ignore[return-value]
 
 
-def hand_in(workspace: Workspace, quiz: Quiz, answers: Sequence[Kind]) -> int:
-    """Count the right answers, and keep the attempt for the tally."""
+def submit_answers(workspace: Workspace, quiz: Quiz, answers: Sequence[Kind]) -> int:
+    """Record the attempt for the tally, and return the number of correct answers."""
     attempt = QuizAttempt(
         time=round(time.time(), 3),
         seed=quiz.seed,
         answers="".join(answers),
         truth="".join(quiz.truth),
     )
-    open_synthetic(workspace, quiz.synthetic)  # else the next set of its name would be told of it
+    # Raises UserError for a removed set, whose name another one may get.
+    open_synthetic(workspace, quiz.synthetic)
     path = workspace.quiz_attempts(quiz.synthetic)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -143,26 +150,26 @@ def hand_in(workspace: Workspace, quiz: Quiz, answers: Sequence[Kind]) -> int:
 
 
 def read_tally(workspace: Workspace, name: str) -> Tally | None:
-    """Over all attempts with a synthetic set; None without one."""
+    """The tally over all attempts with a synthetic set; None without attempts."""
     attempts = read_attempts(workspace.quiz_attempts(name))
     if not attempts:
         return None
     pairs = [pair for a in attempts for pair in zip(a.answers, a.truth, strict=True)]
     return Tally(
         len(attempts),
-        Share(sum(p == ("r", "g") for p in pairs), sum(t == "g" for _, t in pairs)),
-        Share(sum(p == ("g", "r") for p in pairs), sum(t == "r" for _, t in pairs)),
+        Proportion(sum(p == ("r", "g") for p in pairs), sum(t == "g" for _, t in pairs)),
+        Proportion(sum(p == ("g", "r") for p in pairs), sum(t == "r" for _, t in pairs)),
     )
 
 
-def tally_words(name: str, tally: Tally) -> str:
+def describe_tally(name: str, tally: Tally) -> str:
     """The tally as a sentence."""
-    times = "once" if tally.attempts == 1 else f"{tally.attempts} times"
+    attempts = "1 attempt" if tally.attempts == 1 else f"{tally.attempts} attempts"
     return (
-        f"{name}: tried {times}; {tally.taken_for_real} of the generated images were taken for "
+        f"{name}: {attempts}; {tally.taken_for_real} of the generated images were taken for "
         f"real, {tally.taken_for_generated} of the real ones for generated (95 % Wilson intervals)."
     )
 
 
-def quiz_of(workspace: Workspace, name: str, seed: int) -> Quiz:
+def open_quiz(workspace: Workspace, name: str, seed: int) -> Quiz:
     return make_quiz(workspace, open_synthetic(workspace, name), seed)

@@ -69,7 +69,7 @@ def test_look_throw_away_score_guess_and_take_away(
     # what was taken out is shown
     page.goto(f"{server.url}/samples?synthetic={kept.name}")
     go_to(page, "Filters")
-    expect(page.get_by_text("thrown away by hand: glioma 1")).to_be_visible()
+    expect(page.get_by_text("removed by hand: glioma 1")).to_be_visible()
     expect(page.get_by_role("button", name="glioma/000002.png")).to_be_visible()
 
     go_to(page, "Quality")

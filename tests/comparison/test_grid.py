@@ -339,7 +339,7 @@ def test_synthetic_sets_that_do_not_fit_are_refused(workspace: Workspace, phanto
     refused((name,), "should have 10 images of glioma, but has 9")
     about = read_json(folder / "provenance.json")
     write_json(folder / "provenance.json", {**about, "counts": {"cat": 10}})
-    refused((name,), "has images of cat, which training set phantom doesn't know")
+    refused((name,), "has images of cat, which are not classes of training set phantom")
 
 
 def test_a_class_without_training_images_is_refused(workspace: Workspace, phantom: Dataset) -> None:

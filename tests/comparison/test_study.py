@@ -18,7 +18,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.runs.run import Cancelled
-from rebalance_core.synthesis.quiz import hand_in, quiz_of
+from rebalance_core.synthesis.quiz import open_quiz, submit_answers
 from rebalance_core.system.files import read_json
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.resolve import make_set, open_set
@@ -50,14 +50,14 @@ def told(path: Path) -> list[dict[str, Any]]:
 
 
 def test_comparison_trains_every_cell_once_and_reports(ready: Workspace) -> None:
-    quiz = quiz_of(ready, "phantom-ddpm", 0)
-    hand_in(ready, quiz, ["r"] * 20)
+    quiz = open_quiz(ready, "phantom-ddpm", 0)
+    submit_answers(ready, quiz, ["r"] * 20)
     path = compare_run(ready)
     result = compare_job(ready, RunDirectory(path))
     report = (path / "result" / "report.html").read_text()
     assert "<h2>Real or generated?</h2>" in report
-    assert "phantom-ddpm: tried once; 100% (72% to 100%) of the generated images" in report
-    assert "phantom-bagan-gp: tried" not in report
+    assert "phantom-ddpm: 1 attempt; 100% (72% to 100%) of the generated images" in report
+    assert "phantom-bagan-gp: 1 attempt" not in report
     rows = {(r["arm"], r["schedule"]) for r in result["results"]}
     assert rows == {
         ("none", None),

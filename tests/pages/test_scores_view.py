@@ -108,7 +108,7 @@ def test_a_filtered_set_tells_what_was_taken_out(
     path = create_run(workspace, "filter", config.model_dump(mode="json"), name="filter")
     execute(workspace, RunDirectory(path))
     told = words(view("filters", "clean"))
-    assert f"Removed from **{name}**, thrown away by hand: glioma 1" in told
+    assert f"Removed from **{name}**, removed by hand: glioma 1" in told
     remove_synthetic(workspace, name)
     app = view("filters", "clean")
     assert "is gone, and their pictures with it" in words(app)

@@ -19,9 +19,9 @@ from rebalance_core.plots.scores import score_plot
 from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.run import MemoryRun
-from rebalance_core.synthesis.quiz import read_tally, tally_words
+from rebalance_core.synthesis.quiz import describe_tally, read_tally
 from rebalance_core.synthesis.records import METRICS, Provenance, read_provenance, read_scores
-from rebalance_core.synthesis.scoring import ScoreConfig, score_table, scores_of
+from rebalance_core.synthesis.scoring import ScoreConfig, find_scoring, score_table
 from rebalance_core.synthesis.synthetic_set import open_all_synthetic, open_synthetic
 from rebalance_core.system.files import digest, read_json, write_json
 from rebalance_core.training_sets.resolve import open_set
@@ -103,7 +103,7 @@ def test_damaged_scores_are_one_sentence_and_hide_no_others(home: Workspace) -> 
     refused = 0
     for what, content in cases:
         replace_file(path, content)
-        found = scores_of(home, broken)
+        found = find_scoring(home, broken)
         assert found is not None, what
         if found.id == view.id:
             try:
@@ -119,10 +119,10 @@ def test_damaged_scores_are_one_sentence_and_hide_no_others(home: Workspace) -> 
                 for name in scores.names:
                     assert scores.titles[name], what
                     score_plot(scores.by_class(name)).to_json()
-        healthy = scores_of(home, other)
+        healthy = find_scoring(home, other)
         assert healthy is not None and read_scores(healthy).names == ["frechet"], what
     assert refused > len(cases) / 2
-    assert scored(home, broken.name).id == getattr(scores_of(home, broken), "id", None)
+    assert scored(home, broken.name).id == getattr(find_scoring(home, broken), "id", None)
 
 
 @pytest.mark.parametrize("what", ["empty", "list", "deep inside"])
@@ -232,7 +232,7 @@ def test_odd_lines_among_attempts_are_skipped(home: Workspace) -> None:
     tally = read_tally(home, "p-ddpm")
     assert tally is not None and tally.attempts == 1 + (alone.attempts if alone else 0)
     assert tally.attempts < len(VALUES)
-    assert tally_words("p-ddpm", tally).startswith(f"p-ddpm: tried {tally.attempts} times; 100%")
+    assert describe_tally("p-ddpm", tally).startswith(f"p-ddpm: {tally.attempts} attempts; 100%")
     path.unlink()
     path.mkdir()
     with pytest.raises(UserError, match="cannot be read"):

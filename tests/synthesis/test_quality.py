@@ -12,14 +12,14 @@ from rebalance_core.classifiers.features import train_scorer
 from rebalance_core.datasets.phantom import draw_phantoms
 from rebalance_core.synthesis.quality import (
     Neighbourhoods,
-    copied,
-    doubled,
     frechet_distance,
-    frechet_of,
+    frechet_from_features,
+    has_near_duplicate,
+    is_near_copy,
     kernel_distance,
     neighbourhoods,
     principal_components,
-    twins,
+    repeats_earlier,
 )
 from rebalance_core.training_sets.load import Images
 
@@ -54,7 +54,7 @@ def test_copies_are_told_from_other_images_of_the_class() -> None:
     real = draw_phantoms(np.zeros(30, int), np.arange(30) % 3, size=64, seed=0)[..., None]
     other = draw_phantoms(np.zeros(30, int), np.arange(30) % 3, size=64, seed=1)[..., None]
     brighter = np.clip(real[:4] * 0.9 + 12, 0, 255).astype(np.uint8)
-    found = copied(np.concatenate([brighter, other]), real)
+    found = is_near_copy(np.concatenate([brighter, other]), real)
     assert found.tolist() == [True] * 4 + [False] * 30
 
 
@@ -100,8 +100,10 @@ def test_frechet_distance_of_two_gaussians_is_the_formula() -> None:
 
 def test_frechet_distance_of_features_takes_their_means_and_covariances() -> None:
     some = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
-    assert frechet_of(some, some + np.array([3.0, 4.0])) == pytest.approx(25.0)
-    assert frechet_of(some[:, :1], 2 * some[:, :1]) == pytest.approx(1 + 4 / 3)  # σ² = 4/3
+    assert frechet_from_features(some, some + np.array([3.0, 4.0])) == pytest.approx(25.0)
+    assert frechet_from_features(some[:, :1], 2 * some[:, :1]) == pytest.approx(
+        1 + 4 / 3
+    )  # σ² = 4/3
 
 
 def test_kernel_distance_by_hand_and_without_bias() -> None:
@@ -129,7 +131,7 @@ def test_principal_components_keep_what_varies_most() -> None:
 
 @pytest.mark.parametrize(
     ("measure", "near_copies"),
-    [(twins, [3, 5]), (doubled, [1, 3, 5])],
+    [(repeats_earlier, [3, 5]), (has_near_duplicate, [1, 3, 5])],
     ids=["twins are the later ones", "doubled are all of them"],
 )
 def test_near_copies_of_each_other(
@@ -144,8 +146,8 @@ def test_frechet_distance_is_the_same_in_more_dimensions_than_there_are_images()
     random = np.random.default_rng(0)
     some, others = random.normal(size=(2, 20, 3))
     turn = np.linalg.qr(random.normal(size=(100, 3)))[0].T  # (3, 100), orthonormal rows
-    expected = frechet_of(some, others + 1)
-    assert frechet_of(some @ turn, (others + 1) @ turn) == pytest.approx(expected)
+    expected = frechet_from_features(some, others + 1)
+    assert frechet_from_features(some @ turn, (others + 1) @ turn) == pytest.approx(expected)
 
 
 def test_all_copies_of_a_collapsed_generator_are_found() -> None:
@@ -153,12 +155,13 @@ def test_all_copies_of_a_collapsed_generator_are_found() -> None:
     real = draw_phantoms(np.zeros(12, int), np.arange(12) % 3, size=64, seed=0)[..., None]
     noise = np.random.default_rng(0).integers(-6, 7, (300, 64, 64, 1))
     made = np.clip(real[:1].astype(int) + noise, 0, 255).astype(np.uint8)
-    assert copied(made, real).all()
-    assert np.flatnonzero(~twins(made)).tolist() == [0], "the first is kept, and no other"
+    assert is_near_copy(made, real).all()
+    assert np.flatnonzero(~repeats_earlier(made)).tolist() == [0], "the first is kept, and no other"
 
 
 def test_copies_among_nothing_are_none() -> None:
     images = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 1), dtype=np.uint8)
-    assert copied(images, images[:0]).tolist() == [False] * 3
-    assert copied(images[:0], images).tolist() == []
-    assert twins(images[:1]).tolist() == doubled(images[:1]).tolist() == [False]
+    assert is_near_copy(images, images[:0]).tolist() == [False] * 3
+    assert is_near_copy(images[:0], images).tolist() == []
+    assert repeats_earlier(images[:1]).tolist() == [False]
+    assert has_near_duplicate(images[:1]).tolist() == [False]

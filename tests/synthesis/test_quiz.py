@@ -15,12 +15,12 @@ from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import resize_images
 from rebalance_core.synthesis.quiz import (
-    Share,
-    hand_in,
+    Proportion,
+    describe_tally,
+    open_quiz,
     parse_answers,
-    quiz_of,
     read_tally,
-    tally_words,
+    submit_answers,
 )
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic, remove_synthetic
 from rebalance_core.training_sets.load import load_part
@@ -40,7 +40,7 @@ def rows(images: np.ndarray) -> set[bytes]:
 def test_half_are_real_of_the_same_classes_and_each_comes_once(
     workspace: Workspace, phantom: Dataset, name: str
 ) -> None:
-    quiz = quiz_of(workspace, name, 3)
+    quiz = open_quiz(workspace, name, 3)
     assert quiz.images.shape == (20, 128, 128, 1)
     assert Counter(quiz.truth) == {"r": 10, "g": 10}
     of = {k: [n for n, t in zip(quiz.labels, quiz.truth, strict=True) if t == k] for k in "rg"}
@@ -56,7 +56,7 @@ def test_half_are_real_of_the_same_classes_and_each_comes_once(
             else open_synthetic(workspace, name).images(label)
         )
         assert image.tobytes() in rows(resize_images(mine, 128))
-    again, other = quiz_of(workspace, name, 3), quiz_of(workspace, name, 4)
+    again, other = open_quiz(workspace, name, 3), open_quiz(workspace, name, 4)
     assert np.array_equal(again.images, quiz.images) and again.truth == quiz.truth
     assert other.truth != quiz.truth
 
@@ -74,25 +74,25 @@ def test_files_of_a_quiz_tell_nothing(workspace: Workspace, name: str, tmp_path:
 
 def test_answers_are_counted_and_the_tally_is_over_all(workspace: Workspace, name: str) -> None:
     assert read_tally(workspace, name) is None
-    quiz = quiz_of(workspace, name, 0)
-    assert hand_in(workspace, quiz, quiz.truth) == 20
-    assert hand_in(workspace, quiz, ["r"] * 20) == 10
+    quiz = open_quiz(workspace, name, 0)
+    assert submit_answers(workspace, quiz, quiz.truth) == 20
+    assert submit_answers(workspace, quiz, ["r"] * 20) == 10
     with workspace.quiz_attempts(name).open("a") as file:
         file.write('{"answers": "rr')  # torn by a kill
-    assert hand_in(workspace, quiz, ["r"] * 20) == 10
+    assert submit_answers(workspace, quiz, ["r"] * 20) == 10
     found = read_tally(workspace, name)
     assert found is not None
     assert found.attempts == 3
-    assert found.taken_for_real == Share(20, 30)
-    assert found.taken_for_generated == Share(0, 30)
-    assert tally_words(name, found) == (
-        "phantom-ddpm: tried 3 times; 67% (49% to 81%) of the generated images were taken for "
+    assert found.taken_for_real == Proportion(20, 30)
+    assert found.taken_for_generated == Proportion(0, 30)
+    assert describe_tally(name, found) == (
+        "phantom-ddpm: 3 attempts; 67% (49% to 81%) of the generated images were taken for "
         "real, 0% (0% to 11%) of the real ones for generated (95 % Wilson intervals)."
     )
     remove_synthetic(workspace, name)
     assert not workspace.quiz_attempts(name).exists()
     with pytest.raises(UserError, match="There is no synthetic set"):
-        hand_in(workspace, quiz, quiz.truth)  # the page of somebody else was still open
+        submit_answers(workspace, quiz, quiz.truth)  # the page of somebody else was still open
     assert not workspace.quiz_attempts(name).exists(), "the next set of its name starts at none"
 
 
@@ -107,7 +107,7 @@ def test_only_the_images_asked_are_read(
         return images_of(self, files)
 
     monkeypatch.setattr(SyntheticSet, "images_of", spy)
-    quiz_of(workspace, name, 3)
+    open_quiz(workspace, name, 3)
     assert len(read) == len(set(read)) == 10
 
 
@@ -116,11 +116,11 @@ def test_interval_is_wilsons() -> None:
     p = k / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    assert Share(k, n).interval == pytest.approx((middle - half, middle + half), rel=1e-4)
+    assert Proportion(k, n).interval == pytest.approx((middle - half, middle + half), rel=1e-4)
 
 
 def test_commands_answer_and_tally(workspace: Workspace, name: str) -> None:
-    quiz = quiz_of(workspace, name, 5)
+    quiz = open_quiz(workspace, name, 5)
     none = command(workspace.root, "quiz", "tally", name)
     assert (none.returncode, "Nobody has tried" in none.stderr) == (2, True)
     wrong = ["g" if quiz.truth[0] == "r" else "r", *quiz.truth[1:]]
@@ -134,11 +134,11 @@ def test_commands_answer_and_tally(workspace: Workspace, name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "r", "r,g," * 20, ",".join(["x"] * 20)])
 def test_other_than_twenty_answers_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match="Answer with 20 letters between commas"):
+    with pytest.raises(UserError, match="Answer with 20 letters separated by commas"):
         parse_answers(text)
 
 
 def test_too_few_images_are_refused(workspace: Workspace, phantom: Dataset) -> None:
     few = synthetic_set(workspace, "ddpm", "phantom", count=2)
-    with pytest.raises(UserError, match=r"needs 4 generated images of glioma, and .* has 2"):
-        quiz_of(workspace, few, 0)
+    with pytest.raises(UserError, match=r"needs 4 generated images of glioma, but .* has 2"):
+        open_quiz(workspace, few, 0)

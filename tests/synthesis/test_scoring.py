@@ -27,19 +27,19 @@ from rebalance_core.runs.worker import execute
 from rebalance_core.synthesis.filtering import (
     FilterConfig,
     check_filter,
-    named_images,
+    is_too_far,
+    parse_image_names,
     removed_images,
-    too_far,
 )
 from rebalance_core.synthesis.pictures import sample_rows
 from rebalance_core.synthesis.records import METRICS, read_scores
 from rebalance_core.synthesis.scoring import (
     Features,
     ScoreConfig,
-    beside,
-    few_images,
-    kept_scorer,
-    scores_of,
+    compare_to_floor,
+    few_images_warnings,
+    find_scoring,
+    load_or_train_scorer,
     titles,
 )
 from rebalance_core.synthesis.synthetic_set import list_synthetic, open_synthetic, remove_synthetic
@@ -86,7 +86,8 @@ def test_scores_tell_copies_and_each_figure_has_its_floor(
     assert glioma.metrics["near_copy_rate"].generated == 0.1
     assert set(glioma.metrics) == {"near_copy_rate", "label_accuracy"}
     assert glioma.warnings == [
-        "glioma: too few images to halve (4 a side); only copies and the class are told."
+        "glioma: too few images to split in halves (4 per side); only near-copies and the "
+        "classification are reported."
     ]
 
 
@@ -120,18 +121,18 @@ def test_scores_of_the_real_images_themselves_are_their_floor(
     assert set(metrics) == set(METRICS)
     assert metrics["frechet"].generated < 2 * metrics["frechet"].real
     assert metrics["coverage"].generated > 0.9
-    assert "say little" in found.warnings[0]
+    assert "are few" in found.warnings[0]
 
 
 def test_figures_beside_real_ones_see_what_is_far() -> None:
     random = np.random.default_rng(0)
     real, far = random.normal(size=(120, 8)), random.normal(10.0, size=(90, 8))
-    told = beside(real, far, 60, seed=0)
+    told = compare_to_floor(real, far, 60, seed=0)
     assert told["frechet"].real is not None and told["frechet"].real < 5
     # the means lie 10 apart in each of 8 dimensions: about 800
     assert told["frechet"].generated == pytest.approx(800, rel=0.1)
     assert [told[n].generated for n in ("precision", "recall", "density", "coverage")] == [0] * 4
-    same = beside(real, real, 60, seed=0)
+    same = compare_to_floor(real, real, 60, seed=0)
     assert same["kernel"].real == pytest.approx(0.0, abs=120)
     assert same["coverage"].generated == pytest.approx(1.0, abs=0.1)
 
@@ -195,16 +196,16 @@ def test_filters_take_out_exactly_what_they_say_and_the_source_stays(
     told = {step.name: step.removed["glioma"] for step in made.provenance.filters}
     assert told == {
         "by hand": ["glioma/000000.png", "glioma/000003.png"],
-        "copies": [],  # thrown away by hand already
+        "copies": [],  # removed by hand already
         "twins": ["glioma/000006.png", "glioma/000007.png"],
     }
     assert {p: p.read_bytes() for p in before} == before, "the source stays as it is"
     removed = removed_images(workspace, made, "glioma")
-    assert [(each.image, each.why) for each in removed] == [
-        ("glioma/000000.png", "thrown away by hand"),
-        ("glioma/000003.png", "thrown away by hand"),
-        ("glioma/000006.png", "near-copy of a generated image before it"),
-        ("glioma/000007.png", "near-copy of a generated image before it"),
+    assert [(each.image, each.reason) for each in removed] == [
+        ("glioma/000000.png", "removed by hand"),
+        ("glioma/000003.png", "removed by hand"),
+        ("glioma/000006.png", "near-copy of an earlier generated image"),
+        ("glioma/000007.png", "near-copy of an earlier generated image"),
     ]
     assert removed[0].file == workspace.synthetic / generated / "glioma/000000.png"
     about = made.summary["filters"]
@@ -224,7 +225,7 @@ def test_filter_by_the_scorer_names_what_it_saw_and_a_comparison_checks_it(
     try:
         do(workspace, "filter", config)
     except UserError as error:  # noise may be too far as a whole
-        assert "would leave no image of" in str(error)
+        assert "would remove all images of" in str(error)
         assert "sure" not in list_synthetic(workspace)
         config = FilterConfig(synthetic=generated, name="sure", confidence=0.0001, **SHORT)
         do(workspace, "filter", config)
@@ -245,9 +246,9 @@ def test_filter_by_the_scorer_names_what_it_saw_and_a_comparison_checks_it(
 def test_an_image_is_too_far_by_the_quantile_of_real_distances() -> None:
     real = np.array([[0.0], [1.0], [3.0]])  # nearest others: 1, 1, 2
     features = np.array([[-0.9], [4.5], [5.5]])  # 0.9, 1.5 and 2.5 from the nearest
-    assert too_far(features, real, 1.0).tolist() == [False, False, True]
-    assert too_far(features, real, 0.5).tolist() == [False, True, True]
-    assert not too_far(features, real[:1], 0.5).any()
+    assert is_too_far(features, real, 1.0).tolist() == [False, False, True]
+    assert is_too_far(features, real, 0.5).tolist() == [False, True, True]
+    assert not is_too_far(features, real[:1], 0.5).any()
 
 
 @pytest.mark.parametrize(
@@ -256,8 +257,8 @@ def test_an_image_is_too_far_by_the_quantile_of_real_distances() -> None:
         (("score", "nothing"), "There is no synthetic set 'nothing'"),
         (("score", "../phantom-ddpm"), "There is no synthetic set '../phantom-ddpm'"),
         (("score", "phantom-ddpm", "--features", "fid"), "features='fid' does not fit"),
-        (("score", "phantom-ddpm", "--features", "vgg16"), "no weights of vgg16 at hand"),
-        (("filter", "phantom-ddpm", "x"), "No filter is named"),
+        (("score", "phantom-ddpm", "--features", "vgg16"), "weights of vgg16 are not available"),
+        (("filter", "phantom-ddpm", "x"), "No filter is set"),
         (("filter", "phantom-ddpm", "phantom-ddpm", "--twins"), "already exists"),
         (("filter", "phantom-ddpm", "../x", "--twins"), "cannot be used as a synthetic set name"),
         (("filter", "nothing", "x", "--twins"), "There is no synthetic set 'nothing'"),
@@ -287,7 +288,7 @@ def test_filters_that_would_leave_nothing_are_refused_and_leave_nothing(
     everything = ("glioma/000000.png", "glioma/000001.png")
     config = FilterConfig(synthetic=name, name="none", without=everything)
     check_filter(workspace, config)
-    with pytest.raises(UserError, match="would leave no image of glioma; choose milder ones"):
+    with pytest.raises(UserError, match="would remove all images of glioma; relax them"):
         do(workspace, "filter", config)
     assert list_synthetic(workspace) == [name]
 
@@ -394,28 +395,31 @@ def test_scores_are_of_this_set_not_of_another_of_its_name(
     found = open_synthetic(workspace, synthetic_set(workspace, "ddpm", "phantom", count=2))
     config = ScoreConfig(synthetic=found.name).model_dump(mode="json")
     path = create_run(workspace, "score", config, name="score")
-    assert scores_of(workspace, found) is not None, "one that waits is its"
+    assert find_scoring(workspace, found) is not None, "one that waits is its"
     score = {"images": 2, "real": 9, "compared": 2, "figures": {"frechet": {"generated": 1.0}}}
     write_json(
         path / "result" / "scores.json",
         {"provenance": found.provenance.digest, "network": "x", "classes": {"glioma": score}},
     )
     RunDirectory(path).end("done")
-    view = scores_of(workspace, found)
+    view = find_scoring(workspace, found)
     assert view is not None and view.id == path.name
     remove_synthetic(workspace, found.name)
     again = open_synthetic(workspace, synthetic_set(workspace, "ddpm", "phantom", count=3))
-    assert scores_of(workspace, again) is None
+    assert find_scoring(workspace, again) is None
 
 
 def test_images_by_hand_are_named_with_commas_or_one_by_one() -> None:
-    assert named_images(["a/1.png,a/2.png", " b/3.png , a/1.png"]) == (
+    assert parse_image_names(["a/1.png,a/2.png", " b/3.png , a/1.png"]) == (
         "a/1.png",
         "a/2.png",
         "b/3.png",
     )
-    assert named_images(["one, two/1.png,one, two/2.png"]) == ("one, two/1.png", "one, two/2.png")
-    assert named_images([]) == named_images([""]) == ()
+    assert parse_image_names(["one, two/1.png,one, two/2.png"]) == (
+        "one, two/1.png",
+        "one, two/2.png",
+    )
+    assert parse_image_names([]) == parse_image_names([""]) == ()
 
 
 def test_no_distance_is_called_fid() -> None:
@@ -428,17 +432,17 @@ def test_no_distance_is_called_fid() -> None:
 @pytest.mark.parametrize(
     ("half", "dimensions", "sentence"),
     [
-        (5, 0, "too few images to halve"),
-        (20, 32, "20 images a side, fewer than the 32 dimensions of the Fréchet distance, say"),
-        (40, 32, "40 images a side say little"),
-        (60, 2048, "60 images a side are fewer than the 2048 dimensions of the Fréchet distance"),
+        (5, 0, "too few images to split in halves"),
+        (20, 32, "20 images per side, fewer than the 32 dimensions of the Fréchet distance, are"),
+        (40, 32, "40 images per side are few"),
+        (60, 2048, "60 images per side are fewer than the 2048 dimensions of the Fréchet distance"),
         (60, 32, None),
     ],
 )
 def test_a_class_of_few_images_is_warned_of_in_one_sentence(
     half: int, dimensions: int, sentence: str | None
 ) -> None:
-    told = few_images("glioma", half, dimensions)
+    told = few_images_warnings("glioma", half, dimensions)
     assert len(told) == (sentence is not None)
     for line in told:
         assert line.startswith("glioma: ") and str(sentence) in line
@@ -491,5 +495,5 @@ def test_a_scorer_reads_images_of_any_size_at_one_it_can(
     monkeypatch.setattr("rebalance_core.classifiers.features.train_scorer", stop)
     real = Images(np.zeros((2, side, side, 1), np.uint8), np.zeros(2, int), ("a", "b"))
     with pytest.raises(Cancelled):
-        kept_scorer(phantom, open_set(workspace, "phantom"), real, 1, 0, MemoryRun())
+        load_or_train_scorer(phantom, open_set(workspace, "phantom"), real, 1, 0, MemoryRun())
     assert asked == [read, (2, read, read, 1)]
