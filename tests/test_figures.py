@@ -2,15 +2,15 @@
 
 import pytest
 
-from rebalance_core.plots.training import loss_curves, loss_groups, smoothed
+from rebalance_core.plots.training import loss_curves, loss_groups, smooth
 
 
 def test_smoothing_is_an_unbiased_moving_average() -> None:
-    assert smoothed([3.0, 1.0, 5.0], 0.0) == [3.0, 1.0, 5.0]
+    assert smooth([3.0, 1.0, 5.0], 0.0) == [3.0, 1.0, 5.0]
     # weights 1; 0.5, 1; 0.25, 0.5, 1
-    assert smoothed([3.0, 1.0, 5.0], 0.5) == pytest.approx([3.0, 5 / 3, (0.75 + 0.5 + 5) / 1.75])
-    assert smoothed([], 0.9) == []
-    assert smoothed([7.0] * 5, 0.99) == pytest.approx([7.0] * 5)
+    assert smooth([3.0, 1.0, 5.0], 0.5) == pytest.approx([3.0, 5 / 3, (0.75 + 0.5 + 5) / 1.75])
+    assert smooth([], 0.9) == []
+    assert smooth([7.0] * 5, 0.99) == pytest.approx([7.0] * 5)
 
 
 def test_numbers_that_belong_together_share_a_plot() -> None:
@@ -38,4 +38,4 @@ def test_a_smoothed_curve_keeps_the_raw_one_faint() -> None:
     raw, drawn = loss_curves(metrics, ["generator_loss"], 0.9).data
     assert list(raw.y) == [0, 1, 0, 1, 0, 1]
     assert (raw.opacity, raw.showlegend) == (0.25, False)
-    assert list(drawn.y) == pytest.approx(smoothed([0, 1, 0, 1, 0, 1], 0.9))
+    assert list(drawn.y) == pytest.approx(smooth([0, 1, 0, 1, 0, 1], 0.9))

@@ -1,5 +1,6 @@
-"""Plots of a comparison: curves, differences, confusion, schedules, cells."""
+"""Plots of a comparison: curves, gains, confusion, schedules, cells."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ from rebalance_core.plots.style import COLOURS, DASHES, base_figure
 
 
 class Contrast(Protocol):
-    """A paired difference in points: of each seed, their mean and its interval (None: untested)."""
+    """Paired differences in points: one per seed, their mean and its interval (None: untested)."""
 
     @property
     def gains(self) -> Sequence[float]: ...
@@ -20,7 +21,7 @@ class Contrast(Protocol):
 
 
 class Row(Protocol):
-    """An arm with its gain in points and the seconds that one seed takes."""
+    """An arm with its gain in points and its cost in seconds per seed."""
 
     @property
     def name(self) -> str: ...
@@ -44,24 +45,25 @@ class Cell(Protocol):
 
 
 def comparison_curves(lines: list[dict[str, Any]], metric: str, title: str) -> go.Figure:
-    """One curve per `label` of the lines (mean over seeds), with a band from least to most; one
-    colour per `arm`, whose curves differ in their dashes; `title` is that of the metric."""
+    """One curve per `label` of the records `lines`: the mean over seeds with a min-max band.
+
+    One colour per `arm`, whose curves differ in their dashes; `title`: of the metric.
+    """
     figure = base_figure(440, "epoch", title)
     figure.update_layout(showlegend=True, hovermode="x unified")
     groups: dict[str, dict[int, list[float]]] = {}
-    of: dict[str, dict[str, Any]] = {}
+    arm_of: dict[str, str] = {}
     for line in lines:
         name = line["label"]
-        of.setdefault(name, line)
+        arm_of.setdefault(name, line["arm"])
         if isinstance(line.get(metric), float | int):
             groups.setdefault(name, {}).setdefault(line["epoch"], []).append(line[metric])
-    arms = list(dict.fromkeys(line["arm"] for line in of.values()))
-    dashes: dict[str, list[str]] = {}
+    arms = list(dict.fromkeys(arm_of.values()))
+    curves: Counter[str] = Counter()  # drawn so far, per arm
     for name, epochs in groups.items():
-        arm = of[name]["arm"]
-        before = dashes.setdefault(arm, [])
-        dash = DASHES[len(before) % len(DASHES)]
-        before.append(name)
+        arm = arm_of[name]
+        dash = DASHES[curves[arm] % len(DASHES)]
+        curves[arm] += 1
         colour = COLOURS[arms.index(arm) % len(COLOURS)]
         xs = sorted(epochs)
         if any(len(epochs[e]) > 1 for e in xs):
@@ -89,14 +91,13 @@ def comparison_curves(lines: list[dict[str, Any]], metric: str, title: str) -> g
 
 
 def gain_intervals(contrasts: Mapping[str, Contrast], measure: str, other: str) -> go.Figure:
-    """{arm: its contrast with `other`} → mean difference in points of `measure`, with interval and
-    each seed's difference.
+    """{arm: its contrast with `other`} → mean gain in points of `measure`, its interval and the
+    gain of each seed.
 
-    A difference that cannot be tested has no interval and an open marker.
+    An untested contrast has no interval and an open marker.
     """
-    shown = list(contrasts.items())[::-1]
-    figure = base_figure(110 + 34 * len(shown), f"points of {measure} above {other}", "")
-    for name, contrast in shown:
+    figure = base_figure(110 + 34 * len(contrasts), f"points of {measure} above {other}", "")
+    for name, contrast in reversed(list(contrasts.items())):
         figure.add_scatter(
             x=contrast.gains,
             y=[name] * len(contrast.gains),
@@ -106,20 +107,20 @@ def gain_intervals(contrasts: Mapping[str, Contrast], measure: str, other: str) 
             showlegend=False,
             hovertemplate="%{x:+.2f}<extra>one seed</extra>",
         )
-        gain, bounds = contrast.gain, contrast.interval
+        gain, interval = contrast.gain, contrast.interval
         style: dict[str, Any] = {"marker": {"size": 10, "color": COLOURS[0]}}
-        if gain is None or bounds is None:
+        if gain is None or interval is None:
             style["marker"] |= {"symbol": "circle-open", "line": {"width": 2}}
             hover = "%{x:+.2f}, cannot be tested<extra>mean</extra>"
         else:
             style["error_x"] = {
                 "type": "data",
                 "symmetric": False,
-                "array": [bounds[1] - gain],
-                "arrayminus": [gain - bounds[0]],
+                "array": [interval[1] - gain],
+                "arrayminus": [gain - interval[0]],
                 "thickness": 2,
             }
-            hover = f"%{{x:+.2f}} ({bounds[0]:+.2f} to {bounds[1]:+.2f})<extra>mean</extra>"
+            hover = f"%{{x:+.2f}} ({interval[0]:+.2f} to {interval[1]:+.2f})<extra>mean</extra>"
         figure.add_scatter(
             x=[gain],
             y=[name],
@@ -135,9 +136,9 @@ def gain_intervals(contrasts: Mapping[str, Contrast], measure: str, other: str) 
 
 
 def gain_per_minute(rows: Sequence[Row]) -> go.Figure:
-    """Points gained beside minutes spent, training of the generator included."""
-    figure = base_figure(360, "minutes a seed: generator, sampling, classifier", "points gained")
-    for number, row in enumerate(rows):
+    """Gain in points over minutes per seed, training of the generator included."""
+    figure = base_figure(360, "minutes per seed: generator, sampling, classifier", "gain in points")
+    for index, row in enumerate(rows):
         if row.gain is None or row.generator_seconds is None:
             continue
         figure.add_scatter(
@@ -147,7 +148,7 @@ def gain_per_minute(rows: Sequence[Row]) -> go.Figure:
             text=[row.name],
             textposition="top center",
             showlegend=False,
-            marker={"size": 11, "color": COLOURS[number % len(COLOURS)]},
+            marker={"size": 11, "color": COLOURS[index % len(COLOURS)]},
         )
     figure.add_hline(y=0, line_color="gray", line_dash="dash")
     figure.update_xaxes(rangemode="tozero")
@@ -155,11 +156,11 @@ def gain_per_minute(rows: Sequence[Row]) -> go.Figure:
 
 
 def confusion_plot(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> go.Figure:
-    """Counts over all seeds, coloured by the share of the true class (a row)."""
-    shares = [[n / max(1, sum(line)) for n in line] for line in counts]
+    """Confusion matrix, true classes in rows, coloured by the fraction of the true class."""
+    fractions = [[n / max(1, sum(row)) for n in row] for row in counts]
     figure = base_figure(320, "predicted", "true")
     figure.add_heatmap(
-        z=shares,
+        z=fractions,
         x=classes,
         y=classes,
         text=counts,
@@ -176,26 +177,26 @@ def confusion_plot(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> g
 
 
 def schedule_strips(strips: dict[str, list[str]]) -> go.Figure:
-    """{schedule in words: what each epoch shows} as a strip of coloured epochs."""
+    """{schedule: the images of each epoch, real, synthetic or both} → one strip per schedule."""
     kinds = {
         "both": ("real and synthetic", COLOURS[1]),
         "real": ("real only", COLOURS[0]),
         "synthetic": ("synthetic only", COLOURS[4]),
     }
     figure = base_figure(90 + 34 * len(strips), "epoch", "")
-    for kind, (words, colour) in kinds.items():
-        for number, (name, epochs) in enumerate(list(strips.items())[::-1]):
-            xs = [e for e, shows in enumerate(epochs, start=1) if shows == kind]
+    for kind, (title, colour) in kinds.items():
+        for index, (name, epochs) in enumerate(reversed(list(strips.items()))):
+            xs = [epoch for epoch, images in enumerate(epochs, start=1) if images == kind]
             figure.add_bar(
                 x=[0.92] * len(xs),
                 y=[name] * len(xs),
                 base=[x - 0.46 for x in xs],
                 orientation="h",
                 marker_color=colour,
-                name=words,
+                name=title,
                 legendgroup=kind,
-                showlegend=number == 0 and any(kind in s for s in strips.values()),
-                hovertemplate=f"{words}<extra></extra>",
+                showlegend=index == 0 and any(kind in s for s in strips.values()),
+                hovertemplate=f"{title}<extra></extra>",
             )
     figure.update_layout(barmode="overlay", bargap=0.35)
     figure.update_yaxes(automargin=True, showgrid=False)
@@ -203,13 +204,13 @@ def schedule_strips(strips: dict[str, list[str]]) -> go.Figure:
 
 
 def cell_grid(cells: Sequence[Cell], states: Mapping[str, str]) -> go.Figure:
-    """The whole grid of a comparison: a row an arm, a column a seed, coloured by how far it is."""
+    """All cells of a comparison: one row per arm, one column per seed, coloured by state."""
     order = ("waiting", "training", "done", "failed")
     colours = ("rgba(127,127,127,0.25)", COLOURS[5], COLOURS[2], COLOURS[1])
     names = list(dict.fromkeys(c.label for c in cells))
     seeds = list(dict.fromkeys(c.seed for c in cells))
-    place = {(c.label, c.seed): states[c.cell] for c in cells}
-    z = [[order.index(place.get((n, s), "waiting")) for s in seeds] for n in names]
+    state_of = {(c.label, c.seed): states[c.cell] for c in cells}
+    z = [[order.index(state_of.get((n, s), "waiting")) for s in seeds] for n in names]
     figure = base_figure(100 + 24 * len(names), "seed", "")
     figure.add_heatmap(
         z=z,
@@ -221,7 +222,7 @@ def cell_grid(cells: Sequence[Cell], states: Mapping[str, str]) -> go.Figure:
         xgap=3,
         ygap=3,
         colorscale=[[k / 3, c] for k, c in enumerate(colours)],
-        text=[[order[v] for v in line] for line in z],
+        text=[[order[v] for v in row] for row in z],
         texttemplate="%{text}",
         hovertemplate="%{y}, seed %{x}: %{text}<extra></extra>",
     )

@@ -7,14 +7,14 @@ from rebalance_core.plots.style import COLOURS, base_figure
 
 
 def class_bars(groups: dict[str, dict[str, int]], *, stacked: bool = False) -> go.Figure:
-    """{name: {class: images}} → bars side by side, or stacked, a colour a name."""
+    """{name: {class: images}} → grouped or stacked bars, one colour per name."""
     figure = base_figure(300, "", "images")
-    for number, (name, counts) in enumerate(groups.items()):
+    for index, (name, counts) in enumerate(groups.items()):
         figure.add_bar(
             x=list(counts),
             y=list(counts.values()),
             name=name,
-            marker_color=COLOURS[number % len(COLOURS)],
+            marker_color=COLOURS[index % len(COLOURS)],
             text=list(counts.values()),
             textposition="inside" if stacked else "outside",
             cliponaxis=False,
@@ -25,9 +25,9 @@ def class_bars(groups: dict[str, dict[str, int]], *, stacked: bool = False) -> g
 
 
 def brightness_boxes(table: pd.DataFrame) -> go.Figure:
-    """`health.brightness` as a box a class; the quantiles are given, so no image is sent."""
+    """The table of `health.brightness` → one box per class, drawn from its quantiles."""
     figure = base_figure(280, "", "brightness, 0 to 255")
-    for number, (label, row) in enumerate(table.iterrows()):
+    for index, (label, row) in enumerate(table.iterrows()):
         figure.add_box(
             x=[label],
             lowerfence=[row["least"]],
@@ -37,7 +37,7 @@ def brightness_boxes(table: pd.DataFrame) -> go.Figure:
             upperfence=[row["most"]],
             name=str(label),
             showlegend=False,
-            marker_color=COLOURS[number % len(COLOURS)],
+            marker_color=COLOURS[index % len(COLOURS)],
         )
     figure.update_xaxes(type="category")
     return figure

@@ -16,13 +16,13 @@ def elbow_plot(
 ) -> go.Figure:
     """Inertia of each class over k = `tried`, relative to that at k = 1, and the k in use."""
     figure = base_figure(320, "clusters k", "inertia ÷ inertia at k = 1")
-    for number, (label, values) in enumerate(inertia.items()):
+    for index, (label, values) in enumerate(inertia.items()):
         figure.add_scatter(
             x=tried,
             y=[value / values[0] if values[0] else 0 for value in values],
             name=f"{label} (elbow {elbows[label] or 'none'})",
             mode="lines+markers",
-            line_color=COLOURS[number % len(COLOURS)],
+            line_color=COLOURS[index % len(COLOURS)],
         )
     return _mark_k(figure, tried, [ks[label] for label in inertia])
 
@@ -33,13 +33,13 @@ def silhouette_plot(
     """Mean silhouette of each class over k = `tried`; higher means clearer clusters."""
     figure = base_figure(320, "clusters k", "mean silhouette")
     figure.update_layout(showlegend=True)
-    for number, (label, values) in enumerate(silhouettes.items()):
+    for index, (label, values) in enumerate(silhouettes.items()):
         figure.add_scatter(
             x=tried,
             y=values,
             name=label,
             mode="lines+markers",
-            line_color=COLOURS[number % len(COLOURS)],
+            line_color=COLOURS[index % len(COLOURS)],
         )
     return _mark_k(figure, tried, [ks[label] for label in silhouettes])
 
@@ -64,14 +64,14 @@ def _mark_k(figure: go.Figure, tried: Sequence[int], ks: Sequence[int]) -> go.Fi
 
 
 def cluster_scatter(table: Any, colour: str, *, dimensions: int = 2) -> go.Figure:
-    """Rows of `PoseClustering.assignments` at their first principal components.
+    """Rows of `PoseClustering.assignments` in their first 2 or 3 principal components.
 
-    A colour each value of the column `colour`; image ids travel in customdata. 2 dimensions can
-    be selected with box and lasso, 3 can be turned.
+    One colour per value of the column `colour`; customdata holds the image ids. In 2 dimensions,
+    points can be selected with box and lasso.
     """
     figure = base_figure(480, "component 1", "component 2")
     figure.update_layout(showlegend=True, dragmode="lasso" if dimensions == 2 else "orbit")
-    for number, (name, rows) in enumerate(table.groupby(colour, sort=True)):
+    for index, (name, rows) in enumerate(table.groupby(colour, sort=True)):
         axes = {"x": rows["x"], "y": rows["y"]} | ({"z": rows["z"]} if dimensions == 3 else {})
         trace = go.Scatter3d if dimensions == 3 else go.Scattergl
         figure.add_trace(
@@ -85,7 +85,7 @@ def cluster_scatter(table: Any, colour: str, *, dimensions: int = 2) -> go.Figur
                 marker={
                     "size": 6 if dimensions == 2 else 3,
                     "opacity": 0.7,
-                    "color": COLOURS[number % len(COLOURS)],
+                    "color": COLOURS[index % len(COLOURS)],
                 },
             )
         )
@@ -95,16 +95,16 @@ def cluster_scatter(table: Any, colour: str, *, dimensions: int = 2) -> go.Figur
             margin={"l": 0, "r": 0, "t": 16, "b": 0},
             scene={
                 f"{axis}axis": {
-                    "title": f"component {number}",
+                    "title": f"component {component}",
                     "gridcolor": "rgba(128,128,128,0.4)",
                     "backgroundcolor": "rgba(0,0,0,0)",
                 }
-                for number, axis in enumerate("xyz", start=1)
+                for component, axis in enumerate("xyz", start=1)
             },
         )
     return figure
 
 
 def selected_images(points: list[dict[str, Any]]) -> list[str]:
-    """Image ids of what was selected in `cluster_scatter`, each once, in the plot's order."""
+    """Unique image ids of points selected in `cluster_scatter`, in their order."""
     return list(dict.fromkeys(str(point["customdata"][0]) for point in points))

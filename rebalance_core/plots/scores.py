@@ -1,4 +1,4 @@
-"""Plots of the quality of a synthetic set."""
+"""Plots of the scores of a synthetic set."""
 
 from collections.abc import Mapping
 
@@ -8,20 +8,20 @@ from rebalance_core.plots.style import COLOURS, base_figure
 
 
 def score_plot(metric: Mapping[str, Mapping[str, float | None]]) -> go.Figure:
-    """{class: a metric} of generated images, beside that of real images against real ones.
+    """{class: values of one metric} → bars of generated images next to those of real images.
 
-    A metric has `generated`, `real` and the standard deviations over random draws,
-    `generated_spread` and `real_spread`, which are drawn as error bars.
+    Values are `generated`, `real` and, drawn as error bars, the standard deviations over random
+    draws, `generated_spread` and `real_spread`.
     """
     figure = base_figure(300, "", "")
-    for number, (side, title) in enumerate((("generated", "generated"), ("real", "real images"))):
+    for index, (side, title) in enumerate((("generated", "generated"), ("real", "real images"))):
         values = {label: sides.get(side) for label, sides in metric.items()}
         spreads = [sides.get(f"{side}_spread") for sides in metric.values()]
         figure.add_bar(
             x=list(values),
             y=list(values.values()),
             name=title,
-            marker_color=(COLOURS[0], COLOURS[7])[number],
+            marker_color=(COLOURS[0], COLOURS[7])[index],
             text=["" if v is None else f"{v:.3g}" for v in values.values()],
             textposition="inside",
             cliponaxis=False,

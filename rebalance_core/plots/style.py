@@ -1,13 +1,14 @@
-"""Colours and layout that every plot shares."""
+"""Colours and layout of all plots."""
 
 import plotly.graph_objects as go
 
-# Okabe and Ito's palette, safe for colour-blind readers; dark enough on white, light on black.
+# The colour-blind safe palette of Okabe and Ito, legible on white and on black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # of an arm's curves in turn
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # of the curves of one arm
 
 
 def base_figure(height: int, x: str, y: str) -> go.Figure:
+    """An empty figure with the titles of its axes; `height` in px."""
     figure = go.Figure()
     figure.update_layout(
         height=height,
