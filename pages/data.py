@@ -12,7 +12,7 @@ from pages.parts.markdown import escape_markdown
 from pages.parts.training_set_form import training_set_form
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.plots.dataset import class_bars
-from rebalance_core.removal import dependents, remove_dataset_and_report
+from rebalance_core.removal import dataset_dependents, remove_dataset_only
 from rebalance_core.workspace import Workspace
 
 
@@ -61,12 +61,12 @@ def _health_and_images(dataset: Dataset) -> None:
 
 def _remove(workspace: Workspace, name: str) -> None:
     with st.expander("Remove this dataset", icon=":material/delete:"):
-        summary = dependents(workspace, name).summary
+        summary = dataset_dependents(workspace, name).summary
         warning = f" Its dependents remain but cannot be continued: {summary}." if summary else ""
         st.markdown(f"Permanently deletes all images of {name}.{warning}")
         confirmed = st.checkbox(f"Yes, remove {name}")
         if st.button("Remove", disabled=not confirmed):
-            apply(lambda: remove_dataset_and_report(workspace, name), f"Removed dataset {name}.")
+            apply(lambda: remove_dataset_only(workspace, name), f"Removed dataset {name}.")
 
 
 run_page(render, "Data", "Your images, their quality, and the training sets created from them.")

@@ -17,7 +17,7 @@ from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
-from rebalance_core.removal import dependents, run_dependents
+from rebalance_core.removal import dataset_dependents, run_dependents
 from rebalance_core.runs.directory import create_run
 from rebalance_core.runs.executor import list_runs, needs_device, open_run, remove_run
 from rebalance_core.runs.lineage import parents
@@ -136,7 +136,7 @@ def use_runs(workspace: Workspace, victim: Path, healthy: set[str]) -> str | Non
     assert isinstance(f"{view.name}{view.note}{view.warning}{view.progress.stage}", str)
     assert view.progress.fraction <= 1
     run_dependents(workspace, victim.name)
-    dependents(workspace, "p")
+    dataset_dependents(workspace, "p")
     return view.state.reason if view.kind == "damaged" else None
 
 
@@ -321,7 +321,7 @@ def test_a_damaged_synthetic_set_hides_no_other_and_can_be_removed(
             assert str(victim / "provenance.json") in sentences["victim"], what
             assert sentences["victim"].endswith(".") and "\n" not in sentences["victim"], what
             assert newest_synthetic(made, chosen, "ddpm").name == "s-ddpm", what
-        dependents(made, "p")
+        dataset_dependents(made, "p")
         run_dependents(made, train.id)
         remove_synthetic(made, "victim")
         assert list_synthetic(made) == ["s-ddpm"], what
@@ -362,7 +362,7 @@ def test_commands_name_the_damaged_synthetic_set_and_take_the_other(
         refused = command(made.root, *words)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert refused.stderr.startswith(sentence)
-    assert dependents(made, "p").summary.endswith("; perhaps synthetic set victim, damaged")
+    assert dataset_dependents(made, "p").summary.endswith("; perhaps synthetic set victim, damaged")
     gone = command(made.root, "synthetic", "remove", "victim", "--yes", "--json")
     assert json.loads(gone.stdout) == {"removed": "victim"}
     assert list_synthetic(made) == ["s-ddpm"]
@@ -408,7 +408,7 @@ def test_a_damaged_training_set_hides_no_other(made: Workspace) -> None:
             damaged += 1
             assert str(path) in sentences["a"] and sentences["a"].endswith("."), what
             assert "\n" not in sentences["a"], what
-        dependents(made, "p")
+        dataset_dependents(made, "p")
         parents(made, views)
     assert damaged > len(cases) / 2
     listed = json.loads(command(made.root, "sets", "list", "--json").stdout)["sets"]

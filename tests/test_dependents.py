@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parent / "datasets"))
 from sources import folders, import_source, leftovers, refusal, unpack
 
 from rebalance_core.errors import UserError
-from rebalance_core.removal import dependents, remove_dataset_and_report
+from rebalance_core.removal import dataset_dependents, remove_dataset_only
 from rebalance_core.runs.directory import create_run
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.system.processes import current_process
@@ -50,7 +50,7 @@ def pets(workspace: Workspace, tmp_path: Path) -> Workspace:
 
 
 def test_all_that_was_made_of_a_dataset_depends_on_it(pets: Workspace) -> None:
-    found = dependents(pets, "pets")
+    found = dataset_dependents(pets, "pets")
     assert found.sets == ("pets-skewed",)
     assert sorted(view.kind for view in found.runs) == ["compare", "poses", "sample", "train"]
     assert found.synthetic == ("pets made",)
@@ -59,16 +59,16 @@ def test_all_that_was_made_of_a_dataset_depends_on_it(pets: Workspace) -> None:
 
 def test_on_a_dataset_alone_nothing_depends(workspace: Workspace, tmp_path: Path) -> None:
     import_source(workspace, unpack(tmp_path / "source", folders({"cat": 9, "dog": 5})), "pets")
-    assert dependents(workspace, "pets").summary == ""
+    assert dataset_dependents(workspace, "pets").summary == ""
     make_set(workspace, "b", SetConfig(dataset="pets"))
     make_set(workspace, "a", SetConfig(dataset="pets"))
     run(workspace, "poses", dataset="pets")
-    assert dependents(workspace, "pets").summary == "training sets a, b; 1 run"
+    assert dataset_dependents(workspace, "pets").summary == "training sets a, b; 1 run"
 
 
 def test_a_removal_takes_the_dataset_alone(pets: Workspace) -> None:
     runs = sorted(p.name for p in pets.runs.iterdir())
-    assert remove_dataset_and_report(pets, "pets").summary.startswith(
+    assert remove_dataset_only(pets, "pets").summary.startswith(
         "training sets pets-skewed; 4 runs; "
     )
     assert leftovers(pets) == ["others"]
@@ -92,12 +92,12 @@ def test_a_dataset_that_a_run_works_on_stays(
 ) -> None:
     path = run(pets, kind, "running", **config)
     with pytest.raises(UserError) as told:
-        remove_dataset_and_report(pets, "pets")
-    assert str(told.value) == f"Run {path.name} works on dataset pets; cancel it first."
+        remove_dataset_only(pets, "pets")
+    assert str(told.value) == f"Run {path.name} uses dataset pets; cancel it first."
     assert leftovers(pets) == ["others", "pets"]
-    assert remove_dataset_and_report(pets, "others").sets == ("others-skewed",)
+    assert remove_dataset_only(pets, "others").sets == ("others-skewed",)
     set_state(path, status="cancelled")
-    remove_dataset_and_report(pets, "pets")
+    remove_dataset_only(pets, "pets")
     assert leftovers(pets) == []
 
 
@@ -112,7 +112,7 @@ def test_the_command_line_names_what_depends_before_it_removes(pets: Workspace) 
     assert leftovers(pets) == ["others", "pets"]
     path = run(pets, "train", "running", set="pets")
     refused = refusal(command(pets.root, *remove, "--yes"))
-    assert refused == f"Run {path.name} works on dataset pets; cancel it first."
+    assert refused == f"Run {path.name} uses dataset pets; cancel it first."
     set_state(path, status="done")
     removed = command(pets.root, *remove, typed="y\n")
     assert json.loads(removed.stdout) == {

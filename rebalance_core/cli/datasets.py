@@ -10,7 +10,7 @@ from rebalance_core.datasets.dataset import Dataset, export_dataset, list_datase
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
 from rebalance_core.datasets.source import BUILT_IN, KAGGLE, ImportConfig
 from rebalance_core.errors import UserError
-from rebalance_core.removal import dependents, remove_dataset_and_report
+from rebalance_core.removal import dataset_dependents, remove_dataset_only
 from rebalance_core.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, help="Import, list, show, export and remove datasets.")
@@ -123,7 +123,7 @@ def remove(name: str, yes: Yes = False, as_json: Json = False) -> None:
     if name not in list_datasets(workspace):
         open_dataset(workspace, name)  # raises UserError with the names that exist
     if not yes:
-        left = dependents(workspace, name).summary
+        left = dataset_dependents(workspace, name).summary
         warning = f" What depends on it stays but cannot be continued: {left}." if left else ""
         confirm(f"Remove dataset {name} with all its images?{warning}")
-    emit({"removed": name, "left": remove_dataset_and_report(workspace, name).summary}, as_json)
+    emit({"removed": name, "left": remove_dataset_only(workspace, name).summary}, as_json)

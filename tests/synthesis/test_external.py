@@ -21,7 +21,7 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.removal import dependents, run_dependents
+from rebalance_core.removal import dataset_dependents, run_dependents
 from rebalance_core.runs.directory import RunDirectory, create_run, find_run
 from rebalance_core.runs.executor import list_runs, remove_run, view_run
 from rebalance_core.runs.lineage import parents
@@ -329,7 +329,7 @@ def test_a_run_brings_and_is_part_of_the_family(
     # its images depend on the dataset, and on the run
     views = list_runs(workspace)
     assert parents(workspace, views) == {run: []}
-    assert dependents(workspace, "phantom").summary == (
+    assert dataset_dependents(workspace, "phantom").summary == (
         "training sets rare; 1 run; synthetic sets made"
     )
     assert run_dependents(workspace, run).synthetic == ("made",)

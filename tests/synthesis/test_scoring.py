@@ -17,7 +17,7 @@ from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
-from rebalance_core.removal import dependents
+from rebalance_core.removal import dataset_dependents
 from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.runs.leftovers import remove_all_leftovers
@@ -464,7 +464,7 @@ def test_runs_on_a_synthetic_set_depend_on_its_dataset(
     for kind in ("score", "filter"):
         create_run(workspace, kind, {"synthetic": name, "name": "clean"}, name=kind)
     create_run(workspace, "score", {"synthetic": "of another dataset"}, name="score")
-    kinds = sorted(view.kind for view in dependents(workspace, "phantom").runs)
+    kinds = sorted(view.kind for view in dataset_dependents(workspace, "phantom").runs)
     assert kinds == ["filter", "score"]
 
 
