@@ -1,4 +1,4 @@
-"""Synthetic sets for tests that need some, whatever they show."""
+"""Synthetic sets of noise for tests that need any."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from rebalance_core.workspace import Workspace
 
 
 def synthetic_set(workspace: Workspace, kind: str, set_name: str, count: int = 10) -> str:
-    """A synthetic set as `sample` leaves it, of noise."""
+    """A synthetic set of noise, as written by the job `sample`."""
     name = f"{set_name}-{kind}"
     chosen = open_set(workspace, set_name)
     random = np.random.default_rng(len(kind))

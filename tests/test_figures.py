@@ -1,4 +1,4 @@
-"""The numbers behind the plots."""
+"""The values of the plots of a training."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_smoothing_is_an_unbiased_moving_average() -> None:
     assert smooth([7.0] * 5, 0.99) == pytest.approx([7.0] * 5)
 
 
-def test_numbers_that_belong_together_share_a_plot() -> None:
+def test_related_metrics_share_a_plot() -> None:
     metrics = [
         {"step": 0, "event": "start"},
         {"step": 1, "autoencoder_mae": 0.5, "time": 1.0},

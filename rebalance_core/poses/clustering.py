@@ -135,7 +135,9 @@ def cluster_poses(dataset: Dataset, config: PosesConfig, run: Run) -> PoseCluste
         features, np.flatnonzero(train), config.components, config.variance, config.seed
     )
     if points.shape[1] == 0:
-        raise UserError(f"All images of {dataset.name} look the same; there is nothing to cluster.")
+        raise UserError(
+            f"All images of {dataset.name} look the same; add different images to cluster them."
+        )
     labels = catalogue["class"].to_numpy()
     by_class = {c: points[train & (labels == c)] for c in dataset.classes}
     space = FeatureSpace(
@@ -291,7 +293,7 @@ def _cluster(
 
 
 def agreement(dataset: Dataset, table: "pd.DataFrame") -> Agreement | None:
-    """Compare poses with the true ones of training images; None where none are known."""
+    """Compare poses with the true ones of training images; None where there are none."""
     import pandas as pd
     from sklearn.metrics import adjusted_rand_score
 

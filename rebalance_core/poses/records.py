@@ -84,8 +84,8 @@ class ClusteringRecord(FeatureSpace):
     ks: Annotated[dict[str, K], Field(min_length=1)]
     silhouette: dict[str, Score | None]  # at the k of each class
     stability: dict[str, Score | None]  # mean adjusted Rand index over pairs of restarts
-    agreement: Agreement | None = None  # None where no true poses are known
-    corrections: list[str] = []  # made by hand, oldest first
+    agreement: Agreement | None = None  # None without true poses
+    corrections: list[str] = []  # manual, oldest first
 
     @model_validator(mode="after")
     def _check_classes(self) -> "ClusteringRecord":
@@ -108,7 +108,7 @@ def is_pose_name(name: str) -> bool:
 
 
 def read_record(version: Path, dataset: Dataset) -> ClusteringRecord:
-    """`clustering.json` of a version; raises UserError unless it is sound and fits the dataset."""
+    """`clustering.json` of a version; raises UserError where it is damaged or does not fit."""
     path = version / "clustering.json"
     record = read_model(ClusteringRecord, path, _remedy(dataset))
     if sorted(record.ks) != dataset.classes:
@@ -158,7 +158,7 @@ def read_points(version: Path, dataset: Dataset) -> np.ndarray:
     """
     path = version / "points.npy"
     try:
-        # Memory-mapped: a header that claims too large a shape is refused before it is allocated.
+        # Memory-mapped: a header with too large a shape is rejected, not allocated.
         points: np.ndarray = np.load(path, mmap_mode="r")
         fits = points.dtype == np.float32 and points.ndim == 2
         fits = fits and points.shape[0] == len(dataset.catalogue) and np.isfinite(points).all()

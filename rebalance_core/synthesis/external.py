@@ -34,7 +34,7 @@ from rebalance_core.workspace import Workspace
 EXTERNAL = "folder"  # in place of a generator's name
 MAX_BYTES = 2**28  # per file
 MAX_COUNT = 1_000_000  # images per class, as in SampleConfig
-LAYOUT = "choose one with a folder of images per class"
+REMEDY = "choose one with a folder of images per class"
 
 
 class ExternalConfig(Config):
@@ -54,11 +54,10 @@ def prepare_external(workspace: Workspace, config: ExternalConfig) -> ExternalCo
         is_folder = path.is_dir()
     except (OSError, RuntimeError, ValueError) as error:  # too long, an unknown user, a NUL
         raise UserError(
-            f"{folder[:200]!r} is not a readable folder ({error}); choose a folder with one "
-            "folder of images per class."
+            f"{folder[:200]!r} is not a readable folder ({error}); {REMEDY}."
         ) from error
     if not is_folder:
-        raise UserError(f"{path} is not a folder; {LAYOUT}.")
+        raise UserError(f"{path} is not a folder; {REMEDY}.")
     return config.model_copy(update={"folder": str(path)})
 
 
@@ -68,7 +67,7 @@ def external_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         config.name in list_synthetic(workspace)
         and open_synthetic(workspace, config.name).provenance.bring_run == run.id
     )
-    if not is_written:  # else this run was killed after the rename
+    if not is_written:  # otherwise this run was killed after the rename
         import_external(workspace, config.name, Path(config.folder), config.set, run, run.id)
     return {"synthetic": config.name}
 
@@ -114,7 +113,7 @@ def import_external(
 def _list_images(folder: Path, training_set: TrainingSet) -> list[SourceFile]:
     """The images in `folder`, sorted by class and name; symbolic links are not followed."""
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; {LAYOUT}.")
+        raise UserError(f"{folder} is not a folder; {REMEDY}.")
     files = []
     for name, entry in walk_folder(folder)[0].items():
         if not is_image(name):
@@ -133,7 +132,7 @@ def _list_images(folder: Path, training_set: TrainingSet) -> list[SourceFile]:
             raise _rejection(folder, name, f"it is larger than {MAX_BYTES // 2**20} MB")
         files.append(SourceFile(name, label, "", entry.read, entry.size))
     if not files:
-        raise UserError(f"{folder} does not contain images; {LAYOUT}.")
+        raise UserError(f"{folder} does not contain images; {REMEDY}.")
     label, count = Counter(file.label for file in files).most_common(1)[0]
     if count > MAX_COUNT:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What is stored of a synthetic set and of its scores, validated when it is read."""
+"""Stored records of a synthetic set, its scores and its quiz, validated when they are read."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,7 +30,7 @@ Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class _Record(BaseModel):
-    """Keys of other versions are kept, so that a record keeps its digest."""
+    """Keys of other versions are preserved, so that the digest of a record does not change."""
 
     model_config = ConfigDict(**STRICT, frozen=True, extra="allow", populate_by_name=True)
 
@@ -40,7 +40,7 @@ class _Record(BaseModel):
 
 
 def _set_all_fields(value: object) -> object:
-    """A training set made here is stored whole, one that is read as it was stored."""
+    """Store a new training set with all fields; one that is read keeps those of its file."""
     return value.to_json() if isinstance(value, TrainingSet) else value
 
 
@@ -69,7 +69,7 @@ class FilterStep(_Record):
     name: str
     value: Any
     source: FilterSource = Field(alias="from")
-    training_set: StoredSet | None  # whose images the filter was exposed to; None for none
+    training_set: StoredSet | None  # that the filter was exposed to
     removed: dict[str, list[str]]  # {class: images as class/file}
 
 
@@ -82,13 +82,13 @@ class Provenance(_Record):
     size: Annotated[int, Field(ge=1, le=2**14)]  # px
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     sampler: dict[str, Any] | None = None  # options
-    training: dict[str, Any] | None = None  # config of the generator, where it is known
+    training: dict[str, Any] | None = None  # config of the generator; None if unknown
     filters: list[FilterStep] = []
     run: str | None = None  # that trained the generator; None for images made elsewhere
     sample_run: str | None = None  # that wrote the set
     bring_run: str | None = None  # that imported the images
     earlier_runs: list[str] = []  # that wrote the sets it was filtered from
-    # Whether the user alone vouches for what the generator was trained on.
+    # Whether only the user states what the generator was trained on.
     unverified: bool = Field(default=False, alias="believed")
     source: str | None = None  # folder that the images were imported from
     created: Timestamp | None = None
@@ -99,12 +99,12 @@ class Provenance(_Record):
 
 
 def read_provenance(folder: Path) -> Provenance:
-    """`provenance.json` of a synthetic set; raises UserError unless it is sound."""
+    """`provenance.json` of a synthetic set; raises UserError where it is damaged."""
     return read_model(Provenance, folder / "provenance.json", "remove the synthetic set")
 
 
 class Metric(_Record):
-    """A metric of generated images and its floor, that of real images; None where there are none.
+    """A metric of generated images and of real ones, its floor; None where it is not available.
 
     The spreads are standard deviations over random draws.
     """
@@ -116,7 +116,7 @@ class Metric(_Record):
 
 
 def _rename_metrics(value: object) -> object:
-    """Metrics under the names of this version, without those that it does not have."""
+    """Metrics by their names in this version, without unknown ones."""
     if not isinstance(value, Mapping):
         return value
     renamed = {_EARLIER_METRICS.get(name, name): inner for name, inner in value.items()}
@@ -145,7 +145,7 @@ class ClassScores(_Record):
 
 
 class Scores(_Record):
-    """`scores.json`: metrics of each class of a synthetic set, and what they were measured with."""
+    """`scores.json`: metrics of each class of a synthetic set, and how they were measured."""
 
     synthetic: str | None = None
     provenance: str | None = None  # its digest
@@ -170,7 +170,7 @@ class Scores(_Record):
         return [n for n in METRICS if any(n in c.metrics for c in self.classes.values())]
 
     def by_class(self, name: str) -> dict[str, dict[str, float | None]]:
-        """{class: a metric as a dict}, of None where the class does not have it."""
+        """{class: values of a metric}, None where the class does not have it."""
         return {
             label: scores.metrics.get(name, Metric()).model_dump()
             for label, scores in self.classes.items()
@@ -178,7 +178,7 @@ class Scores(_Record):
 
 
 class QuizAttempt(_Record):
-    """One line of a quiz's attempts: r (real) or g (generated) for each image."""
+    """One attempt at a quiz: r (real) or g (generated) for each image."""
 
     seed: int
     answers: Annotated[str, Field(pattern="^[rg]+$")]
@@ -195,7 +195,7 @@ class QuizAttempt(_Record):
 
 
 def read_attempts(path: Path) -> list[QuizAttempt]:
-    """Attempts at a quiz, oldest first; lines that are torn or not ours are skipped."""
+    """Attempts at a quiz, oldest first; incomplete and foreign lines are skipped."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except FileNotFoundError:
@@ -210,6 +210,6 @@ def read_attempts(path: Path) -> list[QuizAttempt]:
 
 
 def read_scores(view: RunView) -> Scores:
-    """What a finished scoring found; raises UserError where the file is damaged."""
+    """`scores.json` of a finished run; raises UserError where it is damaged."""
     remedy = "remove the run, and score the set again"
     return read_model(Scores, view.path / "result" / "scores.json", remedy)

@@ -72,10 +72,10 @@ class SyntheticSet:
                     f"Synthetic set {self.name} should have {count} images of {label}, but has "
                     f"{len(files)}; create it again."
                 )
-            own = _read_image(files[0]).shape[2] if files else channels
-            if own != channels:
+            actual = _read_image(files[0]).shape[2] if files else channels
+            if actual != channels:
                 raise UserError(
-                    f"Synthetic set {self.name} has images of {own} channel(s), the dataset of "
+                    f"Synthetic set {self.name} has images of {actual} channel(s), the dataset of "
                     f"{channels}; create one with as many channels as the dataset."
                 )
 
@@ -123,7 +123,8 @@ class SyntheticSet:
         }
 
     def check_fits(self, training_set: TrainingSet) -> None:
-        """Raises UserError where an image outside the training set `chosen` took part in it."""
+        """Raises UserError where the generator or a filter was exposed to images outside a training
+        set."""
         fingerprint, name = training_set.fingerprint, training_set.name
         if self.training_set.fingerprint != fingerprint:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Feature vectors on disk: whole rows only, whatever is killed when."""
+"""The feature cache contains complete rows only, whenever it is killed."""
 
 import multiprocessing
 from pathlib import Path
@@ -20,7 +20,7 @@ def vectors(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.float32)[:, None] + np.arange(WIDTH, dtype=np.float32) / 10
 
 
-def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
+def test_appended_rows_are_read_back(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "c", WIDTH)
     assert cache.rows() == {}
     cache.append(digests(1, 2), vectors(1, 2))
@@ -31,7 +31,7 @@ def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
     assert again.read([]).shape == (0, WIDTH)
 
 
-def test_appending_rewrites_nothing_that_stood_there(tmp_path: Path) -> None:
+def test_appending_does_not_rewrite_earlier_rows(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, WIDTH)
     cache.append(digests(1), vectors(1))
     before = (tmp_path / "vectors").stat().st_ino
@@ -40,7 +40,7 @@ def test_appending_rewrites_nothing_that_stood_there(tmp_path: Path) -> None:
     assert (tmp_path / "vectors").stat().st_size == 2 * WIDTH * 4
 
 
-def test_half_written_rows_do_not_count_and_are_written_over(tmp_path: Path) -> None:
+def test_incomplete_rows_are_ignored_and_overwritten(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, WIDTH)
     cache.append(digests(1, 2), vectors(1, 2))
     for name, torn in (("vectors", b"x" * 27), ("digests", b"y" * 11)):
@@ -52,7 +52,7 @@ def test_half_written_rows_do_not_count_and_are_written_over(tmp_path: Path) -> 
     assert list(cache.rows()) == digests(1, 2, 9)
 
 
-def test_vectors_without_their_digests_do_not_count(tmp_path: Path) -> None:
+def test_vectors_without_digests_are_ignored(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, WIDTH)
     cache.append(digests(1), vectors(1))
     with (tmp_path / "vectors").open("ab") as file:

@@ -32,7 +32,7 @@ TRAIN = {"glioma": 18, "meningioma": 18, "notumor": 96, "pituitary": 18}
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """K-means on so few points only waits for its threads."""
+    """One thread: K-means of few points is faster with it."""
     with threadpool_limits(1):
         yield
 
@@ -59,7 +59,7 @@ def clustering(brains: Dataset) -> PoseClustering:
 
 @pytest.fixture(scope="module")
 def table(brains: Dataset, clustering: PoseClustering) -> pd.DataFrame:
-    """The assignments with the true pose beside."""
+    """The assignments with a column of true poses."""
     truth = brains.catalogue[["image", "pose"]].rename(columns={"pose": "truth"})
     return clustering.assignments.merge(truth, on="image", validate="one_to_one")
 
@@ -97,10 +97,10 @@ def test_every_image_has_a_row_in_the_order_of_the_catalogue(
     assert clustering.training["class"].value_counts().to_dict() == TRAIN
 
 
-def test_a_test_image_changes_nothing_for_the_others(
+def test_test_images_do_not_change_the_clustering_of_training_images(
     workspace: Workspace, tmp_path: Path, clustering: PoseClustering, brains: Dataset
 ) -> None:
-    """The same training images beside other test images: the same clusters, to the digit."""
+    """The same training images with other test images give exactly the same clusters."""
     source = tmp_path / "source"
     for image, label, split in brains.catalogue[["image", "class", "split"]].itertuples(
         index=False
@@ -112,23 +112,23 @@ def test_a_test_image_changes_nothing_for_the_others(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
     other = import_dataset(workspace, ImportConfig(name="o", source=str(source)), MemoryRun())
-    there = cluster_poses(other, PosesConfig(dataset="o"), MemoryRun())
-    assert there.record.inertia == clustering.record.inertia
+    other_clustering = cluster_poses(other, PosesConfig(dataset="o"), MemoryRun())
+    assert other_clustering.record.inertia == clustering.record.inertia
     columns = ["image", "cluster", "pose", "distance", "x", "y", "z"]
-    mine = clustering.training[columns].reset_index(drop=True)
-    assert there.training[columns].reset_index(drop=True).equals(mine)
+    rows = clustering.training[columns].reset_index(drop=True)
+    assert other_clustering.training[columns].reset_index(drop=True).equals(rows)
 
 
-def test_test_images_are_put_to_their_nearest_centre(table: pd.DataFrame) -> None:
+def test_test_images_are_assigned_to_the_nearest_centre(table: pd.DataFrame) -> None:
     unseen = table[table["split"] == "test"]
     usual = table[table["split"] == "train"].groupby("truth")["pose"].agg(lambda n: n.mode()[0])
     assert (unseen["pose"] == unseen["truth"].map(usual)).mean() >= 0.95
 
 
-def test_the_clustering_is_judged(clustering: PoseClustering, table: pd.DataFrame) -> None:
+def test_the_clustering_is_evaluated(clustering: PoseClustering, table: pd.DataFrame) -> None:
     record = clustering.record
-    own = table[(table["class"] == "notumor") & (table["split"] == "train")]
-    index = adjusted_rand_score(own["truth"], own["pose"])
+    rows = table[(table["class"] == "notumor") & (table["split"] == "train")]
+    index = adjusted_rand_score(rows["truth"], rows["pose"])
     assert record.agreement.classes["notumor"] == pytest.approx(index)
     assert record.agreement.same_name >= 0.95
     assert set(record.stability) == set(record.silhouette) == set(TRAIN)
@@ -136,9 +136,9 @@ def test_the_clustering_is_judged(clustering: PoseClustering, table: pd.DataFram
 
 
 @pytest.mark.parametrize("label", TRAIN)
-def test_each_class_falls_into_its_true_poses(table: pd.DataFrame, label: str) -> None:
-    mine = table[(table["class"] == label) & (table["split"] == "train")]
-    assert adjusted_rand_score(mine["truth"], mine["pose"]) >= 0.9
+def test_clusters_of_each_class_are_its_true_poses(table: pd.DataFrame, label: str) -> None:
+    rows = table[(table["class"] == label) & (table["split"] == "train")]
+    assert adjusted_rand_score(rows["truth"], rows["pose"]) >= 0.9
 
 
 def test_a_true_pose_has_one_name_in_all_classes(table: pd.DataFrame) -> None:
@@ -148,16 +148,14 @@ def test_a_true_pose_has_one_name_in_all_classes(table: pd.DataFrame) -> None:
     assert (table["pose"] == table["truth"].map(usual)).mean() >= 0.95
 
 
-def test_the_nearest_lie_at_the_centre_and_the_farthest_at_the_rim(
-    clustering: PoseClustering,
-) -> None:
-    mine = clustering.training.query("`class` == 'notumor' and pose == 'pose 1'")
-    distances = mine.set_index("image")["distance"]
+def test_nearest_and_farthest_images_are_those_by_distance(clustering: PoseClustering) -> None:
+    rows = clustering.training.query("`class` == 'notumor' and pose == 'pose 1'")
+    distances = rows.set_index("image")["distance"]
     nearest = clustering.nearest("notumor", "pose 1", 5)
     farthest = clustering.nearest("notumor", "pose 1", 5, farthest=True)
     assert distances[nearest].tolist() == sorted(distances)[:5]
     assert distances[farthest].tolist() == sorted(distances, reverse=True)[:5]
-    assert len(clustering.nearest("notumor", "pose 1", 10_000)) == len(mine)
+    assert len(clustering.nearest("notumor", "pose 1", 10_000)) == len(rows)
     assert clustering.nearest("notumor", "pose 9", 5) == []
 
 
@@ -168,23 +166,23 @@ def test_the_summary_counts_every_cluster(clustering: PoseClustering) -> None:
         assert sum(n for name, n in counts.items() if name.startswith(f"{label}/")) == images
 
 
-def test_a_set_of_some_poses_learns_from_these_and_is_tested_on_all(
+def test_a_set_of_some_poses_trains_on_these_and_is_tested_on_all(
     home: Workspace, clustering: PoseClustering
 ) -> None:
-    whole = resolve_set(home, "whole", SetConfig(dataset="brains"))
-    chosen = resolve_set(home, "some", SetConfig(dataset="brains", poses=("pose 1", "pose 3")))
+    full_set = resolve_set(home, "whole", SetConfig(dataset="brains"))
+    posed_set = resolve_set(home, "some", SetConfig(dataset="brains", poses=("pose 1", "pose 3")))
     pose = clustering.assignments.set_index("image")["pose"]
-    assert set(pose[[*chosen.train, *chosen.validation]]) == {"pose 1", "pose 3"}
-    assert len(chosen.train) + len(chosen.validation) == int(
+    assert set(pose[[*posed_set.train, *posed_set.validation]]) == {"pose 1", "pose 3"}
+    assert len(posed_set.train) + len(posed_set.validation) == int(
         (clustering.training["pose"] != "pose 2").sum()
     )
-    assert chosen.test == whole.test
-    with pytest.raises(UserError) as told:
+    assert posed_set.test == full_set.test
+    with pytest.raises(UserError) as excinfo:
         resolve_set(home, "other", SetConfig(dataset="brains", poses=("axial",)))
-    assert str(told.value) == "Dataset brains has no pose axial; it has pose 1, pose 2, pose 3."
+    assert str(excinfo.value) == "Dataset brains has no pose axial; it has pose 1, pose 2, pose 3."
 
 
-def test_k_by_hand_wins_and_the_same_seed_clusters_alike(
+def test_a_given_k_is_used_and_the_same_seed_gives_the_same_clusters(
     workspace: Workspace, phantom: Dataset
 ) -> None:
     config = PosesConfig(dataset="phantom", k=2, restarts=1)
@@ -199,9 +197,9 @@ def test_k_by_hand_wins_and_the_same_seed_clusters_alike(
 
 @pytest.mark.parametrize("k", [12, 500])
 def test_more_clusters_than_images_of_a_class_are_refused(phantom: Dataset, k: int) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         cluster_poses(phantom, PosesConfig(dataset="phantom", k=k), MemoryRun())
-    assert str(told.value) == (
+    assert str(excinfo.value) == (
         "Class glioma of phantom has 11 training image(s), too few for "
         f"{k} clusters; choose a smaller k or add images."
     )
@@ -209,7 +207,7 @@ def test_more_clusters_than_images_of_a_class_are_refused(phantom: Dataset, k: i
 
 
 @pytest.mark.parametrize("k", ["none", 0, -3, 2.5, True])
-def test_what_is_no_number_of_clusters_is_refused(k: object) -> None:
+def test_an_invalid_number_of_clusters_is_refused(k: object) -> None:
     with pytest.raises(UserError, match="use auto, per-class or a number from 1"):
         PosesConfig.build(dataset="phantom", k=k)
 
@@ -223,16 +221,18 @@ def test_a_class_of_two_images(workspace: Workspace, tmp_path: Path) -> None:
         ("per-class", "an elbow; choose k by hand (--k 1 …) or add images."),
         (3, "3 clusters; choose a smaller k or add images."),
     ):
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as excinfo:
             cluster_poses(dataset, PosesConfig(dataset="made", k=k), MemoryRun())
-        assert str(told.value) == f"Class cat of made has 2 training image(s), too few for {words}"
+        assert (
+            str(excinfo.value) == f"Class cat of made has 2 training image(s), too few for {words}"
+        )
     record = cluster_poses(dataset, PosesConfig(dataset="made", k=2), MemoryRun()).record
     assert record.ks == {"cat": 2, "dog": 2}
     assert record.silhouette["cat"] is None
 
 
-def test_each_class_may_have_a_k_of_its_own(workspace: Workspace, tmp_path: Path) -> None:
-    """Two looks of one class, four of another: their own elbows, and names that both share."""
+def test_classes_may_have_different_k(workspace: Workspace, tmp_path: Path) -> None:
+    """Two clusters of one class, four of another, with common names."""
     rng = np.random.default_rng(0)
     looks = np.zeros((4, 64, 64))
     looks[0][8:56, 8:56] = 200
@@ -259,16 +259,19 @@ def test_each_class_may_have_a_k_of_its_own(workspace: Workspace, tmp_path: Path
 def test_images_that_look_the_same_are_refused(workspace: Workspace, tmp_path: Path) -> None:
     flat = np.full((5, 16, 16), 90, np.uint8)
     dataset = dataset_of(workspace, tmp_path / "flat", {"cat": flat, "dog": flat + 40})
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         cluster_poses(dataset, PosesConfig(dataset="made"), MemoryRun())
-    assert str(told.value) == "All images of made look the same; there is nothing to cluster."
+    assert (
+        str(excinfo.value)
+        == "All images of made look the same; add different images to cluster them."
+    )
     assert not has_clustering(dataset)
 
 
-def test_a_class_of_one_look_has_no_elbow_and_does_not_sway_the_others(
+def test_a_class_of_equal_images_has_no_elbow_and_does_not_affect_the_mean(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """Twelve black images beside three clear looks of another class."""
+    """Twelve black images, and three clear clusters of another class."""
     rng = np.random.default_rng(0)
     looks = [np.zeros((64, 64)) for _ in range(3)]
     looks[0][:, ::16], looks[1][::16], looks[2][20:40, 20:40] = 255, 255, 255

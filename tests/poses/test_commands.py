@@ -1,4 +1,4 @@
-"""`poses …` as a person or a script meets it: stdout, stderr, exit codes."""
+"""The commands `poses …`: stdout, stderr and exit codes."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from rebalance_core.workspace import Workspace
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 
 
-def told(home: Path, *arguments: object, by: Command = command) -> dict[str, Any]:
+def run_json(home: Path, *arguments: object, by: Command = command) -> dict[str, Any]:
     done = by(home, "poses", *arguments, "--json")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
@@ -39,7 +39,7 @@ def refused(home: Path, *arguments: object) -> str:
 
 
 def images_of(folder: Path, counts: dict[str, int]) -> Path:
-    """A folder with so many images of noise of each class."""
+    """A folder with noise images, the given number per class."""
     for label, count in counts.items():
         (folder / label).mkdir(parents=True)
         for number in range(count):
@@ -63,7 +63,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clustered(home: Path) -> dict[str, Any]:
-    return told(home, "p", by=process)
+    return run_json(home, "p", by=process)
 
 
 def table(value: dict[str, Any]) -> list[dict[str, str]]:
@@ -71,7 +71,7 @@ def table(value: dict[str, Any]) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_dataset_is_clustered_and_its_assignments_named(
+def test_clustering_prints_the_result_and_the_path_of_assignments(
     home: Path, clustered: dict[str, Any]
 ) -> None:
     assert (clustered["dataset"], clustered["extractor"], clustered["k"]) == ("p", "hog", 3)
@@ -86,13 +86,13 @@ def test_a_dataset_is_clustered_and_its_assignments_named(
     assert sum(clustered["counts"].values()) == 150
 
 
-def test_names_moves_and_undo_show_in_the_same_file(home: Path, clustered: dict[str, Any]) -> None:
+def test_renames_moves_and_undo_change_the_same_file(home: Path, clustered: dict[str, Any]) -> None:
     before = {row["image"]: row["pose"] for row in table(clustered)}
-    told(home, "rename", "p", "pose 1", "axial")
-    moved = told(home, "move", "p", "odd", "--image", next(iter(before)))
-    whole = told(home, "move", "p", "odd", "--cluster", "notumor/2")
-    assert moved["assignments"] == whole["assignments"] == clustered["assignments"]
-    assert whole["corrections"] == [
+    run_json(home, "rename", "p", "pose 1", "axial")
+    moved = run_json(home, "move", "p", "odd", "--image", next(iter(before)))
+    moved_cluster = run_json(home, "move", "p", "odd", "--cluster", "notumor/2")
+    assert moved["assignments"] == moved_cluster["assignments"] == clustered["assignments"]
+    assert moved_cluster["corrections"] == [
         "pose 1 renamed to axial",
         "1 image(s) moved to odd",
         "cluster notumor/2 moved to odd",
@@ -104,15 +104,15 @@ def test_names_moves_and_undo_show_in_the_same_file(home: Path, clustered: dict[
     }
     assert "3 manual correction(s)" in refused(home, "p", "--k", "2")
     for _ in range(3):
-        told(home, "undo", "p")
+        run_json(home, "undo", "p")
     assert {row["image"]: row["pose"] for row in table(clustered)} == before
-    assert told(home, "show", "p")["corrections"] == []
+    assert run_json(home, "show", "p")["corrections"] == []
 
 
 def test_options_may_stand_before_the_dataset(home: Path) -> None:
-    value = told(home, "--k", "2", "--variance", "0.5", "--extractor", "hog", "p")
+    value = run_json(home, "--k", "2", "--variance", "0.5", "--extractor", "hog", "p")
     assert value["ks"] == dict.fromkeys(CLASSES, 2)
-    assert told(home, "cluster", "p", "--k", "per-class")["ks"] == dict.fromkeys(CLASSES, 3)
+    assert run_json(home, "cluster", "p", "--k", "per-class")["ks"] == dict.fromkeys(CLASSES, 3)
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_a_dataset_called_rename_is_clustered_and_renamed(tmp_path: Path) -> Non
     advice = "Dataset rename has no poses yet; run `poses cluster rename`."
     assert refused(new, "show", "rename") == advice
     words = advice.partition("`poses ")[2].partition("`")[0].split()
-    assert told(new, *words, "--k", "2")["dataset"] == "rename"
-    assert told(new, "rename", "rename", "pose 1", "axial")["corrections"] == [
+    assert run_json(new, *words, "--k", "2")["dataset"] == "rename"
+    assert run_json(new, "rename", "rename", "pose 1", "axial")["corrections"] == [
         "pose 1 renamed to axial"
     ]
 
@@ -184,8 +184,8 @@ def test_weights_from_a_file_are_used_from_then_on(home: Path, tmp_path: Path) -
     torch.manual_seed(0)
     file = tmp_path / "resnet18.pth"
     torch.save(models.resnet18().state_dict(), file)
-    assert "gives" not in told(home, "weights", "resnet18", "--file", file)
-    value = told(home, "few", "--extractor", "resnet18", "--k", "2")
+    assert "gives" not in run_json(home, "weights", "resnet18", "--file", file)
+    value = run_json(home, "few", "--extractor", "resnet18", "--k", "2")
     assert (value["extractor"], value["k"]) == ("resnet18", 2)
     (features,) = (home / "datasets" / "few" / "features").iterdir()
     assert features.name.startswith("resnet18")

@@ -1,4 +1,4 @@
-"""What somebody corrects by hand stays, is asked for before it goes, and can be undone."""
+"""Manual corrections are kept, are discarded only on request, and can be undone."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ from rebalance_core.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a small clustered phantom, to be copied."""
     workspace = Workspace(tmp_path_factory.mktemp("kept"))
     config = ImportConfig(name="p", source="phantom", count=120, size=32)
@@ -39,15 +39,15 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def clustered(kept: Path, workspace: Workspace) -> Dataset:
+def clustered(root: Path, workspace: Workspace) -> Dataset:
     from rebalance_core.datasets.dataset import open_dataset
 
-    shutil.copytree(kept, workspace.root, symlinks=True)
+    shutil.copytree(root, workspace.root, symlinks=True)
     return open_dataset(workspace, "p")
 
 
 def poses_of(dataset: Dataset) -> "pd.Series[str]":
-    """Image → pose, read anew from the disk."""
+    """{image: pose}, read from disk."""
     return open_clustering(dataset).assignments.set_index("image")["pose"]
 
 
@@ -56,18 +56,18 @@ def test_a_pose_is_renamed_in_all_classes(clustered: Dataset, workspace: Workspa
     rename_pose(clustered, "pose 2", " axial ")
     assert poses_of(clustered).equals(before.replace("pose 2", "axial"))
     assert open_clustering(clustered).corrections == ["pose 2 renamed to axial"]
-    made = resolve_set(workspace, "some", SetConfig(dataset="p", poses=("axial",)))
-    assert set(poses_of(clustered)[[*made.train, *made.validation]]) == {"axial"}
+    training_set = resolve_set(workspace, "some", SetConfig(dataset="p", poses=("axial",)))
+    assert set(poses_of(clustered)[[*training_set.train, *training_set.validation]]) == {"axial"}
 
 
 def test_a_cluster_is_moved_whole(clustered: Dataset) -> None:
     table = open_clustering(clustered).assignments
-    mine = (table["class"] == "glioma") & (table["cluster"] == 1)
-    others = poses_of(clustered)[~mine.to_numpy()]
+    mask = (table["class"] == "glioma") & (table["cluster"] == 1)
+    others = poses_of(clustered)[~mask.to_numpy()]
     move_cluster(clustered, "glioma", 1, "oblique")
     after = poses_of(clustered)
-    assert set(after[mine.to_numpy()]) == {"oblique"}
-    assert after[~mine.to_numpy()].equals(others)
+    assert set(after[mask.to_numpy()]) == {"oblique"}
+    assert after[~mask.to_numpy()].equals(others)
     assert open_clustering(clustered).assignments["cluster"].equals(table["cluster"])
 
 
@@ -111,13 +111,13 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(
     clustered: Dataset, change: object, sentence: str
 ) -> None:
     before = poses_of(clustered)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         change(clustered)  # type: ignore[operator]
-    assert str(told.value).startswith(sentence.replace("' '", "''"))
+    assert str(excinfo.value).startswith(sentence.replace("' '", "''"))
     assert poses_of(clustered).equals(before)
 
 
-def test_clustering_anew_asks_before_corrections_go(clustered: Dataset) -> None:
+def test_clustering_again_is_refused_where_corrections_would_be_lost(clustered: Dataset) -> None:
     rename_pose(clustered, "pose 1", "axial")
     move_images(clustered, [clustered.catalogue["image"][0]], "axial")
     before = poses_of(clustered)
@@ -126,9 +126,9 @@ def test_clustering_anew_asks_before_corrections_go(clustered: Dataset) -> None:
         lambda: recluster(clustered, 2),
         lambda: cluster_poses(clustered, config, MemoryRun()),
     ):
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as excinfo:
             again()
-        assert str(told.value) == (
+        assert str(excinfo.value) == (
             "The poses of p have 2 manual correction(s), which clustering again would lose; pass "
             "--discard-corrections to discard them."
         )
@@ -152,11 +152,11 @@ def test_every_change_can_be_undone_step_by_step(clustered: Dataset) -> None:
     assert not can_undo(clustered.path)
 
 
-def test_another_k_gives_what_clustering_from_scratch_gives(clustered: Dataset) -> None:
+def test_reclustering_equals_clustering_from_scratch(clustered: Dataset) -> None:
     quick = recluster(clustered, 2)
-    whole = cluster_poses(clustered, PosesConfig(dataset="p", k=2, restarts=2), MemoryRun())
-    assert quick.assignments.equals(whole.assignments)
-    assert quick.record == whole.record
+    scratch = cluster_poses(clustered, PosesConfig(dataset="p", k=2, restarts=2), MemoryRun())
+    assert quick.assignments.equals(scratch.assignments)
+    assert quick.record == scratch.record
     assert recluster(clustered, "auto").record.k == 3
 
 
@@ -166,10 +166,10 @@ def test_another_k_is_refused_where_a_class_is_too_small(clustered: Dataset) -> 
     assert open_clustering(clustered).record.k == 3
 
 
-def test_a_kill_at_any_moment_leaves_a_whole_version(
+def test_a_kill_at_any_moment_leaves_a_complete_version(
     clustered: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The writer dies before each of its renames in turn; a reader always sees one whole state."""
+    """The writer dies before each of its renames in turn; readers see complete versions."""
     before = poses_of(clustered)
     renames, fatal = 0, [0]
     for name in ("rename", "replace"):
@@ -195,19 +195,19 @@ def test_a_kill_at_any_moment_leaves_a_whole_version(
     assert poses_of(clustered).equals(before.replace("pose 1", "axial"))
 
 
-def test_points_are_shared_and_old_versions_go(
+def test_points_are_shared_and_old_versions_are_removed(
     clustered: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(versions, "MAX_VERSIONS", 3)
     for number in range(5):
         rename_pose(clustered, "pose 1" if number == 0 else f"name {number - 1}", f"name {number}")
-    kept = sorted((clustered.path / "pose-versions").iterdir())
-    assert len(kept) == 3
-    assert len({(p / "points.npy").stat().st_ino for p in kept}) == 1
+    paths = sorted((clustered.path / "pose-versions").iterdir())
+    assert len(paths) == 3
+    assert len({(p / "points.npy").stat().st_ino for p in paths}) == 1
     assert "name 4" in open_clustering(clustered).poses
 
 
-def test_what_is_half_written_is_no_version(tmp_path: Path) -> None:
+def test_an_incomplete_version_is_removed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="torn"), new_version(tmp_path) as aside:
         (aside / "file").write_text("half")
         raise ValueError("torn")

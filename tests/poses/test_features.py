@@ -1,4 +1,4 @@
-"""Features are computed once for a content, kept whatever happens, and shared by datasets."""
+"""Features are computed once per image content, cached and shared by datasets."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from rebalance_core.workspace import Workspace
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images went through HOG, call by call."""
+    """The number of images of each call of HOG."""
     calls: list[int] = []
     original = hog.hog_features
 
@@ -45,11 +45,11 @@ def added(workspace: Workspace, name: str, source: Path) -> Dataset:
 
 
 def features(dataset: Dataset, run: MemoryRun | None = None) -> np.ndarray:
-    found = dataset_features(dataset, "hog", "auto", run or MemoryRun())
-    return found[np.arange(found.shape[0])]
+    vectors = dataset_features(dataset, "hog", "auto", run or MemoryRun())
+    return vectors[np.arange(vectors.shape[0])]
 
 
-def test_a_second_look_computes_nothing(phantom: Dataset, computed: list[int]) -> None:
+def test_a_second_call_computes_nothing(phantom: Dataset, computed: list[int]) -> None:
     first = features(phantom)
     assert sum(computed) == 120
     computed.clear()
@@ -73,13 +73,13 @@ def test_a_changed_image_recomputes_only_itself(
     assert differ.tolist() == [3]
 
 
-def test_of_identical_images_one_is_computed(
+def test_identical_images_are_computed_once(
     workspace: Workspace, tmp_path: Path, computed: list[int]
 ) -> None:
     images = {f"{c}/{n}.png": noise(7) for c in ("cat", "mouse") for n in range(4)}
-    found = features(added(workspace, "same", folder_of(tmp_path / "same", images)))
+    vectors = features(added(workspace, "same", folder_of(tmp_path / "same", images)))
     assert computed == [1]
-    assert (found == found[0]).all()
+    assert (vectors == vectors[0]).all()
 
 
 def test_what_was_computed_before_a_stop_is_kept(phantom: Dataset, computed: list[int]) -> None:
@@ -90,11 +90,11 @@ def test_what_was_computed_before_a_stop_is_kept(phantom: Dataset, computed: lis
     assert sum(computed) == 120
 
 
-def test_many_images_go_through_processes_with_the_same_result(workspace: Workspace) -> None:
+def test_processes_give_the_same_features(workspace: Workspace) -> None:
     config = ImportConfig(name="many", source="phantom", count=2 * CHUNK + 40, size=32)
     dataset = import_dataset(workspace, config, MemoryRun())
-    found = features(dataset)
-    assert np.array_equal(found, hog.hog_features(np.asarray(dataset.array(128))))
+    vectors = features(dataset)
+    assert np.array_equal(vectors, hog.hog_features(np.asarray(dataset.array(128))))
 
 
 def test_without_weights_hog_is_the_default(workspace: Workspace) -> None:

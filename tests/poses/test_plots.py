@@ -1,4 +1,4 @@
-"""The Poses page's plots carry what they should: every image with its id, every k tried."""
+"""The plots of the Poses page contain every image with its id, and every k."""
 
 import pandas as pd
 import pytest
@@ -26,26 +26,26 @@ SILHOUETTES = {"cat": [None, 0.5, 0.4], "dog": [None, None, None]}
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_a_scatter_holds_every_image_once_in_its_colour(colour: str, dimensions: int) -> None:
     figure = cluster_scatter(TABLE, colour, dimensions=dimensions)
-    found = {}
+    points = {}
     for trace in figure.data:
         for number, (image, *_) in enumerate(trace.customdata):
             place = (trace.x[number], trace.y[number]) + (
                 (trace.z[number],) if dimensions == 3 else ()
             )
-            found[image] = (trace.name, place)
+            points[image] = (trace.name, place)
     axes = ["x", "y", "z"][:dimensions]
-    assert found == {
+    assert points == {
         row["image"]: (str(row[colour]), tuple(row[axes])) for _, row in TABLE.iterrows()
     }
 
 
-def test_of_a_selection_the_ids_are_kept_once_in_order() -> None:
+def test_selected_ids_are_unique_and_in_order() -> None:
     points = [{"customdata": [name, "cat", "left"]} for name in ("b.png", "a.png", "b.png")]
     assert selected_images(points) == ["b.png", "a.png"]
     assert selected_images([]) == []
 
 
-def test_the_elbow_plot_shows_shares_and_the_chosen_k() -> None:
+def test_the_elbow_plot_shows_relative_inertia_and_k() -> None:
     figure = elbow_plot(TRIED, INERTIA, {"cat": 2, "dog": None}, {"cat": 2, "dog": 2})
     assert [t.name for t in figure.data] == ["cat (elbow 2)", "dog (elbow none)"]
     assert list(figure.data[0].y) == [1.0, 0.5, 0.4]
@@ -54,7 +54,7 @@ def test_the_elbow_plot_shows_shares_and_the_chosen_k() -> None:
     assert figure.layout.annotations[0].text == "k = 2"
 
 
-def test_where_each_class_has_its_own_k_each_curve_shows_it() -> None:
+def test_curves_mark_k_where_classes_differ() -> None:
     figure = silhouette_plot(TRIED, SILHOUETTES, {"cat": 2, "dog": 3})
     assert not figure.layout.shapes
     assert list(figure.data[0].y) == [None, 0.5, 0.4]

@@ -1,4 +1,4 @@
-"""Pretrained weights: loaded as torchvision would, refused where wrong, fetched and resumed."""
+"""Pretrained weights: loaded as by torchvision, validated, downloaded and resumed."""
 
 import hashlib
 import pickle
@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def seeded(name: NetworkName) -> nn.Module:
-    """The plain torchvision network with random weights that let signals through."""
+    """The plain torchvision network with random weights of a useful scale."""
     torch.manual_seed(0)
     with torch.device("meta"):
         network = {
@@ -66,7 +66,7 @@ def images(count: int, channels: int, size: int = 224) -> np.ndarray:
 
 
 def plain_forward(network: nn.Module, name: NetworkName, stack: np.ndarray) -> np.ndarray:
-    """As the paper says it, in torchvision's own words, one image at a time."""
+    """As in the paper, with torchvision's own transforms, one image at a time."""
     prepare = transforms.Compose(
         [
             transforms.ToPILImage(),
@@ -97,11 +97,11 @@ def test_features_are_those_of_the_plain_torchvision_network(
     brightness = np.array([1.0, 0.5, 0.1])[:, None, None, None]  # Inception averages noise away
     stack = (images(3, channels, NETWORKS[name].size) * brightness).astype(np.uint8)
     expected = plain_forward(network, name, stack)
-    found = load_extractor(name, weights_path(workspace, name), "fp32")(stack)
-    assert found.shape == expected.shape == (3, NETWORKS[name].width)
+    features = load_extractor(name, weights_path(workspace, name), "fp32")(stack)
+    assert features.shape == expected.shape == (3, NETWORKS[name].width)
     assert expected.std() > 0.4, "as large as those of a trained network"
-    assert np.abs(expected[0] - expected[1]).mean() > 0.05, "images are told apart"
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    assert np.abs(expected[0] - expected[1]).mean() > 0.05, "the features of the two images differ"
+    np.testing.assert_allclose(features, expected, rtol=0, atol=1e-4)
 
     half = load_extractor(name, weights_path(workspace, name), "bf16")(stack)
     similar = (half * expected).sum(1) / np.linalg.norm(half, axis=1)
@@ -174,9 +174,9 @@ def test_a_wrong_file_is_refused_in_one_sentence_and_runs_nothing(
     kind: str, workspace: Workspace, tmp_path: Path, resnet: dict[str, Tensor]
 ) -> None:
     file = wrong_file(kind, tmp_path, resnet)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         get_weights(workspace, WeightsConfig(network="resnet18", file=str(file)), MemoryRun())
-    assert str(told.value) == WRONG[kind].format(file) + MEND
+    assert str(excinfo.value) == WRONG[kind].format(file) + MEND
     assert not (tmp_path / "ran").exists()
     assert not has_weights(workspace, "resnet18")
     assert not list(workspace.root.glob("weights/*"))
@@ -191,13 +191,13 @@ def weights_with(metadata: dict[str, str] | None) -> bytes:
     [b"x" * 100, b"", weights_with(None), weights_with({"source": "x"}), weights_with({"a": "b"})],
     ids=["garbage", "empty", "no metadata", "no digest", "other metadata"],
 )
-def test_damaged_kept_weights_say_so(workspace: Workspace, content: bytes) -> None:
+def test_damaged_stored_weights_are_one_sentence(workspace: Workspace, content: bytes) -> None:
     path = weights_path(workspace, "resnet18")
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         weights_metadata(workspace, "resnet18")
-    assert str(told.value) == (
+    assert str(excinfo.value) == (
         f"{path} is damaged; download the weights again with `poses weights resnet18`."
     )
 
@@ -211,26 +211,26 @@ import_weights(Workspace(Path(sys.argv[1])), "resnet18", Path(sys.argv[2]), "x")
 """
 
 
-def test_what_a_kill_leaves_half_written_is_swept(
+def test_partial_files_of_a_kill_are_removed(
     workspace: Workspace, resnet: dict[str, Tensor], tmp_path: Path
 ) -> None:
     torch.save(resnet, tmp_path / "resnet18.pth")
     folder = workspace.root / "weights"
     folder.mkdir(parents=True)
-    left: list[Path] = []
-    while not left:  # until a kill comes while it writes
+    leftovers: list[Path] = []
+    while not leftovers:  # until a kill comes while it writes
         command = [sys.executable, "-c", ADOPT, str(workspace.root), str(tmp_path / "resnet18.pth")]
         with subprocess.Popen(command, cwd=ROOT) as process:
             while process.poll() is None and not list(folder.glob(".*")):
                 pass
             process.kill()
-        left = list(folder.glob(".*"))
+        leftovers = list(folder.glob(".*"))
     remove_stale_temporaries(folder)
     assert list(folder.glob(".*")) == []
 
 
 class Site:
-    """A server of one file; it can break off, and knows what it was asked for."""
+    """A server of one file that can break off and records the requested ranges."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.breaks_at, self.ranges = data, len(data), list[str | None]()
@@ -238,13 +238,13 @@ class Site:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked = self.headers.get("Range")
-                site.ranges.append(asked)
-                start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+                requested = self.headers.get("Range")
+                site.ranges.append(requested)
+                start = int(requested.removeprefix("bytes=").removesuffix("-")) if requested else 0
                 if start >= len(site.data):
                     self.send_error(416)
                     return
-                self.send_response(206 if asked else 200)
+                self.send_response(206 if requested else 200)
                 self.send_header("Content-Length", str(len(site.data) - start))
                 self.end_headers()
                 self.wfile.write(site.data[start : max(start, site.breaks_at)])
@@ -277,11 +277,11 @@ def site(
 FETCH = WeightsConfig(network="resnet18")
 
 
-def test_weights_are_fetched_checked_and_kept(workspace: Workspace, site: Site) -> None:
+def test_weights_are_downloaded_verified_and_stored(workspace: Workspace, site: Site) -> None:
     run = MemoryRun()
-    told = get_weights(workspace, FETCH, run)
-    assert told["source"] == site.url
-    assert told["sha256"] == hashlib.sha256(site.data).hexdigest()
+    result = get_weights(workspace, FETCH, run)
+    assert result["source"] == site.url
+    assert result["sha256"] == hashlib.sha256(site.data).hexdigest()
     assert run.fraction == 1.0
     assert [p.name for p in (workspace.root / "weights").iterdir()] == ["resnet18.safetensors"]
     assert load_extractor("resnet18", weights_path(workspace, "resnet18"), "fp32")(
@@ -289,19 +289,19 @@ def test_weights_are_fetched_checked_and_kept(workspace: Workspace, site: Site) 
     ).shape == (1, 512)
 
 
-def test_a_broken_download_goes_on_where_it_broke(workspace: Workspace, site: Site) -> None:
+def test_a_broken_download_is_resumed(workspace: Workspace, site: Site) -> None:
     site.breaks_at = 3_000_000
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         get_weights(workspace, FETCH, MemoryRun())
-    assert str(told.value).startswith(f"{site.url} could not be downloaded (")
-    assert str(told.value).endswith("pass the file: `poses weights resnet18 --file PATH`.")
+    assert str(excinfo.value).startswith(f"{site.url} could not be downloaded (")
+    assert str(excinfo.value).endswith("pass the file: `poses weights resnet18 --file PATH`.")
     site.breaks_at = len(site.data)
     get_weights(workspace, FETCH, MemoryRun())
     assert site.ranges == [None, "bytes=3000000-"]
     assert has_weights(workspace, "resnet18")
 
 
-def test_a_download_can_be_cancelled_and_continued(
+def test_a_download_can_be_cancelled_and_resumed(
     workspace: Workspace, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BLOCK", 1_000_000)
@@ -312,7 +312,7 @@ def test_a_download_can_be_cancelled_and_continued(
     assert site.ranges == [None, "bytes=5000000-"]
 
 
-def test_a_download_that_is_another_file_is_thrown_away(workspace: Workspace, site: Site) -> None:
+def test_a_download_of_another_file_is_deleted(workspace: Workspace, site: Site) -> None:
     site.data = site.data[:-1] + bytes([site.data[-1] ^ 1])
     with pytest.raises(UserError, match="sent another file than expected"):
         get_weights(workspace, FETCH, MemoryRun())
@@ -330,12 +330,12 @@ def test_an_address_that_does_not_answer_is_one_sentence(
 
 @pytest.mark.parametrize("name", DOWNLOADS)
 def test_the_download_is_torchvisions_own(name: NetworkName) -> None:
-    theirs = {
+    weights = {
         "vgg16": models.VGG16_Weights,
         "resnet18": models.ResNet18_Weights,
         "inception": models.Inception_V3_Weights,
     }[name]
     offered = DOWNLOADS[name]
-    assert offered.url == theirs.IMAGENET1K_V1.url
+    assert offered.url == weights.IMAGENET1K_V1.url
     assert offered.url.endswith(f"-{offered.sha256}.pth")
-    assert offered.megabytes == round(theirs.IMAGENET1K_V1.meta["_file_size"])
+    assert offered.megabytes == round(weights.IMAGENET1K_V1.meta["_file_size"])

@@ -148,7 +148,7 @@ def test_the_quality_view_names_damaged_scores_and_offers_to_score(
     assert len(app.dataframe) == 1
 
 
-def test_scores_of_earlier_versions_are_read_under_the_names_of_this_one(home: Workspace) -> None:
+def test_scores_of_earlier_versions_are_read_under_current_names(home: Workspace) -> None:
     view = scored(home, "p-ddpm")
     path = view.path / "result" / "scores.json"
     half = {"generated": 0.5, "real": 0.25}
@@ -170,7 +170,7 @@ def test_scores_of_earlier_versions_are_read_under_the_names_of_this_one(home: W
 
 
 def test_provenance_is_written_as_it_is_read_and_keeps_its_digest(home: Workspace) -> None:
-    """Scores, filters and a comparison's cells know a set by the digest of the file's content."""
+    """Scores, filters and cells of comparisons refer to a set by the digest of its provenance."""
     folder = home.synthetic / "p-ddpm"
     stored = read_json(folder / "provenance.json")
     del stored["training_set"]["dropped"], stored["training_set"]["config"]["fit"]  # older
@@ -191,35 +191,35 @@ def test_provenance_is_written_as_it_is_read_and_keeps_its_digest(home: Workspac
     assert provenance.filters[0].source.name == "x"
 
 
-def test_a_training_set_made_here_is_stored_whole(home: Workspace) -> None:
-    made = Provenance(
+def test_a_new_training_set_is_stored_with_all_fields(home: Workspace) -> None:
+    provenance = Provenance(
         generator="x", training_set=open_set(home, "p"), counts={"glioma": 1}, size=32
     )
-    assert made.to_json()["training_set"] == open_set(home, "p").to_json()
-    assert made.to_json().keys() == {"generator", "training_set", "counts", "size"}
+    assert provenance.to_json()["training_set"] == open_set(home, "p").to_json()
+    assert provenance.to_json().keys() == {"generator", "training_set", "counts", "size"}
 
 
 LABELS = ["", ".", "..", "../x", "a/b", "/etc", "a\0b", "x" * 256, "é" * 128, "a/"]
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_a_class_that_is_no_folder_name_is_refused(home: Workspace, label: str) -> None:
+def test_a_class_that_is_not_a_folder_name_is_refused(home: Workspace, label: str) -> None:
     stored = read_json(home.synthetic / "p-ddpm" / "provenance.json")
     with pytest.raises(ValidationError, match="name of a folder"):
         Provenance.model_validate({**stored, "counts": {label: 1}})
     victim = home.synthetic / "victim"
     shutil.copytree(home.synthetic / "p-ddpm", victim)
     write_json(victim / "provenance.json", {**stored, "counts": {label: 1}})
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as excinfo:
         read_provenance(victim)
-    assert str(caught.value).startswith(f"{victim / 'provenance.json'} is damaged (counts.")
-    assert len(str(caught.value).splitlines()) == 1
+    assert str(excinfo.value).startswith(f"{victim / 'provenance.json'} is damaged (counts.")
+    assert len(str(excinfo.value).splitlines()) == 1
     found, damaged = open_all_synthetic(home)
     assert ({each.name for each in found}, set(damaged)) == ({"p-ddpm", "p-smote"}, {"victim"})
     shutil.rmtree(victim)
 
 
-def test_odd_lines_among_attempts_are_skipped(home: Workspace) -> None:
+def test_invalid_lines_among_attempts_are_skipped(home: Workspace) -> None:
     odd = [content for content in BYTES.values() if b"\n" not in content]
     for field in ATTEMPT:
         odd += [content for _, content in corruptions(ATTEMPT, field)]

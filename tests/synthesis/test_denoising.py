@@ -1,4 +1,4 @@
-"""Pictures on the way out of noise: how many, how they end, what is refused."""
+"""Frames of the denoising process: their number, the last one, and refusals."""
 
 from typing import Any
 
@@ -32,14 +32,16 @@ def trained(workspace: Workspace, kind: str) -> RunView:
     return do(workspace, "train", TrainConfig.make(kind, "phantom", "quick", **TINY))
 
 
-def test_pictures_end_with_what_is_sampled(workspace: Workspace, phantom: Dataset) -> None:
-    made = trained(workspace, "conditional-ddpm")
-    config = DenoiseConfig(run=made.id, label="glioma", count=3, frames=5, steps=9, guidance=2.0)
+def test_the_last_frame_is_the_sample(workspace: Workspace, phantom: Dataset) -> None:
+    training_run = trained(workspace, "conditional-ddpm")
+    config = DenoiseConfig(
+        run=training_run.id, label="glioma", count=3, frames=5, steps=9, guidance=2.0
+    )
     view = do(workspace, "denoise", config)
     pictures = [np.asarray(Image.open(p)) for p in list_frames(view)]
     assert view.result == {"frames": 5}
     assert [p.shape for p in pictures] == [(16, 3 * 16 + 2 * 2)] * 5
-    (sampled,) = load_generator(made).sample("glioma", 3, 0, steps=9, guidance=2.0)
+    (sampled,) = load_generator(training_run).sample("glioma", 3, 0, steps=9, guidance=2.0)
     assert np.array_equal(pictures[-1], make_grid(sampled, 3)[..., 0])
     assert len({p.tobytes() for p in pictures}) == 5
     # never more pictures than there are steps, and the noise before them
@@ -47,7 +49,7 @@ def test_pictures_end_with_what_is_sampled(workspace: Workspace, phantom: Datase
     assert do(workspace, "denoise", few).result == {"frames": 3}
 
 
-def test_what_cannot_be_shown_is_refused_before_any_work(
+def test_invalid_configs_are_refused_before_any_work(
     workspace: Workspace, phantom: Dataset
 ) -> None:
     ddpm, smote = (

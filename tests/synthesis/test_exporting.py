@@ -1,4 +1,4 @@
-"""Synthetic sets taken away: the same files, the whole or nothing."""
+"""Exported synthetic sets: the same files, all or none."""
 
 import zipfile
 from pathlib import Path
@@ -41,16 +41,16 @@ def test_folder_and_zip_hold_the_set_with_its_provenance(
     ]
 
 
-def test_a_rebalanced_set_of_the_same_name_leaves_the_zip_alone(
+def test_a_rebalanced_set_of_the_same_name_does_not_replace_the_zip(
     workspace: Workspace, name: str
 ) -> None:
-    mine = zip_synthetic(workspace, name)
-    before = mine.read_bytes()
+    exported = zip_synthetic(workspace, name)
+    before = exported.read_bytes()
     other = zip_rebalanced(workspace, "phantom", "ddpm")
-    assert other.name == mine.name
-    assert mine.read_bytes() == before != other.read_bytes()
+    assert other.name == exported.name
+    assert exported.read_bytes() == before != other.read_bytes()
     remove_synthetic(workspace, name)
-    assert (mine.exists(), other.exists()) == (False, True)
+    assert (exported.exists(), other.exists()) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Images that somebody brings: exact counts, each refusal, and what a refusal leaves behind."""
+"""Importing images generated elsewhere: exact counts, and refusals that leave nothing behind."""
 
 import io
 import json
@@ -57,9 +57,9 @@ GOOD = {"glioma/a.png": gray(1), "glioma/b.png": gray(2), "pituitary/c.png": gra
 
 
 def bring(workspace: Workspace, folder: Path, run: MemoryRun | None = None) -> dict[str, list[int]]:
-    """{class: the first value of each image brought}, in the set's order."""
-    made = import_external(workspace, "made", folder, "phantom", run or MemoryRun())
-    return {label: made.images(label)[:, 0, 0, 0].tolist() for label in made.counts}
+    """{class: the first value of each imported image}, in the order of the set."""
+    synthetic = import_external(workspace, "made", folder, "phantom", run or MemoryRun())
+    return {label: synthetic.images(label)[:, 0, 0, 0].tolist() for label in synthetic.counts}
 
 
 def test_every_image_is_copied_by_class_in_the_order_of_names(
@@ -82,11 +82,13 @@ def test_every_image_is_copied_by_class_in_the_order_of_names(
     (folder / "meningioma").mkdir()
     before = contents(folder)
     run = MemoryRun()
-    made = import_external(workspace, "made", folder, "phantom", run, "a run")
+    synthetic = import_external(workspace, "made", folder, "phantom", run, "a run")
     assert contents(folder) == before
-    assert made.counts == {"glioma": 3, "notumor": 1, "pituitary": 2}
-    there = sorted(p.relative_to(made.path).as_posix() for p in made.path.rglob("*.*"))
-    assert there == [
+    assert synthetic.counts == {"glioma": 3, "notumor": 1, "pituitary": 2}
+    files_written = sorted(
+        p.relative_to(synthetic.path).as_posix() for p in synthetic.path.rglob("*.*")
+    )
+    assert files_written == [
         "glioma/000000.png",
         "glioma/000001.png",
         "glioma/000002.png",
@@ -95,13 +97,13 @@ def test_every_image_is_copied_by_class_in_the_order_of_names(
         "pituitary/000001.png",
         "provenance.json",
     ]
-    values = {label: made.images(label)[:, 0, 0, 0].tolist() for label in made.counts}
+    values = {label: synthetic.images(label)[:, 0, 0, 0].tolist() for label in synthetic.counts}
     assert values == {"glioma": [7, 1, 2], "notumor": [5], "pituitary": [3, 4]}
-    assert made.images("glioma").shape == (3, SIDE, SIDE, 1)
-    told = read_json(made.path / "provenance.json")
-    assert told.pop("training_set")["name"] == "phantom"
-    assert told.pop("created") > 0
-    assert told == {
+    assert synthetic.images("glioma").shape == (3, SIDE, SIDE, 1)
+    provenance = read_json(synthetic.path / "provenance.json")
+    assert provenance.pop("training_set")["name"] == "phantom"
+    assert provenance.pop("created") > 0
+    assert provenance == {
         "generator": "folder",
         "run": None,
         "bring_run": "a run",
@@ -114,17 +116,17 @@ def test_every_image_is_copied_by_class_in_the_order_of_names(
         "counts": {"glioma": 3, "notumor": 1, "pituitary": 2},
         "filters": [],
     }
-    made.check_fits(open_set(workspace, "phantom"))
-    assert made.origin == (
+    synthetic.check_fits(open_set(workspace, "phantom"))
+    assert synthetic.origin == (
         f"imported from {folder}; that their generator was trained on phantom only is unverified"
     )
     assert run.fraction == 1.0
 
 
-def test_forms_become_what_the_dataset_is(
+def test_images_are_converted_to_the_channels_of_the_dataset(
     workspace: Workspace, phantom: Dataset, tmp_path: Path
 ) -> None:
-    """Colour files of equal channels, 16 bit, palettes and turned ones."""
+    """Colour files with equal channels, 16-bit, palette and rotated images."""
     turned = np.zeros((SIDE, SIDE), np.uint8)
     turned[:, -1] = 200
     exif = Image.Exif()
@@ -150,9 +152,9 @@ def test_a_gray_image_gets_the_channels_of_a_colour_dataset(
     }
     folder = unpack(tmp_path / "pets", source)
     import_dataset(workspace, ImportConfig(name="pets", source=str(folder)), MemoryRun())
-    theirs = unpack(tmp_path / "theirs", {"a/1.png": gray(9), "a/2.png": coloured(1, 2, 3)})
-    made = import_external(workspace, "made", theirs, "pets", MemoryRun())
-    assert made.images("a")[:, 0, 0].tolist() == [[9, 9, 9], [1, 2, 3]]
+    folder = unpack(tmp_path / "theirs", {"a/1.png": gray(9), "a/2.png": coloured(1, 2, 3)})
+    synthetic = import_external(workspace, "made", folder, "pets", MemoryRun())
+    assert synthetic.images("a")[:, 0, 0].tolist() == [[9, 9, 9], [1, 2, 3]]
 
 
 HUGE = b"P5 1 1 255\n"  # a form whose decoder stays shut
@@ -229,31 +231,31 @@ BAD: dict[str, tuple[dict[str, bytes], str]] = {
 
 
 @pytest.mark.parametrize("how", BAD)
-def test_what_is_no_good_is_refused_and_leaves_nothing(
+def test_invalid_folders_are_refused_and_leave_nothing_behind(
     how: str, workspace: Workspace, phantom: Dataset, tmp_path: Path
 ) -> None:
     files, sentence = BAD[how]
     folder = unpack(tmp_path / "theirs", files if how == "no image" else {**GOOD, **files})
     folder.mkdir(exist_ok=True)
     before = [name for name in contents(workspace.root) if name != "synthetic"]
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         bring(workspace, folder)
     expected = sentence.format(folder=folder)
-    assert str(told.value).startswith(expected)
-    assert str(told.value) == expected or how == "a torn file"
-    assert "\n" not in str(told.value)
+    assert str(excinfo.value).startswith(expected)
+    assert str(excinfo.value) == expected or how == "a torn file"
+    assert "\n" not in str(excinfo.value)
     assert [name for name in contents(workspace.root) if name != "synthetic"] == before
 
 
-def test_a_sparse_file_is_refused_unread(
+def test_a_sparse_file_is_refused_without_reading_it(
     workspace: Workspace, phantom: Dataset, tmp_path: Path
 ) -> None:
     folder = unpack(tmp_path / "theirs", GOOD)
     with (folder / "glioma" / "0.png").open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         bring(workspace, folder)
-    assert str(told.value) == (
+    assert str(excinfo.value) == (
         f"{folder}: image 'glioma/0.png' cannot be imported: it is larger than 256 MB."
     )
 
@@ -271,15 +273,17 @@ def test_links_are_never_followed(workspace: Workspace, phantom: Dataset, tmp_pa
     assert bring(workspace, folder) == {"glioma": [1, 2], "pituitary": [3]}
 
 
-def test_many_images_come_in_their_order_by_several_processes(
+def test_several_processes_keep_the_order_of_images(
     workspace: Workspace, phantom: Dataset, tmp_path: Path
 ) -> None:
     files = {f"{c}/{k:03d}.png": gray(k % 251) for c in ("glioma", "notumor") for k in range(300)}
-    brought = bring(workspace, unpack(tmp_path / "theirs", files))
-    assert brought == {c: [k % 251 for k in range(300)] for c in ("glioma", "notumor")}
+    values = bring(workspace, unpack(tmp_path / "theirs", files))
+    assert values == {c: [k % 251 for k in range(300)] for c in ("glioma", "notumor")}
 
 
-def test_a_stop_leaves_nothing(workspace: Workspace, phantom: Dataset, tmp_path: Path) -> None:
+def test_a_stop_leaves_nothing_behind(
+    workspace: Workspace, phantom: Dataset, tmp_path: Path
+) -> None:
     folder = unpack(tmp_path / "theirs", {f"glioma/{k:03d}.png": gray(k) for k in range(100)})
     for after in (0, 1, 3):
         with pytest.raises(Cancelled):
@@ -300,14 +304,14 @@ def test_a_stop_leaves_nothing(workspace: Workspace, phantom: Dataset, tmp_path:
         ("new", "a\0b", "phantom", "is not a readable folder"),
     ],
 )
-def test_what_cannot_be_brought_is_refused_before_any_work(
+def test_invalid_arguments_are_refused_before_any_work(
     name: str, folder: str, set_name: str, sentence: str, workspace: Workspace, phantom: Dataset
 ) -> None:
     (workspace.synthetic / "made").mkdir(parents=True)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as excinfo:
         check_config(workspace, ExternalConfig(name=name, folder=folder, set=set_name))
-    assert sentence in str(told.value)
-    assert "\n" not in str(told.value)
+    assert sentence in str(excinfo.value)
+    assert "\n" not in str(excinfo.value)
 
 
 def brought_by_a_run(workspace: Workspace, folder: Path, set_name: str) -> str:
@@ -317,15 +321,15 @@ def brought_by_a_run(workspace: Workspace, folder: Path, set_name: str) -> str:
     return path.name
 
 
-def test_a_run_brings_and_is_part_of_the_family(
+def test_a_run_imports_a_set_and_is_part_of_the_lineage(
     workspace: Workspace, phantom: Dataset, tmp_path: Path
 ) -> None:
     make_set(workspace, "rare", SetConfig(dataset="phantom", skew="glioma=5"))
     run = brought_by_a_run(workspace, unpack(tmp_path / "theirs", GOOD), "rare")
     assert view_run(workspace.runs / run).result == {"synthetic": "made"}
-    found = open_synthetic(workspace, "made")
-    assert found.provenance.bring_run == run
-    assert found.training_set.name == "rare"
+    synthetic = open_synthetic(workspace, "made")
+    assert synthetic.provenance.bring_run == run
+    assert synthetic.training_set.name == "rare"
     # its images depend on the dataset, and on the run
     views = list_runs(workspace)
     assert parents(workspace, views) == {run: []}
@@ -347,14 +351,14 @@ def test_no_run_is_found_by_no_name(workspace: Workspace) -> None:
         workspace, "bring", ExternalConfig(name="a", folder="b", set="c").model_dump(), name="x"
     )
     for name in (None, ""):
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as excinfo:
             find_run(workspace, name)
-        assert str(told.value) == (
+        assert str(excinfo.value) == (
             f"no run named {name!r} in {workspace.runs}; `runs list` shows them."
         )
 
 
-def test_a_cancelled_run_leaves_nothing_and_can_be_resumed(
+def test_a_cancelled_run_leaves_nothing_behind_and_can_be_resumed(
     workspace: Workspace, phantom: Dataset, tmp_path: Path
 ) -> None:
     config = check_config(
@@ -372,13 +376,13 @@ def test_a_cancelled_run_leaves_nothing_and_can_be_resumed(
     assert open_synthetic(workspace, "made").counts == {"glioma": 2, "pituitary": 1}
 
 
-def test_the_command_line_brings_lists_shows_and_removes(
+def test_commands_add_list_show_and_remove(
     workspace: Workspace, phantom: Dataset, tmp_path: Path
 ) -> None:
     home = workspace.root
     folder = unpack(tmp_path / "theirs", GOOD)
 
-    def told(*arguments: object) -> dict[str, Any]:
+    def run_json(*arguments: object) -> dict[str, Any]:
         done = command(home, "synthetic", *arguments, "--json")
         assert done.returncode == 0, done.stderr
         value: dict[str, Any] = json.loads(done.stdout)
@@ -399,14 +403,14 @@ def test_the_command_line_brings_lists_shows_and_removes(
         "filters": [],
         "path": str(home / "synthetic" / "made"),
     }
-    added = told("add", "made", folder, "phantom")
+    added = run_json("add", "made", folder, "phantom")
     (run,) = list_runs(workspace, "bring")
     assert added == {"run": run.id, **about}
-    assert told("show", "made") == about
+    assert run_json("show", "made") == about
     (home / "synthetic" / "spoilt").mkdir()
     (home / "synthetic" / "spoilt" / "provenance.json").write_text("{}")
     short = {k: about[k] for k in ("generator", "set", "size", "counts")}
-    assert told("list") == {
+    assert run_json("list") == {
         "synthetic": {
             "made": short,
             "spoilt": f"{home / 'synthetic' / 'spoilt' / 'provenance.json'} is damaged "
@@ -416,10 +420,10 @@ def test_the_command_line_brings_lists_shows_and_removes(
     assert refusal(command(home, "synthetic", "add", "made", folder, "phantom", "--json")) == (
         "Synthetic set 'made' already exists; choose another name."
     )
-    asked = command(home, "synthetic", "remove", "made", "--json", typed="n\n")
-    assert (asked.returncode, asked.stdout) == (1, "")
-    assert "Remove synthetic set made with all its images? [y/N]: " in asked.stderr
-    assert told("remove", "spoilt", "--yes") == {"removed": "spoilt"}
-    assert told("remove", "made", "--yes") == {"removed": "made"}
-    assert told("list") == {"synthetic": {}}
+    unconfirmed = command(home, "synthetic", "remove", "made", "--json", typed="n\n")
+    assert (unconfirmed.returncode, unconfirmed.stdout) == (1, "")
+    assert "Remove synthetic set made with all its images? [y/N]: " in unconfirmed.stderr
+    assert run_json("remove", "spoilt", "--yes") == {"removed": "spoilt"}
+    assert run_json("remove", "made", "--yes") == {"removed": "made"}
+    assert run_json("list") == {"synthetic": {}}
     assert Counter(v.kind for v in list_runs(workspace)) == {"bring": 1}

@@ -38,7 +38,7 @@ def test_bytes_do_not_wrap_around() -> None:
     assert (rows.tolist(), distances.tolist()) == ([1], [155.0])
 
 
-def test_the_first_of_equals_is_taken() -> None:
+def test_ties_give_the_first_image() -> None:
     rows, _ = nearest_images(REAL[:1], np.concatenate([REAL[1:], REAL[:1], REAL[:1]]))
     assert rows.tolist() == [2]
 

@@ -1,4 +1,4 @@
-"""Measures of generated images against values worked out by hand, and a scorer that learned."""
+"""Metrics of generated images against values computed by hand, and a trained scorer."""
 
 from collections.abc import Callable
 
@@ -30,8 +30,8 @@ def line(*places: float) -> np.ndarray:
 
 def test_neighbourhoods_of_points_on_a_line() -> None:
     # radii of the real points: 1, 1, 9; of the generated ones: 29.5, 1, 1
-    found = neighbourhoods(line(0, 1, 10), line(0.5, 30, 31), neighbours=1)
-    assert found == Neighbourhoods(
+    result = neighbourhoods(line(0, 1, 10), line(0.5, 30, 31), neighbours=1)
+    assert result == Neighbourhoods(
         precision=pytest.approx(1 / 3),  # 0.5 lies within 0's and 1's balls, 30 and 31 in none
         recall=1.0,  # all real points lie within the ball of 0.5
         density=pytest.approx(2 / 3),
@@ -50,15 +50,15 @@ def test_neighbourhoods_of_the_same_points_elsewhere_and_of_one_mode() -> None:
     assert memorised.coverage < 0.3, "one image again and again covers little"
 
 
-def test_copies_are_told_from_other_images_of_the_class() -> None:
+def test_near_copies_are_distinguished_from_other_images_of_the_class() -> None:
     real = draw_phantoms(np.zeros(30, int), np.arange(30) % 3, size=64, seed=0)[..., None]
     other = draw_phantoms(np.zeros(30, int), np.arange(30) % 3, size=64, seed=1)[..., None]
     brighter = np.clip(real[:4] * 0.9 + 12, 0, 255).astype(np.uint8)
-    found = is_near_copy(np.concatenate([brighter, other]), real)
-    assert found.tolist() == [True] * 4 + [False] * 30
+    result = is_near_copy(np.concatenate([brighter, other]), real)
+    assert result.tolist() == [True] * 4 + [False] * 30
 
 
-def test_scorer_learns_from_the_real_images_alone() -> None:
+def test_the_scorer_trains_on_the_real_images_only() -> None:
     random = np.random.default_rng(0)
     labels = np.arange(60) % 2
     images = (random.integers(0, 90, (60, 16, 16, 1)) + 160 * labels[:, None, None, None]).astype(
@@ -85,8 +85,8 @@ def test_frechet_distance_of_two_gaussians_is_the_formula() -> None:
     mean, other = np.array([0.0, 1.0, -2.0]), np.array([3.0, 1.0, 2.0])
     deviations, others = np.array([1.0, 2.0, 0.5]), np.array([4.0, 2.0, 1.5])
     expected = 9 + 0 + 16 + 9 + 0 + 1
-    found = frechet_distance(mean, np.diag(deviations**2), other, np.diag(others**2))
-    assert found == pytest.approx(expected)
+    result = frechet_distance(mean, np.diag(deviations**2), other, np.diag(others**2))
+    assert result == pytest.approx(expected)
     # in general: with the matrix square root, as it is written
     random = np.random.default_rng(0)
     a, b = random.normal(size=(2, 5, 5))
@@ -106,20 +106,20 @@ def test_frechet_distance_of_features_takes_their_means_and_covariances() -> Non
     )  # σ² = 4/3
 
 
-def test_kernel_distance_by_hand_and_without_bias() -> None:
+def test_kernel_distance_is_the_formula_and_unbiased() -> None:
     # one dimension: (xy + 1)³
     some, others = np.array([[0.0], [1.0]]), np.array([[2.0], [3.0]])
     within = 1.0  # k(0, 1) = 1, twice, over 2 pairs
     across = (1 + 1 + 27 + 64) / 4
     assert kernel_distance(some, others) == pytest.approx(within + 343 - 2 * across)
     random = np.random.default_rng(0)
-    found = [kernel_distance(*random.normal(size=(2, 40, 4))) for _ in range(200)]
+    result = [kernel_distance(*random.normal(size=(2, 40, 4))) for _ in range(200)]
     # around 0, and half of them below it: a biased estimate would lie above
-    assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(200)
-    assert 0.3 < np.mean(np.array(found) < 0) < 0.75
+    assert abs(np.mean(result)) < 3 * np.std(result) / np.sqrt(200)
+    assert 0.3 < np.mean(np.array(result) < 0) < 0.75
 
 
-def test_principal_components_keep_what_varies_most() -> None:
+def test_principal_components_have_the_largest_variance() -> None:
     random = np.random.default_rng(0)
     real = random.normal(size=(50, 3)) * [5.0, 1.0, 0.01]
     projected = principal_components(real, 2)(real)
@@ -151,15 +151,17 @@ def test_frechet_distance_is_the_same_in_more_dimensions_than_there_are_images()
 
 
 def test_all_copies_of_a_collapsed_generator_are_found() -> None:
-    """Hundreds of look-alikes must not crowd out the training image that they are copies of."""
+    """Hundreds of similar images must not crowd out the training image that they copy."""
     real = draw_phantoms(np.zeros(12, int), np.arange(12) % 3, size=64, seed=0)[..., None]
     noise = np.random.default_rng(0).integers(-6, 7, (300, 64, 64, 1))
-    made = np.clip(real[:1].astype(int) + noise, 0, 255).astype(np.uint8)
-    assert is_near_copy(made, real).all()
-    assert np.flatnonzero(~repeats_earlier(made)).tolist() == [0], "the first is kept, and no other"
+    generated = np.clip(real[:1].astype(int) + noise, 0, 255).astype(np.uint8)
+    assert is_near_copy(generated, real).all()
+    assert np.flatnonzero(~repeats_earlier(generated)).tolist() == [0], (
+        "the first is kept, and no other"
+    )
 
 
-def test_copies_among_nothing_are_none() -> None:
+def test_empty_arrays_have_no_near_copies() -> None:
     images = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 1), dtype=np.uint8)
     assert is_near_copy(images, images[:0]).tolist() == [False] * 3
     assert is_near_copy(images[:0], images).tolist() == []

@@ -1,4 +1,4 @@
-"""The quiz: half and half, nothing that gives it away, answers counted and kept."""
+"""The quiz: half real, half generated, without cues; answers are counted and recorded."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def rows(images: np.ndarray) -> set[bytes]:
     return {image.tobytes() for image in images}
 
 
-def test_half_are_real_of_the_same_classes_and_each_comes_once(
+def test_half_are_real_of_the_same_classes_without_repeats(
     workspace: Workspace, phantom: Dataset, name: str
 ) -> None:
     quiz = open_quiz(workspace, name, 3)
@@ -47,21 +47,23 @@ def test_half_are_real_of_the_same_classes_and_each_comes_once(
     assert Counter(of["r"]) == Counter(of["g"]) == {"glioma": 4, "meningioma": 3, "pituitary": 3}
     assert len(rows(quiz.images)) == 20
     # what is called real is a training image of its class, the rest is of the set
-    chosen = open_set(workspace, "phantom")
-    train = load_part(phantom, chosen, "train", 32)
+    training_set = open_set(workspace, "phantom")
+    train = load_part(phantom, training_set, "train", 32)
     for image, kind, label in zip(quiz.images, quiz.truth, quiz.labels, strict=True):
-        mine = (
-            train.images[train.labels == chosen.classes.index(label)]
+        images = (
+            train.images[train.labels == training_set.classes.index(label)]
             if kind == "r"
             else open_synthetic(workspace, name).images(label)
         )
-        assert image.tobytes() in rows(resize_images(mine, 128))
+        assert image.tobytes() in rows(resize_images(images, 128))
     again, other = open_quiz(workspace, name, 3), open_quiz(workspace, name, 4)
     assert np.array_equal(again.images, quiz.images) and again.truth == quiz.truth
     assert other.truth != quiz.truth
 
 
-def test_files_of_a_quiz_tell_nothing(workspace: Workspace, name: str, tmp_path: Path) -> None:
+def test_files_of_a_quiz_do_not_reveal_the_answer(
+    workspace: Workspace, name: str, tmp_path: Path
+) -> None:
     done = command(workspace.root, "quiz", "make", name, tmp_path / "quiz", "--seed", 3)
     assert done.returncode == 0, done.stderr
     files = sorted((tmp_path / "quiz").iterdir())
@@ -80,12 +82,12 @@ def test_answers_are_counted_and_the_tally_is_over_all(workspace: Workspace, nam
     with workspace.quiz_attempts(name).open("a") as file:
         file.write('{"answers": "rr')  # torn by a kill
     assert submit_answers(workspace, quiz, ["r"] * 20) == 10
-    found = read_tally(workspace, name)
-    assert found is not None
-    assert found.attempts == 3
-    assert found.taken_for_real == Proportion(20, 30)
-    assert found.taken_for_generated == Proportion(0, 30)
-    assert describe_tally(name, found) == (
+    tally = read_tally(workspace, name)
+    assert tally is not None
+    assert tally.attempts == 3
+    assert tally.taken_for_real == Proportion(20, 30)
+    assert tally.taken_for_generated == Proportion(0, 30)
+    assert describe_tally(name, tally) == (
         "phantom-ddpm: 3 attempts; 67% (49% to 81%) of the generated images were taken for "
         "real, 0% (0% to 11%) of the real ones for generated (95 % Wilson intervals)."
     )
@@ -96,7 +98,7 @@ def test_answers_are_counted_and_the_tally_is_over_all(workspace: Workspace, nam
     assert not workspace.quiz_attempts(name).exists(), "the next set of its name starts at none"
 
 
-def test_only_the_images_asked_are_read(
+def test_only_the_sampled_images_are_read(
     workspace: Workspace, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
@@ -125,9 +127,9 @@ def test_commands_answer_and_tally(workspace: Workspace, name: str) -> None:
     assert (none.returncode, "Nobody has tried" in none.stderr) == (2, True)
     wrong = ["g" if quiz.truth[0] == "r" else "r", *quiz.truth[1:]]
     done = command(workspace.root, "quiz", "answer", name, ",".join(wrong), "--seed", 5, "--json")
-    told = json.loads(done.stdout)
+    result = json.loads(done.stdout)
     word = {"r": "real", "g": "generated"}[quiz.truth[0]]
-    assert told == {"right": 19, "of": 20, "wrong": [f"01.png is {word}"]}
+    assert result == {"right": 19, "of": 20, "wrong": [f"01.png is {word}"]}
     tally = json.loads(command(workspace.root, "quiz", "tally", name, "--json").stdout)
     assert (tally["attempts"], tally["taken_for_real"]["total"]) == (1, 10)
 

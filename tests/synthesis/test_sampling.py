@@ -1,4 +1,4 @@
-"""Sampling from the command line: what is refused before any work, and the picture of a set."""
+"""Sampling from the command line: refusals before any work, and the grid of a set."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def trained(workspace: Workspace, kind: str) -> RunView:
         (("--sampler", "euler"), "sampler='euler' does not fit"),
     ],
 )
-def test_what_a_ddpm_cannot_do_is_refused_before_any_work(
+def test_options_that_a_ddpm_does_not_have_are_refused_before_any_work(
     options: tuple[object, ...], sentence: str, workspace: Workspace, phantom: Dataset
 ) -> None:
     view = trained(workspace, "ddpm")
@@ -58,9 +58,7 @@ def test_what_a_ddpm_cannot_do_is_refused_before_any_work(
     assert not workspace.synthetic.exists() or not list(workspace.synthetic.iterdir())
 
 
-def test_guidance_and_sampler_stand_in_the_provenance(
-    workspace: Workspace, phantom: Dataset
-) -> None:
+def test_provenance_records_guidance_and_sampler(workspace: Workspace, phantom: Dataset) -> None:
     view = trained(workspace, "conditional-ddpm")
     done = command(
         workspace.root,
@@ -79,9 +77,9 @@ def test_guidance_and_sampler_stand_in_the_provenance(
         "glioma",
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(command(workspace.root, "synthetic", "show", "x", "--json").stdout)
-    assert told["sampler"] == {"sampler": "unipc", "steps": 3, "guidance": 1.5}
-    assert told["counts"] == {"glioma": 2}
+    summary = json.loads(command(workspace.root, "synthetic", "show", "x", "--json").stdout)
+    assert summary["sampler"] == {"sampler": "unipc", "steps": 3, "guidance": 1.5}
+    assert summary["counts"] == {"glioma": 2}
     refused = command(workspace.root, "sample", view.id, "y", "--guidance", 21)
     assert "guidance=21.0 does not fit" in refused.stderr
 
@@ -90,10 +88,10 @@ def test_picture_has_each_image_above_its_nearest_training_image(
     workspace: Workspace, phantom: Dataset, tmp_path: Path
 ) -> None:
     name = synthetic_set(workspace, "ddpm", "phantom", count=5)
-    chosen = open_set(workspace, "phantom")
-    part = load_part(phantom, chosen, "train", 32)
-    label = chosen.minority[0]
-    copy = part.images[part.labels == chosen.classes.index(label)][3]
+    training_set = open_set(workspace, "phantom")
+    part = load_part(phantom, training_set, "train", 32)
+    label = training_set.minority[0]
+    copy = part.images[part.labels == training_set.classes.index(label)][3]
     write_bytes(workspace.synthetic / name / label / "000001.png", png_bytes(copy))
     file = tmp_path / "grid.png"
     done = command(workspace.root, "synthetic", "grid", name, file, "--count", 4)
@@ -109,8 +107,8 @@ def test_picture_has_each_image_above_its_nearest_training_image(
         assert (refused.returncode, "must be a new .png file" in refused.stderr) == (2, True)
 
 
-def test_a_run_that_kept_options_as_fields_is_read() -> None:
-    """As version 0.1.0 wrote them."""
+def test_a_config_with_options_as_fields_is_read() -> None:
+    """As written by version 0.1.0."""
     earlier = {
         "run": "r",
         "name": "s",

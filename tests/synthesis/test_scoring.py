@@ -1,4 +1,4 @@
-"""Scores and filters: the right images, figures beside their floor, nothing lost."""
+"""Scores and filters: metrics with their floor, exactly the right images removed."""
 
 import json
 from pathlib import Path
@@ -64,7 +64,7 @@ def put(workspace: Workspace, name: str, image: str, pixels: np.ndarray) -> None
 
 @pytest.fixture
 def generated(workspace: Workspace, phantom: Dataset) -> str:
-    """Noise, but for a copy of a training image (glioma 3), and twins (glioma 5, 6 and 7)."""
+    """Noise, except for a copy of a training image (glioma 3) and near-copies (glioma 5 to 7)."""
     name = synthetic_set(workspace, "ddpm", "phantom")
     real = load_part(phantom, open_set(workspace, "phantom"), "train", 32)
     put(workspace, name, "glioma/000003.png", real.images[real.labels == 0][2])
@@ -74,13 +74,11 @@ def generated(workspace: Workspace, phantom: Dataset) -> str:
     return name
 
 
-def test_scores_tell_copies_and_each_figure_has_its_floor(
-    workspace: Workspace, generated: str
-) -> None:
+def test_scores_find_near_copies_and_have_a_floor(workspace: Workspace, generated: str) -> None:
     view = do(workspace, "score", ScoreConfig(synthetic=generated, **SHORT))
-    told = read_scores(view)
-    assert told.network == "a ResNet-18 trained on the real images of phantom"
-    glioma = told.classes["glioma"]
+    scores = read_scores(view)
+    assert scores.network == "a ResNet-18 trained on the real images of phantom"
+    glioma = scores.classes["glioma"]
     # nine real images: too few to halve into more than five neighbours
     assert (glioma.images, glioma.real, glioma.compared) == (10, 9, 4)
     assert glioma.metrics["near_copy_rate"].generated == 0.1
@@ -94,11 +92,11 @@ def test_scores_tell_copies_and_each_figure_has_its_floor(
 def test_scores_of_the_real_images_themselves_are_their_floor(
     workspace: Workspace, phantom: Dataset
 ) -> None:
-    """Generated images that are the training images: nothing is told apart but memory."""
-    chosen = open_set(workspace, "phantom")
-    real = load_part(phantom, chosen, "train", 32)
-    mine = real.images[real.labels == chosen.classes.index("notumor")]
-    for k, pixels in enumerate(mine):
+    """Generated images that are the training images: all metrics are at their floor but copies."""
+    training_set = open_set(workspace, "phantom")
+    real = load_part(phantom, training_set, "train", 32)
+    images = real.images[real.labels == training_set.classes.index("notumor")]
+    for k, pixels in enumerate(images):
         put(workspace, "same", f"notumor/{k:06d}.png", pixels)
     write_json(
         workspace.synthetic / "same" / "provenance.json",
@@ -109,48 +107,48 @@ def test_scores_of_the_real_images_themselves_are_their_floor(
             "size": 32,
             "sampler": {},
             "filters": [],
-            "training_set": chosen.to_json(),
-            "counts": {"notumor": len(mine)},
+            "training_set": training_set.to_json(),
+            "counts": {"notumor": len(images)},
         },
     )
-    told = read_scores(do(workspace, "score", ScoreConfig(synthetic="same", **SHORT)))
-    found = told.classes["notumor"]
-    assert found.compared == len(mine) // 2
-    metrics = found.metrics
+    scores = read_scores(do(workspace, "score", ScoreConfig(synthetic="same", **SHORT)))
+    notumor = scores.classes["notumor"]
+    assert notumor.compared == len(images) // 2
+    metrics = notumor.metrics
     assert metrics["near_copy_rate"].generated == 1.0
     assert set(metrics) == set(METRICS)
     assert metrics["frechet"].generated < 2 * metrics["frechet"].real
     assert metrics["coverage"].generated > 0.9
-    assert "are few" in found.warnings[0]
+    assert "are few" in notumor.warnings[0]
 
 
-def test_figures_beside_real_ones_see_what_is_far() -> None:
+def test_metrics_of_distant_features_are_far_from_their_floor() -> None:
     random = np.random.default_rng(0)
     real, far = random.normal(size=(120, 8)), random.normal(10.0, size=(90, 8))
-    told = compare_to_floor(real, far, 60, seed=0)
-    assert told["frechet"].real is not None and told["frechet"].real < 5
+    metrics = compare_to_floor(real, far, 60, seed=0)
+    assert metrics["frechet"].real is not None and metrics["frechet"].real < 5
     # the means lie 10 apart in each of 8 dimensions: about 800
-    assert told["frechet"].generated == pytest.approx(800, rel=0.1)
-    assert [told[n].generated for n in ("precision", "recall", "density", "coverage")] == [0] * 4
+    assert metrics["frechet"].generated == pytest.approx(800, rel=0.1)
+    assert [metrics[n].generated for n in ("precision", "recall", "density", "coverage")] == [0] * 4
     same = compare_to_floor(real, real, 60, seed=0)
     assert same["kernel"].real == pytest.approx(0.0, abs=120)
     assert same["coverage"].generated == pytest.approx(1.0, abs=0.1)
 
 
-def test_a_scorer_is_trained_once_and_goes_on_where_it_was_stopped(
+def test_a_scorer_is_trained_once_and_resumes_exactly(
     workspace: Workspace, generated: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calm = do(workspace, "score", ScoreConfig(synthetic=generated, epochs=3))
     expected = read_scores(calm)
-    (kept,) = (open_dataset(workspace, "phantom").path / "scorers").iterdir()
-    assert {p.name for p in kept.iterdir()} >= {"config.json", "model.safetensors", "scorer.json"}
+    (stored,) = (open_dataset(workspace, "phantom").path / "scorers").iterdir()
+    assert {p.name for p in stored.iterdir()} >= {"config.json", "model.safetensors", "scorer.json"}
     again = do(workspace, "score", ScoreConfig(synthetic=generated, epochs=3))
     assert read_scores(again) == expected
     assert read_metrics(again.path) == [], "nothing was trained"
     # stopped after its first epoch, without the kept one
-    for file in kept.iterdir():
+    for file in stored.iterdir():
         file.unlink()
-    kept.rmdir()
+    stored.rmdir()
     path = create_run(
         workspace, "score", ScoreConfig(synthetic=generated, epochs=3).model_dump(), name="s"
     )
@@ -176,7 +174,7 @@ def test_a_scorer_is_trained_once_and_goes_on_where_it_was_stopped(
     assert starts == [0, 1]
 
 
-def test_filters_take_out_exactly_what_they_say_and_the_source_stays(
+def test_filters_remove_exactly_their_images_and_do_not_change_the_source(
     workspace: Workspace, generated: str
 ) -> None:
     before = {p: p.read_bytes() for p in (workspace.synthetic / generated).rglob("*.png")}
@@ -189,18 +187,20 @@ def test_filters_take_out_exactly_what_they_say_and_the_source_stays(
     )
     view = do(workspace, "filter", config)
     assert view.result["kept"] == {"glioma": 6, "meningioma": 10, "pituitary": 10}
-    made = open_synthetic(workspace, "clean")
-    assert [f.name for f in made.files("glioma")] == [f"00000{k}.png" for k in (1, 2, 4, 5, 8, 9)]
-    assert made.counts == {"glioma": 6, "meningioma": 10, "pituitary": 10}
-    assert made.images("glioma").shape == (6, 32, 32, 1)
-    told = {step.name: step.removed["glioma"] for step in made.provenance.filters}
-    assert told == {
+    synthetic = open_synthetic(workspace, "clean")
+    assert [f.name for f in synthetic.files("glioma")] == [
+        f"00000{k}.png" for k in (1, 2, 4, 5, 8, 9)
+    ]
+    assert synthetic.counts == {"glioma": 6, "meningioma": 10, "pituitary": 10}
+    assert synthetic.images("glioma").shape == (6, 32, 32, 1)
+    removed_by = {step.name: step.removed["glioma"] for step in synthetic.provenance.filters}
+    assert removed_by == {
         "by hand": ["glioma/000000.png", "glioma/000003.png"],
         "copies": [],  # removed by hand already
         "twins": ["glioma/000006.png", "glioma/000007.png"],
     }
-    assert {p: p.read_bytes() for p in before} == before, "the source stays as it is"
-    removed = removed_images(workspace, made, "glioma")
+    assert {p: p.read_bytes() for p in before} == before, "the source is not changed"
+    removed = removed_images(workspace, synthetic, "glioma")
     assert [(each.image, each.reason) for each in removed] == [
         ("glioma/000000.png", "removed by hand"),
         ("glioma/000003.png", "removed by hand"),
@@ -208,17 +208,17 @@ def test_filters_take_out_exactly_what_they_say_and_the_source_stays(
         ("glioma/000007.png", "near-copy of an earlier generated image"),
     ]
     assert removed[0].file == workspace.synthetic / generated / "glioma/000000.png"
-    about = made.summary["filters"]
+    about = synthetic.summary["filters"]
     assert [(f["name"], f["value"], f["from"], f["set"]) for f in about] == [
         ("by hand", 2, generated, None),
         ("copies", True, generated, "phantom"),
         ("twins", True, generated, None),
     ]
     assert about[0]["removed"] == {"glioma": 2, "meningioma": 0, "pituitary": 0}
-    assert made.origin.endswith(", filtered: by hand, copies, twins")
+    assert synthetic.origin.endswith(", filtered: by hand, copies, twins")
 
 
-def test_filter_by_the_scorer_names_what_it_saw_and_a_comparison_checks_it(
+def test_a_filter_by_the_scorer_records_its_exposure_which_a_comparison_checks(
     workspace: Workspace, generated: str
 ) -> None:
     config = FilterConfig(synthetic=generated, name="sure", distance=1.0, **SHORT)
@@ -229,13 +229,13 @@ def test_filter_by_the_scorer_names_what_it_saw_and_a_comparison_checks_it(
         assert "sure" not in list_synthetic(workspace)
         config = FilterConfig(synthetic=generated, name="sure", confidence=0.0001, **SHORT)
         do(workspace, "filter", config)
-    made = open_synthetic(workspace, "sure")
-    (told,) = made.provenance.filters
-    assert told.training_set.name == "phantom"
-    made.check_fits(open_set(workspace, "phantom"))
+    synthetic = open_synthetic(workspace, "sure")
+    (step,) = synthetic.provenance.filters
+    assert step.training_set.name == "phantom"
+    synthetic.check_fits(open_set(workspace, "phantom"))
     few = make_set(workspace, "few", SetConfig(dataset="phantom", skew="notumor=20"))
     # a generator that saw few, and a filter that saw more
-    path = made.path / "provenance.json"
+    path = synthetic.path / "provenance.json"
     write_json(path, {**read_json(path), "training_set": few.to_json()})
     with pytest.raises(
         UserError, match=r"The filter \w+ of sure was exposed to 28 images outside .* few"
@@ -270,7 +270,7 @@ def test_an_image_is_too_far_by_the_quantile_of_real_distances() -> None:
         ),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_one_sentence(
+def test_invalid_commands_are_refused_in_one_sentence(
     arguments: tuple[object, ...], sentence: str, workspace: Workspace, phantom: Dataset
 ) -> None:
     synthetic_set(workspace, "ddpm", "phantom", count=2)
@@ -281,7 +281,7 @@ def test_what_cannot_be_done_is_refused_in_one_sentence(
     assert not workspace.runs.exists() or not list(workspace.runs.iterdir())
 
 
-def test_filters_that_would_leave_nothing_are_refused_and_leave_nothing(
+def test_filters_that_would_remove_a_whole_class_are_refused(
     workspace: Workspace, phantom: Dataset
 ) -> None:
     name = synthetic_set(workspace, "ddpm", "phantom", count=2)
@@ -296,19 +296,19 @@ def test_filters_that_would_leave_nothing_are_refused_and_leave_nothing(
 def test_commands_score_and_filter(workspace: Workspace, generated: str) -> None:
     scored = command(workspace.root, "score", generated, "--epochs", 1, "--json")
     assert scored.returncode == 0, scored.stderr
-    told = json.loads(scored.stdout)["scores"]
-    assert told["classes"]["glioma"]["figures"]["near_copy_rate"]["generated"] == 0.1
-    made = command(workspace.root, "filter", generated, "clean", "--copies", "--json")
-    assert made.returncode == 0, made.stderr
+    scores = json.loads(scored.stdout)["scores"]
+    assert scores["classes"]["glioma"]["figures"]["near_copy_rate"]["generated"] == 0.1
+    filtered = command(workspace.root, "filter", generated, "clean", "--copies", "--json")
+    assert filtered.returncode == 0, filtered.stderr
     assert open_synthetic(workspace, "clean").counts["glioma"] == 9
 
 
-def test_a_killed_filter_goes_on(workspace: Workspace, generated: str, tmp_path: Path) -> None:
+def test_a_killed_filter_resumes(workspace: Workspace, generated: str, tmp_path: Path) -> None:
     config = FilterConfig(synthetic=generated, name="clean", twins=True)
     path = create_run(workspace, "filter", config.model_dump(mode="json"), name="f")
     aside = workspace.partial_samples(path.name)
-    kept = (workspace.synthetic / generated / "glioma" / "000001.png").read_bytes()
-    write_bytes(aside / "glioma" / "000001.png", kept)  # as a kill leaves it
+    stored = (workspace.synthetic / generated / "glioma" / "000001.png").read_bytes()
+    write_bytes(aside / "glioma" / "000001.png", stored)  # as a kill leaves it
     execute(workspace, RunDirectory(path))
     assert open_synthetic(workspace, "clean").counts["glioma"] == 8
     execute(workspace, RunDirectory(path))  # killed after the rename
@@ -321,59 +321,59 @@ def without(workspace: Workspace, source: str, name: str, *images: str, **more: 
     do(workspace, "filter", config)
 
 
-def test_the_twin_of_an_image_that_is_gone_stays(workspace: Workspace, generated: str) -> None:
+def test_a_near_copy_of_a_removed_image_stays(workspace: Workspace, generated: str) -> None:
     without(workspace, generated, "clean", "000005", twins=True)
-    left = [f.stem[-1] for f in open_synthetic(workspace, "clean").files("glioma")]
-    assert left == ["0", "1", "2", "3", "4", "6", "8", "9"], "7 is 6's twin, and 6 nobody's"
+    remaining = [f.stem[-1] for f in open_synthetic(workspace, "clean").files("glioma")]
+    assert remaining == ["0", "1", "2", "3", "4", "6", "8", "9"], "7 is 6's twin, and 6 nobody's"
 
 
-def test_pictures_of_what_was_removed_go_with_their_set_and_are_never_anothers(
+def test_removed_images_are_deleted_with_their_set_and_never_another_sets(
     workspace: Workspace, generated: str
 ) -> None:
     without(workspace, generated, "clean", "000001")
-    made = open_synthetic(workspace, "clean")
-    assert removed_images(workspace, made, "glioma")[0].file is not None
-    assert removed_images(workspace, made, "pituitary") == []
+    synthetic = open_synthetic(workspace, "clean")
+    assert removed_images(workspace, synthetic, "glioma")[0].file is not None
+    assert removed_images(workspace, synthetic, "pituitary") == []
     remove_synthetic(workspace, generated)
-    gone = removed_images(workspace, made, "glioma")
-    assert [(each.image, each.file) for each in gone] == [("glioma/000001.png", None)]
+    removed = removed_images(workspace, synthetic, "glioma")
+    assert [(each.image, each.file) for each in removed] == [("glioma/000001.png", None)]
     assert synthetic_set(workspace, "ddpm", "phantom", count=3) == generated  # another of its name
-    assert removed_images(workspace, made, "glioma") == gone
+    assert removed_images(workspace, synthetic, "glioma") == removed
 
 
-def test_a_set_with_gaps_is_read_as_any_other(workspace: Workspace, generated: str) -> None:
-    """Filtered twice: what reads synthetic sets goes by the files that are there."""
+def test_a_set_with_gaps_is_read_like_any_other(workspace: Workspace, generated: str) -> None:
+    """Filtered twice: sets are read by the files that exist."""
     without(workspace, generated, "once", "000000")
     without(workspace, "once", "twice", "000004")
-    made = open_synthetic(workspace, "twice")
-    dataset, chosen = open_dataset(workspace, "phantom"), open_set(workspace, "phantom")
-    made.check_images(dataset.channels)
-    first = [f.name for f in made.files("glioma")[:4]]
+    synthetic = open_synthetic(workspace, "twice")
+    dataset, training_set = open_dataset(workspace, "phantom"), open_set(workspace, "phantom")
+    synthetic.check_images(dataset.channels)
+    first = [f.name for f in synthetic.files("glioma")[:4]]
     assert first == ["000001.png", "000002.png", "000003.png", "000005.png"]
-    real = load_part(dataset, chosen, "train", 32)
-    added = added_images(made, {"glioma": 4}, chosen.classes, real)
-    assert np.array_equal(added.images, made.images_of(made.files("glioma")[:4]))
-    lines = rebalanced_files(dataset, chosen, made, {"glioma": 4})
+    real = load_part(dataset, training_set, "train", 32)
+    added = added_images(synthetic, {"glioma": 4}, training_set.classes, real)
+    assert np.array_equal(added.images, synthetic.images_of(synthetic.files("glioma")[:4]))
+    lines = rebalanced_files(dataset, training_set, synthetic, {"glioma": 4})
     names = [name for name, _, line in lines if line["kind"] != "real"]
     assert names == [f"glioma/ddpm_{name}" for name in first]
-    assert len(sample_rows(dataset, made, "glioma", 4).generated) == 4
-    told = [(each.image, each.file) for each in removed_images(workspace, made, "glioma")]
-    assert told == [
+    assert len(sample_rows(dataset, synthetic, "glioma", 4).generated) == 4
+    removed = [(each.image, each.file) for each in removed_images(workspace, synthetic, "glioma")]
+    assert removed == [
         ("glioma/000000.png", workspace.synthetic / generated / "glioma/000000.png"),
         ("glioma/000004.png", workspace.synthetic / "once" / "glioma/000004.png"),
     ]
     once = open_synthetic(workspace, "once").provenance
-    assert made.provenance.earlier_runs == ["none", once.sample_run]
+    assert synthetic.provenance.earlier_runs == ["none", once.sample_run]
 
 
-def test_every_filter_that_saw_too_much_is_found_also_a_second_of_its_name(
+def test_every_filter_exposed_to_other_images_is_found(
     workspace: Workspace, generated: str
 ) -> None:
     few = make_set(workspace, "few", SetConfig(dataset="phantom", skew="notumor=20"))
     path = workspace.synthetic / generated / "provenance.json"
     step = {"name": "copies", "value": True, "removed": {}, "from": {"name": "x", "provenance": ""}}
-    whole = open_set(workspace, "phantom").to_json()
-    steps = [{**step, "training_set": seen} for seen in (whole, few.to_json())]
+    full = open_set(workspace, "phantom").to_json()
+    steps = [{**step, "training_set": seen} for seen in (full, few.to_json())]
     write_json(path, {**read_json(path), "training_set": few.to_json(), "filters": steps})
     with pytest.raises(
         UserError, match="The filter copies of phantom-ddpm was exposed to 28 images outside"
@@ -389,27 +389,27 @@ def test_every_filter_that_saw_too_much_is_found_also_a_second_of_its_name(
         open_synthetic(workspace, generated).check_fits(few)
 
 
-def test_scores_are_of_this_set_not_of_another_of_its_name(
+def test_scores_of_an_earlier_set_of_the_same_name_are_ignored(
     workspace: Workspace, phantom: Dataset
 ) -> None:
-    found = open_synthetic(workspace, synthetic_set(workspace, "ddpm", "phantom", count=2))
-    config = ScoreConfig(synthetic=found.name).model_dump(mode="json")
+    synthetic = open_synthetic(workspace, synthetic_set(workspace, "ddpm", "phantom", count=2))
+    config = ScoreConfig(synthetic=synthetic.name).model_dump(mode="json")
     path = create_run(workspace, "score", config, name="score")
-    assert find_scoring(workspace, found) is not None, "one that waits is its"
+    assert find_scoring(workspace, synthetic) is not None, "a queued run scores this set"
     score = {"images": 2, "real": 9, "compared": 2, "figures": {"frechet": {"generated": 1.0}}}
     write_json(
         path / "result" / "scores.json",
-        {"provenance": found.provenance.digest, "network": "x", "classes": {"glioma": score}},
+        {"provenance": synthetic.provenance.digest, "network": "x", "classes": {"glioma": score}},
     )
     RunDirectory(path).end("done")
-    view = find_scoring(workspace, found)
+    view = find_scoring(workspace, synthetic)
     assert view is not None and view.id == path.name
-    remove_synthetic(workspace, found.name)
+    remove_synthetic(workspace, synthetic.name)
     again = open_synthetic(workspace, synthetic_set(workspace, "ddpm", "phantom", count=3))
     assert find_scoring(workspace, again) is None
 
 
-def test_images_by_hand_are_named_with_commas_or_one_by_one() -> None:
+def test_image_names_are_parsed_with_commas_or_one_by_one() -> None:
     assert parse_image_names(["a/1.png,a/2.png", " b/3.png , a/1.png"]) == (
         "a/1.png",
         "a/2.png",
@@ -424,9 +424,11 @@ def test_images_by_hand_are_named_with_commas_or_one_by_one() -> None:
 
 def test_no_distance_is_called_fid() -> None:
     every: tuple[Features, ...] = get_args(Features)
-    told = {f: titles(ScoreConfig(synthetic="x", features=f))["frechet"] for f in every}
-    assert told.pop("inception") == "Fréchet distance (Inception, torchvision)"
-    assert set(told.values()) == {"Fréchet distance"}
+    titles_by_features = {
+        f: titles(ScoreConfig(synthetic="x", features=f))["frechet"] for f in every
+    }
+    assert titles_by_features.pop("inception") == "Fréchet distance (Inception, torchvision)"
+    assert set(titles_by_features.values()) == {"Fréchet distance"}
 
 
 @pytest.mark.parametrize(
@@ -439,17 +441,15 @@ def test_no_distance_is_called_fid() -> None:
         (60, 32, None),
     ],
 )
-def test_a_class_of_few_images_is_warned_of_in_one_sentence(
-    half: int, dimensions: int, sentence: str | None
-) -> None:
-    told = few_images_warnings("glioma", half, dimensions)
-    assert len(told) == (sentence is not None)
-    for line in told:
+def test_few_images_give_one_warning(half: int, dimensions: int, sentence: str | None) -> None:
+    warnings = few_images_warnings("glioma", half, dimensions)
+    assert len(warnings) == (sentence is not None)
+    for line in warnings:
         assert line.startswith("glioma: ") and str(sentence) in line
         assert line.count(". ") == 0
 
 
-def test_a_filter_waits_for_the_device_only_where_the_scorer_judges() -> None:
+def test_a_filter_needs_the_device_only_with_the_scorer() -> None:
     needs = JOBS["filter"].needs_device
     hand = FilterConfig(synthetic="a", name="b", twins=True, without=("x/0.png",)).model_dump()
     assert not needs(hand)
@@ -468,32 +468,32 @@ def test_runs_on_a_synthetic_set_depend_on_its_dataset(
     assert kinds == ["filter", "score"]
 
 
-def test_what_a_filter_left_unfinished_goes_with_its_run(
+def test_partial_samples_of_a_filter_are_removed_with_its_run(
     workspace: Workspace, phantom: Dataset
 ) -> None:
     path = create_run(workspace, "filter", {}, name="f")
-    gone = f"{path.name}0"
-    for run in (path.name, gone):
+    removed = f"{path.name}0"
+    for run in (path.name, removed):
         write_bytes(workspace.partial_samples(run) / "glioma" / "000000.png", b"x")
     write_bytes(workspace.synthetic / ".by somebody-filter-1" / "x", b"x")
     remove_all_leftovers(workspace)
-    left = {p.name for p in workspace.synthetic.iterdir()}
-    assert left == {f".{path.name}", ".by somebody-filter-1"}
+    remaining = {p.name for p in workspace.synthetic.iterdir()}
+    assert remaining == {f".{path.name}", ".by somebody-filter-1"}
 
 
 @pytest.mark.parametrize(("side", "read"), [(8, 32), (600, 512)])
-def test_a_scorer_reads_images_of_any_size_at_one_it_can(
+def test_a_scorer_resizes_images_to_a_size_it_supports(
     side: int, read: int, workspace: Workspace, phantom: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sets that somebody brought have 4 to 1,024 px; a classifier's config takes 16 to 512."""
-    asked: list[Any] = []
+    """External sets have 4 to 1,024 px; a classifier's config allows 16 to 512."""
+    trained_on: list[Any] = []
 
     def stop(config: ClassifierConfig, real: Images, *rest: Any, **more: Any) -> None:
-        asked.extend((config.size, real.images.shape))
+        trained_on.extend((config.size, real.images.shape))
         raise Cancelled
 
     monkeypatch.setattr("rebalance_core.classifiers.features.train_scorer", stop)
     real = Images(np.zeros((2, side, side, 1), np.uint8), np.zeros(2, int), ("a", "b"))
     with pytest.raises(Cancelled):
         load_or_train_scorer(phantom, open_set(workspace, "phantom"), real, 1, 0, MemoryRun())
-    assert asked == [read, (2, read, read, 1)]
+    assert trained_on == [read, (2, read, read, 1)]
