@@ -9,6 +9,7 @@ import pytest
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.generators.spec import generator_specs
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
@@ -34,6 +35,14 @@ def phantom(workspace: Workspace) -> Dataset:
     """A phantom of 120 images: 90 training (11/11/57/11), 30 test."""
     config = ImportConfig(name="phantom", source="phantom", count=120, size=32)
     return import_dataset(workspace, config, MemoryRun())
+
+
+@pytest.fixture
+def smote() -> str:
+    """The generator that tests take where they need one that trains in no time."""
+    if "smote" not in generator_specs():
+        pytest.skip("there is no generator smote")
+    return "smote"
 
 
 SLOW = (

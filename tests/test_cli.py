@@ -141,10 +141,13 @@ def test_a_training_says_how_long_it_takes_before_it_starts(home: Path) -> None:
         )
     assert 2 * quick["seconds"] < longer["seconds"] < 10 * quick["seconds"]
     assert longer["disk"] == quick["disk"]
-    assert refused(home, "train", "smote", "digits", "--estimate") == (
+    assert "train" not in {run["kind"] for run in told(home, "runs", "list")["runs"]}
+
+
+def test_a_generator_without_costs_has_no_estimate(new: Path, smote: str) -> None:
+    assert refused(new, "train", smote, "digits", "--estimate") == (
         "--estimate does not know what a smote costs."
     )
-    assert "train" not in {run["kind"] for run in told(home, "runs", "list")["runs"]}
 
 
 def test_a_training_is_continued_under_its_own_names(new: Path) -> None:

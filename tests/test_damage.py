@@ -224,6 +224,7 @@ def test_every_command_works_beside_a_damaged_run_and_on_it(
     assert {v.id for v in list_runs(made)} == healthy
 
 
+@pytest.mark.usefixtures("smote")
 def test_a_device_job_takes_its_turn_beside_a_damaged_run(made: Workspace) -> None:
     victim = made_run(made, "train")
     replace_file(victim / "state.json", b'{"status": "running", "heartbeat": null}')

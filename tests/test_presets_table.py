@@ -11,7 +11,7 @@ from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import PRESETS, Config
 from rebalance_core.generators.bagan_gp.config import BaganConfig
 from rebalance_core.generators.diffusion.config import ConditionalDdpmConfig, DdpmConfig
-from rebalance_core.generators.smote.config import SmoteConfig
+from rebalance_core.generators.spec import generator_specs
 
 GUIDE = (Path(__file__).parents[1] / "docs/guide.md").read_text()
 QUIRKS = {"interpolation": "normal", "wrong_labels": "any", "fake_labels": "uniform"}
@@ -56,6 +56,18 @@ def listed(values: Any) -> str:
 
 
 Cell = Callable[[Any], object]
+SMOTE: list[tuple[type[Config], dict[str, Cell]]] = [
+    (
+        spec.config,
+        {
+            "SMOTE, px": lambda c: c.size,
+            "neighbours": lambda c: c.neighbours,
+            "classifier, for `space=features` only": lambda c: f"{c.epochs} epochs at {c.lr}",
+        },
+    )
+    for spec in generator_specs().values()
+    if spec.name == "smote"
+]
 # Config and {row of the table: its value for a preset}, in the order of the table.
 SECTIONS: list[tuple[type[Config], dict[str, Cell]]] = [
     (
@@ -97,14 +109,7 @@ SECTIONS: list[tuple[type[Config], dict[str, Cell]]] = [
             "sampler": sampler,
         },
     ),
-    (
-        SmoteConfig,
-        {
-            "SMOTE, px": lambda c: c.size,
-            "neighbours": lambda c: c.neighbours,
-            "classifier, for `space=features` only": lambda c: f"{c.epochs} epochs at {c.lr}",
-        },
-    ),
+    *SMOTE,
     (
         CompareConfig,
         {

@@ -23,6 +23,7 @@ def study(workspace: Workspace, **values: Any) -> dict[str, Any]:
     return dict(study_job(workspace, RunDirectory(path)))
 
 
+@pytest.mark.usefixtures("smote")
 def test_each_seed_of_a_study_stands_on_its_own_skew_and_generator(
     workspace: Workspace, phantom: Dataset
 ) -> None:

@@ -235,6 +235,7 @@ def test_the_reference_is_chosen_on_validation_never_on_test() -> None:
     assert told.startswith("Against undersample (of the arms without a generator")
 
 
+@pytest.mark.usefixtures("smote")
 def test_smote_is_a_remedy_and_a_synthetic_set_is_what_its_generator_is() -> None:
     made = cells({"none": [0.5] * 3, "smote": [0.6] * 3, "own": [0.7] * 3, "blend": [0.6] * 3})
     origins = {

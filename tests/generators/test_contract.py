@@ -1,6 +1,7 @@
 """One suite over every generator: the contract of fit, sample, save and load."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "plugin"))
+import rebalance_pca
 from diffusers import DDPMPipeline
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import Generator, TrainingData, load_training_data
-from rebalance_core.generators.smote.config import SmoteConfig
-from rebalance_core.generators.smote.model import SmoteGenerator
 from rebalance_core.generators.spec import check_spec, generator_spec, generator_specs
 from rebalance_core.runs.run import MemoryRun, Run
 from rebalance_core.testing import check_generator, fit, sample_array
@@ -35,15 +37,16 @@ def test_generator_keeps_its_contract(kind: str) -> None:
 
 
 def test_a_broken_generator_fails_with_the_promise_it_breaks() -> None:
-    spec = replace(generator_spec("smote"), implementation=f"{__name__}:Forgetful")
+    settings = {"size": 16, "components": 3}
+    spec = replace(rebalance_pca.SPEC, implementation=f"{__name__}:Forgetful")
     with pytest.raises(AssertionError, match=r"should_stop\(\) call 1, its metrics differ"):
-        check_generator(spec, TINY["smote"])
+        check_generator(spec, settings)
     seedless = replace(spec, implementation=f"{__name__}:Seedless")
     with pytest.raises(AssertionError, match="the seed has no effect"):
-        check_generator(seedless, TINY["smote"])
+        check_generator(seedless, settings)
 
 
-class Forgetful(SmoteGenerator):
+class Forgetful(rebalance_pca.PcaGenerator):
     """Restarts instead of resuming."""
 
     @classmethod
@@ -52,7 +55,7 @@ class Forgetful(SmoteGenerator):
         return super().fit(config, data, run)
 
 
-class Seedless(SmoteGenerator):
+class Seedless(rebalance_pca.PcaGenerator):
     """Ignores the seed."""
 
     def batches(
@@ -65,10 +68,10 @@ INVALID: dict[str, dict[str, Any]] = {
     "title is empty": {"title": " "},
     "implementation is empty": {"implementation": ""},
     "config lacks the presets quick, small": {
-        "config": type("Odd", (SmoteConfig,), {"presets": {"paper": {}, "strong": {}}})
+        "config": type("Odd", (rebalance_pca.PcaConfig,), {"presets": {"paper": {}, "strong": {}}})
     },
     "has no field colour": {"main_fields": ("size", "colour")},
-    "cost and step_flops belong together": {"cost": "a:b"},
+    "cost and step_flops belong together": {"cost": None},
     "cannot be used as a name of a generator": {"name": "../x"},
     "which separate arms": {"name": "a+b"},
 }
@@ -79,7 +82,7 @@ def test_every_spec_is_complete(problem: str) -> None:
     for spec in generator_specs().values():
         check_spec(spec)
     with pytest.raises((ValueError, UserError), match=re.escape(problem)):
-        check_spec(replace(generator_spec("smote"), **INVALID[problem]))
+        check_spec(replace(rebalance_pca.SPEC, **INVALID[problem]))
 
 
 @pytest.fixture

@@ -130,7 +130,10 @@ def test_it_passes_the_suite_for_generators(run: Callable[..., Any]) -> None:
     [
         ("SPEC = 5", "it is not a GeneratorSpec."),
         ("raise RuntimeError('broken')", "broken"),
-        ("from rebalance_core.generators.smote import SPEC", "there is a generator smote already."),
+        (
+            "from rebalance_core.generators.diffusion import DDPM as SPEC",
+            "there is a generator ddpm already.",
+        ),
     ],
 )
 def test_a_broken_plugin_is_a_sentence_and_harms_no_other(

@@ -105,12 +105,12 @@ def test_an_address_is_followed_on_arrival_and_one_from_before_is_not(
 
 
 @pytest.fixture
-def smotes(workspace: Workspace, phantom: Dataset) -> list[str]:
+def smotes(workspace: Workspace, phantom: Dataset, smote: str) -> list[str]:
     """Ids of two SMOTEs, one on a set `a`, the newest first."""
     make_set(workspace, "a", SetConfig(dataset=phantom.name))
     found = []
     for name in (phantom.name, "a"):
-        config = TrainConfig.make("smote", name, "quick").model_dump(mode="json")
+        config = TrainConfig.make(smote, name, "quick").model_dump(mode="json")
         path = create_run(workspace, "train", config, name=f"smote on {name}")
         execute(workspace, RunDirectory(path))
         found.insert(0, path.name)

@@ -104,8 +104,10 @@ def test_a_failed_bringing_says_why(workspace: Workspace, phantom: Dataset, tmp_
     assert [e.value for e in samples().error] == ["bring x: It is gone."]
 
 
-def test_a_smote_is_sampled_without_options(workspace: Workspace, phantom: Dataset) -> None:
-    config = TrainConfig.make("smote", "phantom", "quick").model_dump(mode="json")
+def test_a_smote_is_sampled_without_options(
+    workspace: Workspace, phantom: Dataset, smote: str
+) -> None:
+    config = TrainConfig.make(smote, "phantom", "quick").model_dump(mode="json")
     path = create_run(workspace, "train", config, name="smote on phantom")
     execute(workspace, RunDirectory(path))
     app = samples()

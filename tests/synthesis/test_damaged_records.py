@@ -64,7 +64,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     import_dataset(
         workspace, ImportConfig(name="p", source="phantom", count=120, size=32), MemoryRun()
     )
-    for kind in ("ddpm", "smote"):
+    for kind in ("ddpm", "bagan-gp"):
         scored(workspace, synthetic_set(workspace, kind, "p", count=3))
     return workspace
 
@@ -96,7 +96,7 @@ def damaged_scores(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def test_damaged_scores_are_one_sentence_and_hide_no_others(home: Workspace) -> None:
-    broken, other = open_synthetic(home, "p-ddpm"), open_synthetic(home, "p-smote")
+    broken, other = open_synthetic(home, "p-ddpm"), open_synthetic(home, "p-bagan-gp")
     view = scored(home, broken.name)
     path = view.path / "result" / "scores.json"
     cases = list(damaged_scores(path))
@@ -142,7 +142,7 @@ def test_the_quality_view_names_damaged_scores_and_offers_to_score(
     ]
     assert [b.label for b in app.button if not b.disabled] == ["Score"]
     app = AppTest.from_string(
-        QUALITY_VIEW.format(root=root, name="p-smote"), default_timeout=60
+        QUALITY_VIEW.format(root=root, name="p-bagan-gp"), default_timeout=60
     ).run()
     assert not app.exception and not app.error
     assert len(app.dataframe) == 1
@@ -215,7 +215,7 @@ def test_a_class_that_is_not_a_folder_name_is_refused(home: Workspace, label: st
     assert str(excinfo.value).startswith(f"{victim / 'provenance.json'} is damaged (counts.")
     assert len(str(excinfo.value).splitlines()) == 1
     found, damaged = open_all_synthetic(home)
-    assert ({each.name for each in found}, set(damaged)) == ({"p-ddpm", "p-smote"}, {"victim"})
+    assert ({each.name for each in found}, set(damaged)) == ({"p-ddpm", "p-bagan-gp"}, {"victim"})
     shutil.rmtree(victim)
 
 

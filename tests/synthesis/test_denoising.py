@@ -49,6 +49,7 @@ def test_the_last_frame_is_the_sample(workspace: Workspace, phantom: Dataset) ->
     assert do(workspace, "denoise", few).result == {"frames": 3}
 
 
+@pytest.mark.usefixtures("smote")
 def test_invalid_configs_are_refused_before_any_work(
     workspace: Workspace, phantom: Dataset
 ) -> None:
