@@ -249,3 +249,19 @@ ODD_PAIRS: list[tuple[Any, Any]] = [
     (["r", "g"], [["g"], "r"]),
     (5, 5),
 ]
+
+
+@pytest.mark.parametrize("what", BYTES)
+def test_an_unreadable_image_is_one_sentence(home: Workspace, what: str) -> None:
+    synthetic = open_synthetic(home, "p-ddpm")
+    label = next(iter(synthetic.counts))
+    file = synthetic.files(label)[0]
+    original = file.read_bytes()
+    replace_file(file, BYTES[what])
+    for read in (lambda: synthetic.images(label), lambda: synthetic.check_images(1)):
+        with pytest.raises(UserError) as excinfo:
+            read()
+        assert str(excinfo.value) == (
+            f"{file} is not a readable image; create the synthetic set again."
+        )
+    replace_file(file, original)
