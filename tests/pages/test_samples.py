@@ -78,8 +78,8 @@ def test_a_folder_is_brought_watched_and_shown(
     app.run()
     assert not app.error and not app.exception
     assert app.info[-1].value == (
-        "The quiz needs 10 real images of glioma, and training set phantom has 9; take a synthetic "
-        "set of more classes."
+        "The quiz needs 10 real images of glioma, but training set phantom has 9; choose a "
+        "synthetic set with more classes."
     )
 
 
