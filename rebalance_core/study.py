@@ -1,4 +1,4 @@
-"""The whole path in one job: dataset, set, poses, generators, samples, comparison, report."""
+"""The `study` job: training set, poses, generators, samples, comparison and report in one run."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -39,23 +39,23 @@ from rebalance_core.training_sets.skew import skewed_counts
 from rebalance_core.training_sets.splits import SplitName
 from rebalance_core.workspace import MAX_NAME_LENGTH, Workspace, free_name
 
-SKEWED_FROM = 2.0  # imbalance ratio from which a dataset counts as skewed already
-STEP = "step:10"  # imposed on one that isn't
+SKEWED_RATIO = 2.0  # imbalance ratio from which `auto` imposes no skew
+DEFAULT_SKEW = "step:10"  # imposed below that ratio
 QUICK_LIMIT = 600  # training images
-NUMBER = 4  # characters that a number may add to a name; `free_name` cuts a long one to make room
-# Share of the whole time a step takes, for the progress bar alone.
-WEIGHTS = {"import": 4, "poses": 6, "train": 25, "sample": 5, "compare": 35}
+SUFFIX_LENGTH = 4  # characters by which `free_name` may truncate a name to make room for a number
+# Weight of a step in the progress bar, in proportion to its usual duration.
+PROGRESS_WEIGHTS = {"import": 4, "poses": 6, "train": 25, "sample": 5, "compare": 35}
 
 
 class StudyConfig(Config):
-    """`study DATASET`: everything by preset."""
+    """All steps on one dataset, each at the same preset."""
 
     dataset: Annotated[str, Reference("dataset", required=False)]  # built-in ones are imported
     preset: str = "quick"
     split: SplitName = "official"
-    skew: str = "auto"  # as it is where the classes are skewed already, else step:10
+    skew: str = "auto"  # none from an imbalance ratio of 2, else step:10
     seeds: Annotated[tuple[Seed, ...], Unique] = Field(default=(0,), min_length=1)
-    fixed: bool = False  # one skew and one generator for all seeds, instead of new ones for each
+    fixed: bool = False  # one skew and one generator for all seeds, instead of one per seed
     arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = DEFAULT_ARMS
 
 
@@ -70,117 +70,127 @@ def check_study(workspace: Workspace, config: StudyConfig) -> None:
 
 
 def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
-    """Each step is a run of its own, executed here; what is finished is not done again."""
+    """Execute each step as a child run in this process; finished steps are not repeated."""
     config = StudyConfig.build(**run.config)
     steps = _Steps(workspace, run)
     if config.dataset in BUILT_IN and config.dataset not in list_datasets(workspace):
-        steps.child("import", ImportConfig(name=config.dataset, source=config.dataset))
+        steps.run_once("import", ImportConfig(name=config.dataset, source=config.dataset))
     dataset = open_dataset(workspace, config.dataset)
-    chosen = _training_set(workspace, dataset, config, steps)
-    if not (has_clustering(dataset) and open_clustering(dataset).corrections):  # by hand: keep
-        steps.child("poses", PosesConfig(dataset=dataset.name))
+    training_set = _training_set(workspace, dataset, config, steps)
+    if not (has_clustering(dataset) and open_clustering(dataset).corrections):
+        steps.run_once("poses", PosesConfig(dataset=dataset.name))
     redraw = not config.fixed and len(config.seeds) > 1
     compare = CompareConfig.from_preset(
-        config.preset, set=chosen.name, seeds=config.seeds, arms=config.arms, redraw=redraw
+        config.preset, set=training_set.name, seeds=config.seeds, arms=config.arms, redraw=redraw
     )
-    kinds = [k for k in dict.fromkeys(a.images for a in compare.parsed) if k in generated_arms()]
-    drawn = config.seeds if redraw else (None,)
-    steps.total += len(kinds) * len(drawn) * (WEIGHTS["train"] + WEIGHTS["sample"])
-    sets = {s: chosen if s is None else save_set_of_seed(workspace, chosen.name, s) for s in drawn}
-    for own in sets.values():  # before hours of training
-        check_validation_classes(dataset, own)
+    arms = dict.fromkeys(arm.images for arm in compare.parsed)
+    generators = [str(name) for name in arms if name in generated_arms()]
+    sets = (
+        {seed: save_set_of_seed(workspace, training_set.name, seed) for seed in config.seeds}
+        if redraw
+        else {None: training_set}
+    )
+    for each in sets.values():  # before hours of training
+        check_validation_classes(dataset, each)
+    weight = PROGRESS_WEIGHTS["train"] + PROGRESS_WEIGHTS["sample"]
+    steps.total += len(generators) * len(sets) * weight
     synthetic = {}
-    for seed, own in sets.items():
-        for kind in kinds:
-            name = _images(workspace, steps, config.preset, compare, own, str(kind), seed)
-            synthetic[synthetic_key(str(kind), seed)] = name
-    compared = steps.child("compare", compare.model_copy(update={"synthetic": synthetic}))
-    result = view_run(workspace.runs / compared).result
+    for seed, each in sets.items():
+        for name in generators:
+            key = synthetic_key(name, seed)
+            synthetic[key] = _synthetic_set(workspace, steps, compare, each, name, seed)
+    comparison = steps.run_once("compare", compare.model_copy(update={"synthetic": synthetic}))
+    result = view_run(workspace.runs / comparison).result
     return {"dataset": dataset.name, "steps": steps.ids, **result}
 
 
-def _images(
+def _synthetic_set(
     workspace: Workspace,
     steps: "_Steps",
-    preset: str,
     compare: CompareConfig,
-    chosen: TrainingSet,
-    kind: str,
+    training_set: TrainingSet,
+    generator: str,
     seed: int | None,
 ) -> str:
-    """Train a generator on a training set and sample it; the synthetic set's name."""
-    which = synthetic_key(kind, seed)
-    trained = steps.child(
-        "train", TrainConfig.make(kind, chosen.name, preset, seed=seed or 0), which
+    """Train a generator on a training set and sample it; return the synthetic set's name."""
+    key = synthetic_key(generator, seed)
+    training = TrainConfig.make(generator, training_set.name, compare.preset, seed=seed or 0)
+    train_run = steps.run_once("train", training, key)
+    name = steps.name(f"{training_set.name}-{generator}", list_synthetic(workspace))
+    plans = [plan_additions(compare, training_set, amount) for amount in compare.amounts]
+    sampling = SampleConfig(
+        run=train_run,
+        name=name,
+        count=max(count for plan in plans for count in plan.values()),
+        classes=tuple(training_set.minority or training_set.classes),
+        seed=seed or 0,
     )
-    name = steps.name(f"{chosen.name}-{kind}", list_synthetic(workspace))
-    most = max(max(plan_additions(compare, chosen, amount).values()) for amount in compare.amounts)
-    minority = tuple(chosen.minority or chosen.classes)
-    sample = SampleConfig(run=trained, name=name, count=most, classes=minority, seed=seed or 0)
-    steps.child("sample", sample, which)
+    steps.run_once("sample", sampling, key)
     return name
 
 
 def _training_set(
     workspace: Workspace, dataset: Dataset, config: StudyConfig, steps: "_Steps"
 ) -> TrainingSet:
-    """`<dataset>-<preset>`, made unless one of just this config is there."""
+    """The training set `<dataset>-<preset>`; reuses one with the same config."""
     skew = config.skew
     if skew == "auto":
-        skew = NO_SKEW if open_set(workspace, dataset.name).ratio >= SKEWED_FROM else STEP
+        ratio = open_set(workspace, dataset.name).ratio
+        skew = NO_SKEW if ratio >= SKEWED_RATIO else DEFAULT_SKEW
     limit = QUICK_LIMIT if config.preset == "quick" else None
-    wanted = SetConfig(dataset=dataset.name, split=config.split, skew=skew, limit=limit)
+    set_config = SetConfig(dataset=dataset.name, split=config.split, skew=skew, limit=limit)
     clean = "-clean" if config.split == "clean" else ""
     base = f"{dataset.name}{clean}-{config.preset}"
-    found, damaged = open_sets(workspace)
-    for told in damaged.values():
-        print(told)
-    for there in found:
-        same = there.config == wanted and there.fingerprint == dataset.fingerprint
-        if same and there.name.startswith(base[: MAX_NAME_LENGTH - NUMBER]):
-            return there
-    taken = [*list_sets(workspace), *list_datasets(workspace)]
-    return make_set(workspace, steps.name(base, taken), wanted)
+    training_sets, damaged = open_sets(workspace)
+    for message in damaged.values():
+        print(message)
+    for each in training_sets:
+        is_same = each.config == set_config and each.fingerprint == dataset.fingerprint
+        if is_same and each.name.startswith(base[: MAX_NAME_LENGTH - SUFFIX_LENGTH]):
+            return each
+    existing = [*list_sets(workspace), *list_datasets(workspace)]
+    return make_set(workspace, steps.name(base, existing), set_config)
 
 
 class _Steps:
-    """Runs the steps in this process, each a child run; `steps.json` keeps which run did which."""
+    """Executes steps as child runs in this process; `steps.json` records the run of each."""
 
     def __init__(self, workspace: Workspace, run: RunDirectory) -> None:
         self.workspace, self.run = workspace, run
         self.path = run.path / "steps.json"
-        self.kept = read_json(self.path) if self.path.exists() else {"runs": {}, "names": {}}
+        self.record = read_json(self.path) if self.path.exists() else {"runs": {}, "names": {}}
         self.done = 0.0  # weight of the finished steps
-        self.total = sum(WEIGHTS[kind] for kind in ("import", "poses", "compare"))
+        self.total = sum(PROGRESS_WEIGHTS[kind] for kind in ("import", "poses", "compare"))
 
     @property
     def ids(self) -> dict[str, str]:
-        return dict(self.kept["runs"])
+        """Run id of each step."""
+        return dict(self.record["runs"])
 
-    def name(self, base: str, taken: list[str]) -> str:
-        """A free name that starts with `base`; the same again after a resume."""
-        if base not in self.kept["names"]:
-            self.kept["names"][base] = free_name(base, taken)
-            write_json(self.path, self.kept)
-        return str(self.kept["names"][base])
+    def name(self, base: str, existing: list[str]) -> str:
+        """A free name that starts with `base`; the same one after a resume."""
+        if base not in self.record["names"]:
+            self.record["names"][base] = free_name(base, existing)
+            write_json(self.path, self.record)
+        return str(self.record["names"][base])
 
-    def child(self, kind: str, config: Config, arm: str = "") -> str:
-        """Execute one step unless it is done; returns its run's id."""
+    def run_once(self, kind: str, config: Config, arm: str = "") -> str:
+        """Execute one step unless it is done; return its run's id."""
         step = f"{kind} {arm}".strip()
-        if step not in self.kept["runs"]:
+        if step not in self.record["runs"]:
             name = f"{step} for {self.run.record.name}"
-            made = record_run(self.workspace, config, name=name, parents=[self.run.id])
-            self.kept["runs"][step] = made.name
-            write_json(self.path, self.kept)
-        path = self.workspace.runs / self.kept["runs"][step]
-        weight = WEIGHTS[kind]
+            child = record_run(self.workspace, config, name=name, parents=[self.run.id])
+            self.record["runs"][step] = child.name
+            write_json(self.path, self.record)
+        path = self.workspace.runs / self.record["runs"][step]
+        weight = PROGRESS_WEIGHTS[kind]
         if view_run(path).status != "done":
             (path / "cancel").unlink(missing_ok=True)
 
-            def tell(fraction: float, stage: str) -> None:
-                whole = (self.done + weight * fraction) / self.total
-                self.run.progress(whole, f"{step}: {stage}")
+            def report_progress(fraction: float, stage: str) -> None:
+                total_fraction = (self.done + weight * fraction) / self.total
+                self.run.progress(total_fraction, f"{step}: {stage}")
 
-            execute(self.workspace, RunDirectory(path, parent=self.run, listener=tell))
+            execute(self.workspace, RunDirectory(path, parent=self.run, listener=report_progress))
         self.done += weight
         return self.ids[step]

@@ -1,4 +1,4 @@
-"""A study over several seeds: each draws its own skew and trains its own generator."""
+"""A study over several seeds: each draws its own skew and trains its own generators."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def study(workspace: Workspace, **values: Any) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("smote")
-def test_each_seed_of_a_study_stands_on_its_own_skew_and_generator(
+def test_each_seed_of_a_study_has_its_own_skew_and_generator(
     workspace: Workspace, phantom: Dataset
 ) -> None:
     result = study(workspace, skew="step:10")
@@ -40,14 +40,14 @@ def test_each_seed_of_a_study_stands_on_its_own_skew_and_generator(
         "sample smote, seed 1",
         "compare",
     }
-    compared = view_run(workspace.runs / result["steps"]["compare"])
-    taken = read_json(compared.path / "result" / "synthetic.json")
-    assert taken == {
+    comparison = view_run(workspace.runs / result["steps"]["compare"])
+    synthetic = read_json(comparison.path / "result" / "synthetic.json")
+    assert synthetic == {
         "smote, seed 0": "phantom-quick-smote",
         "smote, seed 1": "phantom-quick-seed1-smote",
     }
-    for name, seen in zip(taken.values(), (first, second), strict=True):
-        assert open_synthetic(workspace, name).training_set == seen
+    for name, training_set in zip(synthetic.values(), (first, second), strict=True):
+        assert open_synthetic(workspace, name).training_set == training_set
     assert "generator redrawn each time" in result["answer"]
     steps = [v for v in list_runs(workspace) if v.kind != "study"]
     assert {v.status for v in steps} == {"done"}
@@ -56,7 +56,7 @@ def test_each_seed_of_a_study_stands_on_its_own_skew_and_generator(
 @pytest.mark.parametrize(
     ("names", "set_name"),
     [
-        (["scans", "scans-quick"], "scans-quick-2"),  # a dataset has the first one
+        (["scans", "scans-quick"], "scans-quick-2"),  # a dataset has the first name
         (["a" * 64], "a" * 62 + "-2"),
     ],
 )
@@ -70,9 +70,9 @@ def test_the_training_set_of_a_study_gets_a_name_that_is_free_and_valid(
         for name in names
     ]
     config = StudyConfig.build(dataset=names[0])
-    made = []
+    set_names = []
     for _ in range(2):  # a second study uses the set of the first
         path = create_run(workspace, "study", config.model_dump(mode="json"), name="study")
         steps = _Steps(workspace, RunDirectory(path))
-        made.append(_training_set(workspace, datasets[0], config, steps).name)
-    assert made == [set_name, set_name]
+        set_names.append(_training_set(workspace, datasets[0], config, steps).name)
+    assert set_names == [set_name, set_name]
