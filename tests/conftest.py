@@ -51,7 +51,7 @@ SLOW = (
     "test_chaos",
     "test_bagan_killed",
     "test_grid_killed",
-    "test_whole_path",
+    "test_study_job",
     "test_pages",
     "test_study",
     "test_phantom_band",

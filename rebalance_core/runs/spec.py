@@ -1,4 +1,4 @@
-"""What a kind of run declares: its config, job, device, title, checks and clean-up."""
+"""The declaration of a kind of run: config, job, device, title, checks and clean-up."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -27,20 +27,21 @@ class JobSpec:
     so that lists and pages stay light."""
 
     kind: str
-    title: str  # name of its runs, a format string over the config's fields: "sample {name}"
-    config: str  # a Config; its references make lineage, removal and the checks before a run
+    title: str  # name of its runs: a format string of config fields, such as "sample {name}"
+    config: str  # a Config; lineage, removal and checks follow its references
     function: str  # a Job
-    device: bool  # whether it waits for the device, whatever its config
+    device: bool  # whether it waits for a device, whatever its config
     device_for: tuple[str, ...] = ()  # or only for these values of the field `extractor`
     device_with: tuple[str, ...] = ()  # or only where one of these fields is set
-    check: str | None = None  # a Check: raises UserError, before any work, for what would fail
-    prepare: str | None = None  # a Prepare: the same, and resolves what depends on the machine
-    listed: Mapping[str, Any] = field(default_factory=dict)  # {config field: its type on disk} of
-    # what pages and lists read besides references
-    references: str | None = None  # (run's view) → names that its results add to its config's
-    cleanup: str | None = None  # a Cleanup: removes what it keeps outside its directory
+    check: str | None = None  # a Check: raises UserError for a config that would fail
+    prepare: str | None = None  # a Prepare: checks, and resolves what depends on the machine
+    # {config field: its type on disk} of what pages and lists read besides references
+    listed: Mapping[str, Any] = field(default_factory=dict)
+    references: str | None = None  # (RunView) → references in its results
+    cleanup: str | None = None  # a Cleanup: removes what it wrote outside its directory
 
     def needs_device(self, config: Mapping[str, Any]) -> bool:
+        """Whether a run with this config waits for a device."""
         if any(config.get(field) is not None for field in self.device_with):
             return True
         return self.device or config.get("extractor") in self.device_for
@@ -50,34 +51,34 @@ class JobSpec:
         config_type: type[Config] = load_named(self.config)
         return config_type
 
-    def job(self) -> Job:
+    def load_job(self) -> Job:
         job: Job = load_named(self.function)
         return job
 
     def stored_fields(self) -> dict[str, Any]:
         """{config field: its type} of what pages, lists and lineage read from `run.json`."""
-        config_type = self.config_type
-        named = {f: config_type.model_fields[f].annotation for f in reference_fields(config_type)}
-        return {**named, **self.listed}
+        fields = self.config_type.model_fields
+        annotations = {name: fields[name].annotation for name in reference_fields(self.config_type)}
+        return {**annotations, **self.listed}
 
     def references_of(self, view: "RunView") -> list[NamedReference]:
-        """What a run refers to, and what it makes, by its config and its results."""
-        named = references(self.config_type, view.config)
+        """References of a run: those in its config and those in its results."""
+        run_references = references(self.config_type, view.config)
         if self.references is not None:
-            named += load_named(self.references)(view)
-        return named
+            run_references += load_named(self.references)(view)
+        return run_references
 
     def clean_up(self, workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
-        """Called before the run is removed."""
-        if _makes_images(self.config_type):
+        """Remove what a run wrote outside its directory; called before it is removed."""
+        if _creates_images(self.config_type):
             shutil.rmtree(workspace.partial_samples(run_id), ignore_errors=True)
         if self.cleanup is not None:
             cleanup: Cleanup = load_named(self.cleanup)
             cleanup(workspace, run_id, config)
 
 
-def _makes_images(config: type[Config]) -> bool:
-    marks = (mark for found in reference_fields(config).values() for mark in found)
+def _creates_images(config: type[Config]) -> bool:
+    marks = (mark for field_marks in reference_fields(config).values() for mark in field_marks)
     return any(mark.target == "synthetic" and mark.creates for mark in marks)
 
 
@@ -86,7 +87,7 @@ class TargetSpec:
     """Something that configs refer to by name."""
 
     open: str  # (workspace, name) → object or path; raises UserError where there is none
-    references: str | None = None  # (workspace, name) → what it was made from in turn
+    references: str | None = None  # (workspace, name) → what it was made from
 
 
 def load_named(name: str) -> Any:
@@ -119,8 +120,7 @@ def job_spec_of(config: Config) -> JobSpec:
 
 
 def set_references(workspace: Workspace, name: str) -> Sequence[NamedReference]:
-    """What a training set was made from: a dataset, or its poses where they were chosen by."""
-    found: Sequence[NamedReference] = load_named(str(target_specs()["set"].references))(
-        workspace, name
-    )
-    return found
+    """What a training set was made from: a dataset, or its poses if the set selects by them."""
+    function = load_named(str(target_specs()["set"].references))
+    set_references: Sequence[NamedReference] = function(workspace, name)
+    return set_references

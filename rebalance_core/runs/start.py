@@ -1,4 +1,4 @@
-"""The one way to start a run: from a page, a command, a study or the API."""
+"""The one way to start a run, for pages, commands, studies and the API."""
 
 import time
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ POLL_SECONDS = 0.3
 
 
 def start_run(workspace: Workspace, config: Config, *, network: str | None = None) -> RunView:
-    """Check a config, record it as a run and hand that to a process that outlives this one.
+    """Check a config, record it as a run and start its process, which outlives this one.
 
     `network` is the `module:function` that a person has named, the only one that may be imported.
     Raises UserError, before anything is written, for what is known to fail.
@@ -48,14 +48,14 @@ def record_run(
     spec = job_spec_of(config)
     config = check_config(workspace, config)
     values = config.model_dump(mode="json")
-    named = [n for reference, n in references(type(config), values) if reference.target == "run"]
+    run_ids = [n for reference, n in references(type(config), values) if reference.target == "run"]
     return create_run(
         workspace,
         spec.kind,
         values,
         name=name or spec.title.format_map(values),
         seed=getattr(config, "seed", None),
-        parents=list(dict.fromkeys([*parents, *named])),
+        parents=list(dict.fromkeys([*parents, *run_ids])),
     )
 
 
@@ -75,10 +75,10 @@ def check_config(workspace: Workspace, config: Config) -> Config:
 
 
 def _with_whole_ids(workspace: Workspace, config: Config) -> Config:
-    """Commands take a part of a run's id; the record names the run by all of it."""
-    whole = {}
+    """Replace parts of run ids, which commands accept, by the whole ids."""
+    whole_ids = {}
     for field, marks in reference_fields(type(config)).items():
         value = getattr(config, field)
         if isinstance(value, str) and any(mark.target == "run" for mark in marks):
-            whole[field] = find_run(workspace, value).name
-    return config.model_copy(update=whole)
+            whole_ids[field] = find_run(workspace, value).name
+    return config.model_copy(update=whole_ids)

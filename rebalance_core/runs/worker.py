@@ -47,7 +47,7 @@ def execute(workspace: Workspace, run: RunDirectory) -> None:
             check_trusted(run.config, run.network, f"Run {run.id}", RESUME_COMMAND.format(run.id))
             run.reserve_disk()
             with run.heartbeat():
-                result = job_specs()[run.record.kind].job()(workspace, run)
+                result = job_specs()[run.record.kind].load_job()(workspace, run)
             write_json(run.result / "result.json", dict(result))
             run.end("done")
         except Cancelled:
