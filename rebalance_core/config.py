@@ -76,6 +76,8 @@ def read_model(model: type[Model], path: Path, remedy: str) -> Model:
     """
     try:
         return model.model_validate(parse_json(path.read_bytes()))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; {remedy}.") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not readable as JSON"
         if isinstance(error, ValidationError):

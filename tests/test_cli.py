@@ -145,6 +145,7 @@ def test_a_training_says_how_long_it_takes_before_it_starts(home: Path) -> None:
 
 
 def test_a_generator_without_costs_has_no_estimate(new: Path, smote: str) -> None:
+    assert told(new, "datasets", "add", "digits", "digits")["dataset"] == "digits"
     assert refused(new, "train", smote, "digits", "--estimate") == (
         "--estimate does not know what a smote costs."
     )

@@ -127,7 +127,7 @@ def test_what_cannot_be_compared_is_refused_before_any_work(ready: Workspace) ->
     make_set(ready, "rare", SetConfig(dataset="phantom", skew="step:20"))
     refused("There are no images of bagan-gp for training set rare", set="rare")
     refused(
-        "saw .* images outside training set rare",
+        "was exposed to .* images outside training set rare",
         set="rare",
         synthetic={"bagan-gp": "phantom-bagan-gp", "ddpm": "phantom-ddpm"},
     )

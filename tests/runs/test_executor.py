@@ -451,7 +451,7 @@ def test_of_two_that_resume_a_run_at_once_one_is_refused(workspace: Workspace) -
     refusals = [text for text in told if "there is nothing to resume" in text]
     assert len(refusals) == 3, told
     assert wait(path, ended).state.reason == NO_SET
-    assert (path / "log.txt").read_text() == f"{NO_SET}\n"
+    wait(path, lambda _: (path / "log.txt").read_text() == f"{NO_SET}\n")
 
 
 def test_a_run_that_the_system_ends_keeps_a_checkpoint_and_is_interrupted(

@@ -110,16 +110,16 @@ def fails_and_goes_on(
         before = last_checkpoint(path)
         attempt(workspace, path)
         state = view_run(path).state
-        if state["status"] == "done":
+        if state.status == "done":
             break
         short.append(room)
         if room >= 32 * KB:  # else it could not even say so
-            assert state["status"] == "failed"
+            assert state.status == "failed"
             needed = "The import needs 0 MB, but "  # an import looks before it begins
-            assert state["reason"] == disk_full_message(workspace.root) or state[
-                "reason"
-            ].startswith(needed)
-            assert state["reason"].endswith("set REBALANCE_HOME to a folder on a larger disk.")
+            assert state.reason == disk_full_message(workspace.root) or state.reason.startswith(
+                needed
+            )
+            assert state.reason.endswith("set REBALANCE_HOME to a folder on a larger disk.")
         assert last_checkpoint(path) >= before, "what was kept stays whole"
         assert [p for p in path.rglob(".*") if p.name != ".work.lock"] == []
     (disk / "ballast").unlink()
@@ -226,7 +226,7 @@ def test_a_download_of_weights_fails_with_a_sentence_and_goes_on_where_it_was(
             leave(disk, room)
             attempt(home, path)
             state = view_run(path).state
-            assert (state["status"], state["reason"]) == ("failed", disk_full_message(home.root))
+            assert (state.status, state.reason) == ("failed", disk_full_message(home.root))
             assert not has_weights(home, "resnet18")
         (disk / "ballast").unlink()
         execute(home, RunDirectory(path))

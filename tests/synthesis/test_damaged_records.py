@@ -165,7 +165,7 @@ def test_scores_of_earlier_versions_are_read_under_current_names(home: Workspace
     write_json(path, {"network": "x", "components": 32, "classes": {"glioma": score}})  # the first
     assert read_scores(view).titles["frechet"] == "Fréchet distance"
     view.path.joinpath("result", "scores.json").unlink()
-    with pytest.raises(UserError, match=r"scores\.json is damaged \(No such file or directory\)"):
+    with pytest.raises(UserError, match=r"scores\.json does not exist"):
         read_scores(view)
 
 
