@@ -19,9 +19,15 @@ from pages.parts.live import (
 from pages.parts.markdown import escape_markdown
 from pages.parts.sets import choose_set
 from rebalance_core.config import PRESETS, Config
-from rebalance_core.generators.estimate import estimate_here
+from rebalance_core.generators.estimate import estimate_in_workspace
 from rebalance_core.generators.spec import GeneratorSpec, generator_specs
-from rebalance_core.generators.training import RECORD, TrainConfig, continued, from_folder, run_set
+from rebalance_core.generators.training import (
+    RECORD_FILE,
+    TrainConfig,
+    continuation,
+    from_folder,
+    run_set,
+)
 from rebalance_core.runs.directory import last_checkpoint
 from rebalance_core.runs.executor import RunView, list_runs
 from rebalance_core.runs.start import start_run
@@ -98,7 +104,7 @@ def _train(workspace: Workspace, chosen: TrainingSet) -> None:
 def _estimate(
     workspace: Workspace, chosen: TrainingSet, spec: GeneratorSpec, config: Config
 ) -> None:
-    found = estimate_here(workspace, spec.name, config, chosen)
+    found = estimate_in_workspace(workspace, spec.name, config, chosen)
     if found is None:
         return
     free = shutil.disk_usage(workspace.nearest_existing).free
@@ -117,9 +123,9 @@ def _load(workspace: Workspace, chosen: TrainingSet) -> None:
     told = st.text_input(
         "Folder of a trained generator",
         placeholder="…/runs/<id>/result/generator",
-        help=f"With {_files()}. If it holds {RECORD}, that says what it was trained on; otherwise "
-        "it is assumed to have been trained "
-        f"on {chosen.name} alone, and marked as unverified.",
+        help=f"With {_files()}. If it holds {RECORD_FILE}, that says what it was trained on; "
+        f"otherwise it is assumed to have been trained on {chosen.name} alone, and marked as "
+        "unverified.",
     )
     if st.button("Load", disabled=not told):
         apply(
@@ -190,7 +196,7 @@ def _continue(workspace: Workspace, view: RunView) -> None:
         changes = {f: v for f, v in wanted.items() if v != getattr(config, f)}
         if st.button("Continue training"):
             apply(
-                lambda: _submit(workspace, continued(workspace, view.id, **changes)),
+                lambda: _submit(workspace, continuation(workspace, view.id, **changes)),
                 submitted_message,
             )
 

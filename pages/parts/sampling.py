@@ -10,7 +10,7 @@ from pages.parts.config_form import options_form
 from pages.parts.live import apply, job_panel, latest_run, run_label, submitted_message
 from pages.parts.naming import name_field
 from rebalance_core.generators.spec import generator_spec
-from rebalance_core.generators.training import makes
+from rebalance_core.generators.training import generated_classes
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
 from rebalance_core.synthesis.denoising import DenoiseConfig
@@ -31,7 +31,7 @@ def sample_form(workspace: Workspace, trained: list[RunView]) -> None:
     seed = columns[1].number_input("Seed", 0, 10**6, 0)
     spec = generator_spec(kind)
     asked = options_form(spec.sampling, run)
-    classes = makes(view)
+    classes = generated_classes(view)
     labels = st.pills(
         "Classes",
         classes,

@@ -80,7 +80,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a generator on a training set, continue a training, or import a trained generator."""
-    from rebalance_core.generators.estimate import estimate_here
+    from rebalance_core.generators.estimate import estimate_in_workspace
 
     workspace = Workspace.from_environment()
     changes: dict[str, Any] = parse_overrides(override or [])
@@ -94,7 +94,7 @@ def train(
         if not is_new:
             raise UserError("--estimate works only for new trainings.")
         chosen = open_set(workspace, set_name)
-        estimate = estimate_here(workspace, config.generator, config.training, chosen)
+        estimate = estimate_in_workspace(workspace, config.generator, config.training, chosen)
         if estimate is None:
             raise UserError(f"--estimate does not know what a {config.generator} costs.")
         emit(asdict(estimate), as_json)
@@ -134,14 +134,14 @@ def _existing(
     changes: Mapping[str, Any],
 ) -> "TrainConfig":
     """Config that continues a run, or imports a generator from a folder."""
-    from rebalance_core.generators.training import continued, from_folder
+    from rebalance_core.generators.training import continuation, from_folder
 
     if continue_from is not None and folder is not None:
         raise UserError("--continue and --from exclude each other: choose one.")
     if labels or (folder is not None and changes):
         raise UserError("--class and --set don't change what was trained; leave them out.")
     if continue_from is not None:
-        return continued(workspace, continue_from, **changes)
+        return continuation(workspace, continue_from, **changes)
     return from_folder(workspace, str(folder), set_name)
 
 

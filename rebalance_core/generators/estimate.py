@@ -1,7 +1,7 @@
-"""How long a training will take here and what it will leave on disk, before it starts.
+"""The estimated time and disk space of a training, before it starts.
 
-Counts the floating-point operations of a step; the speed is that of the last finished training of
-the same generator on this machine, else a guess from one matrix product on the CPU.
+The time is the FLOPs of the training over the speed: that of the last training of the same
+generator in this workspace or, without one, estimated from a matrix product on the CPU.
 """
 
 import re
@@ -23,74 +23,81 @@ from rebalance_core.runs.spec import load_named
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
-_OF_A_STEP = re.compile(r"discriminator_loss$|loss( |$)")  # the names a step's loss is logged under
+_STEP_LOSS = re.compile(r"discriminator_loss$|loss( |$)")  # metrics that are logged at a step
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """`seconds` is None where nothing is known of the machine's speed (a GPU's first training)."""
+    """The estimated cost of a training."""
 
-    seconds: float | None
-    disk: int  # bytes: the generator, and the checkpoints
+    seconds: float | None  # None if the speed is unknown: before the first training on a GPU
+    disk: int  # bytes of the generator and its checkpoints
 
 
-def estimate_here(
-    workspace: Workspace, name: str, config: Config, chosen: TrainingSet
+def estimate_in_workspace(
+    workspace: Workspace, name: str, config: Config, training_set: TrainingSet
 ) -> Estimate | None:
-    """By the trainings of this workspace; None for a generator whose spec does not say its cost."""
-    channels = open_dataset(workspace, chosen.config.dataset).channels
-    return estimate(generator_spec(name), config, chosen, channels, list_runs(workspace, "train"))
+    """`estimate` of generator `name`, with the training runs of this workspace."""
+    channels = open_dataset(workspace, training_set.config.dataset).channels
+    runs = list_runs(workspace, "train")
+    return estimate(generator_spec(name), config, training_set, channels, runs)
 
 
 def estimate(
-    spec: GeneratorSpec, config: Config, chosen: TrainingSet, channels: int, earlier: list[RunView]
+    spec: GeneratorSpec,
+    config: Config,
+    training_set: TrainingSet,
+    channels: int,
+    runs: list[RunView],
 ) -> Estimate | None:
-    """`earlier`: training runs of this workspace, the newest first."""
-    cost = spec.training_cost(config, chosen, channels)
+    """The estimate from earlier training `runs`, newest first; None if the spec has no `cost`."""
+    cost = spec.training_cost(config, training_set, channels)
     if cost is None:
         return None
-    speeds = (measured_speed(view, spec, channels) for view in earlier)
-    speed = next((s for s in speeds if s), None) or _guess(spec)
+    speeds = (measured_speed(view, spec, channels) for view in runs)
+    speed = next((s for s in speeds if s), None) or _estimated_speed(spec)
     return Estimate(None if speed is None else cost.flops / speed, 4 * cost.stored_floats)
 
 
 def measured_speed(view: RunView, spec: GeneratorSpec, channels: int) -> float | None:
-    """Operations per second of a finished training of that generator, from the times it logged."""
+    """FLOPs per second of a finished training of this generator, by the median time between logged
+    steps; None for any other run, or if it logged fewer than three intervals."""
     if view.kind != "train" or view.status != "done" or view.config.get("folder"):
         return None
     if view.config.get("generator") != spec.name or spec.step_flops is None:
         return None
     timed = (m for m in read_metrics(view.path) if "time" in m)
-    lines = [m for m in timed if any(map(_OF_A_STEP.match, m))]
-    paces = [
+    lines = [m for m in timed if any(map(_STEP_LOSS.match, m))]
+    step_times = [
         (b["time"] - a["time"]) / (b["step"] - a["step"])
         for a, b in pairwise(lines)
         if b["step"] > a["step"]
     ]
-    pace = float(np.median(paces)) if len(paces) >= 3 else 0.0
-    if pace <= 0:
+    step_time = float(np.median(step_times)) if len(step_times) >= 3 else 0.0
+    if step_time <= 0:
         return None
     try:
         config = spec.config.build(**view.config.get("training", {}))
     except UserError:  # of another version, or damaged
         return None
-    operations: float = load_named(spec.step_flops)(config, channels)
-    return operations / pace
+    flops: float = load_named(spec.step_flops)(config, channels)
+    return flops / step_time
 
 
-def _guess(spec: GeneratorSpec) -> float | None:
-    """Operations per second; None with a GPU, of which a product on the CPU says nothing."""
+def _estimated_speed(spec: GeneratorSpec) -> float | None:
+    """FLOPs per second; None with a GPU, whose speed a product on the CPU does not predict."""
     if shutil.which("nvidia-smi"):
         return None
-    return spec.relative_speed * _product_speed()
+    return spec.relative_speed * _matmul_speed()
 
 
 @cache
-def _product_speed() -> float:
-    side, taken = 1024, []
+def _matmul_speed() -> float:
+    """FLOPs per second of an fp32 matrix product on the CPU."""
+    side, seconds = 1024, []
     matrix = np.ones((side, side), np.float32)
     for _ in range(20):  # the first starts threads; the fastest was disturbed least
-        began = time.perf_counter()
+        start = time.perf_counter()
         matrix @ matrix
-        taken.append(time.perf_counter() - began)
-    return 2 * side**3 / min(taken)
+        seconds.append(time.perf_counter() - start)
+    return 2 * side**3 / min(seconds)

@@ -10,7 +10,7 @@ from rebalance_core.config import Config, NewSynthetic, RunRef, Seed
 from rebalance_core.errors import UserError
 from rebalance_core.generators.base import Generator, class_error
 from rebalance_core.generators.spec import generator_spec, generator_specs
-from rebalance_core.generators.training import load_generator, makes, run_set
+from rebalance_core.generators.training import generated_classes, load_generator, run_set
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.directory import RunDirectory, find_run
 from rebalance_core.runs.executor import RunView, view_run
@@ -82,11 +82,11 @@ def check_options(generator: str, options: Mapping[str, Any]) -> None:
 def check_classes(source: RunView, labels: Sequence[str]) -> None:
     """Raises UserError for a class that the trained generator cannot generate."""
     for label in labels:
-        if label not in makes(source):
+        if label not in generated_classes(source):
             count = run_set(source).counts.get(label)
             spec = generator_specs().get(source.config.get("generator", ""))
             is_too_few = count == 0 or (count == 1 and spec is not None and spec.min_images > 1)
-            raise class_error(label, makes(source), count if is_too_few else None)
+            raise class_error(label, generated_classes(source), count if is_too_few else None)
 
 
 def sample_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:

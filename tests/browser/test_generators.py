@@ -78,7 +78,7 @@ def test_train_cancel_resume_load_sample_and_morph(
     page.get_by_role("tab", name="Load a trained one").click()
     fill(page, "Folder of a trained generator", str(tmp_path / "nothing"))
     page.get_by_role("button", name="Load", exact=True).click()
-    expect(page.get_by_text("is no folder; name the one with config.json")).to_be_visible()
+    expect(page.get_by_text("is not a folder; choose the one with config.json")).to_be_visible()
     fill(page, "Folder of a trained generator", str(folder))
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.get_by_text(f"Taken from {folder}.")).to_be_visible(timeout=LONG)

@@ -31,9 +31,9 @@ from rebalance_core.generators.smote.model import (
 )
 from rebalance_core.generators.spec import GENERATOR_FILE
 from rebalance_core.generators.training import (
-    RECORD,
+    RECORD_FILE,
     TrainConfig,
-    continued,
+    continuation,
     from_folder,
     load_generator,
 )
@@ -332,12 +332,12 @@ def test_the_way_from_a_training_to_a_synthetic_set(
     expected = np.concatenate(list(load_generator(trained).sample("pituitary", 5, 0)))
     assert np.array_equal(found.images("pituitary"), expected)
     with pytest.raises(UserError, match=r"A smote cannot be continued: it has no more to learn\."):
-        continued(workspace, trained.id, epochs=9)
+        continuation(workspace, trained.id, epochs=9)
     # from a folder, with and without the record
     folder = tmp_path / "brought"
     shutil.copytree(trained.path / "result" / "generator", folder)
     assert not from_folder(workspace, str(folder), "rare").believed
-    (folder / RECORD).unlink()
+    (folder / RECORD_FILE).unlink()
     taken = from_folder(workspace, str(folder), "rare")
     assert (taken.generator, taken.believed) == ("smote", True)
     assert read_json(folder / GENERATOR_FILE) == {"generator": "smote", "version": 1}
@@ -347,12 +347,12 @@ def test_the_way_from_a_training_to_a_synthetic_set(
     assert np.array_equal(np.concatenate(list(again.sample("pituitary", 5, 0))), expected)
     about = read_json(folder / "config.json")
     (folder / "config.json").write_text(json.dumps(about | {"lone": ["cat"]}))
-    with pytest.raises(UserError, match="makes cat, which training set rare does not have"):
+    with pytest.raises(UserError, match="generates cat, which training set rare does not have"):
         do(workspace, "train", taken)
 
 
 def _spoil(folder: Path, how: str) -> None:
-    """One of the ways in which a folder that somebody brings is no good, or means harm."""
+    """Damage a folder in one of the ways that an import must refuse."""
     file, config = folder / "images.safetensors", folder / "config.json"
     about, arrays = read_json(config), load_file(file)
     images, neighbours = arrays["images 0"], arrays["neighbours 0"]

@@ -30,9 +30,9 @@ from rebalance_core.generators.diffusion.cost import unet_count, update_flops
 from rebalance_core.generators.estimate import estimate
 from rebalance_core.generators.spec import generator_spec
 from rebalance_core.generators.training import (
-    RECORD,
+    RECORD_FILE,
     TrainConfig,
-    continued,
+    continuation,
     from_folder,
     load_generator,
     run_set,
@@ -101,7 +101,7 @@ def trained(once: Path, workspace: Workspace) -> RunView:
 def test_a_continued_run_is_as_if_it_had_been_longer_from_the_start(
     workspace: Workspace, trained: RunView
 ) -> None:
-    longer = do(workspace, "train", continued(workspace, trained.id, steps=4))
+    longer = do(workspace, "train", continuation(workspace, trained.id, steps=4))
     whole = do(workspace, "train", bagan(steps=4))
     mine, theirs = weights(longer), weights(whole)
     assert mine.keys() == theirs.keys()
@@ -114,7 +114,7 @@ def test_a_continued_run_is_as_if_it_had_been_longer_from_the_start(
     assert weights(view_run(trained.path)).keys() == mine.keys(), "the first run is left alone"
     # what it learned from stays what it was, whatever became of the dataset's own set
     assert run_set(longer) == run_set(trained)
-    slower = do(workspace, "train", continued(workspace, longer.id, steps=5, lr=1e-6))
+    slower = do(workspace, "train", continuation(workspace, longer.id, steps=5, lr=1e-6))
     assert losses(slower)[:4] == losses(longer)
     assert not torch.equal(
         weights(slower)["decoder.project.0.weight"], mine["decoder.project.0.weight"]
@@ -126,19 +126,19 @@ def test_what_cannot_be_continued_is_refused_with_the_reason(
 ) -> None:
     def refused(run: str, **changes: Any) -> str:
         with pytest.raises(UserError) as excinfo:
-            continued(workspace, run, **changes)
+            continuation(workspace, run, **changes)
         return str(excinfo.value)
 
-    more = f"Run {trained.id} was made for 2; give more steps than that."
+    more = f"Run {trained.id} was set to 2 steps; pass more than that."
     assert refused(trained.id) == more
     assert refused(trained.id, steps=2) == more
     assert refused(trained.id, steps=1) == more
     assert refused(trained.id, epochs=500) == (
-        f"The length of run {trained.id} is set in steps; give steps=…"
+        f"The length of run {trained.id} is set in steps; pass steps=…"
     )
     assert refused(trained.id, size=64, steps=9) == (
-        "size cannot change when a run is continued; what can: epochs, steps, lr, penalty, "
-        "discriminator_updates, looks."
+        "size cannot change when a run is continued; only epochs, steps, lr, penalty, "
+        "discriminator_updates, looks can."
     )
     assert "steps='many' does not fit BaganConfig" in refused(trained.id, steps="many")
     ddpm = create_run(
@@ -151,9 +151,9 @@ def test_what_cannot_be_continued_is_refused_with_the_reason(
     (ddpm / "state.json").write_text(json.dumps(state))
     assert refused(ddpm.name) == "A ddpm cannot be continued: its learning rate schedule has ended."
     shutil.rmtree(trained.path / "checkpoints")
-    assert refused(trained.id, steps=9) == f"Run {trained.id} has no checkpoint to go on from."
+    assert refused(trained.id, steps=9) == f"Run {trained.id} has no checkpoint to continue from."
     sampled = do(workspace, "sample", SampleConfig(run=trained.id, name="s", count=1))
-    assert refused(sampled.id, steps=9).endswith("is no ended training run.")
+    assert refused(sampled.id, steps=9).endswith("is not a finished training run.")
 
 
 def test_a_generator_is_taken_from_a_folder_with_what_it_was_trained_on(
@@ -181,12 +181,12 @@ def test_a_folder_without_a_record_is_believed_for_the_set_that_is_named(
 ) -> None:
     folder = tmp_path / "bare"
     shutil.copytree(trained.path / "result" / "generator", folder)
-    (folder / RECORD).unlink()
+    (folder / RECORD_FILE).unlink()
     with pytest.raises(UserError, match="nosuch"):
         from_folder(workspace, str(folder), "nosuch")
     taken = do(workspace, "train", from_folder(workspace, str(folder), "phantom"))
     assert run_set(taken) == run_set(trained)
-    record = read_json(taken.path / "result" / "generator" / RECORD)
+    record = read_json(taken.path / "result" / "generator" / RECORD_FILE)
     assert (record["believed"], record["training"], record["code"]) == (True, None, None)
     # what is believed stays so, however often it is handed on
     again = from_folder(workspace, str(taken.path / "result" / "generator"), "phantom")
@@ -204,8 +204,12 @@ def test_a_folder_without_a_record_is_believed_for_the_set_that_is_named(
 
 
 def _spoil(folder: Path, how: str) -> None:
-    """One of the ways in which a folder that somebody brings is no good, or means harm."""
-    config, weights, record = folder / "config.json", folder / "model.safetensors", folder / RECORD
+    """Damage a folder in one of the ways that an import must refuse."""
+    config, weights, record = (
+        folder / "config.json",
+        folder / "model.safetensors",
+        folder / RECORD_FILE,
+    )
     about, seen = read_json(config), read_json(record)
     if how == "pickle":
         weights.unlink()
@@ -269,12 +273,12 @@ SPOILT_RECORDS: dict[str, Any] = {
         ("many classes", "does not contain a readable BAGAN-GP"),
         ("no config", "does not contain a readable BAGAN-GP"),
         ("other classes", "which training set phantom does not have"),
-        ("path as class", "class '../../outside' cannot be a folder's name"),
+        ("path as class", "class '../../outside' is not a valid folder name"),
         ("path as set", "'../outside' cannot be used as a name"),
         ("numbers as classes", "does not contain a readable BAGAN-GP"),
         ("other names", "does not contain a readable BAGAN-GP"),
         ("negative variance", "weights that cannot be"),
-        ("empty class", "class '' cannot be a folder's name"),
+        ("empty class", "class '' is not a valid folder name"),
         ("list as generator", "is not readable"),
         ("unknown generator", "is not readable"),
         ("text as training", "is not readable"),
@@ -301,7 +305,7 @@ def test_a_bad_folder_is_refused_in_one_sentence(
 
 @pytest.mark.parametrize("folder", ["nowhere", "~nobody-of-that-name/x", "x" * 5000, "a\0b"])
 def test_no_folder_is_refused(folder: str, workspace: Workspace) -> None:
-    with pytest.raises(UserError, match=r"is no folder( that can be read|; name the one)"):
+    with pytest.raises(UserError, match=r"is not a (readable )?folder"):
         from_folder(workspace, folder, "phantom")
 
 
@@ -332,7 +336,7 @@ def test_a_run_cancelled_before_its_first_picture_can_be_continued(
     with pytest.raises(Cancelled):
         execute(workspace, RunDirectory(path))
     assert not (path / "previews").exists()
-    longer = do(workspace, "train", continued(workspace, path.name, steps=3))
+    longer = do(workspace, "train", continuation(workspace, path.name, steps=3))
     assert losses(longer) == losses(do(workspace, "train", bagan(autoencoder_steps=9, steps=3)))
 
 
@@ -491,7 +495,7 @@ def test_somebody_elses_pipeline_is_refused_before_any_work(
     workspace: Workspace, phantom: Dataset, tmp_path: Path
 ) -> None:
     (tmp_path / "model_index.json").write_text("{}")
-    with pytest.raises(UserError, match="doesn't say which class it makes"):
+    with pytest.raises(UserError, match="does not record which class it generates"):
         from_folder(workspace, str(tmp_path), "phantom")
     (tmp_path / "weights.bin").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(UserError, match=r"weights\.bin is a pickle"):
