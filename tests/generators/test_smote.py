@@ -109,7 +109,7 @@ def sklearn_neighbours(points: np.ndarray, neighbours: int) -> np.ndarray:
 def test_every_image_is_exactly_what_its_draw_says() -> None:
     made = fitted(data_of({"rare": 9, "common": 20}))
     assert made.classes == ("rare",)
-    images, neighbours = made.found["rare"].images, made.found["rare"].neighbours
+    images, neighbours = made.neighbourhoods["rare"].images, made.neighbourhoods["rare"].neighbours
     for k, image in enumerate(sampled(made, "rare", 100)):
         row, other, share = draw(neighbours, 3, 0, k)
         assert other in neighbours[row]
@@ -122,7 +122,7 @@ def test_images_lie_where_those_of_imbalanced_learn_lie() -> None:
     """Both on segments between an image and one of its five nearest, and theirs on ours."""
     data = data_of({"rare": 12, "common": 60})
     made = fitted(data)
-    ours = made.found["rare"]
+    ours = made.neighbourhoods["rare"]
     ends = flat(ours.images)
     theirs, labels = SMOTE(random_state=0, k_neighbors=5).fit_resample(
         flat(data.train.images), data.train.labels
@@ -141,7 +141,7 @@ def test_images_lie_where_those_of_imbalanced_learn_lie() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_neighbours_are_those_of_scikit_learn(count: int, channels: int) -> None:
     made = fitted(data_of({"rare": count, "common": 601}, channels=channels))
-    found = made.found["rare"]
+    found = made.neighbourhoods["rare"]
     assert np.array_equal(found.neighbours, sklearn_neighbours(flat(found.images), 5))
 
 
@@ -181,15 +181,15 @@ def test_an_image_is_the_same_whatever_the_batches() -> None:
     made = fitted(data_of({"a": 9, "b": 7, "common": 20}))
     whole = sampled(made, "b", 130)
     assert np.array_equal(whole[70:], sampled(made, "b", 60, first=70))
-    assert np.array_equal(whole[129], made.found["b"].made(3, 1, 129))
+    assert np.array_equal(whole[129], made.neighbourhoods["b"].generate(3, 1, 129))
 
 
 def test_few_images_have_as_many_neighbours_as_there_are() -> None:
     made = fitted(data_of({"two": 2, "three": 3, "six": 6, "seven": 7, "common": 9}))
-    shapes = {label: each.neighbours.shape for label, each in made.found.items()}
+    shapes = {label: each.neighbours.shape for label, each in made.neighbourhoods.items()}
     assert shapes == {"two": (2, 1), "three": (3, 2), "six": (6, 5), "seven": (7, 5)}
-    assert made.found["two"].neighbours.tolist() == [[1], [0]]
-    assert fitted(data_of({"rare": 9, "common": 20}), neighbours=2).found[
+    assert made.neighbourhoods["two"].neighbours.tolist() == [[1], [0]]
+    assert fitted(data_of({"rare": 9, "common": 20}), neighbours=2).neighbourhoods[
         "rare"
     ].neighbours.shape == (9, 2)
 
@@ -216,8 +216,8 @@ def test_without_two_images_of_a_minority_class_nothing_is_made() -> None:
     with pytest.raises(UserError) as excinfo:
         fitted(data_of({"one": 1, "other": 1, "common": 9}), run)
     assert str(excinfo.value) == (
-        "No minority class of this training set has two images to draw between; add images, or "
-        "choose a weaker skew."
+        "No minority class of this training set has two images to interpolate between; add "
+        "images, or choose a weaker skew."
     )
     assert run.metrics == []
 
@@ -228,7 +228,7 @@ def test_in_a_balanced_set_every_class_counts_as_a_minority() -> None:
 
 def test_no_sampler_can_be_asked_for() -> None:
     made = fitted(data_of({"rare": 5, "common": 9}))
-    with pytest.raises(UserError, match="SMOTE has no truncation to set"):
+    with pytest.raises(UserError, match="SMOTE does not have the option truncation"):
         sampled(made, "rare", 1, truncation=1.0)
 
 
@@ -244,7 +244,7 @@ def test_what_happens_is_said() -> None:
     ((step, name, picture),) = run.previews
     assert (step, name) == (3, "rare")
     assert picture.shape == (3 * SIZE + 4, PREVIEWS * (SIZE + 2) - 2, 1)
-    first = made.found["rare"].made(0, 0, 0)  # the first image at the config's seed
+    first = made.neighbourhoods["rare"].generate(0, 0, 0)  # the first image at the config's seed
     assert np.array_equal(picture[SIZE + 2 : 2 * SIZE + 2, :SIZE], first)
 
 
@@ -267,13 +267,15 @@ def test_features_are_those_of_a_classifier_of_the_training_images(
         data.classes,
         0,
     )
-    for found in made.found.values():
+    for found in made.neighbourhoods.values():
         features = scorer(found.images)[1]
         assert features.shape[1] == 512
         expected = sklearn_neighbours(features.astype(np.float64), 5)
         assert np.array_equal(found.neighbours, expected)
     pixels = fitted(data)
-    assert not np.array_equal(made.found["b"].neighbours, pixels.found["b"].neighbours)
+    assert not np.array_equal(
+        made.neighbourhoods["b"].neighbours, pixels.neighbourhoods["b"].neighbours
+    )
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 4])
@@ -287,8 +289,8 @@ def test_features_go_on_as_if_nothing_had_stopped_them(
         fitted(data, run, space="features")
     run.stop_after = None
     made = fitted(data, run, space="features")
-    for label, found in expected.found.items():
-        assert np.array_equal(made.found[label].neighbours, found.neighbours)
+    for label, found in expected.neighbourhoods.items():
+        assert np.array_equal(made.neighbourhoods[label].neighbours, found.neighbours)
     assert [m for m in run.metrics if "event" not in m] == [
         m for m in whole.metrics if "event" not in m
     ]
@@ -331,7 +333,9 @@ def test_the_way_from_a_training_to_a_synthetic_set(
     assert (found.generator, found.counts) == ("smote", {"meningioma": 5, "pituitary": 5})
     expected = np.concatenate(list(load_generator(trained).sample("pituitary", 5, 0)))
     assert np.array_equal(found.images("pituitary"), expected)
-    with pytest.raises(UserError, match=r"A smote cannot be continued: it has no more to learn\."):
+    with pytest.raises(
+        UserError, match=r"A smote cannot be continued: it has nothing more to learn\."
+    ):
         continuation(workspace, trained.id, epochs=9)
     # from a folder, with and without the record
     folder = tmp_path / "brought"
@@ -401,17 +405,17 @@ ARRAYS: dict[str, Any] = {
     "neighbours of fewer": lambda images, near: {"neighbours 0": near[:5]},
     "an array more": lambda images, near: {"images 1": images},
 }
-SHAPE = "neighbours 0 are not whole numbers of shape (9, 5)"
-BYTES = "images 0 are not two or more of 16 px as bytes"
-OTHERS = "neighbours 0 are not all other images of the class"
+SHAPE = "neighbours 0 are not int64 of shape (9, 5)"
+BYTES = "images 0 are not two or more uint8 images of 16 px"
+OTHERS = "neighbours 0 contain an image itself or a row out of range"
 NAMES = "its arrays are not those of its classes"
-ONCE = "its classes are none, or not each named once"
+ONCE = "its classes are empty, or one is listed twice"
 
 
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        ("a list", "config.json: Input should be a valid dictionary or instance of About"),
+        ("a list", "config.json: Input should be a valid dictionary or instance of SmoteRecord"),
         ("no class", ONCE),
         ("numbers as classes", "classes.0: Input should be a valid string"),
         ("a class twice", ONCE),
@@ -419,10 +423,10 @@ ONCE = "its classes are none, or not each named once"
         ("more classes", NAMES),
         ("two channels", "channels: Input should be 1 or 3"),
         ("three channels", BYTES),
-        ("another size", "images 0 are not two or more of 32 px as bytes"),
+        ("another size", "images 0 are not two or more uint8 images of 32 px"),
         ("a huge size", "config.size: Input should be less than or equal to 512"),
         ("a lr without end", "config.lr: Input should be a finite number"),
-        ("fewer neighbours", "neighbours 0 are not whole numbers of shape (9, 2)"),
+        ("fewer neighbours", "neighbours 0 are not int64 of shape (9, 2)"),
         ("an unknown field", "config.code: Extra inputs are not permitted"),
         ("one image", BYTES),
         ("floats", BYTES),
@@ -443,7 +447,7 @@ ONCE = "its classes are none, or not each named once"
 )
 def test_a_bad_folder_is_refused_in_one_sentence(how: str, why: str, tmp_path: Path) -> None:
     fitted(data_of({"rare": 9, "common": 20})).save(tmp_path)
-    assert isinstance(SmoteGenerator.load(tmp_path).found["rare"], Neighbourhood)
+    assert isinstance(SmoteGenerator.load(tmp_path).neighbourhoods["rare"], Neighbourhood)
     _spoil(tmp_path, how)
     with pytest.raises(UserError) as excinfo:
         SmoteGenerator.load(tmp_path)
@@ -465,7 +469,7 @@ def test_a_folder_that_lacks_a_file_or_holds_no_json_is_refused(tmp_path: Path) 
         with pytest.raises(UserError) as excinfo:
             SmoteGenerator.load(tmp_path)
         assert str(excinfo.value) == (
-            f"{tmp_path} holds no SMOTE; it needs config.json and images.safetensors."
+            f"{tmp_path} does not contain a SMOTE; it needs config.json and images.safetensors."
         )
 
 

@@ -1,4 +1,4 @@
-"""SMOTE: images of a minority class blended with their nearest neighbours in that class."""
+"""SMOTE: images of a minority class, interpolated towards nearest neighbours of the class."""
 
 from rebalance_core.generators.smote.config import SmoteConfig
 from rebalance_core.generators.spec import GeneratorSpec
@@ -9,12 +9,12 @@ SPEC = GeneratorSpec(
     summary="blends of two neighbouring images of a class",
     description="Blends training images of {minority}, each with one of its nearest neighbours of "
     "the same class. That takes seconds, whatever the preset; only the space *features* trains a "
-    "classifier first, with its epochs and lr. It is a baseline that costs nothing. What it keeps "
-    "are the training images themselves.",
+    "classifier first, with its epochs and lr. It is a remedy that costs nothing. It stores the "
+    "training images themselves.",
     config=SmoteConfig,
     implementation="rebalance_core.generators.smote.model:SmoteGenerator",
     main_fields=("size", "neighbours", "space"),
-    not_continuable_reason="it has no more to learn",
+    not_continuable_reason="it has nothing more to learn",
     learns=False,
     min_images=2,
     marker_file="images.safetensors",

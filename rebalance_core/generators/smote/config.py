@@ -9,17 +9,20 @@ from rebalance_core.config import Config, Precision, Seed
 
 
 class SmoteConfig(Config):
-    """SMOTE (Chawla et al. 2002, arXiv 1106.1813) of each minority class. Learns nothing in
-    `pixels`; for `features` a ResNet-18 is trained first, with the comparison's defaults."""
+    """SMOTE (Chawla et al. 2002, arXiv 1106.1813) of each minority class.
+
+    The space `pixels` needs no training; for `features`, a ResNet-18 is trained first with the
+    defaults of the comparison.
+    """
 
     preset: str = "paper"
     size: int = Field(default=128, ge=16, le=512)  # px (as the DDPM's)
-    neighbours: int = Field(default=5, ge=1, le=1000)  # of its class, of each image (their 4.2)
-    space: Literal["pixels", "features"] = "pixels"  # what is near: pixels (theirs), or a
-    # ResNet-18's 512 features
+    neighbours: int = Field(default=5, ge=1, le=1000)  # nearest ones in the class (4.2 there)
+    # of the distances: pixels (as in the paper), or the 512 features of a ResNet-18
+    space: Literal["pixels", "features"] = "pixels"
     epochs: int = Field(default=30, ge=1)  # of that ResNet-18 (5.4)
-    lr: float = Field(default=0.001, gt=0, allow_inf_nan=False)  # of it, SGD (5.4)
-    precision: Precision = "auto"  # of it
+    lr: float = Field(default=0.001, gt=0, allow_inf_nan=False)  # of its SGD (5.4)
+    precision: Precision = "auto"  # of its training
     seed: Seed = 0
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
