@@ -130,7 +130,7 @@ JOBS = {
             check="rebalance_core.comparison.classify:check_classify",
             device=True,
             listed={"images": list[str]},
-            cleanup="rebalance_core.comparison.classify:forget_images",
+            cleanup="rebalance_core.comparison.classify:remove_images",
         ),
         JobSpec(
             kind="study",

@@ -4,7 +4,7 @@ from rebalance_core.errors import UserError
 
 
 def resolve_amount(amount: str, counts: dict[str, int], minority: list[str]) -> dict[str, int]:
-    """{minority class: images to add}, for an amount as `parse_amount` reads it."""
+    """Resolve an amount (see `parse_amount`) to {minority class: images to add}."""
     parsed = parse_amount(amount)
     if isinstance(parsed, int):
         return dict.fromkeys(minority, parsed)
@@ -13,8 +13,11 @@ def resolve_amount(amount: str, counts: dict[str, int], minority: list[str]) -> 
 
 
 def parse_amount(amount: str) -> int | float:
-    """A fraction of full balance (`1.0`: up to the largest class; written with a dot) or a number
-    of images for every minority class (`1000`, the paper's); raises UserError for anything else."""
+    """Parse a fraction of full balance, or a number of images per minority class.
+
+    A fraction contains a dot (`1.0` fills each class up to the largest); `1000` is the paper's
+    number. Raises UserError for other text.
+    """
     try:
         parsed = float(amount) if "." in amount else int(amount)
         if not 0 < parsed <= (10 if isinstance(parsed, float) else 10**9):
@@ -37,9 +40,9 @@ def cap_plan(plan: dict[str, int], total: int | None) -> dict[str, int]:
 
 def check_amount(plan: dict[str, int], counts: dict[str, int], name: str) -> None:
     """Raise UserError with the counts if the synthetic set `name` has fewer than planned."""
-    short = [f"{c}: {counts.get(c, 0)} of {n}" for c, n in plan.items() if counts.get(c, 0) < n]
-    if short:
+    missing = [f"{c}: {counts.get(c, 0)} of {n}" for c, n in plan.items() if counts.get(c, 0) < n]
+    if missing:
         raise UserError(
-            f"Synthetic set {name} has fewer images than the amount needs ({'; '.join(short)}); "
+            f"Synthetic set {name} has fewer images than the amount needs ({'; '.join(missing)}); "
             "sample more or choose a smaller amount."
         )

@@ -13,10 +13,10 @@ Contrasts = Sequence[tuple[Row, Contrast]]
 
 
 def answer_text(rows: Sequence[Row], *, redraw: bool, failed: int = 0, absent: str = "") -> str:
-    """What the rows show of the differences between arms, and what they cannot show.
+    """Summarise which differences between arms the rows support, and which they do not.
 
-    First every generated arm against the reference, then every arm against the baseline; `absent`
-    is the sentence on classes without a test image (`absence_sentence`).
+    Compares every generated arm with the reference, then every arm with the baseline. `absent` is
+    the sentence on classes without a test image (`absence_sentence`).
     """
     to_baseline = [(row, row.baseline_contrast) for row in rows if row.gain is not None]
     contrasts = [*to_baseline, *_reference_contrasts(rows)]
@@ -34,8 +34,10 @@ def answer_text(rows: Sequence[Row], *, redraw: bool, failed: int = 0, absent: s
 
 
 def absence_sentence(absent: Mapping[int, Sequence[str]], redraw: bool) -> str:
-    """{seed: classes without a test image} as a sentence; with `redraw`, seeds may differ in
-    them."""
+    """Format {seed: classes without a test image} as a sentence; empty if no class is absent.
+
+    With `redraw`, seeds may differ in their absent classes.
+    """
     by_seed = {seed: ", ".join(classes) for seed, classes in absent.items() if classes}
     if not by_seed:
         return ""
@@ -53,15 +55,15 @@ def absence_sentence(absent: Mapping[int, Sequence[str]], redraw: bool) -> str:
 
 
 def describe_arm(row: Row) -> str:
-    """`ddpm at 0.5, until epoch 10`"""
+    """Format an arm for a sentence: `ddpm at 0.5, until epoch 10`."""
     if row.amount is None or row.schedule is None:
         return "the baseline" if row.arm == BASELINE else row.arm
-    when = Schedule.parse(row.schedule).words
-    return f"{row.arm} at {row.amount}" + ("" if when == "always" else f", {when}")
+    schedule = Schedule.parse(row.schedule).words
+    return f"{row.arm} at {row.amount}" + ("" if schedule == "always" else f", {schedule}")
 
 
 def format_p(value: float | None, equals: str = "") -> str:
-    """A p-value with three digits, or as many as tell it from the level."""
+    """Format a p-value with three digits, or as many as distinguish it from `SIGNIFICANT`."""
     if value is None:
         return "unknown"
     if value < 0.001:
@@ -71,13 +73,13 @@ def format_p(value: float | None, equals: str = "") -> str:
 
 
 def format_points(value: float, sign: str = "") -> str:
-    """Points with one digit, or as many as tell them from zero."""
+    """Format points with one digit, or as many as distinguish them from zero."""
     digits = next((d for d in range(1, 5) if round(value, d)), 1)
     return f"{value + 0.0:{sign}.{digits}f}"
 
 
 def _gain(contrast: Contrast) -> float:
-    assert contrast.gain is not None  # only contrasts with a seed in common come here
+    assert contrast.gain is not None  # callers pass only contrasts with a common seed
     return contrast.gain
 
 
@@ -98,7 +100,7 @@ def _too_few_seeds(rows: Sequence[Row], to_baseline: Contrasts, redraw: bool) ->
     return (
         f"With {seeds} seed{'s' if seeds > 1 else ''} ({_varied(rows, redraw)}) nothing can be "
         f"tested: {'; '.join(parts)}. "
-        f"Compare over at least {FEWEST_SEEDS} seeds, better ten."
+        f"Compare over at least {FEWEST_SEEDS} seeds, preferably ten."
     )
 
 
@@ -118,7 +120,7 @@ def _describe_reference(rows: Sequence[Row]) -> str:
 
 
 def _against_reference(rows: Sequence[Row]) -> str:
-    """Which generated arms are better or worse than the best arm that costs no generator."""
+    """The sentence on generated arms against the best arm without a generator."""
     if not any(row.is_generated for row in rows):
         return ""
     contrasts = _reference_contrasts(rows)
@@ -132,9 +134,9 @@ def _against_reference(rows: Sequence[Row]) -> str:
     free = [row.arm for row in rows if row.free]
     if free in ([], [BASELINE]):
         return (
-            f"No arm without a generator was compared{' but the baseline' if free else ''}: that "
-            "generated images beat what costs nothing cannot be said; add at least oversample and "
-            "augment+oversample."
+            f"No arm without a generator was compared{' but the baseline' if free else ''}: "
+            "whether generated images beat simple remedies cannot be determined; add at least "
+            "oversample and augment+oversample."
         )
     reference = find_reference(rows)
     if reference is not None and reference.arm == BASELINE:
@@ -150,7 +152,7 @@ def _against_baseline(contrasts: Contrasts) -> str:
 
 
 def _sentence(contrasts: Contrasts, opening: str, none_wins: str, verbs: tuple[str, str]) -> str:
-    """One sentence on contrasts with one other arm: significant gains and losses, the others."""
+    """One sentence on contrasts with one other arm: the significant ones first, then the rest."""
     significant = sorted((p for p in contrasts if p[1].is_significant), key=lambda p: -_gain(p[1]))
     equal = [p for p in contrasts if _has_equal_gains(p[1])]
     short = [p for p in contrasts if len(p[1].gains) < FEWEST_SEEDS]
@@ -175,7 +177,7 @@ def _sentence(contrasts: Contrasts, opening: str, none_wins: str, verbs: tuple[s
 
 
 def _has_equal_gains(contrast: Contrast) -> bool:
-    """Whether the difference cannot be tested although there are enough seeds."""
+    """Whether there are enough seeds, but their differences are all equal."""
     return len(contrast.gains) >= FEWEST_SEEDS and contrast.p is None
 
 
@@ -187,13 +189,13 @@ def _significant(row: Row, contrast: Contrast, verbs: tuple[str, str]) -> str:
     )
 
 
-def _unclear(contrasts: Contrasts, several: str) -> str:
-    """The clause on differences that the seeds cannot tell from none."""
+def _unclear(contrasts: Contrasts, plural: str) -> str:
+    """The clause on differences that are not significant."""
     row, contrast = max(contrasts, key=lambda pair: abs(_gain(pair[1])))
     title = primary_measure().title
     arms, difference, name = describe_arm(row), f"the difference in {title} is", ""
     if len(contrasts) > 1:
-        arms, difference = several, f"the largest difference in {title} is"
+        arms, difference = plural, f"the largest difference in {title} is"
         name = f", for {describe_arm(row)}"
     return (
         f"nothing can be said about {arms} with {_seed_counts(contrasts)} ({difference} "
@@ -218,7 +220,7 @@ def _seed_counts(contrasts: Contrasts) -> str:
 
 
 def _conditions(rows: Sequence[Row], contrasts: Contrasts, redraw: bool) -> str:
-    """Which chance the intervals cover, and how many comparisons they are corrected for."""
+    """The sentence on what the intervals cover and how many comparisons they are corrected for."""
     number = rows[0].contrasts
     parts = [
         f"{_seed_counts(contrasts)}, {_varied(rows, redraw)}",
@@ -232,14 +234,14 @@ def _conditions(rows: Sequence[Row], contrasts: Contrasts, redraw: bool) -> str:
 
 
 def _varied(rows: Sequence[Row], redraw: bool) -> str:
-    """What differs between seeds beside the classifier's initialisation and the data order."""
+    """What differs between seeds besides the classifier's initialisation and the data order."""
     if any(row.synthetic for row in rows):
         return "generator redrawn each time" if redraw else "skew and generator fixed"
     return "each with its own skew" if redraw else "skew fixed"
 
 
 def _unverified(rows: Sequence[Row]) -> list[str]:
-    """A sentence where it is not verified which images a generator was trained on."""
+    """The sentence on generators whose training images are unverified; empty without one."""
     names = [row.name for row in rows if row.unverified]
     if not names:
         return []

@@ -18,13 +18,13 @@ def generated_arms() -> tuple[str, ...]:
 
 
 def is_remedy_generator(name: str | None) -> bool:
-    """Whether a generator's images are a remedy, since it does not learn."""
+    """Whether a generator does not learn, so that its images count as a remedy."""
     spec = generator_specs().get(name or "")
     return spec is not None and not spec.learns
 
 
 def descriptions() -> dict[str, str]:
-    """{word of an arm: what it does}, of the baseline, the remedies and the generators."""
+    """{word of an arm: summary}, for the baseline, the remedies and the generators."""
     return {
         BASELINE: "the real images as they are",
         **{word: remedy.summary for word, remedy in REMEDIES.items()},
@@ -34,16 +34,20 @@ def descriptions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Arm:
-    """`images` is a generator's name (its newest synthetic set that fits) or a synthetic set's."""
+    """A classifier's recipe and the images added to its training set.
+
+    `images` is a generator (its newest synthetic set that fits is used) or a synthetic set.
+    """
 
     images: str | None = None
     recipe: Recipe = field(default_factory=Recipe)
 
     @classmethod
     def parse(cls, text: str) -> "Arm":
-        """`augment+focal+ddpm`; a word that is not a remedy is the name of a synthetic set.
+        """Parse a name such as `augment+focal+ddpm`.
 
-        Raises UserError for two words that exclude each other.
+        A word that is neither a remedy nor a generator names a synthetic set. Raises UserError for
+        two words that exclude each other.
         """
         values: dict[str, str] = {}
         for word in (w.strip() for w in text.split("+")):
@@ -60,33 +64,33 @@ class Arm:
         return cls(images, Recipe(**values))  # type: ignore[arg-type] # values of REMEDIES
 
     def __str__(self) -> str:
-        """The joined words, in one order: the same arm has the same name."""
+        """The words joined in a fixed order, so that equal arms have equal names."""
         recipe = asdict(self.recipe).items()
         words = [word for word, r in REMEDIES.items() if r.changes.items() <= recipe]
         return "+".join([*words, *([self.images] if self.images else [])]) or BASELINE
 
 
 def _settings(word: str) -> Mapping[str, str]:
-    """What one word of an arm's name sets."""
+    """The fields that one word of an arm's name sets."""
     if word == BASELINE:
         return {}
     return REMEDIES[word].changes if word in REMEDIES else {"images": word}
 
 
 def arm_name(text: str) -> str:
-    """A name as people write it → the name that the same arm always has."""
+    """Normalise an arm's name, in whatever order its words are written."""
     return str(Arm.parse(text))
 
 
 def variant_name(arm: str, amount: str | None, schedule: str | None) -> str:
-    """`augment+ddpm, 0.5, until epoch 10`: the arm and, if it adds images, amount and schedule."""
+    """The arm and, if it adds images, amount and schedule: `augment+ddpm, 0.5, until epoch 10`."""
     if amount is None or schedule is None:
         return arm
     return f"{arm}, {amount}, {Schedule.parse(schedule).words}"
 
 
 def with_labels(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Lines of cells, each with its `variant_name` as `label`."""
+    """Add each line's `variant_name` as `label`."""
     return [
         {**line, "label": variant_name(line["arm"], line.get("amount"), line["schedule"])}
         for line in lines

@@ -1,4 +1,4 @@
-"""What a comparison will train, resolved before any work: cells, and the inputs of each."""
+"""The cells of a comparison and their inputs, resolved before anything is trained."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,17 +40,17 @@ from rebalance_core.workspace import Workspace
 
 @dataclass(frozen=True)
 class CellInputs:
-    """What the cells of one seed are trained and tested on."""
+    """Training set and synthetic sets of the cells of one seed."""
 
     training_set: TrainingSet
     synthetic: dict[str, SyntheticSet]  # {images of an arm: synthetic set}
-    absent: tuple[str, ...] = ()  # classes without a test image: not in any average
+    absent: tuple[str, ...] = ()  # classes without a test image, excluded from averages
 
 
 def make_inputs(
     workspace: Workspace, training_set: TrainingSet, synthetic: dict[str, SyntheticSet]
 ) -> CellInputs:
-    """The inputs of one seed's cells; raises UserError if validation lacks a class."""
+    """Build the inputs of one seed's cells; raises UserError if validation lacks a class."""
     dataset = open_dataset(workspace, training_set.config.dataset)
     check_validation_classes(dataset, training_set)
     return CellInputs(
@@ -60,7 +60,7 @@ def make_inputs(
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm with one amount under one schedule at one seed."""
+    """One classifier to train: an arm with an amount and a schedule at one seed."""
 
     arm: Arm
     schedule: Schedule
@@ -72,12 +72,12 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The hash of all that the cell's numbers depend on; a finished cell is found by it."""
+        """Hash of everything that the results depend on; identifies the finished cell."""
         return digest([str(self.arm), str(self.schedule), self.seed, self.plan, self.base])
 
     @property
     def record(self) -> dict[str, Any]:
-        """The fields of a `CellIdentity`, which each of its lines and its file hold."""
+        """The fields of a `CellIdentity`, contained in each metrics line and in the cell's file."""
         return {
             "cell": self.key,
             "arm": str(self.arm),
@@ -92,30 +92,30 @@ class Cell:
 
 
 def plan_additions(config: CompareConfig, training_set: TrainingSet, amount: str) -> dict[str, int]:
-    """{class: images added}; of a balanced set, which has no minority, every class is planned."""
+    """{class: images to add}; for a balanced set, which has no minority, of every class."""
     minority = training_set.minority or list(training_set.classes)
     plan = cap_plan(resolve_amount(amount, training_set.counts, minority), config.cap)
     if not any(plan.values()):
         raise UserError(
             f"Amount {amount} adds no image to training set {training_set.name}, whose classes "
-            "are balanced; impose a skew, or name a number of images."
+            "are balanced; impose a skew, or give a number of images."
         )
     return plan
 
 
 def check_compare(workspace: Workspace, config: CompareConfig) -> list[Cell]:
-    """The cells that a comparison will train; raises UserError for what cannot be done."""
+    """Resolve the cells of a comparison; raises UserError if it cannot be run."""
     inputs = resolve_inputs(workspace, config)
     return resolve_cells(config, inputs, pretrained_hash(workspace, config))
 
 
 def resolve_inputs(workspace: Workspace, config: CompareConfig) -> dict[int, CellInputs]:
-    """{seed: inputs of its cells}, every synthetic set checked against its training set."""
+    """{seed: inputs of its cells}, with every synthetic set checked against its training set."""
     if config.redraw:
-        drawn = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
+        draws = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
         return {
-            seed: make_inputs(workspace, own, resolve_synthetic(workspace, config, own, seed))
-            for seed, own in drawn.items()
+            seed: make_inputs(workspace, drawn, resolve_synthetic(workspace, config, drawn, seed))
+            for seed, drawn in draws.items()
         }
     base = open_set(workspace, config.set)
     shared = make_inputs(workspace, base, resolve_synthetic(workspace, config, base))
@@ -123,25 +123,28 @@ def resolve_inputs(workspace: Workspace, config: CompareConfig) -> dict[int, Cel
 
 
 def set_of_seed(workspace: Workspace, name: str, seed: int) -> TrainingSet:
-    """The training set that differs from `name` in its seed alone: `name` itself, or
-    `<name>-seed<n>`, saved or not."""
+    """The training set that differs from `name` only in its seed.
+
+    This is `name` itself or `<name>-seed<n>`, which need not be saved. Raises UserError if another
+    set has that name.
+    """
     base = open_set(workspace, name)
     if base.config.seed == seed:
         return base
     config = base.config.model_copy(update={"seed": seed})
-    own = f"{name}-seed{seed}"
-    if own not in list_sets(workspace):
-        return resolve_set(workspace, own, config)
-    saved = open_set(workspace, own)
+    drawn_name = f"{name}-seed{seed}"
+    if drawn_name not in list_sets(workspace):
+        return resolve_set(workspace, drawn_name, config)
+    saved = open_set(workspace, drawn_name)
     if saved.config != config:
         raise UserError(
-            f"Training set {own} is not {name} drawn with seed {seed}; remove or rename it."
+            f"Training set {drawn_name} is not {name} drawn with seed {seed}; remove or rename it."
         )
     return saved
 
 
 def save_set_of_seed(workspace: Workspace, name: str, seed: int) -> TrainingSet:
-    """`set_of_seed`, saved for generators to be trained on."""
+    """Return `set_of_seed`, saved so that generators can be trained on it."""
     drawn = set_of_seed(workspace, name, seed)
     if drawn.name in [*list_sets(workspace), *list_datasets(workspace)]:
         return drawn
@@ -149,21 +152,23 @@ def save_set_of_seed(workspace: Workspace, name: str, seed: int) -> TrainingSet:
 
 
 def plan_notes(workspace: Workspace, config: CompareConfig) -> list[str]:
-    """One note for each part of a training set that lacks classes, with redraw for each seed."""
+    """One note per part of a training set that lacks classes; with redraw, for each seed."""
     base = open_set(workspace, config.set)
     dataset = open_dataset(workspace, base.config.dataset)
     if not config.redraw:
         return missing_class_notes(dataset, base)
-    drawn = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
-    notes = {seed: missing_class_notes(dataset, own) for seed, own in drawn.items()}
+    draws = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
+    notes = {seed: missing_class_notes(dataset, drawn) for seed, drawn in draws.items()}
     return [f"Seed {seed}: {note}" for seed, of_seed in notes.items() for note in of_seed]
 
 
 def resolve_synthetic(
     workspace: Workspace, config: CompareConfig, training_set: TrainingSet, seed: int | None = None
 ) -> dict[str, SyntheticSet]:
-    """{images of an arm: synthetic set} for the arms that add some; `seed` where each seed has its
-    own."""
+    """{images of an arm: synthetic set}, for the arms that add images.
+
+    `seed` is None if all seeds share the sets.
+    """
     check_arms(workspace, config.arms, tuple(config.synthetic))
     sets: dict[str, SyntheticSet] = {}
     for images in dict.fromkeys(arm.images for arm in config.parsed if arm.images):
@@ -180,24 +185,26 @@ def resolve_synthetic(
 
 
 def check_arms(workspace: Workspace, arms: Sequence[str], named: Sequence[str] = ()) -> None:
-    """Raises UserError for an arm whose images are neither a generator's nor a synthetic set;
-    `named` are those for which a set was named."""
-    known = {*generated_arms(), *named, *list_synthetic(workspace)}
+    """Raise UserError for an arm whose images are neither a generator's nor a synthetic set.
+
+    `named` are images for which the config names a set.
+    """
+    valid = {*generated_arms(), *named, *list_synthetic(workspace)}
     for images in (Arm.parse(arm).images for arm in arms):
-        if images is not None and images not in known:
+        if images is not None and images not in valid:
             raise UserError(
-                f"There is no arm and no synthetic set {images!r}; arms are "
+                f"{images!r} is neither an arm nor a synthetic set; arms are "
                 f"{', '.join(descriptions())}, or the name of a synthetic set, joined by +."
             )
 
 
 def synthetic_key(images: str, seed: int | None) -> str:
-    """The key in `synthetic` of an arm's images, or of those that one seed alone uses."""
+    """The key of an arm's images in `CompareConfig.synthetic`, for one seed or for all."""
     return images if seed is None else f"{images}, seed {seed}"
 
 
 def pretrained_hash(workspace: Workspace, config: CompareConfig) -> str | None:
-    """SHA-256 of the ImageNet weights that the classifier starts from; None: a fresh one."""
+    """SHA-256 of the ImageNet weights that the classifier starts from; None without any."""
     classifier = config.classifier
     if classifier.pretrained == "no" or classifier.network not in ("resnet18", "vgg16"):
         return None
@@ -210,11 +217,13 @@ def pretrained_hash(workspace: Workspace, config: CompareConfig) -> str | None:
 def resolve_cells(
     config: CompareConfig, inputs: Mapping[int, CellInputs], weights: str | None
 ) -> list[Cell]:
-    """Every cell, seeds outermost; an arm without images once per seed. Raises UserError before any
-    work."""
+    """List every cell, seeds outermost; an arm without images occurs once per seed.
+
+    Raises UserError for duplicate schedules or amounts, empty classes and missing images.
+    """
     schedules = [Schedule.parse(text) for text in config.schedules]
-    shown = [schedule.epochs(config.classifier.epochs) for schedule in schedules]
-    if len(set(shown)) != len(shown):
+    epochs = [schedule.epochs(config.classifier.epochs) for schedule in schedules]
+    if len(set(epochs)) != len(epochs):
         raise UserError(
             f"Two of the schedules {', '.join(config.schedules)} are the same over "
             f"{config.classifier.epochs} epochs; leave one out or train longer."
@@ -237,14 +246,14 @@ def _cells_of_seed(
     if empty:
         raise UserError(
             f"Training set {training_set.name} holds no image of {', '.join(empty)}; a "
-            "classifier cannot learn it. Make the set anew with `sets make`."
+            "classifier cannot learn it. Make the set again with `sets make`."
         )
     shared: list[Any] = [
         _without_name(training_set),
         _hashed(config.classifier, weights),
         __version__,
     ]
-    if inputs.absent:  # cells of earlier versions averaged over these too
+    if inputs.absent:  # earlier versions averaged over these too
         shared.append({"absent": inputs.absent})
     cells = []
     for arm in config.parsed:
@@ -274,7 +283,7 @@ def _hashed(config: ClassifierConfig, weights: str | None) -> dict[str, Any]:
 
 
 def find_finished(workspace: Workspace, key: str) -> CellRecord | None:
-    """A cell's result in any comparison of the workspace; a damaged one is skipped."""
+    """Find a cell's result in any comparison of the workspace, skipping damaged ones."""
     for path in workspace.runs.glob(f"[!.]*/result/cells/{key}.json"):
         if (record := read_finished(path, key)) is not None:
             return record.model_copy(update={"taken_from": path.parents[2].name})
@@ -282,11 +291,13 @@ def find_finished(workspace: Workspace, key: str) -> CellRecord | None:
 
 
 def read_finished(path: Path, key: str) -> CellRecord | None:
-    """The whole result of a cell, every measure too; None where the file is missing, damaged or
-    another cell's."""
+    """Read the complete result of a cell.
+
+    None if the file is missing, damaged, another cell's or lacks a measure.
+    """
     try:
         record = read_cell(path)
     except UserError:
         return None
-    is_whole = measures().keys() <= record.best.test.measures.keys()
-    return record if record.cell == key and is_whole else None
+    is_complete = measures().keys() <= record.best.test.measures.keys()
+    return record if record.cell == key and is_complete else None

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -21,9 +21,6 @@ from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.system.files import atomic_folder
 from rebalance_core.workspace import Workspace
 
-if TYPE_CHECKING:
-    pass
-
 
 class ClassifyConfig(Config):
     run: RunRef  # a comparison
@@ -31,7 +28,10 @@ class ClassifyConfig(Config):
 
 
 def find_kept_classifier(workspace: Workspace, run_id: str) -> tuple[RunView, Path, KeptClassifier]:
-    """(comparison, folder of its classifier, record of that); raises UserError if it kept none."""
+    """The comparison, the folder of its kept classifier and that classifier's record.
+
+    Raises UserError if the run did not keep one.
+    """
     view = view_run(find_run(workspace, run_id))
     folder = best_classifier(view.path) if view.kind == "compare" else None
     if folder is None:
@@ -42,24 +42,24 @@ def find_kept_classifier(workspace: Workspace, run_id: str) -> tuple[RunView, Pa
 
 
 def check_classify(workspace: Workspace, config: ClassifyConfig) -> None:
-    """Raise UserError, before any work, for what cannot be classified."""
+    """Raise UserError if the run has no kept classifier or an image is missing."""
     find_kept_classifier(workspace, config.run)
     for image in map(Path, config.images):
         if not image.is_file():
-            raise UserError(f"There is no file {image}; name an image.")
+            raise UserError(f"{image} is not a file; choose an image.")
 
 
 def export_classifier(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:
     """Copy the classifier (config.json, model.safetensors, cell.json) into a new folder."""
-    _, folder, kept = find_kept_classifier(workspace, run_id)
-    with atomic_folder(target.resolve()) as aside:
+    _, folder, record = find_kept_classifier(workspace, run_id)
+    with atomic_folder(target.resolve()) as temporary:
         for file in folder.iterdir():
-            shutil.copyfile(file, aside / file.name)
-    return {"folder": str(target.resolve()), **kept.model_dump(mode="json")}
+            shutil.copyfile(file, temporary / file.name)
+    return {"folder": str(target.resolve()), **record.model_dump(mode="json")}
 
 
-def forget_images(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
-    """Remove the uploads of a run, which are kept for a resume until the run is removed."""
+def remove_images(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
+    """Remove the uploads of a run; until it finishes or is removed, a resume needs them."""
     for path in config.get("images", ()):
         remove_upload(workspace, str(path))
 
@@ -67,16 +67,19 @@ def forget_images(workspace: Workspace, run_id: str, config: Mapping[str, Any]) 
 def classify_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = ClassifyConfig.build(**run.config)
     predictions = classify(workspace, config)
-    forget_images(workspace, run.id, run.config)
+    remove_images(workspace, run.id, run.config)
     return {"predictions": predictions}
 
 
 def classify(workspace: Workspace, config: ClassifyConfig) -> list[dict[str, Any]]:
-    """The class probabilities of each image, preprocessed as the training images were."""
+    """Predict the class and class probabilities of each image.
+
+    Images are preprocessed like the training images of the classifier.
+    """
     from rebalance_core.classifiers.training import predict
     from rebalance_core.training.device import create_accelerator
 
-    _, folder, kept = find_kept_classifier(workspace, config.run)
+    _, folder, record = find_kept_classifier(workspace, config.run)
     accelerator = create_accelerator("fp32")
     model = load_classifier(folder).to(accelerator.device)
     predictions = []
@@ -87,7 +90,7 @@ def classify(workspace: Workspace, config: ClassifyConfig) -> list[dict[str, Any
             raise UserError(
                 f"{path.name} cannot be read as an image ({first_line(error)})."
             ) from error
-        square = fit_square(image, kept.size, kept.channels, kept.fit)
+        square = fit_square(image, record.size, record.channels, record.fit)
         probabilities = predict(model, square[None], accelerator)[0]
         predictions.append(
             {

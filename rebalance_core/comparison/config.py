@@ -26,13 +26,13 @@ PAPER_ACCURACY = {
 
 
 def _names(value: Any) -> Any:
-    """A single name or number stands for a tuple of one."""
+    """Wrap a single name or number in a tuple."""
     return (str(value),) if isinstance(value, str | int | float) else value
 
 
 Names = BeforeValidator(_names)
 ArmNames = AfterValidator(lambda names: tuple(arm_name(n) for n in names))
-# Read once to refuse early what cannot be read; resolved with the training set.
+# Parsed here only to reject invalid schedules early; resolved with the training set.
 ScheduleNames = AfterValidator(lambda names: tuple(str(Schedule.parse(n)) for n in names))
 Amounts = AfterValidator(lambda amounts: tuple(a for a in amounts if parse_amount(a)))
 
@@ -45,21 +45,21 @@ class CompareConfig(Config):
     arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = Field(
         default=DEFAULT_ARMS, min_length=1
     )
-    # of arms that add images: Figures 5, 6, 7
+    # of arms that add images (Figures 5, 6, 7)
     schedules: Annotated[tuple[str, ...], Names, ScheduleNames, Unique] = Field(
         default=("always", "until:10", "real-every:4"), min_length=1
     )
-    # images a minority class, or fractions of balance such as 1.0 (5.1, 5.3)
+    # images per minority class, or fractions of balance such as 1.0 (5.1, 5.3)
     amounts: Annotated[tuple[str, ...], Names, Amounts, Unique] = Field(
         default=("1000",), min_length=1
     )
-    cap: int | None = Field(default=None, ge=1)  # at most so many synthetic images in an arm
+    cap: int | None = Field(default=None, ge=1)  # maximum number of synthetic images per arm
     seeds: Annotated[tuple[Seed, ...], Unique] = Field(default=(0,), min_length=1)
-    # each seed draws its own skew and takes images of generators that saw only that
+    # each seed draws its own skew and uses generators trained on that draw only
     redraw: bool = False
-    # images of an arm (or `ddpm, seed 1`) → synthetic set; one left out takes the newest that fits
+    # {images of an arm, or `ddpm, seed 1`: synthetic set}; default: the newest that fits
     synthetic: dict[str, SyntheticRef] = Field(default_factory=dict)
-    reuse: bool = True  # take cells that another comparison has finished
+    reuse: bool = True  # copy cells that another comparison has finished
     classifier: ClassifierConfig = ClassifierConfig()
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -11,9 +11,11 @@ from rebalance_core.comparison.statistics import paired_test
 
 
 def find_reference(rows: Iterable[Row]) -> Row | None:
-    """The free row with the best mean validation score, the first if they tie; None without a free
-    row. The mean is over the seeds that all free rows have, so that a failed seed neither helps nor
-    removes a row; where there are none, over each row's own."""
+    """The free row with the best mean validation score; the first on a tie, None without free rows.
+
+    The mean is over the seeds that all free rows have in common, so that a failed seed neither
+    helps nor removes a row; without common seeds, over each row's own.
+    """
     free = [row for row in rows if row.free]
     common = set.intersection(*(set(row.seeds) for row in free)) if free else set()
 
@@ -25,7 +27,7 @@ def find_reference(rows: Iterable[Row]) -> Row | None:
 
 
 def with_contrasts(rows: Sequence[Row]) -> list[Row]:
-    """The rows with their differences, in points of the primary measure, with interval and p.
+    """Add to each row its differences in points of the primary measure, with interval and p.
 
     `gain*` and `p*` are to the baseline; `reference` is a generated row's contrast with the
     reference, where that is not the baseline. All contrasts of rows with a seed in common are
@@ -33,16 +35,16 @@ def with_contrasts(rows: Sequence[Row]) -> list[Row]:
     """
     baseline = next((row for row in rows if row.arm == BASELINE), None)
     reference = find_reference(rows)
-    rival = None if reference is baseline else reference
+    distinct = None if reference is baseline else reference
     pairs = [(row, None if row is baseline else baseline) for row in rows]
-    pairs += [(row, rival) for row in rows if row.is_generated]
+    pairs += [(row, distinct) for row in rows if row.is_generated]
     number = sum(bool(_paired_gains(row, other)) for row, other in pairs)
     return [
         row.model_copy(
             update={
                 **_baseline_fields(_contrast(row, None if row is baseline else baseline, number)),
-                "reference": _contrast(row, rival, number)
-                if rival is not None and row.is_generated
+                "reference": _contrast(row, distinct, number)
+                if distinct is not None and row.is_generated
                 else None,
                 "is_reference": row is reference,
                 "contrasts": number,
@@ -74,7 +76,7 @@ def _paired_gains(row: Row, other: Row | None) -> list[float]:
 
 
 def _contrast(row: Row, other: Row | None, number: int) -> Contrast:
-    """The test of `row` against `other`, as one of `number`."""
+    """Test `row` against `other`, corrected for `number` contrasts."""
     gains = _paired_gains(row, other)
     test = paired_test(gains, number)
     return Contrast(
@@ -87,12 +89,12 @@ def _contrast(row: Row, other: Row | None, number: int) -> Contrast:
 
 
 def baseline_contrasts(rows: Iterable[Row]) -> dict[str, Contrast]:
-    """{arm: its contrast with the baseline}, of every arm that has one."""
+    """{arm: contrast with the baseline}, for every arm that has one."""
     return {row.name: row.baseline_contrast for row in rows if row.gain is not None}
 
 
 def reference_contrasts(rows: Iterable[Row]) -> dict[str, Contrast]:
-    """{generated arm: its contrast with the reference}; empty where that is the baseline."""
+    """{generated arm: contrast with the reference}; empty if the reference is the baseline."""
     return {
         row.name: row.reference
         for row in rows
@@ -101,7 +103,7 @@ def reference_contrasts(rows: Iterable[Row]) -> dict[str, Contrast]:
 
 
 def describe_outcome(contrast: Contrast) -> str:
-    """`wins`, `loses`, `cannot be tested`, or that the seeds cannot decide."""
+    """The outcome as text: `wins`, `loses`, `cannot be tested` or not significant."""
     if contrast.p is None or contrast.gain is None:
         return "cannot be tested"
     if not contrast.is_significant:
@@ -110,10 +112,10 @@ def describe_outcome(contrast: Contrast) -> str:
 
 
 def is_gain_proven(rows: Sequence[Row]) -> bool:
-    """Whether the comparison shows a gain of what it was made to test.
+    """Whether the comparison shows a significant gain.
 
-    With generated arms, that one of them, of verified origin, beats the baseline and the reference,
-    where there is a remedy to beat; without generated arms, that a remedy beats the baseline.
+    With generated arms: one of them, of verified origin, beats the baseline and the reference, and
+    at least one remedy was compared. Without generated arms: a remedy beats the baseline.
     """
     generated = [row for row in rows if row.is_generated]
     if not generated:

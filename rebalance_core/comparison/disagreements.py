@@ -15,18 +15,20 @@ from rebalance_core.training_sets.resolve import TrainingSet, read_set
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A test image, and the share of the seeds that tested it, 0 to 1, at which each of two arms
-    classified it correctly."""
+    """A test image that two arms classify differently.
+
+    `first` and `second` are the shares of seeds, 0 to 1, at which each arm classified it correctly.
+    """
 
     image: str
     label: str
     first: float
     second: float
-    seeds: int  # that both arms have and whose test split holds the image
+    seeds: int  # common to both arms, with the image in their test split
 
 
 def read_training_sets(run: Path) -> dict[int, TrainingSet]:
-    """{seed: its training set} of a comparison, as it was when the run began."""
+    """{seed: training set} of a comparison, as saved when the run started."""
     seeds = read_compared_seeds(run)
     if not seeds.redraw:
         return dict.fromkeys(seeds.seeds, read_set(run / "set.json"))
@@ -40,11 +42,10 @@ def find_disagreements(
     first: str,
     second: str,
 ) -> tuple[list[Disagreement], int]:
-    """Test images on which two arms (by `variant_name`) differ over the seeds that both have, and
-    the number of images that these seeds tested; those that only `first` classifies correctly come
-    first.
+    """Find the test images on which two arms (by `variant_name`) differ over their common seeds.
 
-    Each seed's predictions are compared with the labels of its own test images.
+    Returns them, those that only `first` classifies correctly before the others, and the number of
+    images tested. Each seed's predictions are compared with the labels of its own test images.
     """
     correct = {name: _correct_images(cells, sets, dataset, name) for name in (first, second)}
     seeds = sorted(correct[first].keys() & correct[second].keys())
@@ -67,26 +68,26 @@ def find_disagreements(
 def _correct_images(
     cells: Sequence[CellRecord], sets: Mapping[int, TrainingSet], dataset: Dataset, name: str
 ) -> dict[int, dict[str, bool]]:
-    """{seed: {test image: whether the arm classified it correctly}}"""
+    """{seed: {test image: whether the arm classified it correctly}}."""
     correct = {}
     for cell in cells:
         if cell.label != name:
             continue
         if cell.seed not in sets:
             raise UserError(
-                f"Cell {cell.cell} is of seed {cell.seed}, which the comparison does not name; "
+                f"Cell {cell.cell} has seed {cell.seed}, which is not a seed of the comparison; "
                 "remove its file and resume the comparison."
             )
         training_set = sets[cell.seed]
         labels = part_labels(dataset, training_set, "test")
         predictions = cell.best.test.predictions
-        numbers = range(len(training_set.classes))
-        if len(predictions) != len(labels) or not all(p in numbers for p in predictions):
+        class_ids = range(len(training_set.classes))
+        if len(predictions) != len(labels) or not all(p in class_ids for p in predictions):
             raise UserError(
                 f"Cell {cell.cell} has predictions that are not those of the test images of "
                 f"{training_set.name}; remove its file and resume the comparison."
             )
-        predicted = [training_set.classes[number] for number in predictions]
+        predicted = [training_set.classes[class_id] for class_id in predictions]
         pairs = zip(training_set.test, predicted, labels, strict=True)
-        correct[cell.seed] = {image: a == label for image, a, label in pairs}
+        correct[cell.seed] = {image: p == label for image, p, label in pairs}
     return correct

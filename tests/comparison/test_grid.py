@@ -323,7 +323,7 @@ def test_synthetic_sets_that_do_not_fit_are_refused(workspace: Workspace, phanto
         with pytest.raises(UserError, match=told):
             check_compare(workspace, config_of(arms=arms))
 
-    refused(("none", "own"), "There is no arm and no synthetic set 'own'; arms are none, augment")
+    refused(("none", "own"), "'own' is neither an arm nor a synthetic set; arms are none, augment")
     name = synthetic_set(workspace, "own", "phantom")
     assert name == "phantom-own"
     assert len(check_compare(workspace, config_of(arms=("none", name)))) == 2

@@ -46,8 +46,8 @@ def column(title: str) -> Column:
 
 
 NO_RIVAL = (
-    "No arm without a generator was compared but the baseline: that generated images beat what "
-    "costs nothing cannot be said; add at least oversample and augment+oversample."
+    "No arm without a generator was compared but the baseline: whether generated images beat "
+    "simple remedies cannot be determined; add at least oversample and augment+oversample."
 )
 
 
@@ -137,12 +137,13 @@ def test_one_seed_has_no_interval() -> None:
             {"none": [0.5], "bagan-gp": [0.49], "ddpm until:10": [0.52]},
             "With 1 seed (skew and generator fixed) nothing can be tested: the largest difference "
             "in macro-F1 to the baseline is +2.0 points, for ddpm at 1.0, until epoch 10. Compare "
-            "over at least 3 seeds, better ten.",
+            "over at least 3 seeds, preferably ten.",
         ),
         (
             {"none": [0.50, 0.60], "focal": [0.52, 0.62]},
             "With 2 seeds (skew fixed) nothing can be tested: the largest difference in macro-F1 "
-            "to the baseline is +2.0 points, for focal. Compare over at least 3 seeds, better ten.",
+            "to the baseline is +2.0 points, for focal. Compare over at least 3 seeds, preferably "
+            "ten.",
         ),
         (
             {"none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76]},
