@@ -49,13 +49,12 @@ if TYPE_CHECKING:
 
     from models.classifier import Classifier
 
-KEPT = (
-    "classifiers"  # folder in `result/` with the best classifier on validation, in its own folder
-)
+# Folder in `result/` with the best classifier on validation, in a folder named by its cell.
+CLASSIFIERS = "classifiers"
 
 
 def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
-    """Train every cell that is not finished, then write the results and the report."""
+    """Train every unfinished cell, then write the results and the report."""
     config = CompareConfig.build(**run.config)
     inputs = inputs_of_run(workspace, run, config)
     weights = pretrained_hash(workspace, config)
@@ -64,7 +63,7 @@ def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     check_network(config.classifier, len(dataset.classes))
     planned = [CellIdentity(**cell.record).model_dump(mode="json") for cell in cells]
     write_json(run.result / "cells.json", planned)
-    shutil.rmtree(run.result / "failed", ignore_errors=True)  # these are trained again
+    shutil.rmtree(run.result / "failed", ignore_errors=True)  # failed cells are trained again
     train_cells(workspace, run, config, cells, inputs, dataset, imagenet=weights is not None)
     paths = {cell.label: run.result / "failed" / f"{cell.key}.json" for cell in cells}
     failed = {label: read_failed_cell(path) for label, path in paths.items() if path.exists()}
@@ -90,7 +89,7 @@ def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
 
 
 def check_network(config: ClassifierConfig, classes: int) -> None:
-    """Raise UserError if the network does not exist or does not accept images of this size."""
+    """Raise UserError if the network cannot be built or rejects images of the configured size."""
     import torch
 
     from models.classifier import Classifier
@@ -99,7 +98,7 @@ def check_network(config: ClassifierConfig, classes: int) -> None:
     remedy = "name one of torchvision's classifiers, or module:function on the command line"
     try:
         model = Classifier(["?"] * classes, config.network).eval()
-    except Exception as error:  # whatever foreign code raises
+    except Exception as error:  # user code may raise anything
         raise UserError(f"The {problem} ({first_line(error)}); {remedy}.") from error
     try:
         with torch.no_grad():
@@ -125,12 +124,12 @@ def train_cells(
     *,
     imagenet: bool,
 ) -> None:
-    """Train what is not finished; a cell that was interrupted continues from its last epoch."""
+    """Train the unfinished cells; an interrupted cell continues from its last epoch."""
     from rebalance_core.classifiers.training import CellFailed
 
     state = run.restore() or {"cells": 0, "curve": []}
     epochs = config.classifier.epochs
-    logged = state["cells"] * epochs + len(state["curve"])  # lines that the checkpoint counts
+    logged = state["cells"] * epochs + len(state["curve"])  # lines that the checkpoint covers
     run.log(logged, event="start")
     parts: tuple[TrainingSet, tuple[Images, Images, Images]] | None = None
     for number, cell in enumerate(cells):
@@ -140,27 +139,29 @@ def train_cells(
             run.log(step, **cell.record, **metrics)
             run.progress(step / (len(cells) * epochs), f"{cell.label}, seed {cell.seed}")
 
-        record = take_finished(workspace, run, config, cell)
+        record = load_finished(workspace, run, config, cell)
         if record is not None:
-            # Finished before a kill that truncated its lines, or by another comparison: log the
-            # lines, train nothing.
+            # Finished before a kill truncated its lines, or by another comparison: only log them.
             for epoch in record.curve[max(0, logged - number * epochs) :]:
                 log(epoch.model_dump())
             continue
-        own = inputs[cell.seed]
-        if parts is None or parts[0] is not own.training_set:
-            parts = own.training_set, load_parts(dataset, own.training_set, config, run)
+        cell_inputs = inputs[cell.seed]
+        if parts is None or parts[0] is not cell_inputs.training_set:
+            parts = (
+                cell_inputs.training_set,
+                load_parts(dataset, cell_inputs.training_set, config, run),
+            )
         try:
             outcome, weights = train_cell(
                 workspace,
                 run,
                 config,
                 cell,
-                own,
+                cell_inputs,
                 parts[1],
                 imagenet=imagenet,
                 log=log,
-                kept=state if state.get("cell") == cell.key else None,
+                resume_state=state if state.get("cell") == cell.key else None,
                 number=number,
             )
         except CellFailed as error:
@@ -171,7 +172,9 @@ def train_cells(
             record = CellRecord.model_validate(
                 {**cell.record, "plan": cell.plan, "synthetic": cell.synthetic, **outcome}
             )
-            keep_best(run, config, record, own, weights, dataset.channels, imagenet=imagenet)
+            save_if_best(
+                run, config, record, cell_inputs, weights, dataset.channels, imagenet=imagenet
+            )
             write_json(cell_path(run.path, cell.key), record.model_dump(mode="json"))
         run.checkpoint({"cells": number + 1, "curve": []})
 
@@ -180,18 +183,20 @@ def cell_path(run: Path, key: str) -> Path:
     return run / "result" / "cells" / f"{key}.json"
 
 
-def take_finished(
+def load_finished(
     workspace: Workspace, run: RunDirectory, config: CompareConfig, cell: Cell
 ) -> CellRecord | None:
-    """The result of a cell that this run has finished, or another whose result is copied here;
-    None where it is still to be trained."""
+    """Return the result of a cell that this run or, with reuse, another one has finished.
+
+    A result of another run is copied into this one. None if the cell has to be trained.
+    """
     path = cell_path(run.path, cell.key)
     record = read_finished(path, cell.key)
     if record is None and config.reuse:
         record = find_finished(workspace, cell.key)
         if record is not None:
-            named = {"amount": cell.amount, "synthetic": cell.synthetic}  # not part of the key
-            record = record.model_copy(update=named)
+            names = {"amount": cell.amount, "synthetic": cell.synthetic}  # not part of the key
+            record = record.model_copy(update=names)
             write_json(path, record.model_dump(mode="json"))
     return record
 
@@ -199,7 +204,7 @@ def take_finished(
 def load_parts(
     dataset: Dataset, training_set: TrainingSet, config: CompareConfig, run: RunDirectory
 ) -> tuple[Images, Images, Images]:
-    """Training, validation and test images at the classifier's size."""
+    """Load the training, validation and test images at the classifier's size."""
     train, validation, test = (
         load_part(dataset, training_set, part, config.classifier.size, run.progress)
         for part in ("train", "validation", "test")
@@ -217,10 +222,10 @@ def train_cell(
     *,
     imagenet: bool,
     log: Any,
-    kept: dict[str, Any] | None,
+    resume_state: dict[str, Any] | None,
     number: int,
 ) -> "tuple[dict[str, Any], dict[str, Tensor]]":
-    """Train and evaluate one cell; raises CellFailed where its loss or weights are not finite."""
+    """Train and evaluate one cell; raises CellFailed if its loss or weights become non-finite."""
     from rebalance_core.classifiers.training import CellData, fresh_classifier, train_classifier
 
     classes = inputs.training_set.classes
@@ -247,7 +252,7 @@ def train_cell(
         run,
         log=log,
         start=start,
-        kept=kept,
+        kept=resume_state,
         tag={"cell": cell.key, "cells": number},
     )
 
@@ -255,19 +260,22 @@ def train_cell(
 def added_images(
     synthetic: SyntheticSet, plan: Mapping[str, int], classes: tuple[str, ...], real: Images
 ) -> Images:
-    """The first images by seed of each class, as many as planned, at the real images' size."""
+    """Load the planned number of synthetic images per class, lowest seeds first.
+
+    They are resized to the size of the real images.
+    """
     images, labels, ids = [], [], []
     for label, count in plan.items():
         if not count:
             continue
-        first = synthetic.images(label, count)
-        images.append(resize_images(first, real.images.shape[1]))
-        labels += [classes.index(label)] * len(first)
-        ids += [f"{label}/{k}" for k in range(len(first))]
+        selected = synthetic.images(label, count)
+        images.append(resize_images(selected, real.images.shape[1]))
+        labels += [classes.index(label)] * len(selected)
+        ids += [f"{label}/{k}" for k in range(len(selected))]
     return Images(np.concatenate(images), np.array(labels, dtype=np.int64), tuple(ids))
 
 
-def keep_best(
+def save_if_best(
     run: RunDirectory,
     config: CompareConfig,
     record: CellRecord,
@@ -277,22 +285,22 @@ def keep_best(
     *,
     imagenet: bool,
 ) -> None:
-    """Keep this cell's classifier if none trained in this run has a better validation score."""
+    """Save the cell's classifier if its validation score is the best of the run so far."""
     from models.classifier import Classifier
 
     score = record.best.validation_macro_f1
-    before = best_classifier(run.path)
-    if before is not None and read_kept_classifier(before).validation_macro_f1 >= score:
+    previous = best_classifier(run.path)
+    if previous is not None and read_kept_classifier(previous).validation_macro_f1 >= score:
         return
     training_set = inputs.training_set
     model = Classifier(list(training_set.classes), config.classifier.network, imagenet)
     model.load_state_dict(weights)
-    target = run.result / KEPT / record.cell
-    if target.exists():  # a kill came between this and the cell's own file
+    target = run.result / CLASSIFIERS / record.cell
+    if target.exists():  # killed before the cell's file was written
         remove_folder(target)
-    with atomic_folder(target) as aside:
-        model.save_pretrained(aside)
-        kept = KeptClassifier(
+    with atomic_folder(target) as temporary:
+        model.save_pretrained(temporary)
+        kept_record = KeptClassifier(
             **record.model_dump(include=set(CellIdentity.model_fields)),
             epoch=record.best.epoch,
             validation_macro_f1=score,
@@ -303,15 +311,14 @@ def keep_best(
             fit=training_set.config.fit,
             dataset=training_set.config.dataset,
         )
-        write_json(aside / CELL_FILE, kept.model_dump(mode="json"))
-    if before is not None and before != target:
-        remove_folder(before)
+        write_json(temporary / CELL_FILE, kept_record.model_dump(mode="json"))
+    if previous is not None and previous != target:
+        remove_folder(previous)
 
 
 def best_classifier(run: Path) -> Path | None:
-    """The folder of the classifier with the best validation score, of those a comparison trained;
-    None where it trained none."""
-    folders = [path.parent for path in (run / "result" / KEPT).glob(f"[!.]*/{CELL_FILE}")]
+    """Folder of the kept classifier with the best validation score; None before one is kept."""
+    folders = [path.parent for path in (run / "result" / CLASSIFIERS).glob(f"[!.]*/{CELL_FILE}")]
     return max(
         folders, key=lambda folder: read_kept_classifier(folder).validation_macro_f1, default=None
     )
@@ -320,14 +327,16 @@ def best_classifier(run: Path) -> Path | None:
 def inputs_of_run(
     workspace: Workspace, run: RunDirectory, config: CompareConfig
 ) -> dict[int, CellInputs]:
-    """The inputs of the cells, as they were when the run began."""
+    """{seed: inputs of its cells}, saved in the run when it first starts."""
     path, names = run.path / "set.json", run.result / "synthetic.json"
     if not (path.exists() and names.exists()):
         resolved = resolve_inputs(workspace, config)
         synthetic = {}
         for seed, inputs in resolved.items():
-            for images, found in inputs.synthetic.items():
-                synthetic[synthetic_key(images, seed if config.redraw else None)] = found.name
+            for images, synthetic_set in inputs.synthetic.items():
+                synthetic[synthetic_key(images, seed if config.redraw else None)] = (
+                    synthetic_set.name
+                )
             if config.redraw:
                 write_json(_set_path(run.path, seed), inputs.training_set.to_json())
         write_json(names, synthetic)
@@ -352,15 +361,17 @@ def _read_inputs(
 
 
 def live_curves(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of a comparison's metrics that hold an epoch of a cell, each with its `label`; of
-    a cell that failed and was trained again, the later ones."""
+    """Select the metrics lines with an epoch of a cell, each with its `label`.
+
+    Of a cell that failed and was trained again, the later lines are returned.
+    """
     lines = with_labels(m for m in metrics if _is_epoch(m))
     latest = {(line["cell"], line["epoch"]): line for line in lines}
     return sorted(latest.values(), key=lambda m: float(m.get("time", 0.0)))
 
 
 def _is_epoch(line: Mapping[str, Any]) -> bool:
-    """Whether a line of metrics is one of a cell, and of the types that curves are drawn of."""
+    """Whether a metrics line is an epoch of a cell with fields of the right types."""
     has_text = all(isinstance(line.get(key), str) for key in ("cell", "arm", "schedule"))
     amount = line.get("amount")
     return has_text and isinstance(line.get("epoch"), int) and isinstance(amount, str | None)
@@ -369,8 +380,7 @@ def _is_epoch(line: Mapping[str, Any]) -> bool:
 def cell_states(
     run: Path, lines: list[dict[str, Any]]
 ) -> tuple[list[CellIdentity], dict[str, str]]:
-    """The cells that a comparison resolved, and {cell: `waiting`, `training`, `done` or
-    `failed`}."""
+    """The planned cells, and {cell: `waiting`, `training`, `done` or `failed`}."""
     cells = read_planned_cells(run)
     states = {}
     started = {line["cell"] for line in lines}

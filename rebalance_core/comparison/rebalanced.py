@@ -1,4 +1,4 @@
-"""The rebalanced training set to take away: real and synthetic images with a manifest."""
+"""Export of a rebalanced training set: real and synthetic images with a manifest."""
 
 import csv
 import io
@@ -31,109 +31,118 @@ def plan_rebalanced(
     amount: str = "1.0",
     synthetic: str | None = None,
 ) -> tuple[TrainingSet, SyntheticSet | None, dict[str, int]]:
-    """The training set, the synthetic set and how many of its images are added, checked.
+    """Return the training set, the synthetic set and {class: synthetic images to add}.
 
-    A full balance that the synthetic set cannot reach is brought down to what there is.
+    The amount 1.0 is limited to the images available; for other amounts, too few images raise
+    UserError.
     """
-    chosen = open_set(workspace, set_name)
+    training_set = open_set(workspace, set_name)
     images = Arm.parse(arm).images
     if images is None:
-        return chosen, None, {}
+        return training_set, None, {}
     if synthetic is None and images in generated_arms():
-        found = newest_synthetic(workspace, chosen, images)
+        synthetic_set = newest_synthetic(workspace, training_set, images)
     else:
-        found = open_synthetic(workspace, synthetic or images)
-        found.check_fits(chosen)
-    plan = resolve_amount(amount, chosen.counts, chosen.minority or list(chosen.classes))
+        synthetic_set = open_synthetic(workspace, synthetic or images)
+        synthetic_set.check_fits(training_set)
+    plan = resolve_amount(
+        amount, training_set.counts, training_set.minority or list(training_set.classes)
+    )
     if amount == "1.0":
-        plan = {c: min(n, found.counts.get(c, 0)) for c, n in plan.items()}
-    check_amount(plan, found.counts, found.name)
-    return chosen, found, plan
+        plan = {c: min(n, synthetic_set.counts.get(c, 0)) for c, n in plan.items()}
+    check_amount(plan, synthetic_set.counts, synthetic_set.name)
+    return training_set, synthetic_set, plan
 
 
 def rebalanced_files(
-    dataset: Dataset, chosen: TrainingSet, found: SyntheticSet | None, plan: dict[str, int]
+    dataset: Dataset,
+    training_set: TrainingSet,
+    synthetic_set: SyntheticSet | None,
+    plan: dict[str, int],
 ) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-    """(name in the folder, content, line of the manifest) of every image, real first."""
+    """Yield (name in the folder, content, manifest line) of every image, real ones first."""
     labels = dict(zip(dataset.catalogue["image"], dataset.catalogue["class"], strict=True))
-    for number, image in enumerate(chosen.train):
-        # A number in the name, so that two folders' files of one name stay apart.
+    for number, image in enumerate(training_set.train):
+        # Numbered, since files in two source folders may have the same name.
         name = f"{labels[image]}/real_{number:06d}_{_short(PurePosixPath(image).name)}"
         yield name, dataset.read_original(image), {"kind": "real", "source": image}
-    for label, count in plan.items() if found else ():
-        assert found is not None
-        for file in found.files(label)[:count]:
-            name = f"{label}/{found.generator}_{file.name}"
+    for label, count in plan.items() if synthetic_set else ():
+        assert synthetic_set is not None
+        for file in synthetic_set.files(label)[:count]:
+            name = f"{label}/{synthetic_set.generator}_{file.name}"
             yield (
                 name,
                 file.read_bytes(),
-                {"kind": found.generator, "source": f"{found.name}/{label}/{file.name}"},
+                {
+                    "kind": synthetic_set.generator,
+                    "source": f"{synthetic_set.name}/{label}/{file.name}",
+                },
             )
 
 
 def _short(name: str) -> str:
-    """Its end, where a file system could refuse the whole (255 bytes)."""
+    """Shorten a name that could exceed a file system's limit of 255 bytes to its end."""
     return name if len(name.encode()) <= 200 else name[-60:]
 
 
 def write_rebalanced(
-    workspace: Workspace, set_name: str, arm: str, target: Path, **choice: Any
+    workspace: Workspace, set_name: str, arm: str, target: Path, **options: Any
 ) -> dict[str, Any]:
     """Write the folder `target` (new, or empty): `<class>/…`, manifest.csv, manifest.json."""
-    chosen, found, plan = plan_rebalanced(workspace, set_name, arm, **choice)
-    dataset = open_dataset(workspace, chosen.config.dataset)
+    training_set, synthetic_set, plan = plan_rebalanced(workspace, set_name, arm, **options)
+    dataset = open_dataset(workspace, training_set.config.dataset)
     if target.is_dir() and not any(target.iterdir()):
         target.rmdir()
-    with atomic_folder(target.resolve()) as aside:
+    with atomic_folder(target.resolve()) as temporary:
         lines = []
-        for name, data, line in rebalanced_files(dataset, chosen, found, plan):
-            (aside / name).parent.mkdir(exist_ok=True)
-            (aside / name).write_bytes(data)
+        for name, data, line in rebalanced_files(dataset, training_set, synthetic_set, plan):
+            (temporary / name).parent.mkdir(exist_ok=True)
+            (temporary / name).write_bytes(data)
             lines.append({"file": name, "class": PurePosixPath(name).parts[0], **line})
-        about = _about(chosen, found, plan, arm, lines)
-        write_json(aside / "manifest.json", about)
-        (aside / "manifest.csv").write_text(_csv(lines))
-    return {"folder": str(target.resolve()), **about}
+        manifest = _manifest(training_set, synthetic_set, plan, arm, lines)
+        write_json(temporary / "manifest.json", manifest)
+        (temporary / "manifest.csv").write_text(_csv(lines))
+    return {"folder": str(target.resolve()), **manifest}
 
 
-def zip_rebalanced(workspace: Workspace, set_name: str, arm: str, **choice: Any) -> Path:
-    """The same as a zip for the browser, in the workspace's exports; written once, kept."""
+def zip_rebalanced(workspace: Workspace, set_name: str, arm: str, **options: Any) -> Path:
+    """Write the rebalanced training set as a zip into the workspace's exports."""
     workspace.exports.mkdir(parents=True, exist_ok=True)
     target = workspace.exports / f"{set_name}-{arm}.zip"
     remove_stale_temporaries(workspace.exports)
     folder = temp_path(target)
     folder.mkdir()
     try:
-        write_rebalanced(workspace, set_name, arm, folder / "rebalanced", **choice)
+        write_rebalanced(workspace, set_name, arm, folder / "rebalanced", **options)
         atomic_zip(folder / "rebalanced", target, target.stem)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return target
 
 
-def _about(
-    chosen: TrainingSet,
-    found: SyntheticSet | None,
+def _manifest(
+    training_set: TrainingSet,
+    synthetic_set: SyntheticSet | None,
     plan: dict[str, int],
     arm: str,
     lines: list[dict[str, Any]],
 ) -> dict[str, Any]:
     if not lines:
-        raise UserError(f"Training set {chosen.name} holds no images.")
+        raise UserError(f"Training set {training_set.name} holds no images.")
     return {
-        "training_set": chosen.name,
-        "dataset": chosen.config.dataset,
-        "fingerprint": chosen.fingerprint,
-        "config": chosen.config.model_dump(mode="json"),
+        "training_set": training_set.name,
+        "dataset": training_set.config.dataset,
+        "fingerprint": training_set.fingerprint,
+        "config": training_set.config.model_dump(mode="json"),
         "arm": arm,
-        "synthetic": None if found is None else found.name,
+        "synthetic": None if synthetic_set is None else synthetic_set.name,
         "provenance": None
-        if found is None
-        else {k: v for k, v in found.provenance.to_json().items() if k != "training_set"},
-        "unverified": found is not None and found.unverified,
-        "real": chosen.counts,
+        if synthetic_set is None
+        else {k: v for k, v in synthetic_set.provenance.to_json().items() if k != "training_set"},
+        "unverified": synthetic_set is not None and synthetic_set.unverified,
+        "real": training_set.counts,
         "added": plan,
-        "counts": {c: chosen.counts[c] + plan.get(c, 0) for c in chosen.classes},
+        "counts": {c: training_set.counts[c] + plan.get(c, 0) for c in training_set.classes},
         "note": "Research software, not for diagnosis. Generated images do not show real patients.",
     }
 

@@ -1,5 +1,4 @@
-"""Records of a comparison on disk, as typed models, checked when they are read: anybody may have
-edited them."""
+"""A comparison's records on disk as typed models, validated when they are read."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -32,12 +31,12 @@ from rebalance_core.system.files import read_json
 
 T = TypeVar("T")
 REMEDY = "remove it and resume the comparison"
-CELL_FILE = "cell.json"  # beside a kept classifier: which cell it is of
-STATISTICS = 2  # version of what follows from the cells; results of another are computed again
+CELL_FILE = "cell.json"  # record of a kept classifier, in its folder
+STATISTICS = 2  # version of the statistics; results of another version are computed again
 
 
 def _parsed(parse: Callable[[str], object]) -> AfterValidator:
-    """A validator of text that `parse` reads, raising UserError for anything else."""
+    """A validator of text that `parse` accepts; `parse` raises UserError for other text."""
 
     def check(text: str) -> str:
         try:
@@ -56,7 +55,7 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Epoch = Annotated[int, Field(ge=1, lt=2**31)]
 Interval = Annotated[list[Points], Field(min_length=2, max_length=2)]
 Confusion = Annotated[list[list[Count]], Field(min_length=1)]
-CellKey = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]  # part of a file's name
+CellKey = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]  # used in file names
 ArmName = Annotated[str, _parsed(Arm.parse)]
 ScheduleName = Annotated[str, _parsed(Schedule.parse)]
 
@@ -66,9 +65,9 @@ class Record(BaseModel):
 
 
 class Measured(Record):
-    """A record with one value per measure, stored flat beside its other fields.
+    """A record with one value per measure, stored flat among its other fields.
 
-    Measures other than the primary one may be missing, as in records from before they were added.
+    Measures other than the primary one may be missing, as in records of earlier versions.
     """
 
     measures: dict[str, float | None]
@@ -106,7 +105,7 @@ class TestRecord(Measured):
     """A classifier's results on the test split; class lists have one entry per class, None for a
     class without a test image. `confusion` has one row per true class."""
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # not a pytest class
 
     precision: list[Share | None]
     recall: list[Share | None]
@@ -143,11 +142,11 @@ class EpochRecord(Record):
 
 
 class CellIdentity(Record):
-    """What stands in each of a cell's lines and files."""
+    """Fields that identify a cell in its metrics lines and files."""
 
     cell: CellKey
     arm: ArmName
-    amount: str | None  # None: no images are added
+    amount: str | None  # None if no images are added
     schedule: ScheduleName
     seed: Seed
 
@@ -158,18 +157,20 @@ class CellIdentity(Record):
 
 
 class FailedCell(CellIdentity):
+    """A cell whose training failed, with the reason."""
+
     reason: str
 
 
 class CellRecord(CellIdentity):
-    """The whole result of one cell."""
+    """The complete result of one cell."""
 
     plan: dict[str, Count]  # {class: images added}
     synthetic: str | None
     best: BestRecord
     curve: Annotated[list[EpochRecord], Field(min_length=1)]
     seconds: Seconds
-    taken_from: str | None = None  # run that trained it, if another did
+    taken_from: str | None = None  # run that trained it, if it was another one
 
     @model_validator(mode="after")
     def _epochs_are_consecutive(self) -> Self:
@@ -183,14 +184,14 @@ class CellRecord(CellIdentity):
 class Contrast(Record):
     """The paired difference of an arm to another one, in points of the primary measure."""
 
-    gains: list[Points]  # one per seed that both arms have
+    gains: list[Points]  # one per seed common to both arms
     gain: Points | None  # their mean
     interval: Interval | None
     p: Share | None
     p_corrected: Share | None
 
     @model_validator(mode="after")
-    def _test_is_whole(self) -> Self:
+    def _test_is_complete(self) -> Self:
         check_contrast(self.gains, self.gain, self.interval, self.p, self.p_corrected)
         return self
 
@@ -216,8 +217,8 @@ class Row(Measured):
     added: dict[str, Count]
     synthetic: str | None
     synthetic_sets: list[str]
-    free: bool  # a baseline or remedy: costs no generator
-    unverified: bool  # whether the origin of its images is
+    free: bool  # baseline or remedy: needs no generator
+    unverified: bool  # whether the generator's training images are unverified
     epoch: list[Epoch]
     scores: list[Share]  # the primary measure on test, one per seed
     validation_macro_f1: Share
@@ -242,7 +243,7 @@ class Row(Measured):
     p_corrected: Share | None = None
     reference: Contrast | None = None  # the contrast with the reference
     is_reference: bool = False
-    contrasts: Count = 0  # that p and intervals are corrected for
+    contrasts: Count = 0  # number of contrasts that p and intervals are corrected for
 
     @model_validator(mode="after")
     def _lists_match(self) -> Self:
@@ -267,12 +268,12 @@ class Row(Measured):
 
     @property
     def is_generated(self) -> bool:
-        """Whether the arm adds images of a generator that learned something."""
+        """Whether the arm adds images of a trained generator."""
         return not self.free
 
 
 class ComparedSeeds(Record):
-    """What a comparison's config must hold for its training sets to be found."""
+    """The fields of a comparison's config that determine its training sets."""
 
     seeds: Annotated[list[Seed], Field(min_length=1)]
     redraw: bool = False
@@ -290,7 +291,7 @@ class SetFacts(Record):
 
 
 class StoredComparison(Record):
-    """What a report or `results.json` must hold for its comparison to be repeated."""
+    """The fields of a report or `results.json` needed to repeat its comparison."""
 
     config: dict[str, Any]
     training_set: dict[str, Any]
@@ -298,7 +299,7 @@ class StoredComparison(Record):
 
 
 class OldResults(Record):
-    """What the `results.json` of every version holds."""
+    """The fields common to the `results.json` of all versions."""
 
     classes: Annotated[list[str], Field(min_length=1)]
     preset: str
@@ -308,7 +309,7 @@ class OldResults(Record):
 
     @property
     def generator_seconds(self) -> dict[str, float]:
-        """{name of a row: its generator's seconds}, as far as they are readable."""
+        """{name of a row: seconds of its generator}, without invalid values."""
         seconds: dict[str, float] = {}
         for row in self.results:
             name, value = row.get("name"), row.get("generator_seconds")
@@ -326,7 +327,7 @@ class Findings(Record):
     failed: Count
     results: list[Row]
     answer: str
-    absent: str  # sentence on classes without a test image
+    absent: str  # sentence on classes without a test image, or empty
     proven_gain: bool
     outdated: bool = False  # whether another version wrote the file
 
@@ -361,20 +362,20 @@ class Results(Findings, StoredComparison):
 
 
 class KeptClassifier(CellIdentity):
-    """`cell.json` beside the classifier that a comparison kept: its cell and its input."""
+    """`cell.json` of the classifier that a comparison kept: its cell and its input format."""
 
     epoch: Epoch
     validation_macro_f1: Share
     set: str  # training set
-    size: Annotated[int, Field(ge=1, lt=2**14)]  # of its images, px
+    size: Annotated[int, Field(ge=1, lt=2**14)]  # of input images, px
     channels: Literal[1, 3]
-    run: str | None = None  # that trained it
+    run: str | None = None  # run that trained it
     fit: Fit = "pad"
     dataset: str | None = None
 
 
 def check_classes(count: int, record: TestRecord | Row) -> None:
-    """Raises ValueError unless each list of classes has `count` entries."""
+    """Raise ValueError unless every list has one entry per class."""
     lengths = [len(record.precision), len(record.recall), *map(len, record.confusion)]
     if any(length != count for length in lengths):
         raise ValueError("precision, recall and confusion do not have one entry per class")
@@ -387,7 +388,7 @@ def check_contrast(
     p: float | None,
     p_corrected: float | None,
 ) -> None:
-    """Raises ValueError where some parts of a paired test are there and others are not."""
+    """Raise ValueError if a paired test has some of its values but not all."""
     if (gain is None) != (not gains):
         raise ValueError("gain and gains do not belong together")
     if not (interval is None) == (p is None) == (p_corrected is None):
@@ -397,14 +398,14 @@ def check_contrast(
 
 
 def read_cell(path: Path) -> CellRecord:
-    """The result of one cell; raises UserError where it is missing or damaged."""
+    """Read the result of one cell; raises UserError if it is missing or damaged."""
     return _check(CellRecord, _load(path), path)
 
 
 def read_cells(run: Path) -> list[CellRecord]:
-    """The results of a comparison's finished cells, in the order in which it resolved them.
+    """Read the results of a comparison's finished cells, in planned order.
 
-    Raises UserError for a damaged one, or one of another cell.
+    Raises UserError if one is damaged or is another cell's.
     """
     cells: list[CellRecord] = []
     for planned in read_planned_cells(run):
@@ -423,26 +424,30 @@ def read_cells(run: Path) -> list[CellRecord]:
 
 
 def read_failed_cell(path: Path) -> FailedCell:
-    """Why a cell failed; raises UserError where the file is missing or damaged."""
+    """Read why a cell failed; raises UserError if the file is missing or damaged."""
     return _check(FailedCell, _load(path), path)
 
 
 def read_planned_cells(run: Path) -> list[CellIdentity]:
-    """The cells that a comparison resolved, in order; empty before it has. Raises UserError where
-    the file is damaged."""
+    """Read the planned cells of a comparison; empty before it has resolved them.
+
+    Raises UserError if the file is damaged.
+    """
     path = run / "result" / "cells.json"
     cells = _check(list[CellIdentity], _load(path), path) if path.exists() else []
     return list({cell.cell: cell for cell in cells}.values())
 
 
 def read_compared_seeds(run: Path) -> ComparedSeeds:
-    """Raises UserError where `run.json` is missing or damaged."""
+    """Read the seeds of a comparison; raises UserError if `run.json` is missing or damaged."""
     return _check(ComparedSeeds, read_record(run).config, run / "run.json", "remove the run")
 
 
 def read_synthetic_names(run: Path, keys: Iterable[str] = ()) -> dict[str, str]:
-    """{key of an arm's images: synthetic set} of a comparison; raises UserError where the file is
-    missing or damaged, or lacks one of `keys`."""
+    """Read {key of an arm's images: synthetic set} of a comparison.
+
+    Raises UserError if the file is missing or damaged or lacks one of `keys`.
+    """
     path = run / "result" / "synthetic.json"
     names = _check(dict[str, str], _load(path), path)
     for key in keys:
@@ -452,7 +457,7 @@ def read_synthetic_names(run: Path, keys: Iterable[str] = ()) -> dict[str, str]:
 
 
 def synthetic_references(view: RunView) -> list[tuple[Reference, str]]:
-    """The synthetic sets that a comparison chose by itself, where its config names none."""
+    """References to the synthetic sets that a comparison chose; empty if its config names them."""
     path = view.path / "result" / "synthetic.json"
     if view.config.get("synthetic") or not path.exists():
         return []
@@ -464,14 +469,13 @@ def synthetic_references(view: RunView) -> list[tuple[Reference, str]]:
 
 
 def read_kept_classifier(folder: Path) -> KeptClassifier:
-    """What a kept classifier is; raises UserError where `cell.json` is missing or damaged."""
+    """Read a kept classifier's record; raises UserError if `cell.json` is missing or damaged."""
     path = folder / CELL_FILE
     return _check(KeptClassifier, _load(path), path, "remove its folder")
 
 
 def read_stored_results(path: Path) -> Results | OldResults:
-    """The content of `results.json`, of this version or another; raises UserError where it is
-    missing or damaged."""
+    """Read `results.json` of this or another version; raises UserError if missing or damaged."""
     value = _load(path)
     if isinstance(value, dict) and value.get("statistics") == STATISTICS:
         return _check(Results, value, path)
@@ -492,5 +496,5 @@ def _check(kind: type[T], value: Any, path: Path, remedy: str = REMEDY) -> T:
 
 
 def damaged(path: Path, reason: str, remedy: str = REMEDY) -> UserError:
-    """The error for a record that is not on disk as it was written."""
+    """The error for a record whose content is invalid."""
     return UserError(f"{path} is damaged ({reason}); {remedy}.")
