@@ -41,8 +41,8 @@ from rebalance_core.generators.diffusion.config import ConditionalDdpmConfig, Dd
 from rebalance_core.generators.diffusion.formulas import Predict, draw_timesteps
 from rebalance_core.generators.diffusion.training import (
     denoising_loss,
-    make_ready,
-    open_adam,
+    make_adam,
+    prepare_model,
     update,
     validation_loss,
 )
@@ -89,9 +89,9 @@ class Ours:
 
     def __init__(self, model: nn.Module, images: Tensor, warmup: int) -> None:
         self.accelerator = create_accelerator("auto")
-        make_ready(model, self.accelerator)
+        prepare_model(model, self.accelerator)
         self.model, self.images, self.warmup, self.done = model, images, warmup, 0
-        self.optimizer = open_adam(self.model, PAPER.lr, self.accelerator)
+        self.optimizer = make_adam(self.model, PAPER.lr, self.accelerator)
         self.predict = predict_of(self.model)
 
     def step(self, rows: Tensor, noise: Tensor, timesteps: Tensor) -> float:

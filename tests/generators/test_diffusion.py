@@ -289,7 +289,7 @@ def test_classes_differ_and_the_guidance_is_heard(data: Callable[..., TrainingDa
 def test_guidance_of_a_model_without_conditions_is_refused(
     data: Callable[..., TrainingData],
 ) -> None:
-    with pytest.raises(UserError, match="no guidance to set; it has sampler, steps"):
+    with pytest.raises(UserError, match="not have the option guidance; it has sampler, steps"):
         list(make_ddpm(data).sample("glioma", 1, 0, guidance=2.0))
 
 

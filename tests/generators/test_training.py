@@ -26,7 +26,7 @@ from rebalance_core.generators.bagan_gp.config import BaganConfig
 from rebalance_core.generators.bagan_gp.cost import bagan_parameters, step_work
 from rebalance_core.generators.bagan_gp.training import BaganTrainer
 from rebalance_core.generators.base import load_training_data
-from rebalance_core.generators.diffusion.cost import unet_count, update_flops
+from rebalance_core.generators.diffusion.cost import count_unet, update_flops
 from rebalance_core.generators.estimate import estimate
 from rebalance_core.generators.spec import generator_spec
 from rebalance_core.generators.training import (
@@ -423,11 +423,11 @@ def test_estimate_knows_the_unets(kind: str, preset: str) -> None:
         pixels = torch.zeros(1, model.config.in_channels, *[model.config.sample_size] * 2)
         with torch.no_grad(), Counting() as counter:
             model(pixels, torch.tensor([5]), *asked)
-    count = unet_count(config, 3)
+    count = count_unet(config, 3)
     assert count.parameters == sum(p.numel() for p in model.parameters())
-    assert 2 * count.products == pytest.approx(counter.total, rel=0.03)
+    assert 2 * count.macs == pytest.approx(counter.total, rel=0.03)
     images = config.batch_size * config.accumulation
-    assert update_flops(config, 3) == 6 * images * count.products
+    assert update_flops(config, 3) == 6 * images * count.macs
 
 
 def test_estimate_of_disk_is_what_a_run_leaves(workspace: Workspace, trained: RunView) -> None:

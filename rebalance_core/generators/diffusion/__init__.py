@@ -7,14 +7,14 @@ from rebalance_core.generators.spec import GeneratorSpec, SamplingOptions
 
 # On two cores, at `quick` and `small`; the paper's wide U-Net comes to 1.5.
 RELATIVE_SPEED = 0.45
-FINISHED = "its learning rate schedule has ended"
+NOT_CONTINUABLE_REASON = "its learning rate schedule has ended"
 
 
 class DiffusionSampling(SamplingOptions):
     sampler: Sampler | None = Field(
         default=None,
         title="Sampler",
-        description="ddpm draws noise at each of many steps; the others need some twenty.",
+        description="ddpm adds noise in each of many steps; the others need about twenty.",
     )
     steps: int | None = Field(
         default=None, ge=1, le=1000, title="Steps", description="Steps of the sampler."
@@ -27,8 +27,7 @@ class GuidedSampling(DiffusionSampling):
         ge=0,
         le=20,
         title="Guidance",
-        description="1: as the class was learned. Above: nearer to what tells it from the others, "
-        "with less variety.",
+        description="1: none. Above 1: more typical of the class, with less variety.",
     )
 
 
@@ -42,7 +41,7 @@ DDPM = GeneratorSpec(
     main_fields=("size", "steps", "batch_size", "lr"),
     sampling=DiffusionSampling,
     step_fields={"steps": "epochs"},
-    not_continuable_reason=FINISHED,
+    not_continuable_reason=NOT_CONTINUABLE_REASON,
     safetensors_only=True,
     marker_file="ddpm.json",
     file_names="ddpm.json",
@@ -55,15 +54,15 @@ CONDITIONAL = GeneratorSpec(
     name="conditional-ddpm",
     title="Conditional DDPM, one over all classes, guided",
     summary="images of one guided diffusion model over all classes",
-    description="Trains one model on all classes, so that {minority} can borrow from the others "
-    "what such images look like; batches are class-balanced. With *poses*, it is conditioned on "
+    description="Trains one model on all classes, so that {minority} can share what the others "
+    "teach about such images; batches are class-balanced. With *poses*, it is conditioned on "
     "the pose of each image too, if the dataset was clustered.",
     config=ConditionalDdpmConfig,
     implementation="rebalance_core.generators.diffusion.conditional:ConditionalDdpmGenerator",
     main_fields=("size", "steps", "guidance", "poses"),
     sampling=GuidedSampling,
     step_fields={"steps": "epochs"},
-    not_continuable_reason=FINISHED,
+    not_continuable_reason=NOT_CONTINUABLE_REASON,
     safetensors_only=True,
     marker_file="conditional-ddpm.json",
     file_names="conditional-ddpm.json",

@@ -1,4 +1,4 @@
-"""Configs of the diffusion models; apart from the trainers, so that pages need no torch."""
+"""Configs of the diffusion models, without torch, so that pages can import them."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
@@ -8,14 +8,14 @@ from pydantic import Field, model_validator
 from models.unet_shape import UNetShape
 from rebalance_core.config import Config, Precision, Seed
 
-# How a diffusion model is looked at while it is trained.
-LOOKS = 20  # validations and previews
-VALIDATION_LEVELS = 4  # fixed noise levels a validation image is measured at
-VALIDATION_IMAGES = 16  # of a class
-PREVIEW_SAMPLER, PREVIEW_STEPS, PREVIEWS = "dpm-solver++", 15, 8  # PREVIEWS: in a row
+# Evaluation of a diffusion model during training.
+EVALUATIONS = 20  # validations and previews
+VALIDATION_LEVELS = 4  # fixed noise levels of each validation image
+VALIDATION_IMAGES = 16  # per class
+PREVIEW_SAMPLER, PREVIEW_STEPS, PREVIEWS = "dpm-solver++", 15, 8  # PREVIEWS: per row
 Sampler = Literal["ddpm", "ddim", "dpm-solver++", "unipc"]
-# What the study's DDPM did not know yet: every preset of the conditional one but `paper`.
-LEARNED_SINCE: Mapping[str, Any] = {
+# Published after the DDPM of the study; in every preset of the conditional model but `paper`.
+MODERN_DEFAULTS: Mapping[str, Any] = {
     "prediction": "v_prediction",
     "schedule": "cosine",
     "ema": 0.999,
@@ -26,25 +26,25 @@ LEARNED_SINCE: Mapping[str, Any] = {
 
 
 class DiffusionConfig(Config):
-    """What both diffusion models share. The defaults are the paper's (sections 3.2, 5.3)."""
+    """Fields of both diffusion models. The defaults are the paper's (sections 3.2, 5.3)."""
 
     preset: str = "paper"
-    size: int = Field(default=128, ge=8, le=512, multiple_of=8)  # px (not said; see the docs)
-    widths: tuple[int, ...] = (128, 128, 256, 256, 512, 512)  # channels a resolution (tutorial)
-    layers: int = Field(default=2, ge=1)  # residual blocks a resolution (tutorial)
+    size: int = Field(default=128, ge=8, le=512, multiple_of=8)  # px (not stated; see the docs)
+    widths: tuple[int, ...] = (128, 128, 256, 256, 512, 512)  # channels per resolution (tutorial)
+    layers: int = Field(default=2, ge=1)  # residual blocks per resolution (tutorial)
     attention: tuple[int, ...] = (4,)  # resolutions with self-attention, 0 = full (3.2)
-    # the noise (3.2), or the velocity (arXiv 2202.00512): sound in few steps and little training
+    # the noise (3.2), or the velocity (arXiv 2202.00512), which needs fewer steps and updates
     prediction: Literal["epsilon", "v_prediction"] = "epsilon"
     schedule: Literal["linear", "cosine"] = "linear"  # of the betas (3.2; arXiv 2102.09672)
-    min_snr: float | None = Field(default=None, gt=0)  # γ of the weights, arXiv 2303.09556
+    min_snr: float | None = Field(default=None, gt=0)  # γ of min-SNR weighting, arXiv 2303.09556
     lr: float = Field(default=0.001, gt=0)  # Adam (5.3)
     warmup_steps: int = Field(default=500, ge=0)  # (5.3), then cosine to zero
-    batch_size: int = Field(default=16, ge=1)  # images at once (5.3)
-    accumulation: int = Field(default=1, ge=1, le=1024)  # batches an update: memory for time
+    batch_size: int = Field(default=16, ge=1)  # images per batch (5.3)
+    accumulation: int = Field(default=1, ge=1, le=1024)  # batches per update
     epochs: int = Field(default=50, ge=1)  # (5.3)
-    steps: int | None = Field(default=None, ge=1)  # updates of a model, instead of epochs
-    ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weights' average; 0: none
-    sampler: Sampler = "ddpm"  # of samples (3.2)
+    steps: int | None = Field(default=None, ge=1)  # updates per model, instead of epochs
+    ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weights' EMA; 0: none
+    sampler: Sampler = "ddpm"  # (3.2)
     sampler_steps: int = Field(default=1000, ge=1, le=1000)
     precision: Precision = "auto"
     seed: Seed = 0
@@ -55,7 +55,7 @@ class DiffusionConfig(Config):
 
 
 class DdpmConfig(DiffusionConfig):
-    """A DDPM per minority class. The defaults are the paper's (sections 3.2, 5.3)."""
+    """One DDPM per minority class. The defaults are the paper's (sections 3.2, 5.3)."""
 
     classes: tuple[str, ...] = ()  # empty: every minority class (5.3)
 
@@ -99,21 +99,24 @@ class DdpmConfig(DiffusionConfig):
 
 
 class ConditionalDdpmConfig(DiffusionConfig):
-    """One diffusion model over all classes, guided. `paper` has the study's U-Net, noise and
-    updates, and no more than the condition besides; the study has no such model."""
+    """One class-conditional diffusion model with classifier-free guidance.
 
-    unshuffle: Literal[1, 2, 4] = 1  # side of the squares of pixels folded into channels
-    balanced: bool = True  # batches with each class as often as any other
-    drop: float = Field(default=0.1, ge=0, lt=1)  # share trained unconditioned, arXiv 2207.12598
-    guidance: float = Field(default=1.0, ge=0, le=20)  # of samples: 1 none, above 1 away from it
-    poses: bool = False  # whether images' poses are told too, where the dataset has some
-    warp: float = Field(default=0.0, ge=0, le=1)  # chance of each move of an image: a mirror,
-    # a turn, a zoom, a shift; the model is told of them, so samples show none (arXiv 2206.00364)
-    cbdm: float = Field(default=0.0, ge=0)  # τ of class balancing, arXiv 2305.00562; theirs: 1
+    The study has no such model; preset `paper` adds only the condition to the study's DDPM.
+    """
+
+    unshuffle: Literal[1, 2, 4] = 1  # factor of the pixel unshuffle
+    balanced: bool = True  # class-balanced batches
+    drop: float = Field(default=0.1, ge=0, lt=1)  # conditioning dropout, arXiv 2207.12598
+    guidance: float = Field(default=1.0, ge=0, le=20)  # scale g of sampling; 1: none
+    poses: bool = False  # condition on the poses too, if the dataset is clustered
+    # probability of each augmentation (flip, rotation, zoom, shift), on which the model is
+    # conditioned, so that samples do not show them (arXiv 2206.00364)
+    warp: float = Field(default=0.0, ge=0, le=1)
+    cbdm: float = Field(default=0.0, ge=0)  # τ of CBDM, arXiv 2305.00562 (1 there)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            **LEARNED_SINCE,
+            **MODERN_DEFAULTS,
             "size": 32,
             "unshuffle": 2,
             "widths": (64, 128),
@@ -128,7 +131,7 @@ class ConditionalDdpmConfig(DiffusionConfig):
             "precision": "fp32",
         },
         "small": {
-            **LEARNED_SINCE,
+            **MODERN_DEFAULTS,
             "size": 64,
             "unshuffle": 2,
             "widths": (32, 96, 128),
@@ -142,7 +145,7 @@ class ConditionalDdpmConfig(DiffusionConfig):
         },
         "paper": {},
         "strong": {
-            **LEARNED_SINCE,
+            **MODERN_DEFAULTS,
             "widths": (128, 256, 256, 512),
             "unshuffle": 2,
             "attention": (2, 3),
@@ -157,11 +160,11 @@ class ConditionalDdpmConfig(DiffusionConfig):
     }
 
     @model_validator(mode="after")
-    def _folds(self) -> Self:
-        deepest = self.unshuffle * 2 ** (len(self.widths) - 1)
-        if self.size % deepest:
+    def _check_size(self) -> Self:
+        divisor = self.unshuffle * 2 ** (len(self.widths) - 1)
+        if self.size % divisor:
             raise ValueError(
-                f"size must be a multiple of {deepest} px for {len(self.widths)} widths and "
+                f"size must be a multiple of {divisor} px for {len(self.widths)} widths and "
                 f"unshuffle={self.unshuffle}"
             )
         return self

@@ -17,9 +17,9 @@ from rebalance_core.generators.diffusion.config import (
     DiffusionConfig,
 )
 from rebalance_core.generators.diffusion.formulas import Predict, draw_timesteps
-from rebalance_core.generators.diffusion.sampling import DiffusionGenerator, show_samples
+from rebalance_core.generators.diffusion.sampling import DiffusionGenerator, preview_samples
 from rebalance_core.generators.diffusion.training import (
-    Place,
+    ModelPosition,
     denoising_loss,
     train_model,
     validation_loss,
@@ -46,58 +46,59 @@ class DdpmGenerator(DiffusionGenerator):
         return cls(_train(config, data, run), config)
 
     def predictor(
-        self, label: str, seed: int, rows: range, device: torch.device, **asked: Any
+        self, label: str, seed: int, rows: range, device: torch.device, **options: Any
     ) -> Predict:
         return unconditional(self.unets[label].to(device))
 
     def save(self, folder: Path) -> None:
-        """A pipeline a class, opened by `DDPMPipeline.from_pretrained(folder/class-0)`, …"""
+        """Write one pipeline per class, for `DDPMPipeline.from_pretrained(folder / "class-0")`."""
         schedule = noise_schedule(self.config.prediction, self.config.schedule)
         for number, unet in enumerate(self.unets.values()):
             DDPMPipeline(unet, schedule).save_pretrained(folder / f"class-{number}")
-        about = {"classes": self.classes, "config": self.config.model_dump(mode="json")}
-        write_json(folder / self.file, about)
+        record = {"classes": self.classes, "config": self.config.model_dump(mode="json")}
+        write_json(folder / self.file, record)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        about = read_json(folder / cls.file)
-        parts = {label: folder / f"class-{n}" for n, label in enumerate(about["classes"])}
-        for part in parts.values():
-            if not (part / "model_index.json").exists():
-                raise UserError(f"{part} is no diffusers pipeline: it has no model_index.json.")
+        record = read_json(folder / cls.file)
+        folders = {label: folder / f"class-{n}" for n, label in enumerate(record["classes"])}
+        for path in folders.values():
+            if not (path / "model_index.json").exists():
+                raise UserError(f"{path} is not a diffusers pipeline: model_index.json is missing.")
         unets = {
             label: UNet2DModel.from_pretrained(
-                part / "unet", use_safetensors=True, local_files_only=True
+                path / "unet", use_safetensors=True, local_files_only=True
             )
-            for label, part in parts.items()
+            for label, path in folders.items()
         }
-        return cls(unets, DdpmConfig.build(**about["config"]))
+        return cls(unets, DdpmConfig.build(**record["config"]))
 
 
 def unconditional(unet: UNet2DModel) -> Predict:
+    """The network as a function of noisy images and timesteps."""
     return lambda noisy, timesteps: unet(noisy, timesteps).sample.float()
 
 
 def _train(config: DdpmConfig, data: TrainingData, run: Run) -> dict[str, UNet2DModel]:
-    """Train the classes one after the other; a checkpoint keeps the finished ones whole."""
-    wanted = config.classes or data.minority
-    unknown = set(wanted) - set(data.classes)
+    """Train one model per class, in order; a checkpoint contains the finished models."""
+    labels = config.classes or data.minority
+    unknown = set(labels) - set(data.classes)
     if unknown:
         raise UserError(f"There is no class {', '.join(unknown)} in this training set.")
-    kept = run.restore() or {"finished": {}, "step": 0}
-    finished: dict[str, Any] = kept.pop("finished")
-    run.log(kept["step"], event="start", label=wanted[min(len(finished), len(wanted) - 1)])
+    state = run.restore() or {"finished": {}, "step": 0}
+    finished: dict[str, Any] = state.pop("finished")
+    run.log(state["step"], event="start", label=labels[min(len(finished), len(labels) - 1)])
     unets: dict[str, UNet2DModel] = {}
-    for number, label in enumerate(wanted):
+    for number, label in enumerate(labels):
         unet = seeded_unet(config.unet_shape(data.channels), derive_seed(config.seed, number, 0))
         unets[label] = unet
         if label in finished:
             unet.load_state_dict(finished[label])
             continue
-        mine = kept if kept["step"] else {}
-        _train_class(config, data, run, unet, (number, label, len(wanted)), mine, finished)
+        own_state = state if state["step"] else {}
+        _train_class(config, data, run, unet, (number, label, len(labels)), own_state, finished)
         finished[label] = unet.state_dict()
-        kept = {"step": 0}
+        state = {"step": 0}
     return unets
 
 
@@ -106,11 +107,12 @@ def _train_class(
     data: TrainingData,
     run: Run,
     unet: UNet2DModel,
-    which: tuple[int, str, int],
-    kept: dict[str, Any],
+    position: tuple[int, str, int],
+    state: dict[str, Any],
     finished: dict[str, Any],
 ) -> None:
-    number, label, models = which
+    """Train the model of one class; `position` is (its number, its class, number of models)."""
+    number, label, models = position
     # data: one class, in memory
     index = data.classes.index(label)
     images = to_float(data.train.images[data.train.labels == index])
@@ -120,19 +122,19 @@ def _train_class(
     predict = unconditional(unet)
 
     def batch_loss(step: int, part: int) -> Tensor:
-        at = step * config.accumulation + part
-        rows = batch_indices(len(images), config.batch_size, at, config.seed, number)
-        random = keyed_generator(config.seed, number, 1, at)
+        batch_number = step * config.accumulation + part
+        rows = batch_indices(len(images), config.batch_size, batch_number, config.seed, number)
+        random = keyed_generator(config.seed, number, 1, batch_number)
         clean = images[rows].to(unet.device)
         noise = torch.randn(clean.shape, generator=random).to(unet.device)
         timesteps = draw_timesteps(len(clean), random).to(unet.device)
         return denoising_loss(config, predict, clean, noise, timesteps)[0]
 
-    def look(step: int) -> float | None:
+    def evaluate(step: int) -> float | None:
         randoms = [keyed_generator(config.seed, 99, k) for k in range(PREVIEWS)]
-        form = (data.channels, config.size)
-        show_samples(config, run, step, predict, randoms, form, label, unet.device)
+        shape = (data.channels, config.size)
+        preview_samples(config, run, step, predict, randoms, shape, label, unet.device)
         return validation_loss(config, predict, held_out.to(unet.device)) if len(held_out) else None
 
-    place = Place(steps, number, models, label)
-    train_model(config, run, unet, batch_loss, look, place, kept, {"finished": finished})
+    place = ModelPosition(steps, number, models, label)
+    train_model(config, run, unet, batch_loss, evaluate, place, state, {"finished": finished})

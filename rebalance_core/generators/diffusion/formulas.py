@@ -1,4 +1,4 @@
-"""Denoising diffusion as pure functions: what is predicted, how it counts, how it is sampled."""
+"""Denoising diffusion as pure functions: targets, losses, guidance and sampling."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -18,9 +18,9 @@ from models.unet import TIMESTEPS, ConditionalUNet, noise_schedule
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # noisy (n, C, H, W), timesteps → (n, C, H, W)
 
-# Each keeps its guess of the clean image within [-1, 1]: at the noisiest steps a small error of
-# the predicted noise is a hundred times larger in the image. Few steps must begin at the noisiest
-# (Lin et al. 2023, arXiv 2305.08891).
+# Each clips its estimate of the clean image to [-1, 1]: at the noisiest timesteps a small error of
+# the predicted noise is a hundred times larger in the image. With few steps, sampling must start
+# at the noisiest timestep (Lin et al. 2023, arXiv 2305.08891).
 _FAST = {"thresholding": True, "sample_max_value": 1.0, "timestep_spacing": "trailing"}
 SAMPLERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddpm": (DDPMScheduler, {"clip_sample": True}),
@@ -31,84 +31,93 @@ SAMPLERS: dict[str, tuple[Any, dict[str, Any]]] = {
 CBDM_COMMIT = 0.25  # γ of arXiv 2305.00562, section 4.1
 
 
-_schedule = cache(noise_schedule)  # each batch asks for one
+_schedule = cache(noise_schedule)  # called for each batch
 
 
 @cache
 def signal_to_noise(schedule: str) -> Tensor:
-    """ᾱ / (1 - ᾱ) of each timestep: (1000,)."""
-    kept: Tensor = _schedule("epsilon", schedule).alphas_cumprod
-    return kept / (1 - kept)
+    """SNR = ᾱ / (1 - ᾱ) of each timestep, (1000,)."""
+    alpha_bar: Tensor = _schedule("epsilon", schedule).alphas_cumprod
+    return alpha_bar / (1 - alpha_bar)
 
 
-def min_snr_weights(ratio: Tensor, gamma: float, prediction: str) -> Tensor:
-    """Weights (n,) for signal-to-noise ratios (n,): min(ratio, γ) / ratio where the noise is
-    predicted, min(ratio, γ) / (ratio + 1) where the velocity is (Hang et al. 2023,
-    arXiv 2303.09556, section 3.4)."""
-    capped = ratio.clamp(max=gamma)
-    return capped / (ratio + 1 if prediction == "v_prediction" else ratio)
+def min_snr_weights(snr: Tensor, gamma: float, prediction: str) -> Tensor:
+    """Min-SNR weights (n,) (Hang et al. 2023, arXiv 2303.09556, section 3.4).
+
+    min(SNR, γ) / SNR for noise prediction, min(SNR, γ) / (SNR + 1) for velocity prediction.
+    """
+    clamped = snr.clamp(max=gamma)
+    return clamped / (snr + 1 if prediction == "v_prediction" else snr)
 
 
 def target(
     clean: Tensor, noise: Tensor, timesteps: Tensor, prediction: str, schedule: str
 ) -> tuple[Tensor, Tensor]:
-    """The noisy images and what is to be predicted of them: the noise (Ho et al. 2020, eq. 14) or
-    the velocity √ᾱ ε - √(1-ᾱ) x (Salimans and Ho 2022, arXiv 2202.00512); all (n, C, H, W)."""
+    """(noisy images, prediction target), both (n, C, H, W).
+
+    The target is the noise (Ho et al. 2020, eq. 14) or the velocity √ᾱ ε - √(1-ᾱ) x (Salimans and
+    Ho 2022, arXiv 2202.00512).
+    """
     scheduler = _schedule(prediction, schedule)
     noisy = scheduler.add_noise(clean, noise, timesteps)
-    velocity = prediction == "v_prediction"
-    return noisy, scheduler.get_velocity(clean, noise, timesteps) if velocity else noise
+    is_velocity = prediction == "v_prediction"
+    return noisy, scheduler.get_velocity(clean, noise, timesteps) if is_velocity else noise
 
 
 def weighted_error(
-    predicted: Tensor,
-    wanted: Tensor,
+    pred: Tensor,
+    target: Tensor,
     timesteps: Tensor,
     prediction: str,
     schedule: str,
     min_snr: float | None,
 ) -> Tensor:
-    """Mean squared error over all pixels, each image weighted by its timestep; a scalar."""
+    """Mean squared error, a scalar; with `min_snr` as γ, weighted by each image's timestep."""
     if min_snr is None:
-        return F.mse_loss(predicted.float(), wanted)
-    ratio = signal_to_noise(schedule).to(timesteps.device)[timesteps]
-    weights = min_snr_weights(ratio, min_snr, prediction)
-    errors = (predicted.float() - wanted).square().flatten(1).mean(dim=1)
+        return F.mse_loss(pred.float(), target)
+    snr = signal_to_noise(schedule).to(timesteps.device)[timesteps]
+    weights = min_snr_weights(snr, min_snr, prediction)
+    errors = (pred.float() - target).square().flatten(1).mean(dim=1)
     return (weights * errors).mean()
 
 
-def balancing_loss(predicted: Tensor, other: Tensor, timesteps: Tensor, tau: float) -> Tensor:
-    """Class balancing (Qin et al. 2023, arXiv 2305.00562, eq. 9): the prediction under an image's
-    class is drawn to the one under a class drawn uniformly, `other`, and a quarter of that the
-    other way round; more where the image is noisier."""
+def balancing_loss(pred: Tensor, other: Tensor, timesteps: Tensor, tau: float) -> Tensor:
+    """Class-balancing loss (CBDM, Qin et al. 2023, arXiv 2305.00562, eq. 9), a scalar.
+
+    `pred` is conditioned on the image's class, `other` on a uniformly drawn one; each is pulled
+    towards the other, detached, the latter with weight γ = CBDM_COMMIT.
+    """
     weights = tau * timesteps / TIMESTEPS
 
-    def apart(moved: Tensor, still: Tensor) -> Tensor:
-        errors = (moved.float() - still.detach().float()).square().flatten(1).mean(dim=1)
+    def distance(pred: Tensor, target: Tensor) -> Tensor:
+        errors = (pred.float() - target.detach().float()).square().flatten(1).mean(dim=1)
         return (weights * errors).mean()
 
-    return apart(predicted, other) + CBDM_COMMIT * apart(other, predicted)
+    return distance(pred, other) + CBDM_COMMIT * distance(other, pred)
 
 
 def draw_timesteps(n: int, random: torch.Generator) -> Tensor:
-    """int64 (n,) in 0 … 999, uniform."""
+    """Timesteps drawn uniformly from 0 to 999, int64 (n,)."""
     return torch.randint(TIMESTEPS, (n,), generator=random)
 
 
 def guided(model: ConditionalUNet, labels: Tensor, poses: Tensor, guidance: float) -> Predict:
-    """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598): the prediction without a
-    condition, moved `guidance` times the way to the one for `labels` and `poses`, both (n,)."""
-    still = labels.new_zeros((len(labels), model.conditions.warp.in_features)).float()
+    """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598).
+
+    uncond + guidance · (cond - uncond), conditioned on `labels` and `poses`, both (n,); `guidance`
+    is 1 + w in the paper's notation.
+    """
+    no_warp = labels.new_zeros((len(labels), model.conditions.warp.in_features)).float()
     if guidance == 1:
-        return lambda noisy, t: model(noisy, t, labels, poses, still).float()
+        return lambda noisy, t: model(noisy, t, labels, poses, no_warp).float()
     both_labels = torch.cat([labels, torch.full_like(labels, model.conditions.classes)])
     both_poses = torch.cat([poses, torch.full_like(poses, model.conditions.poses)])
-    both_still = torch.cat([still, still])
+    both_no_warp = torch.cat([no_warp, no_warp])
 
     def predict(noisy: Tensor, t: Tensor) -> Tensor:
-        both = model(torch.cat([noisy, noisy]), t, both_labels, both_poses, both_still).float()
-        told, free = both.chunk(2)
-        return torch.lerp(free, told, guidance)
+        both = model(torch.cat([noisy, noisy]), t, both_labels, both_poses, both_no_warp).float()
+        cond, uncond = both.chunk(2)
+        return torch.lerp(uncond, cond, guidance)
 
     return predict
 
@@ -122,12 +131,14 @@ def denoising(
     prediction: str,
     schedule: str,
 ) -> Iterator[Tensor]:
-    """The images after each step, from `noise` (n, C, H, W) to about [-1, 1]; image k depends on
-    its noise and its own random generator alone."""
-    kind, options = SAMPLERS[sampler]
-    scheduler = kind.from_config(_schedule(prediction, schedule).config, **options)
+    """Yield the images after each step, from `noise` (n, C, H, W) to about [-1, 1].
+
+    Image k depends only on its noise and on `randoms[k]`.
+    """
+    scheduler_class, options = SAMPLERS[sampler]
+    scheduler = scheduler_class.from_config(_schedule(prediction, schedule).config, **options)
     scheduler.set_timesteps(steps)
-    # Only the ancestral sampler draws noise on its way: each image from its own generator.
+    # Only the ancestral sampler adds noise, for each image from its own generator.
     extra = {"generator": randoms} if sampler == "ddpm" else {}
     for t in scheduler.timesteps:
         noise = scheduler.step(predict(noise, t), t, noise, **extra).prev_sample

@@ -1,4 +1,4 @@
-"""What both diffusion models share as generators: sampling, each image from its own seed."""
+"""Sampling of both diffusion models; each image has its own random generator."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -25,39 +25,43 @@ from rebalance_core.training.batches import to_uint8
 from rebalance_core.training.device import create_accelerator
 from rebalance_core.training.random import keyed_generator
 
-COMFORTABLE = SAMPLE_BATCH_SIZE * 64 * 64  # pixels at once; larger images come in smaller batches
+MAX_BATCH_PIXELS = SAMPLE_BATCH_SIZE * 64 * 64  # larger images are sampled in smaller batches
 
 
 class DiffusionGenerator(Generator):
+    """A generator whose sampler is one of SAMPLERS."""
+
     config: DiffusionConfig
-    file: ClassVar[str]  # in the saved folder: classes and config
-    options: ClassVar[tuple[str, ...]]  # what can be asked of its sampler
+    file: ClassVar[str]  # of the saved folder, with classes and config
+    options: ClassVar[tuple[str, ...]]  # of its sampler
 
     @abstractmethod
     def predictor(
-        self, label: str, seed: int, rows: range, device: torch.device, **asked: Any
+        self, label: str, seed: int, rows: range, device: torch.device, **options: Any
     ) -> Predict:
-        """The network on `device` as a function of noisy images and timesteps, for images `rows`
-        of a class; `asked` are options beyond sampler and steps."""
+        """The network on `device` as a function of noisy images and timesteps.
+
+        It generates images `rows` of class `label`; `options` are those beyond sampler and steps.
+        """
 
     @property
     def batch_size(self) -> int:
-        return max(1, min(SAMPLE_BATCH_SIZE, COMFORTABLE // self.size**2))
+        return max(1, min(SAMPLE_BATCH_SIZE, MAX_BATCH_PIXELS // self.size**2))
 
     def batches(
         self, label: str, count: int, seed: int, first: int, **sampler: Any
     ) -> Iterator[np.ndarray]:
-        """`sampler` (default: the config's), `steps`, and what else `options` names."""
-        name, steps, asked = self._asked(sampler)
+        """`sampler`: values of `options`; those left out come from the config."""
+        name, steps, options = self._parse_options(sampler)
         start, batch = first, self.batch_size
         while start < first + count:
             rows = range(start, min(start + batch, first + count))
             try:
-                *_, images = self._denoised(label, seed, rows, name, steps, asked)
+                *_, images = self._denoised(label, seed, rows, name, steps, options)
             except torch.OutOfMemoryError:
                 if batch == 1:
                     raise
-                batch //= 2  # an image is the same in whatever batch
+                batch //= 2  # images do not depend on the batch
                 continue
             yield to_uint8(images)
             start = rows.stop
@@ -65,24 +69,26 @@ class DiffusionGenerator(Generator):
     def denoising_frames(
         self, label: str, count: int, seed: int, *, frames: int, first: int = 0, **sampler: Any
     ) -> Iterator[np.ndarray]:
-        """`frames` pictures of images `first` to `first + count - 1` on their way, uint8
-        (count, H, W, C): the first is noise, the last what `sample` gives; fewer where the
-        sampler has fewer steps. Raises UserError as `sample` does."""
+        """Yield at most `frames` stages of images `first` to `first + count - 1`.
+
+        Each is uint8 (count, H, W, C): the first is noise, the last what `sample` returns; fewer if
+        the sampler has fewer steps. Raises UserError as `sample` does.
+        """
         self.check_class(label)
-        name, steps, asked = self._asked(sampler)
+        name, steps, options = self._parse_options(sampler)
         frames = min(frames, steps + 1)
-        shown = {round(k * steps / max(1, frames - 1)) for k in range(frames)}
+        selected = {round(k * steps / max(1, frames - 1)) for k in range(frames)}
         rows = range(first, first + count)
-        for step, images in enumerate(self._denoised(label, seed, rows, name, steps, asked)):
-            if step in shown:
+        for step, images in enumerate(self._denoised(label, seed, rows, name, steps, options)):
+            if step in selected:
                 yield to_uint8(images)
 
-    def _asked(self, sampler: dict[str, Any]) -> tuple[str, int, dict[str, Any]]:
-        """Sampler, steps and the other options; raises UserError for what does not fit."""
+    def _parse_options(self, sampler: dict[str, Any]) -> tuple[str, int, dict[str, Any]]:
+        """(sampler, steps, other options); raises UserError for unknown or invalid ones."""
         unknown = [option for option in sampler if option not in self.options]
         if unknown:
             raise UserError(
-                f"This model has no {' or '.join(unknown)} to set; it has "
+                f"This model does not have the option {' or '.join(unknown)}; it has "
                 f"{', '.join(self.options)}."
             )
         name = sampler.pop("sampler", None) or self.config.sampler
@@ -95,12 +101,12 @@ class DiffusionGenerator(Generator):
         return name, steps, sampler
 
     def _denoised(
-        self, label: str, seed: int, rows: range, name: str, steps: int, asked: dict[str, Any]
+        self, label: str, seed: int, rows: range, name: str, steps: int, options: dict[str, Any]
     ) -> Iterator[torch.Tensor]:
-        """Noise, then the images after each step: float (len(rows), C, H, W)."""
+        """Yield the noise, then the images after each step, float (len(rows), C, H, W)."""
         number = self.classes.index(label)
         accelerator = create_accelerator(self.config.precision)
-        predict = self.predictor(label, seed, rows, accelerator.device, **asked)
+        predict = self.predictor(label, seed, rows, accelerator.device, **options)
         randoms = [keyed_generator(seed, number, k) for k in rows]
         with torch.no_grad(), accelerator.autocast():
             noise = draw_noise(randoms, (self.channels, self.size)).to(accelerator.device)
@@ -113,7 +119,7 @@ class DiffusionGenerator(Generator):
     @classmethod
     @abstractmethod
     def read(cls, folder: Path) -> Self:
-        """What `save` wrote, without checks of its own."""
+        """Read what `save` wrote, without checks."""
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -137,24 +143,27 @@ class DiffusionGenerator(Generator):
             ) from error
 
 
-def draw_noise(randoms: list[torch.Generator], form: tuple[int, int]) -> torch.Tensor:
-    """Noise from N(0, 1), each image's from its own generator: (n, C, size, size)."""
-    channels, size = form
+def draw_noise(randoms: list[torch.Generator], shape: tuple[int, int]) -> torch.Tensor:
+    """Noise from N(0, 1), (n, C, size, size), for each image from its own generator.
+
+    `shape` is (channels, size).
+    """
+    channels, size = shape
     return torch.cat([torch.randn((1, channels, size, size), generator=r) for r in randoms])
 
 
-def show_samples(
+def preview_samples(
     config: DiffusionConfig,
     run: Run,
     step: int,
     predict: Predict,
     randoms: list[torch.Generator],
-    form: tuple[int, int],
+    shape: tuple[int, int],
     name: str,
     device: torch.device,
 ) -> None:
-    """A preview of one image for each random generator, by a fast sampler; PREVIEWS in a row."""
-    noise = draw_noise(randoms, form).to(device)
+    """Write a preview of one image per random generator, PREVIEWS per row, by a fast sampler."""
+    noise = draw_noise(randoms, shape).to(device)
     *_, images = denoising(
         predict, noise, randoms, PREVIEW_SAMPLER, PREVIEW_STEPS, config.prediction, config.schedule
     )
