@@ -19,8 +19,8 @@ from rebalance_core.comparison.cells import Cell, check_compare, plan_notes
 from rebalance_core.comparison.config import DEFAULT_ARMS, CompareConfig
 from rebalance_core.comparison.job import cell_states, live_curves
 from rebalance_core.comparison.rebalanced import plan_rebalanced, zip_rebalanced
-from rebalance_core.comparison.report import strips_of
-from rebalance_core.comparison.timing import estimate, timing_of
+from rebalance_core.comparison.report import schedule_epochs
+from rebalance_core.comparison.timing import estimate, timing_config
 from rebalance_core.config import PRESETS
 from rebalance_core.errors import UserError
 from rebalance_core.plots.comparison import cell_grid, comparison_curves, schedule_strips
@@ -177,7 +177,7 @@ def _plan(
         left, right = st.columns([3, 1], vertical_alignment="center")
         left.markdown(f"{told}; how long that takes is not known yet.")
         if timing is None and right.button("Time a few steps"):
-            apply(lambda: start_run(workspace, timing_of(workspace, config)))
+            apply(lambda: start_run(workspace, timing_config(workspace, config)))
     if timing is not None:
         render_run(timing)
     left, right = st.columns(2)
@@ -190,7 +190,7 @@ def _plan(
         st.plotly_chart(class_bars(bars, stacked=True), key="plan")
     if plans:
         with right:
-            st.plotly_chart(schedule_strips(strips_of(config)), key="strips")
+            st.plotly_chart(schedule_strips(schedule_epochs(config)), key="strips")
             sizes = {c.arm.images: c.synthetic for c in cells if c.synthetic}
             for images, name in sizes.items():
                 size = open_synthetic(workspace, str(name)).provenance.size

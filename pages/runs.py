@@ -13,7 +13,7 @@ from pages.parts.choose import choose
 from pages.parts.frame import empty_state, run_page, show_user_errors
 from pages.parts.live import REDRAW, apply, format_duration, poll_run, render_run, render_training
 from pages.parts.markdown import escape_markdown
-from rebalance_core.comparison.results import shown_result
+from rebalance_core.comparison.results import displayed_result
 from rebalance_core.removal import remove_run_with_dependents, run_dependents
 from rebalance_core.runs.directory import LIVE
 from rebalance_core.runs.executor import RunView, describe, list_runs, remove_run, view_or_damaged
@@ -124,7 +124,7 @@ def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
         "Lineage": lambda: _lineage(workspace, views, view),
         "Config": lambda: st.json({**view.record.model_dump(), "directory": str(view.path)}),
         "Compare configs": lambda: _compare(views, view),
-        "Result": lambda: st.json(shown_result(workspace, view)),
+        "Result": lambda: st.json(displayed_result(workspace, view)),
         "Name and note": lambda: _describe(workspace, view),
         "Remove": lambda: _remove(workspace, view),
     }

@@ -12,7 +12,7 @@ from hostile import BYTES, corruptions, replace_file
 from sets import synthetic_set
 
 from rebalance_core.comparison.config import CompareConfig
-from rebalance_core.comparison.timing import timing_of
+from rebalance_core.comparison.timing import timing_config
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
@@ -336,7 +336,9 @@ def test_commands_name_the_damaged_synthetic_set_and_take_the_other(
     victim = shutil.copytree(made.synthetic / "s-ddpm", made.synthetic / "victim")
     replace_file(victim / "provenance.json", content)
     sentence = f"{victim / 'provenance.json'} is "
-    timing = timing_of(made, CompareConfig.from_preset("quick", set="s")).model_dump(mode="json")
+    timing = timing_config(made, CompareConfig.from_preset("quick", set="s")).model_dump(
+        mode="json"
+    )
     for rates in ({"train": 0.5, "evaluate": 0.25}, {"train": "x"}, [1]):  # the newest first
         timed = create_run(made, "timing", timing, name="timed")
         write_json(timed / "result" / "result.json", rates)

@@ -143,11 +143,11 @@ def _estimate(
 ) -> dict[str, Any]:
     """Number of classifiers and seconds; a few steps are timed first unless they were before."""
     from rebalance_core.comparison.cells import plan_notes
-    from rebalance_core.comparison.timing import estimate, timing_of
+    from rebalance_core.comparison.timing import estimate, timing_config
 
     seconds = estimate(workspace, config, cells)
     if seconds is None:
-        view = start_run(workspace, timing_of(workspace, config), network=network)
+        view = start_run(workspace, timing_config(workspace, config), network=network)
         wait_until_done(view)
         seconds = estimate(workspace, config, cells)
     notes = plan_notes(workspace, config)

@@ -74,12 +74,12 @@ def list_all(as_json: Json = False) -> None:
 @app.command("show")
 def show(run_id: str, as_json: Json = False) -> None:
     """Show the status, config, last metrics and result of a run."""
-    from rebalance_core.comparison.results import shown_result
+    from rebalance_core.comparison.results import displayed_result
 
     workspace = Workspace.from_environment()
     view = open_run(workspace, run_id)
     last, unreadable = read_metrics(view.path)[-1:], count_unreadable_lines(view.path)
-    result = shown_result(workspace, view)
+    result = displayed_result(workspace, view)
     shown = {**_summary(view), "config": view.config, "last": last, "result": result}
     emit({**shown, "unreadable_lines": unreadable} if unreadable else shown, as_json)
 

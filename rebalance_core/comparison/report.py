@@ -1,5 +1,7 @@
-"""One self-contained HTML page of a comparison, which works offline, states what the results depend
-on, and can be repeated; and the same numbers as tables."""
+"""The report of a comparison: a self-contained HTML page, and the same numbers as CSV tables.
+
+The page works offline and contains the config and environment, so the comparison can be repeated.
+"""
 
 import base64
 import csv
@@ -66,10 +68,10 @@ from rebalance_core.training_sets.resolve import (
 )
 from rebalance_core.workspace import Workspace
 
-SHOWN = 10  # images in a row
-EMBEDDED = re.compile(r'<script type="application/json" id="study">(.*?)</script>', re.DOTALL)
-REPORTS = "choose a report or results.json"
-LARGEST = 200 * 2**20  # bytes of a report that is read
+ROW_LENGTH = 10  # images
+STORED = re.compile(r'<script type="application/json" id="study">(.*?)</script>', re.DOTALL)
+REMEDY = "choose a report or results.json"
+MAX_BYTES = 200 * 2**20  # of a report
 
 
 def write_report(workspace: Workspace, path: Path, results: Results) -> None:
@@ -103,7 +105,7 @@ def write_report(workspace: Workspace, path: Path, results: Results) -> None:
         reference=_reference(rows),
         unverified=[s.origin for s in sets if s.unverified],
         cost=_plot(gain_per_minute(rows)),
-        strips=_plot(schedule_strips(strips_of(CompareConfig.build(**results.config)))),
+        strips=_plot(schedule_strips(schedule_epochs(CompareConfig.build(**results.config)))),
         confusions=[(r.name, _plot(confusion_plot(r.confusion, results.classes))) for r in rows],
         poses=_poses(dataset),
         samples=[block for s in sets for block in _samples(dataset, s)],
@@ -118,7 +120,7 @@ def write_report(workspace: Workspace, path: Path, results: Results) -> None:
 
 
 def curve_lines(cells: Iterable[CellRecord]) -> list[dict[str, Any]]:
-    """One line per epoch of each cell."""
+    """One line per cell and epoch."""
     keys = {"arm", "amount", "schedule", "seed"}
     return [{**c.model_dump(include=keys), **e.model_dump()} for c in cells for e in c.curve]
 
@@ -146,7 +148,7 @@ def cells_table(cells: Iterable[CellRecord]) -> str:
 
 
 def _csv(lines: list[dict[str, Any]]) -> str:
-    """Lines as CSV, with every column that one of them has."""
+    """Format lines as CSV, with every column that any of them has."""
     columns = dict.fromkeys(name for line in lines for name in line)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
@@ -155,8 +157,8 @@ def _csv(lines: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def strips_of(config: CompareConfig) -> dict[str, list[str]]:
-    """{description of a schedule: what each epoch shows}"""
+def schedule_epochs(config: CompareConfig) -> dict[str, list[str]]:
+    """{description of a schedule: kind of images in each epoch}"""
     parsed = [Schedule.parse(text) for text in config.schedules]
     return {s.words: list(s.epochs(config.classifier.epochs)) for s in parsed}
 
@@ -164,24 +166,24 @@ def strips_of(config: CompareConfig) -> dict[str, list[str]]:
 def from_report(
     workspace: Workspace, file: Path, check: Callable[[CompareConfig], None] = lambda config: None
 ) -> CompareConfig:
-    """The config of the comparison in a report (.html) or its `results.json`, to be repeated.
+    """Read the config of a comparison from its report (.html) or `results.json`, to repeat it.
 
-    `check` may refuse it before anything is created. Creates its training set if there is none;
-    raises UserError where the dataset is missing or another, or the training set's name stands for
-    another one here.
+    `check` may reject the config before anything is created. Creates the training set if it does
+    not exist. Raises UserError if the dataset is missing or differs, or if a different training set
+    has the same name.
     """
     stored = _read_stored(file)
     try:
         config = CompareConfig.build(**stored.config)
         set_config = SetConfig.build(**stored.training_set)
-    except TypeError as error:  # a field's name is not one
-        raise UserError(f"{file} is not a comparison report; {REPORTS}.") from error
+    except TypeError as error:  # an unknown field
+        raise UserError(f"{file} is not a comparison report; {REMEDY}.") from error
     check(config)
     dataset = open_dataset(workspace, set_config.dataset)
     if dataset.fingerprint != stored.fingerprint:
         raise UserError(
-            f"Dataset {set_config.dataset} here is not the one of {file.name} (fingerprint "
-            f"{stored.fingerprint[:12]}…); import that one, under that name."
+            f"Dataset {set_config.dataset} is not the one of {file.name} (fingerprint "
+            f"{stored.fingerprint[:12]}…); import the original dataset under that name."
         )
     if config.set != set_config.dataset and config.set not in list_sets(workspace):
         make_set(workspace, config.set, set_config)
@@ -190,24 +192,24 @@ def from_report(
         local = local.model_copy(update={"seed": set_config.seed})
     if local != set_config:
         raise UserError(
-            f"Training set {config.set} here is not the one of {file.name}; rename or remove it."
+            f"Training set {config.set} is not the one of {file.name}; rename or remove it."
         )
     return config
 
 
 def _read_stored(file: Path) -> StoredComparison:
-    """The comparison that a report or `results.json` holds; raises UserError for other files."""
+    """Read the comparison in a report or `results.json`; raises UserError for other files."""
     try:
-        if file.stat().st_size > LARGEST:
-            raise UserError(f"{file} is too large for a report; {REPORTS}.")
+        if file.stat().st_size > MAX_BYTES:
+            raise UserError(f"{file} is too large for a report; {REMEDY}.")
         text = file.read_text(errors="replace")
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}); choose a report.") from error
-    embedded = EMBEDDED.search(text)
+    embedded = STORED.search(text)
     try:
         return StoredComparison.model_validate(parse_json(embedded[1] if embedded else text))
     except ValueError as error:
-        raise UserError(f"{file} is not a comparison report; {REPORTS}.") from error
+        raise UserError(f"{file} is not a comparison report; {REMEDY}.") from error
 
 
 def _plot(figure: go.Figure) -> str:
@@ -220,13 +222,15 @@ def _picture(image: np.ndarray) -> str:
 
 
 def _percents(values: list[float | None]) -> list[str]:
-    """Percent as text; a dash for a class without test images."""
+    """Format shares as percent; a dash for a class without test images."""
     return ["–" if value is None else f"{100 * value:.1f}" for value in values]
 
 
 def _reference(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Every generated arm against the reference: plot and outcome; None where that is the baseline
-    or nothing was generated."""
+    """Plot and outcomes of every generated arm against the reference.
+
+    None if the reference is the baseline or no arm is generated.
+    """
     contrasts = reference_contrasts(rows)
     if not contrasts:
         return None
@@ -239,14 +243,14 @@ def _reference(rows: Sequence[Row]) -> dict[str, Any] | None:
 
 
 def _health(dataset: Dataset) -> list[tuple[str, Any]]:
-    """Facts of the dataset on which the results depend."""
+    """Counts of unreadable files and duplicates in the dataset."""
     facts = [("unreadable files skipped", len(dataset.manifest.unreadable))]
     duplicates = duplicate_statistics(dataset).items()
     return facts + [(k.replace("_", " "), v) for k, v in duplicates if isinstance(v, int | float)]
 
 
 def _bars(dataset: Dataset, training_set: TrainingSet, results: Results) -> list[tuple[str, str]]:
-    """Plots of the images of each class; with redraw, of the first seed's training set."""
+    """Plot the number of images per class; with redraw, of the first seed's training set."""
     of_seed = f" of seed {results.seeds[0]}" if results.redraw else ""
     plots = [("The dataset as it was imported", _plot(class_bars(dataset.counts())))]
     plans = {row.amount: row.added for row in results.results if row.amount is not None}
@@ -266,15 +270,18 @@ def _bars(dataset: Dataset, training_set: TrainingSet, results: Results) -> list
 
 
 def _poses(dataset: Dataset) -> dict[str, Any] | None:
-    """Elbow plot, and for each class a grid: one row per cluster, nearest to its centre first."""
+    """Elbow plot, and per class a grid with one row per cluster, nearest to its centre first."""
     if not has_clustering(dataset):
         return None
     clustering = open_clustering(dataset)
     grids = []
     for label in dataset.classes:
-        rows = cluster_rows(dataset, clustering, label, SHOWN)
+        rows = cluster_rows(dataset, clustering, label, ROW_LENGTH)
         grids.append(
-            (label, [(pose, _picture(make_grid(images, SHOWN))) for pose, images in rows.items()])
+            (
+                label,
+                [(pose, _picture(make_grid(images, ROW_LENGTH))) for pose, images in rows.items()],
+            )
         )
     record = clustering.record
     elbow = elbow_plot(record.tried, record.inertia, record.elbows, record.ks)
@@ -282,9 +289,10 @@ def _poses(dataset: Dataset) -> dict[str, Any] | None:
 
 
 def _samples(dataset: Dataset, synthetic: SyntheticSet) -> list[dict[str, Any]]:
+    """Per class: originals, generated images and the nearest originals, with distances."""
     blocks = []
     for label in synthetic.counts:
-        rows = sample_rows(dataset, synthetic, label, SHOWN)
+        rows = sample_rows(dataset, synthetic, label, ROW_LENGTH)
         pictures = {
             "original": rows.originals,
             "generated": rows.generated,
@@ -295,7 +303,8 @@ def _samples(dataset: Dataset, synthetic: SyntheticSet) -> list[dict[str, Any]]:
                 "generator": synthetic.generator,
                 "label": label,
                 "rows": [
-                    (name, _picture(make_grid(images, SHOWN))) for name, images in pictures.items()
+                    (name, _picture(make_grid(images, ROW_LENGTH)))
+                    for name, images in pictures.items()
                 ],
                 "distances": ", ".join(f"{d:.1f}" for d in rows.distances),
             }

@@ -1,4 +1,4 @@
-"""From finished cells to the rows, and the results with their answer."""
+"""The results of a comparison, computed from its finished cells."""
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,10 +56,10 @@ VERSIONS = (
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a synthetic set's images come from; the defaults are those of a set that is gone."""
+    """Where a synthetic set's images come from; the defaults are those of a removed set."""
 
     generator: str | None = None
-    is_unverified: bool = True  # whether it is not known what the generator was trained on
+    is_unverified: bool = True  # whether the generator's training images are unverified
 
 
 def summarise(
@@ -70,7 +70,7 @@ def summarise(
     *,
     failed: int = 0,
 ) -> Results:
-    """The content of `results.json`: one row per arm, amount and schedule, and the answer.
+    """Compute the content of `results.json`: one row per arm, amount and schedule, and the answer.
 
     Test figures are those of the epoch with the best validation score; differences are paired by
     seed, in points of the primary measure. `sets` has one entry per seed with redraw, else a single
@@ -120,7 +120,7 @@ def summarise(
 def make_findings(
     rows: list[Row], *, absent: Mapping[int, Sequence[str]], redraw: bool, failed: int, **facts: Any
 ) -> Findings:
-    """The rows with what follows from them; `absent` is {seed: classes without a test image}."""
+    """Draw the conclusions from the rows; `absent` is {seed: classes without a test image}."""
     sentence = absence_sentence(absent, redraw)
     return Findings(
         redraw=redraw,
@@ -134,7 +134,7 @@ def make_findings(
 
 
 def set_facts(dataset: Dataset, training_set: TrainingSet, seed: int) -> SetFacts:
-    """Sizes of the training set of one seed, by part and class."""
+    """Count the images of a training set by part and class."""
     return SetFacts(
         seed=seed,
         name=training_set.name,
@@ -146,7 +146,7 @@ def set_facts(dataset: Dataset, training_set: TrainingSet, seed: int) -> SetFact
 
 
 def read_origins(workspace: Workspace, cells: Iterable[CellRecord]) -> dict[str, Origin]:
-    """{synthetic set: its origin}, of all that the cells name."""
+    """{synthetic set: its origin}, for all sets that the cells use."""
     origins = {}
     for name in dict.fromkeys(cell.synthetic for cell in cells if cell.synthetic):
         origins[name] = Origin()
@@ -157,10 +157,10 @@ def read_origins(workspace: Workspace, cells: Iterable[CellRecord]) -> dict[str,
 
 
 def read_results(workspace: Workspace, run: Path) -> Findings | None:
-    """The results of a comparison; None before any cell is finished.
+    """Read the results of a comparison; None before any cell is finished.
 
-    Those of another version are computed again from the cells, since its statistics may have been
-    wrong, and are `outdated`. Raises UserError for a damaged file.
+    Results of another version, whose statistics may have been wrong, are computed again from the
+    cells and marked `outdated`. Raises UserError for a damaged file.
     """
     path = run / "result" / "results.json"
     if not path.exists():
@@ -168,7 +168,7 @@ def read_results(workspace: Workspace, run: Path) -> Findings | None:
     stored = read_stored_results(path)
     if isinstance(stored, Results):
         return stored
-    cells = [_measure_again(cell) for cell in read_cells(run)]
+    cells = [_remeasure(cell) for cell in read_cells(run)]
     if any(len(cell.best.test.confusion) != len(stored.classes) for cell in cells):
         raise damaged(path, "classes: they are not those of the cells")
     rows = [
@@ -186,14 +186,13 @@ def read_results(workspace: Workspace, run: Path) -> Findings | None:
     return findings.model_copy(update={"outdated": True})
 
 
-def shown_result(workspace: Workspace, view: RunView) -> dict[str, Any]:
-    """The result of any run as it is shown: of a comparison, with the rows and the answer of
-    `read_results`."""
+def displayed_result(workspace: Workspace, view: RunView) -> dict[str, Any]:
+    """The result of a run for display; of a comparison, with the current rows and answer."""
     if view.kind != "compare":
         return view.result
     try:
         findings = read_results(workspace, view.path)
-    except UserError:  # damaged: the run itself is still shown
+    except UserError:  # damaged: the run itself is still displayed
         findings = None
     if findings is None:
         return view.result
@@ -201,13 +200,16 @@ def shown_result(workspace: Workspace, view: RunView) -> dict[str, Any]:
 
 
 def _classes_without_images(cell: CellRecord, classes: Sequence[str]) -> list[str]:
-    """The classes of which a cell's test split has no image."""
+    """The classes without an image in a cell's test split."""
     confusion = cell.best.test.confusion
     return [label for label, line in zip(classes, confusion, strict=False) if not sum(line)]
 
 
-def _measure_again(cell: CellRecord) -> CellRecord:
-    """A cell of an earlier version, whose averages counted classes without a test image."""
+def _remeasure(cell: CellRecord) -> CellRecord:
+    """Recompute a cell's averages without the classes that have no test image.
+
+    Earlier versions counted these classes.
+    """
     test = cell.best.test
     confusion = np.array(test.confusion, dtype=float)
     correct, support, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
@@ -215,7 +217,7 @@ def _measure_again(cell: CellRecord) -> CellRecord:
     recall = correct[present] / support[present]
     precision = correct[present] / np.maximum(predicted[present], 1)
     f1 = 2 * correct[present] / (support[present] + predicted[present])
-    again = test.model_copy(
+    corrected = test.model_copy(
         update={
             "measures": {
                 **test.measures,
@@ -223,15 +225,15 @@ def _measure_again(cell: CellRecord) -> CellRecord:
                 "balanced_accuracy": float(recall.mean()),
                 "auroc": test.measures.get("auroc") if present.all() else None,
             },
-            "recall": _spread(present, recall),
-            "precision": _spread(present, precision),
+            "recall": _scatter(present, recall),
+            "precision": _scatter(present, precision),
         }
     )
-    return cell.model_copy(update={"best": cell.best.model_copy(update={"test": again})})
+    return cell.model_copy(update={"best": cell.best.model_copy(update={"test": corrected})})
 
 
-def _spread(present: np.ndarray, values: np.ndarray) -> list[float | None]:
-    """`values` at the places where `present`, bool (K,), is true; None at the others."""
+def _scatter(present: np.ndarray, values: np.ndarray) -> list[float | None]:
+    """Place `values` where `present`, bool (K,), is true, and None elsewhere."""
     remaining = iter(values.tolist())
     return [next(remaining) if is_present else None for is_present in present]
 
@@ -239,8 +241,10 @@ def _spread(present: np.ndarray, values: np.ndarray) -> list[float | None]:
 def make_rows(
     cells: Sequence[CellRecord], origins: Mapping[str, Origin] | None = None
 ) -> list[Row]:
-    """One row per arm, amount and schedule, in the order in which they come; `origins` are those
-    of the synthetic sets."""
+    """Make one row per arm, amount and schedule, in the order of the cells.
+
+    `origins` maps synthetic sets to their origin.
+    """
     groups: dict[tuple[str, str | None, str], list[CellRecord]] = {}
     for cell in cells:
         groups.setdefault((cell.arm, cell.amount, cell.schedule), []).append(cell)
@@ -248,7 +252,7 @@ def make_rows(
 
 
 def paper_figure(curve: Sequence[EpochRecord], epochs: int) -> float | None:
-    """The paper's own figure: best test accuracy of the first `epochs`; None if trained less."""
+    """The paper's measure: best test accuracy of the first `epochs`; None if trained for fewer."""
     return None if len(curve) < epochs else _best_test_accuracy(curve[:epochs])
 
 
@@ -297,36 +301,38 @@ def _row(group: Sequence[CellRecord], origins: Mapping[str, Origin]) -> Row:
 
 
 def _total(tests: Sequence[TestRecord]) -> list[list[int]]:
-    """The sum of the confusion matrices."""
+    """Sum the confusion matrices."""
     total: list[list[int]] = np.sum([test.confusion for test in tests], axis=0).tolist()
     return total
 
 
 def _generator(synthetic: str, arm: str, origins: Mapping[str, Origin]) -> str | None:
-    """The generator of a synthetic set; of one that is gone, the word in the arm's name."""
+    """The generator of a synthetic set; for a removed set, the word in the arm's name."""
     return origins[synthetic].generator if synthetic in origins else Arm.parse(arm).images
 
 
 def _means_by_class(values: Sequence[Sequence[float | None]]) -> list[float | None]:
-    """Mean over seeds for each class, of the seeds whose test split has the class."""
+    """Per class, the mean over the seeds with a test image of it."""
     columns = ([v for v in column if v is not None] for column in zip(*values, strict=True))
     return [float(np.mean(column)) if column else None for column in columns]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
+    """The mean; None without values or if any is None."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined and len(defined) == len(values) else None
 
 
 def _with_generator_seconds(row: Row, seconds: Sequence[float | None]) -> Row:
-    """A row with the mean over its synthetic sets of their generators' seconds: 0 without a set,
-    None where those of a set are unknown."""
+    """Set a row's generator seconds, the mean over its synthetic sets.
+
+    0 without a set, None if the seconds of any set are unknown.
+    """
     return row.model_copy(update={"generator_seconds": _mean(seconds) if seconds else 0.0})
 
 
 def generator_seconds(workspace: Workspace, provenance: Provenance) -> float | None:
-    """Seconds that training the generator, sampling it and filtering took; None if a run of these
-    is gone."""
+    """Seconds for training, sampling and filtering; None if one of these runs was removed."""
     total = 0.0
     for run_id in (provenance.run, provenance.sample_run, *provenance.earlier_runs):
         if not run_id:

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SIGNIFICANT = 0.05  # corrected p below which a difference counts as shown
+SIGNIFICANT = 0.05  # level of the corrected p
 LEVEL = 1 - SIGNIFICANT
-FEWEST_SEEDS = 3  # below, nothing is tested
-# Points: standard deviations up to this are rounding errors of equal values. Scores that were
-# computed in float32 differ by 1e-5 points; one image of 100,000 makes 1e-3.
+FEWEST_SEEDS = 3  # needed for a test
+# Points. Standard deviations up to this are rounding errors of equal values: scores computed in
+# float32 differ by 1e-5 points, one image in 100,000 changes them by 1e-3.
 SPREAD = 1e-4
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """A two-sided paired t-test and the interval that belongs to it.
+    """A two-sided paired t-test and its confidence interval.
 
-    `p_corrected` is Bonferroni's, and `interval` has the level that Bonferroni leaves to each
-    contrast, so that it excludes zero exactly where `p_corrected` is below `SIGNIFICANT`.
+    Both `p_corrected` and the level of `interval` are Bonferroni-corrected, so the interval
+    excludes zero exactly where `p_corrected` is below `SIGNIFICANT`.
     """
 
     p: float
@@ -28,7 +28,7 @@ class PairedTest:
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """t-interval of the mean; None (unknown) for fewer than two values."""
+    """The t-interval of the mean; None for fewer than two values."""
     if len(values) < 2:
         return None
     from scipy.stats import t
@@ -45,9 +45,9 @@ def testable(differences: Sequence[float]) -> bool:
 
 
 def paired_test(differences: Sequence[float], contrasts: int = 1) -> PairedTest | None:
-    """Test that the mean of `differences` (points, one per seed) is zero, as one of `contrasts`.
+    """Test whether the mean of `differences` (points, one per seed) is zero.
 
-    None where no test is defined (`testable`).
+    Corrected for `contrasts` tests. None where no test is defined (`testable`).
     """
     if not testable(differences):
         return None

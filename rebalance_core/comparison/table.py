@@ -1,4 +1,4 @@
-"""The table of a comparison's results: what each column shows of a row, and how."""
+"""The table of a comparison's results: the value and format of each column."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class Column:
 
     @property
     def printf(self) -> str:
-        """The format of a number in the style of printf."""
+        """The printf format of a number."""
         return "%d" if self.kind == "count" else f"%.{self.decimals}f"
 
     def format(self, value: Any) -> str:
-        """A value as text; a dash where it is unknown."""
+        """Format a value as text; a dash where it is unknown."""
         if value is None:
             return "–"
         if self.kind in ("text", "count"):
@@ -40,8 +40,11 @@ class Column:
 
 
 def columns() -> list[Column]:
-    """Every column that a table can have: the primary measure and its contrasts, then the other
-    measures in the order of the catalogue, then the paper's figures."""
+    """List every possible column.
+
+    The primary measure and its contrasts come first, then the other measures in the order of the
+    catalogue, then the paper's figures.
+    """
     primary = primary_measure()
     others = [measure for key, measure in measures().items() if key != PRIMARY]
     return [
@@ -79,8 +82,10 @@ def columns() -> list[Column]:
 
 
 def table(rows: Sequence[Row]) -> tuple[list[Column], list[list[Any]]]:
-    """The columns in which any row has a value, and one line of values per row: percent, points
-    and minutes as numbers; None where unknown."""
+    """The columns in which any row has a value, and one line of values per row.
+
+    Percent, points and minutes are numbers; unknown values are None.
+    """
     present = [c for c in columns() if any(c.value(row) is not None for row in rows)]
     lines = [[column.value(row) for column in present] for row in rows]
     if any(row.reference for row in rows):
@@ -106,7 +111,7 @@ def _reference_end(row: Row, end: int) -> float | None:
 
 
 def _minutes(row: Row) -> float | None:
-    """Minutes of one seed, with those of the generator; None where these are unknown."""
+    """Minutes per seed including the generator; None if the generator's are unknown."""
     if row.generator_seconds is None:
         return None
     return (row.seconds + row.generator_seconds) / 60

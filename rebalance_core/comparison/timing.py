@@ -1,4 +1,4 @@
-"""How long a comparison will take, from a few timed steps of its classifier on this machine."""
+"""Estimate the duration of a comparison from a few timed classifier steps on this machine."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -18,9 +18,10 @@ from rebalance_core.runs.run import Run
 from rebalance_core.training_sets.resolve import open_set
 from rebalance_core.workspace import Workspace
 
-WARM, TIMED = 2, 5  # steps
-DECIDES = ("size", "batch_size", "augmentation", "network", "precision")  # what a step costs
-START = 6.0  # seconds until a worker has imported torch
+WARMUP, TIMED = 2, 5  # steps
+# Fields of the classifier config that determine the cost of a step.
+COST_FIELDS = ("size", "batch_size", "augmentation", "network", "precision")
+START = 6.0  # seconds a worker needs to import torch
 
 
 class TimingConfig(Config):
@@ -28,27 +29,28 @@ class TimingConfig(Config):
 
     channels: int
     classes: int
-    classifier: dict[str, Any]  # what decides the cost of a step
+    classifier: dict[str, Any]  # the `COST_FIELDS`
 
 
-def timing_of(workspace: Workspace, config: CompareConfig) -> TimingConfig:
-    """What has to be timed for a comparison."""
-    chosen = open_set(workspace, config.set)
+def timing_config(workspace: Workspace, config: CompareConfig) -> TimingConfig:
+    """The config of the timing run for a comparison."""
+    training_set = open_set(workspace, config.set)
     dumped = config.classifier.model_dump(mode="json")
     return TimingConfig(
-        channels=open_dataset(workspace, chosen.config.dataset).channels,
-        classes=len(chosen.classes),
-        classifier={name: dumped[name] for name in DECIDES},
+        channels=open_dataset(workspace, training_set.config.dataset).channels,
+        classes=len(training_set.classes),
+        classifier={name: dumped[name] for name in COST_FIELDS},
     )
 
 
 def timing_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
-    """Seconds an image takes in training and in evaluation, the fastest of a few steps."""
+    """Time a few steps of training and evaluation."""
     config = TimingConfig.build(**run.config)
     return time_steps(config, run)
 
 
 def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
+    """Seconds per image of `train` and `evaluate`, each from the fastest of a few steps."""
     import torch
     import torch.nn.functional as F
 
@@ -74,67 +76,68 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
     shape = (max(batch, EVALUATION_BATCH), classifier.size, classifier.size, config.channels)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     labels = torch.as_tensor(np.arange(shape[0]) % config.classes)
-    shown, labels = (torch.as_tensor(a).to(accelerator.device) for a in (images, labels))
+    batch_images, labels = (torch.as_tensor(a).to(accelerator.device) for a in (images, labels))
     seconds: dict[str, list[float]] = {"train": [], "evaluate": []}
-    for step in range(WARM + TIMED):
-        began = time.perf_counter()
+    for step in range(WARMUP + TIMED):
+        start = time.perf_counter()
         train_epoch(  # reads the loss, so it waits for the device
             classifier,
             accelerator,
             model,
             optimizer,
-            shown,
+            batch_images,
             labels,
             np.arange(batch),
             F.cross_entropy,
             augmentation(classifier, Recipe(), 0, step),
         )
-        seconds["train"].append((time.perf_counter() - began) / batch)
-        run.progress((step + 1) / (WARM + TIMED + 2), "timing steps")
+        seconds["train"].append((time.perf_counter() - start) / batch)
+        run.progress((step + 1) / (WARMUP + TIMED + 2), "timing steps")
     for _ in range(2):
-        began = time.perf_counter()
+        start = time.perf_counter()
         predict(model, images[:EVALUATION_BATCH], accelerator)
-        seconds["evaluate"].append((time.perf_counter() - began) / EVALUATION_BATCH)
+        seconds["evaluate"].append((time.perf_counter() - start) / EVALUATION_BATCH)
     return {name: min(values) for name, values in seconds.items()}
 
 
-def shown_images(cell: Cell, counts: Mapping[str, int], epochs: int) -> int:
-    """Training images that a cell is shown over all its epochs."""
+def count_shown_images(cell: Cell, counts: Mapping[str, int], epochs: int) -> int:
+    """Number of training images in all epochs of a cell."""
     total = 0
-    for shows in cell.schedule.epochs(epochs):
-        added = cell.plan if shows != "real" else {}
-        real = {c: 0 if shows == "synthetic" and added.get(c) else n for c, n in counts.items()}
-        each = [n + added.get(c, 0) for c, n in real.items()]
-        present = [n for n in each if n]
+    for kind in cell.schedule.epochs(epochs):
+        added = cell.plan if kind != "real" else {}
+        real = {c: 0 if kind == "synthetic" and added.get(c) else n for c, n in counts.items()}
+        sizes = [n + added.get(c, 0) for c, n in real.items()]
+        present = [n for n in sizes if n]
         if cell.arm.recipe.sampler == "over":
-            each = [max(present)] * len(present)
+            sizes = [max(present)] * len(present)
         elif cell.arm.recipe.sampler == "under":
-            each = [min(present)] * len(present)
-        total += sum(each)
+            sizes = [min(present)] * len(present)
+        total += sum(sizes)
     return total
 
 
 def estimate(workspace: Workspace, config: CompareConfig, cells: Iterable[Cell]) -> float | None:
-    """Seconds that these cells take here; None where nothing like it was timed yet."""
-    wanted = timing_of(workspace, config).model_dump(mode="json")
-    timed = (_rates(v) for v in list_runs(workspace, "timing") if v.config == wanted)
-    rates = next((found for found in timed if found), None)
+    """Seconds for training the cells on this machine; None before its steps were timed."""
+    timed_config = timing_config(workspace, config).model_dump(mode="json")
+    all_rates = (_rates(v) for v in list_runs(workspace, "timing") if v.config == timed_config)
+    rates = next((rates for rates in all_rates if rates), None)
     if rates is None:
         return None
-    chosen = open_set(workspace, config.set)
+    training_set = open_set(workspace, config.set)
     epochs = config.classifier.epochs
-    looked_at = epochs * (len(chosen.validation) + len(chosen.test))
+    evaluated = epochs * (len(training_set.validation) + len(training_set.test))
     seconds: float = START + sum(
-        rates["train"] * shown_images(cell, chosen.counts, epochs) + rates["evaluate"] * looked_at
+        rates["train"] * count_shown_images(cell, training_set.counts, epochs)
+        + rates["evaluate"] * evaluated
         for cell in cells
     )
     return seconds
 
 
 def _rates(view: RunView) -> dict[str, float] | None:
-    """Seconds of each step that a run timed; None where it did not end well or is damaged."""
+    """Read the seconds per image that a run measured; None if it is unfinished or damaged."""
     try:
-        found = TypeAdapter(dict[str, FiniteFloat]).validate_python(view.result)
+        rates = TypeAdapter(dict[str, FiniteFloat]).validate_python(view.result)
     except (UserError, ValidationError):
         return None
-    return found if view.status == "done" and {"train", "evaluate"} <= found.keys() else None
+    return rates if view.status == "done" and {"train", "evaluate"} <= rates.keys() else None

@@ -29,10 +29,10 @@ from rebalance_core.comparison.statistics import SIGNIFICANT
 from rebalance_core.comparison.timing import (
     START,
     TimingConfig,
+    count_shown_images,
     estimate,
-    shown_images,
     time_steps,
-    timing_of,
+    timing_config,
 )
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError
@@ -183,10 +183,10 @@ def test_a_study_runs_again_from_its_report(workspace: Workspace, phantom: Datas
     results = read_json(run / "result" / "results.json")
     other = workspace.root / "other.json"
     write_json(other, {**results, "fingerprint": "f" * 64})
-    with pytest.raises(UserError, match=r"Dataset phantom here is not the one of other\.json"):
+    with pytest.raises(UserError, match=r"Dataset phantom is not the one of other\.json"):
         from_report(workspace, other)
     write_json(other, {**results, "training_set": {"dataset": "phantom", "skew": "step:3"}})
-    with pytest.raises(UserError, match="Training set rare here is not the one of"):
+    with pytest.raises(UserError, match="Training set rare is not the one of"):
         from_report(workspace, other)
     for text in ("nonsense", "[1]", "{}"):
         other.write_text(text)
@@ -357,7 +357,7 @@ def test_the_time_is_estimated_from_timed_steps(workspace: Workspace, phantom: D
     config = config_of(arms=("none", "oversample"))
     cells = check_compare(workspace, config)
     assert estimate(workspace, config, cells) is None
-    timing = timing_of(workspace, config)
+    timing = timing_config(workspace, config)
     assert (timing.channels, timing.classes, timing.classifier["network"]) == (1, 4, "nets:tiny")
     rates = time_steps(timing, MemoryRun())
     assert set(rates) == {"train", "evaluate"}
@@ -367,7 +367,7 @@ def test_the_time_is_estimated_from_timed_steps(workspace: Workspace, phantom: D
     write_json(made / "state.json", {**read_json(made / "state.json"), "status": "done"})
     chosen = open_set(workspace, "phantom")
     plain, over = sum(chosen.counts.values()), 4 * max(chosen.counts.values())
-    assert [shown_images(c, chosen.counts, 3) for c in cells] == [3 * plain, 3 * over]
+    assert [count_shown_images(c, chosen.counts, 3) for c in cells] == [3 * plain, 3 * over]
     looked = 3 * (len(chosen.validation) + len(chosen.test))
     expected = START + 0.5 * 3 * (plain + over) + 2 * 0.125 * looked
     assert estimate(workspace, config, cells) == pytest.approx(expected)
@@ -382,7 +382,7 @@ def test_images_shown_follow_schedule_and_sampler(workspace: Workspace, phantom:
     )
     counts = {"glioma": 10, "meningioma": 10, "notumor": 60, "pituitary": 10}
     cells = check_compare(workspace, config)
-    shown = [shown_images(c, counts, 3) for c in cells]
+    shown = [count_shown_images(c, counts, 3) for c in cells]
     # 10 added to each of three classes: 120 with them, 90 without
     assert shown == [
         120 + 2 * 90,

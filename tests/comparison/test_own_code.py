@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.job import check_network
-from rebalance_core.comparison.timing import timing_of
+from rebalance_core.comparison.timing import timing_config
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
 from rebalance_core.runs.devices import list_devices
@@ -76,7 +76,7 @@ def config_of(network: str, **classifier: Any) -> CompareConfig:
 def hand_made(workspace: Workspace, network: str, kind: str = "compare") -> Path:
     """A run that somebody put into the workspace, as one that can be resumed."""
     config = config_of(network)
-    made = timing_of(workspace, config) if kind == "timing" else config
+    made = timing_config(workspace, config) if kind == "timing" else config
     path = create_run(workspace, kind, made.model_dump(mode="json"), name="hostile")
     set_status(path, "interrupted")
     return path

@@ -18,7 +18,7 @@ from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.disagreements import find_disagreements, read_training_sets
 from rebalance_core.comparison.job import compare_job
 from rebalance_core.comparison.records import CellRecord, read_cells
-from rebalance_core.comparison.results import read_results, shown_result
+from rebalance_core.comparison.results import displayed_result, read_results
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
@@ -300,7 +300,7 @@ def test_results_of_another_version_are_computed_anew(
         expected[k] for k in ("answer", "proven_gain")
     ]
     assert found.outdated
-    shown = shown_result(workspace, view_run(run))
+    shown = displayed_result(workspace, view_run(run))
     assert shown["answer"] == expected["answer"]
     app = page_of(run, "phantom")
     assert "Download the report" not in [b.label for b in app.get("download_button")]
