@@ -1,4 +1,4 @@
-"""Results of cells as a comparison writes them, for tests that need some, whatever they are."""
+"""Results of cells as a comparison writes them, with arbitrary values."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def cell_record(
     recall: Sequence[float] = (1.0, 0.2),
 ) -> CellRecord:
     """A finished cell whose test accuracy is 0.5 in the first epoch and 0.6 from then on."""
-    adds = Arm.parse(arm).images is not None
+    has_images = Arm.parse(arm).images is not None
     classes = 1 + max(*labels, *predictions, len(recall) - 1)
     confusion = [[0] * classes for _ in range(classes)]
     for label, predicted in zip(labels, predictions, strict=True):
@@ -43,11 +43,11 @@ def cell_record(
         {
             "cell": digest([arm, schedule, seed]),
             "arm": arm,
-            "amount": "1.0" if adds else None,
+            "amount": "1.0" if has_images else None,
             "schedule": schedule,
             "seed": seed,
-            "plan": {"dog": 90} if adds else {},
-            "synthetic": f"pets-{arm}" if adds else None,
+            "plan": {"dog": 90} if has_images else {},
+            "synthetic": f"pets-{arm}" if has_images else None,
             "best": {
                 "epoch": min(1 + seed, epochs),
                 "validation_macro_f1": validation,

@@ -1,11 +1,11 @@
-"""Classifiers of one's own, as somebody names them on the command line: `nets:tiny`."""
+"""Custom classifiers, named on the command line as `nets:tiny`."""
 
 import itertools
 
 import torch
 from torch import nn
 
-_made = itertools.count(1)
+_calls = itertools.count(1)
 
 
 def tiny(classes: int) -> nn.Module:
@@ -21,13 +21,13 @@ def tiny(classes: int) -> nn.Module:
 
 
 def fourth_broken(classes: int) -> nn.Module:
-    """The same, but the fourth that a process makes gives no numbers: one is made to see whether
-    it works, one is the first cell's, one is that cell's kept classifier."""
-    made = tiny(classes)
-    if next(_made) == 4:
+    """The same, but the fourth model of a process returns NaN: the first checks the network, the
+    second is the first cell's, the third that cell's kept classifier."""
+    model = tiny(classes)
+    if next(_calls) == 4:
         with torch.no_grad():
-            made[-1].bias.fill_(float("nan"))
-    return made
+            model[-1].bias.fill_(float("nan"))
+    return model
 
 
 def no_network(classes: int) -> str:

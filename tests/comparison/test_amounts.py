@@ -33,9 +33,9 @@ def test_only_the_named_classes_are_added_to() -> None:
     "amount", ["", "0", "0.0", "-5", "-0.5", "10.1", "1e3", "inf", "nan.", "x"]
 )
 def test_a_bad_amount_is_one_sentence(amount: str) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         resolve_amount(amount, COUNTS, MINORITY)
-    assert str(told.value) == (
+    assert str(error.value) == (
         f"Amount {amount!r} is not understood; write a fraction of full balance such as 0.5 or "
         "1.0, or a number of images such as 1000."
     )
@@ -61,9 +61,9 @@ def test_enough_images_pass() -> None:
 
 
 def test_too_few_images_are_refused_with_the_counts() -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         check_amount({"a": 240, "b": 2, "c": 5}, {"a": 100, "b": 2}, "made")
-    assert str(told.value) == (
+    assert str(error.value) == (
         "Synthetic set made has fewer images than the amount needs (a: 100 of 240; c: 0 of 5); "
         "sample more or choose a smaller amount."
     )

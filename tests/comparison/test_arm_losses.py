@@ -53,12 +53,12 @@ def test_class_weighted_loss_by_hand() -> None:
 def test_each_loss_is_found_by_its_name() -> None:
     device = torch.device("cpu")
     counts = [30, 10]
-    told = {
+    losses = {
         name: loss_function(name, counts, device)(LOGITS, LABELS).item()
         for name in ("cross-entropy", "class-weighted", "focal", "logit-adjusted")
     }
     shown = torch.tensor([30.0, 10.0])
-    assert told == {
+    assert losses == {
         "cross-entropy": F.cross_entropy(LOGITS, LABELS).item(),
         "class-weighted": weighted(LOGITS, LABELS, class_weights(shown)).item(),
         "focal": focal(LOGITS, LABELS).item(),

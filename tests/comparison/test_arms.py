@@ -1,4 +1,4 @@
-"""Short names and what they stand for."""
+"""Names of arms and what they parse to."""
 
 import pytest
 
@@ -25,7 +25,7 @@ from rebalance_core.errors import UserError
         ("none+bagan-gp", Arm(images="bagan-gp")),
     ],
 )
-def test_a_name_says_what_the_arm_is(text: str, arm: Arm) -> None:
+def test_a_name_parses_to_its_arm(text: str, arm: Arm) -> None:
     assert Arm.parse(text) == arm
     assert Arm.parse(str(arm)) == arm
 
@@ -40,7 +40,7 @@ def test_the_same_arm_has_one_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("focal+class-weights", "names loss twice (focal and class-weighted); an arm takes one."),
         ("oversample+undersample", "names sampler twice (over and under); an arm takes one."),
@@ -48,7 +48,7 @@ def test_the_same_arm_has_one_name() -> None:
         ("focal+", "has an empty part; write names joined by +."),
     ],
 )
-def test_two_of_a_kind_are_refused(text: str, told: str) -> None:
+def test_two_of_a_kind_are_refused(text: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         Arm.parse(text)
-    assert str(error.value) == f"Arm {text!r} {told}"
+    assert str(error.value) == f"Arm {text!r} {message}"

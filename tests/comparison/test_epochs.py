@@ -1,4 +1,4 @@
-"""Which images an epoch shows, in which order; and what augmentation does to them."""
+"""The images of an epoch, their order and their augmentation."""
 
 from collections import Counter
 
@@ -35,11 +35,11 @@ def test_arms_of_one_seed_see_the_same_real_images_in_the_same_order() -> None:
     assert np.array_equal(real, plain)
 
 
-def test_an_epoch_shows_what_its_schedule_says() -> None:
+def test_an_epoch_shows_the_images_of_its_schedule() -> None:
     assert counts(shown("both", "as-is")) == {0: 40, 1: 16, 2: 14}
     assert counts(shown("real", "as-is")) == {0: 40, 1: 6, 2: 4}
     synthetic = shown("synthetic", "as-is")
-    assert counts(synthetic) == {0: 40, 1: 10, 2: 10}  # none of class 0 were made
+    assert counts(synthetic) == {0: 40, 1: 10, 2: 10}  # class 0 has no synthetic images
     assert all(row >= REAL for row in synthetic[LABELS[synthetic] != 0])
 
 
@@ -49,7 +49,7 @@ def test_samplers_balance_what_the_epoch_shows() -> None:
     assert set(over) == set(range(70))  # nothing is left out
     under = shown("both", "under")
     assert counts(under) == {0: 14, 1: 14, 2: 14}
-    assert len(set(under)) == len(under)  # nothing comes twice
+    assert len(set(under)) == len(under)  # no duplicates
     assert counts(shown("real", "over")) == {0: 40, 1: 40, 2: 40}
     assert not np.array_equal(under, shown("both", "under", epoch=3))
     assert np.array_equal(under, shown("both", "under"))

@@ -1,5 +1,5 @@
-"""A grid of cells: what fails alone, what is never trained twice, what each seed stands on, and
-what is kept to be rerun, looked at and used."""
+"""A grid of cells: isolated failures, reuse of finished cells, training sets drawn per seed, the
+kept classifier, the report and timing."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cell_records import cell_record
 from sets import synthetic_set
-from test_study import CLASSIFIER, told
+from test_study import CLASSIFIER, logged
 
 from rebalance_core.classifiers.loading import load_classifier
 from rebalance_core.comparison.cells import check_compare, save_set_of_seed, set_of_seed
@@ -71,7 +71,7 @@ def finished(workspace: Workspace, **changes: Any) -> Path:
     return run.path
 
 
-def test_a_cell_that_fails_stops_no_other_and_is_retried_alone(
+def test_a_failed_cell_does_not_stop_others_and_is_retried_alone(
     workspace: Workspace, phantom: Dataset
 ) -> None:
     classifier = {**TINY, "network": "nets:fourth_broken"}
@@ -110,7 +110,7 @@ def test_a_cell_finished_in_another_comparison_is_not_trained_again(
     assert over.taken_from is None
     (own,) = read_cells(first)
     assert none.curve == own.curve
-    assert [m["step"] for m in told(second)] == [1, 2, 3, 4, 5, 6]
+    assert [m["step"] for m in logged(second)] == [1, 2, 3, 4, 5, 6]
     other = finished(workspace, classifier={**TINY, "lr": 0.02})
     assert read_cells(other)[0].taken_from is None
     assert read_cells(finished(workspace, reuse=False))[0].taken_from is None
@@ -230,13 +230,13 @@ def test_pictures_that_two_arms_tell_apart(workspace: Workspace, phantom: Datase
         cell("focal", 2, set()),
     ]
     sets = dict.fromkeys(range(3), chosen)
-    found, tested = find_disagreements(cells, sets, phantom, "focal", "none")
+    disagreements, tested = find_disagreements(cells, sets, phantom, "focal", "none")
     assert tested == len(chosen.test)
-    assert [(d.image, d.first, d.second) for d in found] == [
+    assert [(d.image, d.first, d.second) for d in disagreements] == [
         (chosen.test[3], 1.0, 0.0),
         (chosen.test[1], 0.0, 0.5),
     ]
-    assert found[0].label == labels[phantom.rows[chosen.test[3]]]
+    assert disagreements[0].label == labels[phantom.rows[chosen.test[3]]]
     assert find_disagreements(cells, sets, phantom, "focal", "augment") == ([], 0)
 
 
@@ -252,7 +252,7 @@ def test_the_classifier_best_on_validation_is_kept_and_used(
     _, folder, kept = find_kept_classifier(workspace, compared.name)
     assert scores[kept.cell] == max(scores.values())
     assert len(list(folder.parent.iterdir())) == 1
-    # it says of a test image what it said when it was measured
+    # it predicts a test image's class as it did when it was measured
     chosen = TrainingSet.from_json(read_json(compared / "set.json"))
     dataset = open_dataset(workspace, "phantom")
     cell = next(c for c in read_cells(compared) if c.cell == kept.cell)
@@ -277,7 +277,7 @@ def test_the_classifier_best_on_validation_is_kept_and_used(
     assert load_classifier(target).classes == list(chosen.classes)
 
 
-def test_what_is_no_image_or_no_classifier_is_refused(
+def test_what_is_not_an_image_or_classifier_is_refused(
     workspace: Workspace, compared: Path, tmp_path: Path
 ) -> None:
     fake = tmp_path / "fake.png"
@@ -299,7 +299,7 @@ def test_what_is_no_image_or_no_classifier_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("network", "told"),
+    ("network", "message"),
     [
         ("resnet99", "network 'resnet99' cannot be used"),
         ("nets:no_network", "returns a str, not a torch.nn.Module"),
@@ -309,18 +309,18 @@ def test_what_is_no_image_or_no_classifier_is_refused(
     ],
 )
 def test_a_network_that_does_not_work_is_one_sentence(
-    workspace: Workspace, phantom: Dataset, network: str, told: str
+    workspace: Workspace, phantom: Dataset, network: str, message: str
 ) -> None:
     run = run_of(workspace, config_of(classifier={**TINY, "network": network}))
     with pytest.raises(UserError) as excinfo:
         compare_job(workspace, run)
-    assert told in str(excinfo.value)
+    assert message in str(excinfo.value)
     assert "\n" not in str(excinfo.value)
 
 
 def test_synthetic_sets_that_do_not_fit_are_refused(workspace: Workspace, phantom: Dataset) -> None:
-    def refused(arms: tuple[str, ...], told: str) -> None:
-        with pytest.raises(UserError, match=told):
+    def refused(arms: tuple[str, ...], message: str) -> None:
+        with pytest.raises(UserError, match=message):
             check_compare(workspace, config_of(arms=arms))
 
     refused(("none", "own"), "'own' is neither an arm nor a synthetic set; arms are none, augment")
@@ -344,11 +344,11 @@ def test_synthetic_sets_that_do_not_fit_are_refused(workspace: Workspace, phanto
 
 def test_a_class_without_training_images_is_refused(workspace: Workspace, phantom: Dataset) -> None:
     made = make_set(workspace, "edited", SetConfig(dataset="phantom", skew="step:5"))
-    told = made.to_json()
+    content = made.to_json()
     labels = dict(zip(phantom.catalogue["image"], phantom.catalogue["class"], strict=True))
-    told["train"] = [image for image in told["train"] if labels[image] != "glioma"]
-    told["counts"]["glioma"] = 0
-    write_json(workspace.sets / "edited.json", told)
+    content["train"] = [image for image in content["train"] if labels[image] != "glioma"]
+    content["counts"]["glioma"] = 0
+    write_json(workspace.sets / "edited.json", content)
     with pytest.raises(UserError, match="holds no image of glioma; a classifier cannot learn it"):
         check_compare(workspace, config_of(set="edited"))
 
@@ -368,8 +368,8 @@ def test_the_time_is_estimated_from_timed_steps(workspace: Workspace, phantom: D
     chosen = open_set(workspace, "phantom")
     plain, over = sum(chosen.counts.values()), 4 * max(chosen.counts.values())
     assert [count_shown_images(c, chosen.counts, 3) for c in cells] == [3 * plain, 3 * over]
-    looked = 3 * (len(chosen.validation) + len(chosen.test))
-    expected = START + 0.5 * 3 * (plain + over) + 2 * 0.125 * looked
+    evaluated = 3 * (len(chosen.validation) + len(chosen.test))
+    expected = START + 0.5 * 3 * (plain + over) + 2 * 0.125 * evaluated
     assert estimate(workspace, config, cells) == pytest.approx(expected)
     slower = config_of(classifier={**TINY, "size": 64})
     assert estimate(workspace, slower, check_compare(workspace, slower)) is None
@@ -394,6 +394,6 @@ def test_images_shown_follow_schedule_and_sampler(workspace: Workspace, phantom:
     ]
 
 
-def test_timing_knows_what_decides_the_cost() -> None:
+def test_timing_config_survives_json() -> None:
     values = {"channels": 1, "classes": 4, "classifier": {"size": 32}}
     assert TimingConfig.build(**values) == TimingConfig.build(**json.loads(json.dumps(values)))

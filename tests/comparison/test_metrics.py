@@ -1,4 +1,4 @@
-"""What a classifier's probabilities are worth, against scikit-learn and by hand."""
+"""Measures of a classifier's probabilities, against scikit-learn and by hand."""
 
 import numpy as np
 import pytest
@@ -7,26 +7,26 @@ from sklearn import metrics
 from rebalance_core.classifiers.metrics import measure
 
 
-def test_every_measure_is_what_scikit_learn_says() -> None:
+def test_every_measure_equals_scikit_learns() -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, 200)
     raw = random.random((200, 3)) + np.eye(3)[labels] * 0.5
     p = (raw / raw.sum(1, keepdims=True)).astype(np.float32)
     predicted = p.argmax(1)
-    told = measure(p, labels)
-    assert told["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted))
+    result = measure(p, labels)
+    assert result["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted))
     balanced = metrics.balanced_accuracy_score(labels, predicted)
-    assert told["balanced_accuracy"] == pytest.approx(balanced)
+    assert result["balanced_accuracy"] == pytest.approx(balanced)
     f1 = metrics.f1_score(labels, predicted, average="macro")
-    assert told["macro_f1"] == pytest.approx(f1)
+    assert result["macro_f1"] == pytest.approx(f1)
     auroc = metrics.roc_auc_score(labels, p, multi_class="ovr")
-    assert told["auroc"] == pytest.approx(auroc, abs=1e-6)
+    assert result["auroc"] == pytest.approx(auroc, abs=1e-6)
     recall = metrics.recall_score(labels, predicted, average=None)
-    assert told["recall"] == pytest.approx(recall.tolist())
+    assert result["recall"] == pytest.approx(recall.tolist())
     precision = metrics.precision_score(labels, predicted, average=None)
-    assert told["precision"] == pytest.approx(precision.tolist())
-    assert told["confusion"] == metrics.confusion_matrix(labels, predicted).tolist()
-    assert told["predictions"] == predicted.tolist()
+    assert result["precision"] == pytest.approx(precision.tolist())
+    assert result["confusion"] == metrics.confusion_matrix(labels, predicted).tolist()
+    assert result["predictions"] == predicted.tolist()
 
 
 def test_calibration_error_by_hand() -> None:
@@ -38,32 +38,32 @@ def test_calibration_error_by_hand() -> None:
 
 
 def test_a_class_that_is_never_predicted_has_no_precision() -> None:
-    told = measure(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1]))
-    assert (told["precision"], told["recall"]) == ([0.5, 0.0], [1.0, 0.0])
-    assert told["confusion"] == [[1, 0], [1, 0]]
+    result = measure(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1]))
+    assert (result["precision"], result["recall"]) == ([0.5, 0.0], [1.0, 0.0])
+    assert result["confusion"] == [[1, 0], [1, 0]]
 
 
 def test_averages_are_over_the_classes_that_are_there() -> None:
     """Class 2 has no image: predicting it or not, an average is over classes 0 and 1."""
     labels = np.array([0, 0, 1, 1])
     never = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
-    found = measure(never, labels)
+    result = measure(never, labels)
     # class 0: precision 1, recall 1/2; class 1: precision 2/3, recall 1
-    assert found["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
-    assert found["balanced_accuracy"] == pytest.approx(0.75)
-    assert (found["precision"], found["recall"]) == (
+    assert result["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert result["balanced_accuracy"] == pytest.approx(0.75)
+    assert (result["precision"], result["recall"]) == (
         [1.0, pytest.approx(2 / 3), None],
         [0.5, 1.0, None],
     )
     # 0.8 and 0.2 against 0.1 and 0.3: three of four pairs are in order; 0.8, 0.6 against 0.1, 0.7
-    assert found["auroc"] == pytest.approx((3 / 4 + 3 / 4) / 2)
+    assert result["auroc"] == pytest.approx((3 / 4 + 3 / 4) / 2)
     sometimes = never.copy()
-    sometimes[1] = [0.2, 0.1, 0.7]  # now says class 2 of an image of class 0
-    found = measure(sometimes, labels)
-    assert found["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
-    assert found["balanced_accuracy"] == pytest.approx(0.75)
-    assert found["recall"] == [0.5, 1.0, None]
-    assert found["confusion"] == [[1, 0, 1], [0, 2, 0], [0, 0, 0]]
+    sometimes[1] = [0.2, 0.1, 0.7]  # now predicts class 2 for an image of class 0
+    result = measure(sometimes, labels)
+    assert result["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
+    assert result["balanced_accuracy"] == pytest.approx(0.75)
+    assert result["recall"] == [0.5, 1.0, None]
+    assert result["confusion"] == [[1, 0, 1], [0, 2, 0], [0, 0, 0]]
 
 
 def test_the_same_average_whatever_an_arm_predicts_by_scikit_learn() -> None:
@@ -73,17 +73,17 @@ def test_the_same_average_whatever_an_arm_predicts_by_scikit_learn() -> None:
         raw = random.random((120, 4)) + np.eye(4)[labels] * 0.3
         raw[:, 2] = bias * raw[:, 2]
         p = raw / raw.sum(axis=1, keepdims=True)
-        found = measure(p, labels)
+        result = measure(p, labels)
         f1 = metrics.f1_score(labels, p.argmax(1), labels=[0, 1, 3], average="macro")
-        assert found["macro_f1"] == pytest.approx(f1)
+        assert result["macro_f1"] == pytest.approx(f1)
         recall = metrics.recall_score(labels, p.argmax(1), labels=[0, 1, 3], average="macro")
-        assert found["balanced_accuracy"] == pytest.approx(recall)
+        assert result["balanced_accuracy"] == pytest.approx(recall)
         auroc = [metrics.roc_auc_score(labels == c, p[:, c]) for c in (0, 1, 3)]
-        assert found["auroc"] == pytest.approx(np.mean(auroc))
+        assert result["auroc"] == pytest.approx(np.mean(auroc))
 
 
 def test_a_single_class_has_no_auroc_and_no_warning(recwarn: pytest.WarningsRecorder) -> None:
-    found = measure(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 0]))
-    assert found["auroc"] is None
-    assert (found["macro_f1"], found["accuracy"]) == (pytest.approx(2 / 3), 0.5)
+    result = measure(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 0]))
+    assert result["auroc"] is None
+    assert (result["macro_f1"], result["accuracy"]) == (pytest.approx(2 / 3), 0.5)
     assert [str(w.message) for w in recwarn] == []

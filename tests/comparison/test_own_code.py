@@ -1,4 +1,4 @@
-"""A network that is code is imported once a person has named it, never because a file does."""
+"""A network that is code is imported only if a person names it, never because a file does."""
 
 import json
 import os
@@ -74,7 +74,7 @@ def config_of(network: str, **classifier: Any) -> CompareConfig:
 
 
 def hand_made(workspace: Workspace, network: str, kind: str = "compare") -> Path:
-    """A run that somebody put into the workspace, as one that can be resumed."""
+    """A resumable run written into the workspace by hand."""
     config = config_of(network)
     made = timing_config(workspace, config) if kind == "timing" else config
     path = create_run(workspace, kind, made.model_dump(mode="json"), name="hostile")
@@ -87,7 +87,7 @@ def set_status(path: Path, status: str) -> None:
 
 
 def report_of(workspace: Workspace, phantom: Dataset, file: Path, network: str) -> Path:
-    """What a comparison's report holds, with a network of somebody's choice."""
+    """A comparison's report that names the given network."""
     file.write_text(
         json.dumps(
             {
@@ -135,7 +135,7 @@ def test_a_report_that_names_code_is_refused(
     assert refusal(done) == f"Report it.json {NAMED.format(network, 'run this command again')}"
     assert list_runs(workspace) == []
     assert not canary.exists()
-    # nor is the training set made that the report names
+    # nor is the report's training set created
     written = json.loads(report.read_text())
     report.write_text(json.dumps({**written, "config": {**written["config"], "set": "fresh"}}))
     assert refusal(run_python("rebalance_core", "compare", "--from", report, "--json"))
@@ -172,8 +172,8 @@ def test_a_hand_made_run_that_names_code_is_not_resumed(
     kind: str,
 ) -> None:
     path = hand_made(workspace, network, kind)
-    told = f"Run {path.name} {NAMED.format(network, on_command_line(path.name))}"
-    assert refusal(run_python("rebalance_core", "runs", "resume", path.name)) == told
+    message = f"Run {path.name} {NAMED.format(network, on_command_line(path.name))}"
+    assert refusal(run_python("rebalance_core", "runs", "resume", path.name)) == message
     assert view_run(path).status == "interrupted"
     # The worker itself, started on the run without a name or with another.
     for named in ([], ["nets:tiny"]):
@@ -184,7 +184,7 @@ def test_a_hand_made_run_that_names_code_is_not_resumed(
         assert view.state.reason == (
             f"Run {path.name} has the network {network!r}, not 'nets:tiny'; name the same one."
             if named
-            else told
+            else message
         )
     assert not canary.exists()
 
@@ -197,8 +197,8 @@ def test_a_study_whose_steps_name_a_hand_made_comparison_does_not_import_its_net
     child = hand_made(workspace, "canary:net")
     write_json(study / "steps.json", {"runs": {"compare": child.name}, "names": {}})
     assert run_python("rebalance_core.runs.worker", study).returncode == 1
-    told = f"Run {child.name} {NAMED.format('canary:net', on_command_line(child.name))}"
-    assert [view_run(p).state.reason for p in (study, child)] == [told, told]
+    message = f"Run {child.name} {NAMED.format('canary:net', on_command_line(child.name))}"
+    assert [view_run(p).state.reason for p in (study, child)] == [message, message]
     assert not canary.exists()
 
 
@@ -218,8 +218,8 @@ def test_a_network_of_ones_own_runs_and_is_resumed_when_its_name_is_repeated(
     os.killpg(view_run(view.path).state.pid, signal.SIGKILL)
     wait(view.path, lambda v: not v.live)
     resume = ("rebalance_core", "runs", "resume", view.id, "--json")
-    told = f"Run {view.id} {NAMED.format('nets:tiny', on_command_line(view.id))}"
-    assert refusal(run_python(*resume)) == told
+    message = f"Run {view.id} {NAMED.format('nets:tiny', on_command_line(view.id))}"
+    assert refusal(run_python(*resume)) == message
     assert refusal(run_python(*resume, "--set", "network=nets:fourth_broken")) == (
         f"Run {view.id} has the network 'nets:tiny', not 'nets:fourth_broken'; name the same one."
     )

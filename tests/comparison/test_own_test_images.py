@@ -169,26 +169,26 @@ def test_cells_measured_over_an_absent_class_are_not_taken_again(
 def test_a_comparison_without_a_class_in_validation_is_refused(
     workspace: Workspace, no_bird_validation: Dataset
 ) -> None:
-    told = (
+    message = (
         "Training set pets has no validation image of bird, and a comparison chooses each "
         "classifier's epoch on validation; make a set with a larger validation fraction or another "
         "split, or add images of that class."
     )
     done = command(workspace.root, "compare", "pets", "--arms", "none")
-    assert (done.returncode, done.stderr.strip()) == (2, told)
+    assert (done.returncode, done.stderr.strip()) == (2, message)
     assert list(workspace.runs.glob("*")) == []
     made = json.loads(command(workspace.root, "sets", "make", "own", "pets", "--json").stdout)
     assert made["notes"] == [
         "No validation image of bird: epochs are chosen on validation, so a comparison needs "
         "images of every class and is refused."
     ]
-    with pytest.raises(UserError) as error:  # a run that somebody made otherwise
+    with pytest.raises(UserError) as error:  # a run created in another way
         compared(workspace)
-    assert str(error.value) == told
+    assert str(error.value) == message
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     app.query_params["set"] = "pets"
     app.switch_page("pages/comparison.py").run()
-    assert told in [e.value for e in app.error]
+    assert message in [e.value for e in app.error]
     assert "Compare" not in [b.label for b in app.button]
 
 
@@ -238,8 +238,10 @@ def test_each_seed_is_compared_with_its_own_test_images(
         for image, got in right["none"].items()
         if np.mean(right["oversample"][image]) != np.mean(got)
     }
-    found, tested = find_disagreements(read_cells(run), sets, patients, "oversample", "none")
-    assert {d.image: (d.first, d.second, d.seeds) for d in found} == expected
+    disagreements, tested = find_disagreements(
+        read_cells(run), sets, patients, "oversample", "none"
+    )
+    assert {d.image: (d.first, d.second, d.seeds) for d in disagreements} == expected
     assert tested == len({image for s in sets.values() for image in s.test})
     page_of(run, "pets")
     results = read_json(run / "result" / "results.json")
@@ -270,16 +272,16 @@ def test_shares_are_of_the_seeds_that_tested_an_image(
         cell("none", 1, [truth[1], truth[2]]),
         cell("focal", 1, [truth[1], wrong[2]]),
     ]
-    found, tested = find_disagreements(cells, sets, patients, "focal", "none")
+    disagreements, tested = find_disagreements(cells, sets, patients, "focal", "none")
     assert tested == 3
-    assert [(d.image, d.first, d.second, d.seeds) for d in found] == [
+    assert [(d.image, d.first, d.second, d.seeds) for d in disagreements] == [
         (a, 1.0, 0.0, 1),
         (b, 1.0, 0.5, 2),
         (c, 0.0, 1.0, 1),
     ]
 
 
-def test_results_of_another_version_are_computed_anew(
+def test_results_of_another_version_are_computed_again(
     workspace: Workspace, phantom: Dataset
 ) -> None:
     """Their bootstrap intervals were too narrow, and their sentence said more than they showed."""
@@ -293,13 +295,13 @@ def test_results_of_another_version_are_computed_anew(
         for row in expected["results"]
     ]
     write_json(run / "result" / "results.json", old)
-    found = read_results(workspace, run)
-    assert found is not None
-    assert [row.model_dump(mode="json") for row in found.results] == expected["results"]
-    assert [getattr(found, k) for k in ("answer", "proven_gain")] == [
+    findings = read_results(workspace, run)
+    assert findings is not None
+    assert [row.model_dump(mode="json") for row in findings.results] == expected["results"]
+    assert [getattr(findings, k) for k in ("answer", "proven_gain")] == [
         expected[k] for k in ("answer", "proven_gain")
     ]
-    assert found.outdated
+    assert findings.outdated
     shown = displayed_result(workspace, view_run(run))
     assert shown["answer"] == expected["answer"]
     app = page_of(run, "phantom")
@@ -318,13 +320,13 @@ def test_cells_of_an_earlier_version_are_measured_again_where_a_class_is_absent(
     test |= {"macro_f1": 0.01, "balanced_accuracy": 0.01, "auroc": 0.3, "recall": [0.5, 0.0, 0.5]}
     write_json(path, cell)
     write_json(run / "result" / "results.json", {**expected, "statistics": 1})
-    found = read_results(workspace, run)
-    assert found is not None
-    (row,), (before,) = found.results, expected["results"]
+    findings = read_results(workspace, run)
+    assert findings is not None
+    (row,), (before,) = findings.results, expected["results"]
     for name in ("macro_f1", "balanced_accuracy", "recall", "precision"):
         assert row.model_dump()[name] == pytest.approx(before[name])
     assert row.measures["auroc"] is None  # the probabilities are not kept
-    assert found.answer == expected["answer"]
+    assert findings.answer == expected["answer"]
 
 
 SPOILT: list[tuple[str, Any]] = [

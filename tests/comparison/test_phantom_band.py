@@ -1,4 +1,4 @@
-"""The phantom asks a fair question: a baseline is neither lost nor done."""
+"""The phantom is a fair test: a baseline is neither hopeless nor saturated."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The sentence of the study in docs/results is true of its cells, worked out anew with scipy."""
+"""The sentence of the study in docs/results is true of its cells, recomputed with scipy."""
 
 import csv
 import json
@@ -20,39 +20,41 @@ STUDY: dict[str, Any] = json.loads((RESULTS / "comparison-phantom-step20.json").
 
 def scores() -> dict[str, list[float]]:
     """{arm as the sentence names it: macro-F1 a seed}, from the table of classifiers."""
-    found: dict[str, dict[int, float]] = {}
+    results: dict[str, dict[int, float]] = {}
     with (RESULTS / "comparison-phantom-step20-cells.csv").open(newline="") as file:
         for line in csv.DictReader(file):
             name = line["arm"]
             if line["amount"]:
                 words = Schedule.parse(line["schedule"]).words
                 name += f" at {line['amount']}" + ("" if words == "always" else f", {words}")
-            found.setdefault(name, {})[int(line["seed"])] = float(line["test_macro_f1"])
-    return {name: [by[s] for s in sorted(by)] for name, by in found.items()}
+            results.setdefault(name, {})[int(line["seed"])] = float(line["test_macro_f1"])
+    return {name: [by[s] for s in sorted(by)] for name, by in results.items()}
 
 
 def validation_means() -> dict[str, float]:
     """{arm: mean validation macro-F1}, from the table of classifiers."""
-    found: dict[str, list[float]] = {}
+    results: dict[str, list[float]] = {}
     with (RESULTS / "comparison-phantom-step20-cells.csv").open(newline="") as file:
         for line in csv.DictReader(file):
-            found.setdefault(line["arm"], []).append(float(line["validation_macro_f1"]))
-    return {arm: float(np.mean(values)) for arm, values in found.items()}
+            results.setdefault(line["arm"], []).append(float(line["validation_macro_f1"]))
+    return {arm: float(np.mean(values)) for arm, values in results.items()}
 
 
-def check_numbers(said: str, found: dict[str, list[float]], other: list[float], m: int) -> None:
-    """Every gain, interval and p of one sentence, worked out anew with scipy."""
+def check_numbers(
+    sentence: str, results: dict[str, list[float]], other: list[float], m: int
+) -> None:
+    """Every gain, interval and p of one sentence, recomputed with scipy."""
     shown = re.findall(
         r"(?:^|; |, )([\w-]+(?: at [\d.]+)?(?:, [\w ]+?)?) "
         r"(raises macro-F1|lowers macro-F1|wins|loses)"
         r" by ([\d.]+) points \(95 %: (-?[\d.]+) to (-?[\d.]+), p (?:= ([\d.]+)|< 0.001)\)",
-        said,
+        sentence,
     )
-    tests = {name: ttest_rel(values, other) for name, values in found.items()}
+    tests = {name: ttest_rel(values, other) for name, values in results.items()}
     clear = {name for name, test in tests.items() if m * test.pvalue < 0.05}
     assert {name for name, *_ in shown} == clear
     for name, word, gain, low, high, p in shown:
-        differences = 100 * np.subtract(found[name], other)
+        differences = 100 * np.subtract(results[name], other)
         assert (word in ("raises macro-F1", "wins")) == (differences.mean() > 0)
         assert abs(differences.mean()) == pytest.approx(float(gain), abs=0.05)
         bounds = tests[name].confidence_interval(1 - 0.05 / m)
@@ -62,18 +64,18 @@ def check_numbers(said: str, found: dict[str, list[float]], other: list[float], 
 
 
 def test_every_number_of_the_answer_follows_from_the_cells() -> None:
-    found = scores()
-    baseline = found.pop("none")
-    generated = {name: values for name, values in found.items() if " at " in name}
-    assert (len(found), len(generated)) == (8, 6)
-    assert {len(v) for v in found.values()} == {len(baseline)} == {5}
+    results = scores()
+    baseline = results.pop("none")
+    generated = {name: values for name, values in results.items() if " at " in name}
+    assert (len(results), len(generated)) == (8, 6)
+    assert {len(v) for v in results.values()} == {len(baseline)} == {5}
     means = {arm: v for arm, v in validation_means().items() if arm not in ("ddpm", "bagan-gp")}
     assert max(means, key=means.__getitem__) == "oversample"
     against, to_baseline = STUDY["answer"].split(" Against the baseline, ")
     opening = "Against oversample (of the arms without a generator the best on validation), "
     assert against.startswith(opening)
-    check_numbers(against.removeprefix(opening), generated, found["oversample"], 14)
-    check_numbers(to_baseline, found, baseline, 14)
+    check_numbers(against.removeprefix(opening), generated, results["oversample"], 14)
+    check_numbers(to_baseline, results, baseline, 14)
     assert "no generated arm is shown to win" in against
     assert STUDY["answer"].endswith(
         "(5 seeds, skew and generator fixed; intervals and p corrected for 14 comparisons; arms "

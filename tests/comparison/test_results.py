@@ -19,10 +19,10 @@ def cells(
     scores: dict[str, list[float]], epochs: int = 2, validation: dict[str, float] | None = None
 ) -> list[CellRecord]:
     """`arm` or `arm schedule` → one macro-F1 per seed on test, and one for all on validation."""
-    made = []
+    cell_records = []
     for name, values in scores.items():
         arm, _, schedule = name.partition(" ")
-        made += [
+        cell_records += [
             cell_record(
                 arm,
                 seed,
@@ -34,7 +34,7 @@ def cells(
             )
             for seed, value in enumerate(values)
         ]
-    return made
+    return cell_records
 
 
 def rows(scores: dict[str, list[float]], epochs: int = 2) -> dict[str, Row]:
@@ -54,8 +54,8 @@ NO_RIVAL = (
 def answered(
     scores: dict[str, list[float]], validation: dict[str, float] | None = None, **options: Any
 ) -> str:
-    found = make_rows(cells(scores, validation=validation))
-    return answer_text(found, **{"redraw": False, **options})
+    arm_rows = make_rows(cells(scores, validation=validation))
+    return answer_text(arm_rows, **{"redraw": False, **options})
 
 
 def test_gains_are_paired_by_seed_in_points() -> None:
@@ -80,11 +80,11 @@ def test_the_baseline_has_no_difference_and_no_schedule() -> None:
 
 
 def test_p_and_interval_are_corrected_for_all_comparisons() -> None:
-    told = rows(
+    by_arm = rows(
         {"none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76], "focal": [0.55, 0.66, 0.75]}
     )
     for arm in ("focal", "ddpm"):
-        row = told[arm]
+        row = by_arm[arm]
         assert row.contrasts == 2
         assert row.p_corrected == pytest.approx(2 * row.p)
         gains = row.gains
@@ -129,7 +129,7 @@ def test_one_seed_has_no_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "told"),
+    ("scores", "answer"),
     [
         ({"none": [0.5, 0.6]}, "Nothing was compared with the baseline."),
         ({"ddpm": [0.5, 0.6]}, "Nothing was compared with the baseline."),
@@ -186,8 +186,8 @@ def test_one_seed_has_no_interval() -> None:
         "shown both ways, unclear and untestable",
     ],
 )
-def test_the_answer_is_true_of_the_rows(scores: dict[str, list[float]], told: str) -> None:
-    assert answered(scores) == told
+def test_the_answer_is_true_of_the_rows(scores: dict[str, list[float]], answer: str) -> None:
+    assert answered(scores) == answer
 
 
 RIVALS = {
@@ -200,8 +200,8 @@ REFERENCE = "Against oversample (of the arms without a generator the best on val
 
 
 def test_generated_arms_stand_beside_the_free_arm_that_is_best_on_validation() -> None:
-    told = answered(RIVALS, {"oversample": 0.6})
-    assert told == (
+    answer = answered(RIVALS, {"oversample": 0.6})
+    assert answer == (
         f"{REFERENCE}bagan-gp at 1.0 wins by 1.5 points (95 %: 1.1 to 1.8, p = 0.003); ddpm at 1.0 "
         "loses by 2.5 points (95 %: 2.2 to 2.9, p < 0.001). Against the baseline, bagan-gp at 1.0 "
         "raises macro-F1 by 5.4 points (95 %: 4.8 to 6.1, p < 0.001); oversample raises macro-F1 "
@@ -209,19 +209,19 @@ def test_generated_arms_stand_beside_the_free_arm_that_is_best_on_validation() -
         "(95 %: 0.8 to 2.1, p = 0.011). (3 seeds, skew and generator fixed; intervals and p "
         "corrected for 5 comparisons; arms had equal epochs, not equal updates.)"
     )
-    found = {r.arm: r for r in make_rows(cells(RIVALS, validation={"oversample": 0.6}))}
-    assert {arm: row.is_reference for arm, row in found.items()} == {
+    arm_rows = {r.arm: r for r in make_rows(cells(RIVALS, validation={"oversample": 0.6}))}
+    assert {arm: row.is_reference for arm, row in arm_rows.items()} == {
         "none": False,
         "oversample": True,
         "bagan-gp": False,
         "ddpm": False,
     }
-    assert found["oversample"].reference is None
-    reference = found["bagan-gp"].reference
+    assert arm_rows["oversample"].reference is None
+    reference = arm_rows["bagan-gp"].reference
     assert reference.gains == pytest.approx([1.5, 1.5, 1.4])
     assert reference.p_corrected == pytest.approx(5 * reference.p)
     assert describe_outcome(reference) == "wins"
-    assert describe_outcome(found["ddpm"].reference) == "loses"
+    assert describe_outcome(arm_rows["ddpm"].reference) == "loses"
 
 
 def test_the_reference_is_chosen_on_validation_never_on_test() -> None:
@@ -232,24 +232,26 @@ def test_the_reference_is_chosen_on_validation_never_on_test() -> None:
         "undersample": [0.4, 0.5, 0.6],
         "ddpm": [0.45, 0.55, 0.66],
     }
-    told = answered(scores, {"undersample": 0.7, "augment": 0.6, "ddpm": 0.9})
-    assert told.startswith("Against undersample (of the arms without a generator")
+    answer = answered(scores, {"undersample": 0.7, "augment": 0.6, "ddpm": 0.9})
+    assert answer.startswith("Against undersample (of the arms without a generator")
 
 
 @pytest.mark.usefixtures("smote")
 def test_smote_is_a_remedy_and_a_synthetic_set_is_what_its_generator_is() -> None:
-    made = cells({"none": [0.5] * 3, "smote": [0.6] * 3, "own": [0.7] * 3, "blend": [0.6] * 3})
+    cell_records = cells(
+        {"none": [0.5] * 3, "smote": [0.6] * 3, "own": [0.7] * 3, "blend": [0.6] * 3}
+    )
     origins = {
         "pets-smote": Origin("smote", is_unverified=False),
         "pets-own": Origin("folder", is_unverified=True),
         "pets-blend": Origin("smote", is_unverified=False),
     }
-    found = {row.arm: row for row in make_rows(made, origins)}
-    free = {arm: row.free for arm, row in found.items()}
+    arm_rows = {row.arm: row for row in make_rows(cell_records, origins)}
+    free = {arm: row.free for arm, row in arm_rows.items()}
     assert free == {"none": True, "smote": True, "own": False, "blend": True}
-    assert [arm for arm, row in found.items() if row.unverified] == ["own"]
-    told = answer_text(list(found.values()), redraw=False)
-    assert told.endswith(
+    assert [arm for arm, row in arm_rows.items() if row.unverified] == ["own"]
+    answer = answer_text(list(arm_rows.values()), redraw=False)
+    assert answer.endswith(
         "Unverified: the images of own, 1.0, always are of unknown origin; whether their generator "
         "was trained on other images too is not known."
     )
@@ -257,20 +259,20 @@ def test_smote_is_a_remedy_and_a_synthetic_set_is_what_its_generator_is() -> Non
 
 def test_the_reference_is_chosen_over_the_seeds_that_all_free_arms_have() -> None:
     """A failed seed neither removes the strongest remedy nor makes an easy one the strongest."""
-    made = cells(
+    cell_records = cells(
         {"none": [0.5] * 5, "oversample": [0.8] * 4, "ddpm": [0.7, 0.701, 0.7, 0.702, 0.7]},
         validation={"oversample": 0.8},
     )
-    found = make_rows(made)
-    reference = find_reference(found)
+    arm_rows = make_rows(cell_records)
+    reference = find_reference(arm_rows)
     assert reference is not None
     assert reference.arm == "oversample"
-    assert is_gain_proven(found) is False
-    told = answer_text(found, redraw=False, failed=1)
-    assert told.startswith(
+    assert is_gain_proven(arm_rows) is False
+    answer = answer_text(arm_rows, redraw=False, failed=1)
+    assert answer.startswith(
         f"{REFERENCE}no generated arm is shown to win; ddpm at 1.0 loses by 9.9 "
     )
-    assert told.endswith("1 classifier failed and is missing here.")
+    assert answer.endswith("1 classifier failed and is missing here.")
     # the easy seed alone: on seed 0 both have 0.9, on the others focal has nothing
     easy = [
         *cells({"none": [0.5, 0.6, 0.7], "ddpm": [0.5, 0.6, 0.71]}),
@@ -292,11 +294,11 @@ def test_the_reference_is_chosen_over_the_seeds_that_all_free_arms_have() -> Non
 
 
 def test_images_of_unknown_origin_prove_nothing() -> None:
-    made = cells(RIVALS, validation={"oversample": 0.6})
+    cell_records = cells(RIVALS, validation={"oversample": 0.6})
     origins = {f"pets-{arm}": Origin(arm, is_unverified=True) for arm in RIVALS}
-    assert is_gain_proven(make_rows(made, origins)) is False
+    assert is_gain_proven(make_rows(cell_records, origins)) is False
     trusted = {name: replace(origin, is_unverified=False) for name, origin in origins.items()}
-    assert is_gain_proven(make_rows(made, trusted)) is True
+    assert is_gain_proven(make_rows(cell_records, trusted)) is True
 
 
 def test_equal_differences_in_float32_are_not_tested() -> None:
@@ -355,12 +357,12 @@ def test_only_a_proven_gain_is_green(
 
 def test_without_a_baseline_generated_arms_still_meet_the_reference() -> None:
     scores = {arm: values for arm, values in RIVALS.items() if arm != "none"}
-    told = answered(scores)
-    assert told.startswith(f"{REFERENCE}bagan-gp at 1.0 wins by 1.5 points (95 %: 1.3 to 1.7,")
-    assert "Nothing was compared with the baseline." in told
+    answer = answered(scores)
+    assert answer.startswith(f"{REFERENCE}bagan-gp at 1.0 wins by 1.5 points (95 %: 1.3 to 1.7,")
+    assert "Nothing was compared with the baseline." in answer
 
 
-def test_the_answer_says_what_each_seed_drew_and_what_is_missing() -> None:
+def test_the_answer_names_what_each_seed_drew_and_what_is_missing() -> None:
     scores = {"none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76]}
     assert (
         "(3 seeds, generator redrawn each time; intervals and p corrected for 1 comparison; arms "
@@ -374,16 +376,16 @@ def test_the_answer_says_what_each_seed_drew_and_what_is_missing() -> None:
 
 
 def test_arms_with_failed_seeds_are_counted_by_what_they_have() -> None:
-    told = answered({"none": [0.5, 0.6, 0.7, 0.6], "focal": [0.51, 0.62, 0.76], "augment": [0.6]})
-    assert "nothing can be said about focal with 3 seeds (" in told
-    assert "augment cannot be tested (1 seed in common)" in told
-    assert "(1 to 3 seeds, skew fixed; " in told
+    answer = answered({"none": [0.5, 0.6, 0.7, 0.6], "focal": [0.51, 0.62, 0.76], "augment": [0.6]})
+    assert "nothing can be said about focal with 3 seeds (" in answer
+    assert "augment cannot be tested (1 seed in common)" in answer
+    assert "(1 to 3 seeds, skew fixed; " in answer
 
 
 def test_with_one_seed_the_largest_difference_may_be_a_loss() -> None:
     """-9 points is a larger difference than -1 point."""
-    told = answered({"none": [0.5], "bagan-gp": [0.49], "ddpm": [0.41]})
-    assert "difference in macro-F1 to the baseline is -9.0 points, for ddpm at 1.0" in told
+    answer = answered({"none": [0.5], "bagan-gp": [0.49], "ddpm": [0.41]})
+    assert "difference in macro-F1 to the baseline is -9.0 points, for ddpm at 1.0" in answer
 
 
 def test_the_papers_own_figure_is_the_best_of_so_many_epochs() -> None:
@@ -409,9 +411,7 @@ def test_the_papers_own_figure_is_the_best_of_so_many_epochs() -> None:
         ("focal", None),
     ],
 )
-def test_the_papers_figure_stands_beside_its_arm_and_schedule(
-    name: str, paper: float | None
-) -> None:
+def test_the_papers_figure_belongs_to_its_arm_and_schedule(name: str, paper: float | None) -> None:
     (row,) = rows({name: [0.5]}).values()
     assert row.paper_accuracy == paper
 
@@ -446,10 +446,12 @@ def test_a_table_row_reads_in_percent_and_points() -> None:
     }
 
 
-def test_columns_that_say_nothing_are_left_out() -> None:
+def test_columns_without_a_value_are_left_out() -> None:
     shown, values = table(make_rows(cells({"none": [0.5], "focal": [0.6]})))
-    told = [dict(zip((c.title for c in shown), line, strict=True)) for line in values]
-    assert not {"95 % from", "… of 20", "The paper's", "Minutes"} & set(told[1]) - {"The paper's"}
-    assert told[0]["The paper's"] == 88.875
-    assert told[1]["To baseline"] == pytest.approx(10.0)
-    assert column("To baseline").format(told[0]["To baseline"]) == "–"
+    records = [dict(zip((c.title for c in shown), line, strict=True)) for line in values]
+    assert not {"95 % from", "… of 20", "The paper's", "Minutes"} & set(records[1]) - {
+        "The paper's"
+    }
+    assert records[0]["The paper's"] == 88.875
+    assert records[1]["To baseline"] == pytest.approx(10.0)
+    assert column("To baseline").format(records[0]["To baseline"]) == "–"

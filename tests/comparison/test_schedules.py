@@ -106,9 +106,9 @@ def test_a_schedule_has_words(text: str, words: str) -> None:
     ],
 )
 def test_a_bad_schedule_is_refused_with_good_ones(text: str) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         Schedule.parse(text)
-    assert str(told.value) == (
+    assert str(error.value) == (
         f"Schedule {text!r} is not understood; write always, until:10, until:half, real-every:4, "
         "pretrain:10 or pretrain:half."
     )

@@ -45,7 +45,7 @@ def compare_run(workspace: Workspace, **changes: Any) -> Path:
     return create_run(workspace, "compare", config.model_dump(mode="json"), name="tiny")
 
 
-def told(path: Path) -> list[dict[str, Any]]:
+def logged(path: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in m.items() if k != "time"} for m in read_metrics(path) if "cell" in m]
 
 
@@ -74,7 +74,7 @@ def test_comparison_trains_every_cell_once_and_reports(ready: Workspace) -> None
             {} if row["arm"] == "none" else dict.fromkeys(("glioma", "meningioma", "pituitary"), 10)
         )
         assert row["added"] == added
-    assert [m["step"] for m in told(path)] == list(range(1, 21))
+    assert [m["step"] for m in logged(path)] == list(range(1, 21))
     report = Path(result["report"]).read_text()
     assert "88.88" in report and "86.37" in report  # the paper's figures
     assert "not for diagnosis" in report
@@ -89,29 +89,29 @@ def test_comparison_stopped_anywhere_goes_on_as_if_it_had_not(ready: Workspace) 
     for epochs in (2, 5, 10):
 
         class Impatient(RunDirectory):
-            """Is asked to stop once it has logged so many epochs."""
+            """Requests a stop once it has logged so many epochs."""
 
             def should_stop(self) -> bool:
-                return len(told(self.path)) >= epochs  # noqa: B023
+                return len(logged(self.path)) >= epochs  # noqa: B023
 
         with pytest.raises(Cancelled):
             compare_job(ready, Impatient(path))
     resumed = compare_job(ready, RunDirectory(path))["results"]
-    assert told(path) == told(whole)
+    assert logged(path) == logged(whole)
     for row, same in zip(resumed, expected, strict=True):
         assert {**row, "seconds": 0} == {**same, "seconds": 0}
 
 
-def test_a_cell_whose_lines_a_kill_took_back_is_not_trained_again(ready: Workspace) -> None:
+def test_a_cell_whose_lines_a_kill_truncated_is_not_trained_again(ready: Workspace) -> None:
     path = compare_run(ready, arms=("none",))
     compare_job(ready, RunDirectory(path))
-    before = told(path)
+    before = logged(path)
     cell = next((path / "result" / "cells").glob("*.json"))
     kept = cell.stat().st_mtime_ns
     shutil.rmtree(path / "checkpoints")  # killed before the first checkpoint
     compare_job(ready, RunDirectory(path))
     assert cell.stat().st_mtime_ns == kept
-    assert told(path) == before
+    assert logged(path) == before
 
 
 def test_what_cannot_be_compared_is_refused_before_any_work(ready: Workspace) -> None:
