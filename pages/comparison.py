@@ -38,17 +38,17 @@ from rebalance_core.workspace import Workspace
 
 
 def render(workspace: Workspace) -> None:
-    chosen = choose_set(workspace, resets="run")
-    if chosen is None:
+    training_set = choose_set(workspace, resets="run")
+    if training_set is None:
         return
-    views = [v for v in list_runs(workspace, "compare") if v.config.get("set") == chosen.name]
+    views = [v for v in list_runs(workspace, "compare") if v.config.get("set") == training_set.name]
     with st.expander("New comparison", expanded=not views, icon=":material/add:"):
-        _new(workspace, chosen)
+        _new(workspace, training_set)
     if not views:
-        st.info("Nothing was compared on this training set yet. Press Compare above.")
+        st.info("There is no comparison on this training set yet. Press Compare above.")
         return
-    named = {v.id: f"{v.name}, {v.config.get('preset', 'no preset')} ({v.id})" for v in views}
-    run = choose("Comparison", list(named), "run", format_func=named.__getitem__)
+    run_names = {v.id: f"{v.name}, {v.config.get('preset', 'no preset')} ({v.id})" for v in views}
+    run = choose("Comparison", list(run_names), "run", format_func=run_names.__getitem__)
     view = next(v for v in views if v.id == run)
     metric = st.selectbox(
         "Curve",
@@ -59,12 +59,12 @@ def render(workspace: Workspace) -> None:
     render_run(view, lambda now: _curves(now, metric))
     if not view.live:
         show_user_errors(show_results)(workspace, view)
-    _take_away(workspace, chosen)
+    _export(workspace, training_set)
 
 
-def _new(workspace: Workspace, chosen: TrainingSet) -> None:
+def _new(workspace: Workspace, training_set: TrainingSet) -> None:
     warn_of_damaged(workspace)
-    generated = [arm for arm in generated_arms() if _has_images(workspace, chosen, arm)]
+    generated = [arm for arm in generated_arms() if _has_images(workspace, training_set, arm)]
     missing = [arm for arm in DEFAULT_ARMS if arm != BASELINE and arm not in generated]
     if missing:
         st.warning(
@@ -74,28 +74,28 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
         link("generators", "Train a generator on this set")
     columns = st.columns(4)
     preset = columns[0].selectbox("Preset", PRESETS)
-    base = CompareConfig.from_preset(preset, set=chosen.name)
+    base = CompareConfig.from_preset(preset, set=training_set.name)
     seeds = columns[1].number_input(
-        "Seeds", 1, 50, 1, help="One says nothing beyond chance; more give narrower intervals."
+        "Seeds", 1, 50, 1, help="One cannot be tested against chance; more give narrower intervals."
     )
     amounts = columns[2].text_input(
         "Amounts",
         ", ".join(base.amounts),
         key=f"amounts {preset}",
-        help="1.0: up to full balance; 0.5: half of that; 1000: so many for each minority class. "
+        help="1.0: up to full balance; 0.5: half of that; 1000: this many per minority class. "
         "Several, separated by commas, are compared.",
     )
     cap = columns[3].number_input(
         "Synthetic images at most (0: no limit)", 0, value=base.cap or 0, key=f"cap {preset}"
     )
-    own = _own_sets(workspace, chosen)
+    own = _own_sets(workspace, training_set)
     arms = st.multiselect(
         "Arms",
         [BASELINE, *REMEDIES, *generated, *own],
         default=[BASELINE, *(a for a in DEFAULT_ARMS if a in generated)],
         format_func=str,
         accept_new_options=True,
-        help="Type a name joined by +, such as augment+focal+ddpm, to do several things at once.",
+        help="Join names by + to combine arms, as in augment+focal+ddpm.",
     )
     schedules = st.multiselect(
         "Schedules",
@@ -105,17 +105,17 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
         key=f"schedules {preset}",
         help="Of arms that add images.",
     )
-    words = descriptions()
-    told = [f"**{name}**: {escape_markdown(words[name])}" for name in arms if name in words]
-    st.caption(" · ".join(told))
+    texts = descriptions()
+    captions = [f"**{name}**: {escape_markdown(texts[name])}" for name in arms if name in texts]
+    st.caption(" · ".join(captions))
     first, second = st.columns(2)
     with first.popover("Classifier"):
         fields = list(type(base.classifier).model_fields)
         changes = config_form(base.classifier, fields, preset, columns=2)
     redraw = second.checkbox(
         "Redraw the skew for each seed",
-        help="Each seed draws the training images anew and takes generators that were trained on "
-        f"{chosen.name}-seed1, -seed2, … alone; `study` on the command line makes all of them.",
+        help="Each seed redraws the training images and uses only generators that were trained on "
+        f"{training_set.name}-seed1, -seed2, …; `study` on the command line creates all of them.",
     )
     values: dict[str, Any] = {
         "arms": tuple(arms),
@@ -128,54 +128,56 @@ def _new(workspace: Workspace, chosen: TrainingSet) -> None:
     }
     try:
         if ":" in values["classifier"]["network"]:
-            raise UserError("Code of your own is named on the command line only: compare --set.")
-        config = CompareConfig.from_preset(preset, set=chosen.name, **values)
+            raise UserError(
+                "A network of your own code can be named only on the command line: compare --set."
+            )
+        config = CompareConfig.from_preset(preset, set=training_set.name, **values)
         cells = check_compare(workspace, config)
     except UserError as error:
         st.error(escape_markdown(str(error)))
         return
-    _plan(workspace, chosen, config, cells)
+    _plan(workspace, training_set, config, cells)
     if st.button("Compare", type="primary", disabled=not cells):
         apply(lambda: _submit(workspace, config), submitted_message)
 
 
-def _has_images(workspace: Workspace, chosen: TrainingSet, arm: str) -> bool:
+def _has_images(workspace: Workspace, training_set: TrainingSet, arm: str) -> bool:
     try:
-        newest_synthetic(workspace, chosen, arm)
+        newest_synthetic(workspace, training_set, arm)
     except UserError:
         return False
     return True
 
 
-def _own_sets(workspace: Workspace, chosen: TrainingSet) -> list[str]:
-    """Synthetic sets that fit, by name: one among several of a generator, or brought along."""
-    fitting = []
-    for found in open_all_synthetic(workspace)[0]:
+def _own_sets(workspace: Workspace, training_set: TrainingSet) -> list[str]:
+    """Names of synthetic sets that fit, sampled or imported, other than the newest of an arm."""
+    names = []
+    for synthetic in open_all_synthetic(workspace)[0]:
         try:
-            found.check_fits(chosen)
-            if arm_name(found.name) == found.name:
-                fitting.append(found.name)
+            synthetic.check_fits(training_set)
+            if arm_name(synthetic.name) == synthetic.name:
+                names.append(synthetic.name)
         except UserError:
             continue
-    return fitting
+    return names
 
 
 def _plan(
-    workspace: Workspace, chosen: TrainingSet, config: CompareConfig, cells: list[Cell]
+    workspace: Workspace, training_set: TrainingSet, config: CompareConfig, cells: list[Cell]
 ) -> None:
-    """What will be trained: how many cells, which images, in which epochs, how long."""
+    """The plan of a comparison: number of cells, images, epochs and time."""
     for note in plan_notes(workspace, config):
         st.warning(escape_markdown(note))
     plans = {cell.amount: cell.plan for cell in cells if cell.amount is not None}
     seconds = estimate(workspace, config, cells)
-    told = f"**{len(cells)} classifiers** of {config.classifier.epochs} epochs at "
-    told += f"{config.classifier.size} px"
+    text = f"**{len(cells)} classifiers** of {config.classifier.epochs} epochs at "
+    text += f"{config.classifier.size} px"
     timing = next((v for v in list_runs(workspace, "timing") if v.live), None)
     if seconds is not None:
-        st.markdown(f"{told}: about **{format_duration(seconds)}** on this machine.")
+        st.markdown(f"{text}: about **{format_duration(seconds)}** on this machine.")
     else:
         left, right = st.columns([3, 1], vertical_alignment="center")
-        left.markdown(f"{told}; how long that takes is not known yet.")
+        left.markdown(f"{text}; the time is not known yet.")
         if timing is None and right.button("Time a few steps"):
             apply(lambda: start_run(workspace, timing_config(workspace, config)))
     if timing is not None:
@@ -186,7 +188,10 @@ def _plan(
         if len(plans) > 1:
             amount = st.segmented_control("Amount shown", list(plans), default=amount) or amount
         added = plans[amount] if amount is not None else {}
-        bars = {"real": chosen.counts, "synthetic": {c: added.get(c, 0) for c in chosen.classes}}
+        bars = {
+            "real": training_set.counts,
+            "synthetic": {c: added.get(c, 0) for c in training_set.classes},
+        }
         st.plotly_chart(class_bars(bars, stacked=True), key="plan")
     if plans:
         with right:
@@ -209,8 +214,8 @@ def _curves(view: RunView, metric: str) -> None:
     cells, states = cell_states(view.path, lines)
     if cells:
         done = sum(state == "done" for state in states.values())
-        st.markdown(f"**{done} of {len(cells)}** classifiers are done.")
-        with st.expander("All of them", icon=":material/grid_on:"):
+        st.markdown(f"**{done} of {len(cells)}** classifiers are finished.")
+        with st.expander("All classifiers", icon=":material/grid_on:"):
             st.plotly_chart(cell_grid(cells, states), key=f"grid {view.id}")
     if lines:
         st.markdown(f"Last step **{lines[-1]['step']}**")
@@ -219,20 +224,20 @@ def _curves(view: RunView, metric: str) -> None:
         )
 
 
-def _take_away(workspace: Workspace, chosen: TrainingSet) -> None:
-    st.subheader("Take the rebalanced training set away")
-    arms = [arm for arm in generated_arms() if _has_images(workspace, chosen, arm)]
+def _export(workspace: Workspace, training_set: TrainingSet) -> None:
+    st.subheader("Export the rebalanced training set")
+    arms = [arm for arm in generated_arms() if _has_images(workspace, training_set, arm)]
     if not arms:
         st.info("Once there are generated images for this set, it can be downloaded here.")
         return
     arm = st.radio("Arm", arms, horizontal=True)
-    _, found, plan = plan_rebalanced(workspace, chosen.name, arm)
+    _, synthetic, plan = plan_rebalanced(workspace, training_set.name, arm)
     added = ", ".join(f"{c} +{n}" for c, n in plan.items())
-    st.markdown(f"Image folder with manifest: {len(chosen.train)} real images, {added}.")
-    key = f"zip {chosen.name} {arm} {found.name if found else ''}"
+    st.markdown(f"Image folder with manifest: {len(training_set.train)} real images, {added}.")
+    key = f"zip {training_set.name} {arm} {synthetic.name if synthetic else ''}"
     if st.button("Prepare the zip", key=f"prepare {key}"):
         with st.spinner("Packing …", show_time=True):
-            st.session_state[key] = zip_rebalanced(workspace, chosen.name, arm)
+            st.session_state[key] = zip_rebalanced(workspace, training_set.name, arm)
     if key in st.session_state:
         path = st.session_state[key]
         st.download_button(

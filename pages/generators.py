@@ -1,4 +1,4 @@
-"""Train generators and watch them."""
+"""Train generators and follow their training."""
 
 import shutil
 from typing import Any
@@ -34,7 +34,7 @@ from rebalance_core.runs.start import start_run
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
-PRESET_WORDS = {
+PRESET_CAPTIONS = {
     "quick": "32 px, a demonstration in minutes",
     "small": "64 px, about half an hour on two cores",
     "paper": "exactly the study's numbers; needs a GPU",
@@ -43,26 +43,26 @@ PRESET_WORDS = {
 
 
 def render(workspace: Workspace) -> None:
-    chosen = choose_set(workspace, resets="run")
-    if chosen is None:
+    training_set = choose_set(workspace, resets="run")
+    if training_set is None:
         return
-    new, taken = st.tabs(["Train a new one", "Load a trained one"])
+    new, external = st.tabs(["Train a new generator", "Load a trained generator"])
     with new:
-        _train(workspace, chosen)
-    with taken:
-        _load(workspace, chosen)
-    run_here = current("run")  # also one just loaded that was trained on another set
+        _train(workspace, training_set)
+    with external:
+        _load(workspace, training_set)
+    selected = current("run")  # it may have been loaded, and trained on another set
     views = [
         v
         for v in list_runs(workspace, "train")
-        if v.config.get("set") == chosen.name or v.id == run_here
+        if v.config.get("set") == training_set.name or v.id == selected
     ]
     if not views:
         st.info("No generator was trained on this set yet. Choose one above and press Train.")
         return
     st.subheader("Trained on this set")
-    named = {v.id: run_label(v) for v in views}
-    run = choose("Run", list(named), "run", format_func=named.__getitem__)
+    run_names = {v.id: run_label(v) for v in views}
+    run = choose("Run", list(run_names), "run", format_func=run_names.__getitem__)
     view = next(v for v in views if v.id == run)
     render_run(view, render_training)
     show_user_errors(_trained_on)(view)
@@ -70,17 +70,17 @@ def render(workspace: Workspace) -> None:
     with st.expander("Config of this run"):
         st.json(view.config)
     if any(v.status == "done" for v in views):
-        link("samples", "On to Samples")
+        link("samples", "Continue to Samples")
 
 
 @show_user_errors
-def _train(workspace: Workspace, chosen: TrainingSet) -> None:
+def _train(workspace: Workspace, training_set: TrainingSet) -> None:
     left, right = st.columns(2)
     specs = generator_specs()
     kind = left.radio("Generator", list(specs), format_func=lambda name: specs[name].title)
     spec = specs[kind]
     preset = right.radio(
-        "Preset", PRESETS, captions=[PRESET_WORDS[p] for p in PRESETS], horizontal=True
+        "Preset", PRESETS, captions=[PRESET_CAPTIONS[p] for p in PRESETS], horizontal=True
     )
     config = spec.config.from_preset(preset)
     key = f"{kind} {preset}"
@@ -91,80 +91,82 @@ def _train(workspace: Workspace, chosen: TrainingSet) -> None:
     with st.expander("Advanced"):
         rest = [f for f in spec.config.model_fields if f not in ("preset", *main)]
         changes |= config_form(config, rest, key)
-    minority = ", ".join(chosen.minority or chosen.classes)
+    minority = ", ".join(training_set.minority or training_set.classes)
     st.caption(spec.description.replace("{minority}", escape_markdown(minority)))
-    _estimate(workspace, chosen, spec, spec.config.from_preset(preset, **changes))
+    _estimate(workspace, training_set, spec, spec.config.from_preset(preset, **changes))
     if st.button("Train", type="primary"):
         apply(
-            lambda: _submit(workspace, TrainConfig.make(kind, chosen.name, preset, **changes)),
+            lambda: _submit(
+                workspace, TrainConfig.make(kind, training_set.name, preset, **changes)
+            ),
             submitted_message,
         )
 
 
 def _estimate(
-    workspace: Workspace, chosen: TrainingSet, spec: GeneratorSpec, config: Config
+    workspace: Workspace, training_set: TrainingSet, spec: GeneratorSpec, config: Config
 ) -> None:
-    found = estimate_in_workspace(workspace, spec.name, config, chosen)
-    if found is None:
+    estimate = estimate_in_workspace(workspace, spec.name, config, training_set)
+    if estimate is None:
         return
     free = shutil.disk_usage(workspace.nearest_existing).free
-    told = (
-        f"about {format_duration(found.seconds)} on this machine"
-        if found.seconds is not None
-        else "not known before a first training on this GPU"
+    time = (
+        f"about {format_duration(estimate.seconds)} on this machine"
+        if estimate.seconds is not None
+        else "unknown before the first training on this GPU"
     )
     st.caption(
-        f"Time: {told}. Disk: {found.disk / 2**20:,.0f} MB of {free / 2**30:,.0f} GB free, most of "
-        "it checkpoints."
+        f"Time: {time}. Disk: {estimate.disk / 2**20:,.0f} MB of {free / 2**30:,.0f} GB free, "
+        "mostly checkpoints."
     )
 
 
-def _load(workspace: Workspace, chosen: TrainingSet) -> None:
-    told = st.text_input(
+def _load(workspace: Workspace, training_set: TrainingSet) -> None:
+    folder = st.text_input(
         "Folder of a trained generator",
         placeholder="…/runs/<id>/result/generator",
-        help=f"With {_files()}. If it holds {RECORD_FILE}, that says what it was trained on; "
-        f"otherwise it is assumed to have been trained on {chosen.name} alone, and marked as "
+        help=f"With {_files()}. If it contains {RECORD_FILE}, that records what it was trained on; "
+        f"otherwise it is assumed to have been trained on {training_set.name} alone, and marked as "
         "unverified.",
     )
-    if st.button("Load", disabled=not told):
+    if st.button("Load", disabled=not folder):
         apply(
-            lambda: _submit(workspace, from_folder(workspace, told.strip(), chosen.name)),
+            lambda: _submit(workspace, from_folder(workspace, folder.strip(), training_set.name)),
             submitted_message,
         )
 
 
 def _files() -> str:
-    """The files of each generator's folder, in words."""
+    """The names of the files in each generator's folder."""
     return "; ".join(
         f"{s.name}: {s.file_names}" for s in generator_specs().values() if s.file_names
     )
 
 
 def _trained_on(view: RunView) -> None:
-    """What the generator saw, from the run's own copy of the training set."""
+    """The training set of the generator, from the run's own copy."""
     if not (view.path / "set.json").exists():
         return
-    seen = run_set(view)
-    counts = ", ".join(f"{c} {n}" for c, n in seen.counts.items())
-    told = (
-        f"Trained on {seen.name}: {counts}; split {seen.config.split}, skew {seen.config.skew}, "
-        f"poses {', '.join(seen.config.poses) or 'all'}"
+    training_set = run_set(view)
+    counts = ", ".join(f"{c} {n}" for c, n in training_set.counts.items())
+    text = (
+        f"Trained on {training_set.name}: {counts}; split {training_set.config.split}, skew "
+        f"{training_set.config.skew}, poses {', '.join(training_set.config.poses) or 'all'}"
     )
     if view.config.get("folder"):
-        told += f". Taken from {view.config['folder']}"
+        text += f". Loaded from {view.config['folder']}"
         if view.config.get("believed"):
-            told += ", which does not record what it was trained on: the training set is unverified"
+            text += ", which does not record what it was trained on: the training set is unverified"
     else:
         seed = view.config.get("training", {}).get("seed")
-        told += f"; seed {seed}, code {view.record.code}"
+        text += f"; seed {seed}, code {view.record.code}"
     if view.config.get("continues"):
-        told += f". Goes on from run {view.config['continues']}"
-    st.caption(f"{told}.")
+        text += f". Continues from run {view.config['continues']}"
+    st.caption(f"{text}.")
 
 
 def _continue(workspace: Workspace, view: RunView) -> None:
-    """More epochs for a training that ended, as if it had had them from the start."""
+    """The form that continues a finished training, as if its length had been longer."""
     spec = generator_specs().get(view.config.get("generator", ""))
     if spec is None or not spec.continuable or view.live:
         return
@@ -173,14 +175,14 @@ def _continue(workspace: Workspace, view: RunView) -> None:
     with st.expander("Continue for more epochs, or with another learning rate"):
         config: Any = spec.config.build(**view.config.get("training", {}))
         length = "epochs" if config.steps is None else "steps"
-        so_far = getattr(config, length)
+        current_length = getattr(config, length)
         left, right = st.columns(2)
-        wanted = {
+        values = {
             length: left.number_input(
-                f"{length} in all",
-                so_far,
+                f"total {length}",
+                current_length,
                 None,
-                2 * so_far if view.status == "done" else so_far,
+                2 * current_length if view.status == "done" else current_length,
                 key=f"length {view.id}",
             ),
             "lr": right.number_input(
@@ -193,7 +195,7 @@ def _continue(workspace: Workspace, view: RunView) -> None:
                 key=f"lr {view.id}",
             ),
         }
-        changes = {f: v for f, v in wanted.items() if v != getattr(config, f)}
+        changes = {f: v for f, v in values.items() if v != getattr(config, f)}
         if st.button("Continue training"):
             apply(
                 lambda: _submit(workspace, continuation(workspace, view.id, **changes)),
@@ -207,4 +209,4 @@ def _submit(workspace: Workspace, config: TrainConfig) -> RunView:
     return view
 
 
-run_page(render, "Generators", "Models that learn to make images of the rare classes.")
+run_page(render, "Generators", "Models that learn to generate images of the rare classes.")

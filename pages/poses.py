@@ -46,11 +46,11 @@ SHOWN = 8  # images of a cluster
 SELECTED = 48  # images of a selection shown at once
 PLOTTED = 20_000  # points of a scatter at most: a seeded sample of more
 NOTES = {
-    "hog": "No weights needed: gradients of the head, cut out, the same for its mirror image.",
-    "vgg16": "The study's: pretrained, without its last two layers; 4,096 values an image.",
+    "hog": "No weights needed: gradients of the segmented head, invariant to mirroring.",
+    "vgg16": "The study's: pretrained, without its last two layers; 4,096 values per image.",
     "resnet18": "Pretrained, without its last layer; 512 values, several times faster.",
 }
-BY_ELBOWS, OWN_ELBOW, BY_HAND = "One k, by all elbows", "Each class its own elbow", "k by hand"
+BY_ELBOWS, OWN_ELBOW, BY_HAND = "One k, by all elbows", "One k per class, by its elbow", "Manual k"
 
 
 def render(workspace: Workspace) -> None:
@@ -74,7 +74,7 @@ def render(workspace: Workspace) -> None:
     _scatter(dataset, clustering)
     _names(dataset, clustering)
     _choose_poses(workspace, dataset, clustering)
-    link("generators", "On to Generators")
+    link("generators", "Continue to Generators")
     load_libraries()  # while the page is being read, so that the first other k comes at once
 
 
@@ -103,7 +103,7 @@ def _start(workspace: Workspace, dataset: Dataset, newest: RunView | None) -> No
         changes = config_form(PosesConfig(dataset=dataset.name), fields, "poses", columns=5)
     corrected = may_have_corrections(dataset)
     sure = corrected and st.checkbox(
-        "Cluster anew although the corrections by hand go (they can be undone to)"
+        "Cluster again and discard the manual corrections (Undo restores them)"
     )
     busy = newest is not None and newest.live
     blocked = busy or missing or (corrected and not sure)
@@ -176,7 +176,7 @@ def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
             f"Another k loses {len(clustering.corrections)} correction(s) by hand: "
             f"{'; '.join(clustering.corrections[-3:])}."
         )
-        if not st.button("Cluster anew all the same"):
+        if not st.button("Cluster again anyway"):
             return
 
     def cluster() -> None:
@@ -356,7 +356,7 @@ def _names(dataset: Dataset, clustering: PoseClustering) -> None:
             done = f"Moved cluster {cluster} to {target}."
             apply(lambda: move_cluster(dataset, *_cluster(cluster), target), done)
     if clustering.corrections:
-        st.caption("By hand so far: " + "; ".join(clustering.corrections) + ".")
+        st.caption("Manual corrections: " + "; ".join(clustering.corrections) + ".")
 
 
 def _cluster(name: str) -> tuple[str, int]:

@@ -1,17 +1,17 @@
-"""Sample a generator; look at what it made beside the originals."""
+"""Sample a generator, and inspect its images beside the originals."""
 
 import streamlit as st
 
 from pages.parts.beside import beside_originals, side_by_side
-from pages.parts.bringing import bring
 from pages.parts.choose import choose
+from pages.parts.curating import curate
 from pages.parts.exporting import export, offer_removal
+from pages.parts.external import import_form
 from pages.parts.filters import filters
 from pages.parts.frame import empty_state, link, run_page, show_user_errors
-from pages.parts.keeping import keep_or_throw
 from pages.parts.live import latest_run, render_run
 from pages.parts.markdown import escape_markdown
-from pages.parts.quiz import quiz
+from pages.parts.quiz import render_quiz
 from pages.parts.sampling import sample_form
 from pages.parts.scores import scores
 from rebalance_core.errors import UserError
@@ -22,11 +22,11 @@ from rebalance_core.workspace import Workspace
 VIEWS = {
     "Beside originals": beside_originals,
     "Side by side": side_by_side,
-    "Keep or throw away": keep_or_throw,
+    "Curate": curate,
     "Quality": scores,
     "Filters": filters,
-    "Real or generated?": quiz,
-    "Take away": export,
+    "Real or generated?": render_quiz,
+    "Export": export,
 }
 
 
@@ -40,7 +40,7 @@ def render(workspace: Workspace) -> None:
         )
     else:
         show_user_errors(sample_form)(workspace, trained)
-    bring(workspace)
+    import_form(workspace)
     newest = latest_run(workspace, "sample", lambda view: view.status != "done")
     if newest is not None and (newest.live or newest.status == "failed"):
         st.markdown(f"**{escape_markdown(newest.name)}**")
@@ -48,31 +48,31 @@ def render(workspace: Workspace) -> None:
     names = list_synthetic(workspace)[::-1]
     if not names:
         return
-    st.subheader("Look at a synthetic set")
+    st.subheader("Inspect a synthetic set")
     name = choose("Synthetic set", names, "synthetic")
     try:
-        found = open_synthetic(workspace, name)
+        synthetic = open_synthetic(workspace, name)
     except UserError as error:
         st.error(escape_markdown(str(error)))
         offer_removal(workspace, name)
         return
-    _look(workspace, found)
-    link("comparison", "On to Comparison")
+    _inspect(workspace, synthetic)
+    link("comparison", "Continue to Comparison")
 
 
-def _look(workspace: Workspace, found: SyntheticSet) -> None:
-    told = ", ".join(f"{label} {n}" for label, n in found.counts.items())
-    seed = f"; seed {found.provenance.seed}"
-    if found.provenance.run is None:
+def _inspect(workspace: Workspace, synthetic: SyntheticSet) -> None:
+    counts = ", ".join(f"{label} {n}" for label, n in synthetic.counts.items())
+    seed = f"; seed {synthetic.provenance.seed}"
+    if synthetic.provenance.run is None:
         seed = ""
-    st.caption(f"{escape_markdown(found.origin)}; {escape_markdown(told)}{seed}.")
-    # Only the open one is drawn: what it needs is neither computed nor sent for the others.
-    for tab, inside in zip(
+    st.caption(f"{escape_markdown(synthetic.origin)}; {escape_markdown(counts)}{seed}.")
+    # Only the open tab is rendered; the others are neither computed nor sent.
+    for tab, view in zip(
         st.tabs(list(VIEWS), key="views", on_change="rerun"), VIEWS.values(), strict=True
     ):
         if tab.open:
             with tab:
-                show_user_errors(inside)(workspace, found)
+                show_user_errors(view)(workspace, synthetic)
 
 
 run_page(

@@ -213,7 +213,7 @@ def _classifier(workspace: Workspace, view: RunView) -> None:
             f"validation; trained on {kept.set} at {kept.size} px."
         )
     )
-    with st.popover("Take it away", icon=":material/download:"):
+    with st.popover("Export", icon=":material/download:"):
         st.markdown("On the command line, into a new folder:")
         st.code(f"python -m rebalance_core save-classifier {view.id} FOLDER", language=None)
         st.download_button(
@@ -229,7 +229,7 @@ def _classifier(workspace: Workspace, view: RunView) -> None:
             key=f"config {view.id}",
         )
     dropped = st.file_uploader(
-        "Show it an image",
+        "Classify an image",
         ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "gif"],
         key=f"image {view.id}",
     )

@@ -1,4 +1,4 @@
-"""Generated images beside originals: of one set with the nearest to each, or of several sets."""
+"""Generated images beside originals: one set with nearest originals, or several sets."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_all_synthe
 from rebalance_core.workspace import Workspace
 
 COUNTS = (10, 20, 50)
-ACROSS = 10  # so that what belongs together stands one above the other
+ACROSS = 10  # images per row, so that each stands above its nearest original
 ORIGINAL, GENERATED, NEAREST = "original", "generated", "nearest to"
 
 
@@ -25,19 +25,19 @@ def picture_tile(name: str, pixels: np.ndarray, caption: str = "", mark: Mark = 
     return Tile(name, source, caption, name, mark)
 
 
-def beside_originals(workspace: Workspace, found: SyntheticSet) -> None:
-    label, count = _choose(found, "beside")
-    created = found.provenance.created or 0.0
-    rows = _rows(str(found.path), created, label, count, workspace, found)
-    order = "name" if found.provenance.run is None else "seed"
-    clicked = gallery(_groups(rows), key=f"pictures {found.name}", columns=ACROSS)
+def beside_originals(workspace: Workspace, synthetic: SyntheticSet) -> None:
+    label, count = _choose(synthetic, "beside")
+    created = synthetic.provenance.created or 0.0
+    rows = _rows(str(synthetic.path), created, label, count, workspace, synthetic)
+    order = "name" if synthetic.provenance.run is None else "seed"
+    clicked = gallery(_groups(rows), key=f"pictures {synthetic.name}", columns=ACROSS)
     copies = int(rows.copies.sum())
     many = "near-copies" if copies > 1 else "a near-copy"
     flagged = f"{copies or 'None'} flagged as {many}"
     st.caption(
         f"The first {len(rows.generated)} by {order}, never picked. Beneath each nearest original: "
         "its distance, root mean square in gray levels (0 to 255). Click an image to enlarge it. "
-        f"{flagged} of a training image; mirrored, flipped and turned copies are not found."
+        f"{flagged} of a training image; mirrored, flipped and rotated copies are not detected."
     )
     if clicked:
         _open(rows, clicked)
@@ -76,67 +76,74 @@ def _open(rows: SampleRows, clicked: str) -> None:
         _enlarge({clicked: rows.originals[k]})
         return
     pair = {f"{GENERATED} {number}": rows.generated[k], f"{NEAREST} {number}": rows.nearest[k]}
-    told = f"Distance {rows.distances[k]:.1f} gray levels."
-    _enlarge(pair, f"{told} A near-copy of this training image." if rows.copies[k] else told)
+    text = f"Distance {rows.distances[k]:.1f} gray levels."
+    _enlarge(pair, f"{text} A near-copy of this training image." if rows.copies[k] else text)
 
 
 @st.dialog("Image", width="large")
-def _enlarge(pictures: Mapping[str, np.ndarray], told: str = "") -> None:
+def _enlarge(pictures: Mapping[str, np.ndarray], text: str = "") -> None:
     """One or two pictures side by side, {name: uint8 (H, W, C)}."""
     for column, (name, pixels) in zip(st.columns(2), pictures.items(), strict=False):
         column.image(png_bytes(pixels), escape_markdown(name), width="stretch")
-    st.markdown(told)
+    st.markdown(text)
 
 
-def side_by_side(workspace: Workspace, found: SyntheticSet) -> None:
+def side_by_side(workspace: Workspace, synthetic: SyntheticSet) -> None:
     """One class by several generators, under the same originals."""
-    label, count = _choose(found, "sides")
-    dataset = found.training_set.config.dataset
+    label, count = _choose(synthetic, "sides")
+    dataset = synthetic.training_set.config.dataset
     others = [
         other.name
         for other in open_all_synthetic(workspace)[0][::-1]
-        if other.name != found.name and _shows(other, dataset, label)
+        if other.name != synthetic.name and _has_class(other, dataset, label)
     ]
     if not others:
         st.info(
             f"There is no other set with images of {escape_markdown(label)}; sample another "
             "generator to see both below the same originals."
         )
-    chosen = st.multiselect("Beside", others, others[:2], key=f"others {found.name}")
-    top = originals(open_dataset(workspace, dataset), found, label, count)
+    selected = st.multiselect("Beside", others, others[:2], key=f"others {synthetic.name}")
+    top = originals(open_dataset(workspace, dataset), synthetic, label, count)
     rows = {(ORIGINAL, "original"): top}
-    for name in (found.name, *chosen):
-        one = open_synthetic(workspace, name)
-        rows[name, f"{one.generator} ({name})"] = upscale(one.images(label, count))
+    for name in (synthetic.name, *selected):
+        other = open_synthetic(workspace, name)
+        rows[name, f"{other.generator} ({name})"] = upscale(other.images(label, count))
     pictures = {
         f"{name} {k}": pixels
         for (name, _), images in rows.items()
         for k, pixels in enumerate(images, 1)
     }
     groups = [Group(_numbered(name, images), title) for (name, title), images in rows.items()]
-    clicked = gallery(groups, key=f"rows {found.name}", columns=ACROSS)
+    clicked = gallery(groups, key=f"rows {synthetic.name}", columns=ACROSS)
     st.caption("The first by seed of each, never picked. Click an image to enlarge it.")
     if clicked:
         _enlarge({clicked: pictures[clicked]})
 
 
-def _choose(found: SyntheticSet, key: str) -> tuple[str, int]:
+def _choose(synthetic: SyntheticSet, key: str) -> tuple[str, int]:
     """Class and number of images."""
-    labels = list(found.counts)
+    labels = list(synthetic.counts)
     left, right = st.columns([4, 1], vertical_alignment="bottom")
-    label = left.segmented_control("Class", labels, default=labels[0], key=f"{key} {found.name}")
-    count = right.selectbox("Images", COUNTS, key=f"{key} count {found.name}")
+    label = left.segmented_control(
+        "Class", labels, default=labels[0], key=f"{key} {synthetic.name}"
+    )
+    count = right.selectbox("Images", COUNTS, key=f"{key} count {synthetic.name}")
     return label or labels[0], count
 
 
-def _shows(other: SyntheticSet, dataset: str, label: str) -> bool:
+def _has_class(other: SyntheticSet, dataset: str, label: str) -> bool:
     return other.training_set.config.dataset == dataset and label in other.counts
 
 
-@st.cache_data(max_entries=50, show_spinner="Looking for the nearest originals …")
+@st.cache_data(max_entries=50, show_spinner="Searching for the nearest originals …")
 def _rows(
-    path: str, created: float, label: str, count: int, _workspace: Workspace, _found: SyntheticSet
+    path: str,
+    created: float,
+    label: str,
+    count: int,
+    _workspace: Workspace,
+    _synthetic: SyntheticSet,
 ) -> SampleRows:
-    """Once for each set, class and number: the search goes over all originals of the class."""
-    dataset = open_dataset(_workspace, _found.training_set.config.dataset)
-    return sample_rows(dataset, _found, label, count)
+    """The rows of a set, class and number, cached: the search covers all originals of the class."""
+    dataset = open_dataset(_workspace, _synthetic.training_set.config.dataset)
+    return sample_rows(dataset, _synthetic, label, count)

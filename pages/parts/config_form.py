@@ -1,4 +1,4 @@
-"""A form for any config: one widget a field, by its type."""
+"""A form for any config: one widget per field, by its type."""
 
 from typing import Any, Literal, get_args, get_origin
 
@@ -8,11 +8,11 @@ from pydantic.fields import FieldInfo
 from rebalance_core.config import Config
 from rebalance_core.generators.spec import SamplingOptions
 
-DEFAULT = "generator default"  # shown in an option that is left to the generator
+DEFAULT = "generator default"  # placeholder of an option that is not set
 
 
 def config_form(config: Config, fields: list[str], key: str, columns: int = 4) -> dict[str, Any]:
-    """Widgets for `fields`, starting from `config`; returns what was changed."""
+    """Widgets for `fields`, with the values of `config`; returns the changed ones."""
     changes = {}
     places = st.columns(columns)
     for number, field in enumerate(fields):
@@ -36,11 +36,11 @@ def _widget(config: Config, field: str, value: Any, key: str) -> Any:
         return st.number_input(label, value=value, step=1, key=key)
     if isinstance(value, float):
         return st.number_input(label, value=value, format="%g", step=value / 10 or 0.1, key=key)
-    told = st.text_input(label, "" if value is None else _text(value), key=key)
+    text = st.text_input(label, "" if value is None else _text(value), key=key)
     if isinstance(value, tuple):
-        parts = tuple(p.strip() for p in told.split(",") if p.strip())
-        return value if told == _text(value) else parts
-    return told or None
+        parts = tuple(p.strip() for p in text.split(",") if p.strip())
+        return value if text == _text(value) else parts
+    return text or None
 
 
 def _text(value: Any) -> str:
@@ -48,7 +48,7 @@ def _text(value: Any) -> str:
 
 
 def options_form(options: type[SamplingOptions], key: str, columns: int = 4) -> dict[str, Any]:
-    """One widget per sampling option; returns those that are not left to the generator."""
+    """One widget per sampling option; returns the values that were set."""
     values = {}
     places = st.columns(columns)
     for number, (name, field) in enumerate(options.model_fields.items()):
@@ -60,32 +60,34 @@ def options_form(options: type[SamplingOptions], key: str, columns: int = 4) -> 
 
 
 def _option(name: str, field: FieldInfo, key: str) -> Any:
-    """A widget that is empty where the option is left to the generator."""
+    """A widget that is empty where the generator's default is used."""
     kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
     kind = kinds[0] if kinds else field.annotation
-    label, words = field.title or name.replace("_", " "), field.description
+    label, description = field.title or name.replace("_", " "), field.description
     if get_origin(kind) is Literal:
         choices = list(get_args(kind))
-        return st.selectbox(label, choices, None, placeholder=DEFAULT, key=key, help=words)
+        return st.selectbox(label, choices, None, placeholder=DEFAULT, key=key, help=description)
     if kind is bool:
-        return st.selectbox(label, [True, False], None, placeholder=DEFAULT, key=key, help=words)
+        return st.selectbox(
+            label, [True, False], None, placeholder=DEFAULT, key=key, help=description
+        )
     if kind in (int, float):
-        least, most = _bounds(field, kind)
+        minimum, maximum = _bounds(field, kind)
         return st.number_input(
             label,
-            least,
-            most,
+            minimum,
+            maximum,
             None,
             kind(1) if kind is int else 0.1,
             placeholder=DEFAULT,
             key=key,
-            help=words,
+            help=description,
         )
-    return st.text_input(label, placeholder=DEFAULT, key=key, help=words)
+    return st.text_input(label, placeholder=DEFAULT, key=key, help=description)
 
 
 def _bounds(field: FieldInfo, kind: Any) -> tuple[Any, Any]:
-    """The least and the greatest value that a number may have; None where it has no bound."""
+    """(minimum, maximum) of a number, None where there is no bound."""
     limits: dict[str, Any] = {}
     for rule in field.metadata:
         for name in ("ge", "gt", "le", "lt"):

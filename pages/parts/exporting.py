@@ -1,4 +1,4 @@
-"""Take a synthetic set away, or remove it."""
+"""Export a synthetic set, or remove it."""
 
 from pathlib import Path
 
@@ -10,39 +10,41 @@ from rebalance_core.synthesis.synthetic_set import SyntheticSet, remove_syntheti
 from rebalance_core.workspace import Workspace
 
 
-def export(workspace: Workspace, found: SyntheticSet) -> None:
+def export(workspace: Workspace, synthetic: SyntheticSet) -> None:
     st.caption(
-        "An image folder, a folder a class, with provenance.json: generator, training set, seed, "
+        "One folder of images per class, with provenance.json: generator, training set, seed, "
         "sampler, filters. Generated images do not show real patients; not for diagnosis."
     )
-    key = f"zip {found.name} {found.provenance.created}"
+    key = f"zip {synthetic.name} {synthetic.provenance.created}"
     if st.button("Prepare the zip", key=f"prepare {key}"):
 
         def prepare() -> None:
-            st.session_state[key] = zip_synthetic(workspace, found.name)
+            st.session_state[key] = zip_synthetic(workspace, synthetic.name)
 
         apply(prepare)
-    ready: Path | None = st.session_state.get(key)
-    if ready is not None and ready.exists():
-        with ready.open("rb") as file:
+    archive: Path | None = st.session_state.get(key)
+    if archive is not None and archive.exists():
+        with archive.open("rb") as file:
             st.download_button(
-                f"Download {ready.stat().st_size / 2**20:,.1f} MB",
+                f"Download {archive.stat().st_size / 2**20:,.1f} MB",
                 file,
-                ready.name,
+                archive.name,
                 mime="application/zip",
                 icon=":material/download:",
                 key=f"download {key}",
             )
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     target = left.text_input(
-        "Or a new folder on this machine", placeholder=f"…/{found.name}", key=f"folder {found.name}"
+        "Or a new folder on this machine",
+        placeholder=f"…/{synthetic.name}",
+        key=f"folder {synthetic.name}",
     )
-    if right.button("Copy there", disabled=not target, key=f"copy {found.name}"):
+    if right.button("Copy there", disabled=not target, key=f"copy {synthetic.name}"):
         apply(
-            lambda: export_synthetic(workspace, found.name, Path(target.strip())),
+            lambda: export_synthetic(workspace, synthetic.name, Path(target.strip())),
             lambda path: f"Copied to {path}.",
         )
-    offer_removal(workspace, found.name)
+    offer_removal(workspace, synthetic.name)
 
 
 def offer_removal(workspace: Workspace, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Filters that make a new synthetic set, and what they took out of it."""
+"""Filters that create a new synthetic set, and the images that they removed."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -17,109 +17,113 @@ from rebalance_core.synthesis.records import FilterStep
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
 from rebalance_core.workspace import Workspace, free_name
 
-SHOWN = 60  # removed images of a class
-MISSED = "Mirrored, flipped and turned copies are not found."
+SHOWN = 60  # removed images per class
+NOT_DETECTED = "Mirrored, flipped and rotated copies are not detected."
 
 
-def filters(workspace: Workspace, found: SyntheticSet) -> None:
-    if found.provenance.filters:
-        _removed(workspace, found)
+def filters(workspace: Workspace, synthetic: SyntheticSet) -> None:
+    if synthetic.provenance.filters:
+        _removed(workspace, synthetic)
     st.caption(
-        f"Filters create a new set from the images of {escape_markdown(found.name)} that pass; "
+        f"Filters create a new set from the images of {escape_markdown(synthetic.name)} that pass; "
         "this set is not changed. They use only the real images of the training set."
     )
     columns = st.columns(4, vertical_alignment="bottom")
     confidence = columns[0].number_input(
-        "Least confidence",
+        "Minimum confidence",
         0.01,
         0.99,
         None,
         0.05,
         placeholder="any",
-        key=f"sure {found.name}",
+        key=f"sure {synthetic.name}",
         help="The probability of its class that a ResNet-18 trained on the real images gives it.",
     )
     distance = columns[1].number_input(
-        "Farthest, quantile",
+        "Maximum distance (quantile)",
         0.01,
         1.0,
         None,
         0.05,
         placeholder="any",
-        key=f"far {found.name}",
-        help="No image farther from its nearest real one than this share of the real images are "
-        "from theirs, in that network's features.",
+        key=f"far {synthetic.name}",
+        help="Removes images farther from their nearest real image than this fraction of real "
+        "images is from theirs, in the features of that network.",
     )
     copies = columns[2].checkbox(
-        "No copies of training images", help=MISSED, key=f"copies {found.name}"
+        "No near-copies of training images", help=NOT_DETECTED, key=f"copies {synthetic.name}"
     )
-    twins = columns[3].checkbox("No copies of each other", help=MISSED, key=f"twins {found.name}")
+    twins = columns[3].checkbox(
+        "No near-copies of each other", help=NOT_DETECTED, key=f"twins {synthetic.name}"
+    )
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    suggestion = free_name(f"{found.name}-filtered", list_synthetic(workspace), numbered=True)
+    suggestion = free_name(f"{synthetic.name}-filtered", list_synthetic(workspace), numbered=True)
     with left:
-        name = name_field("Name of the filtered set", suggestion, f"name filtered {found.name}")
+        name = name_field("Name of the filtered set", suggestion, f"name filtered {synthetic.name}")
     config = {
-        "synthetic": found.name,
+        "synthetic": synthetic.name,
         "name": name,
         "confidence": confidence,
         "distance": distance,
         "copies": copies,
         "twins": twins,
     }
-    nothing = not (confidence or distance or copies or twins)
-    if right.button("Filter", key=f"filter {found.name}", disabled=nothing):
+    has_no_filter = not (confidence or distance or copies or twins)
+    if right.button("Filter", key=f"filter {synthetic.name}", disabled=has_no_filter):
         apply(lambda: submit_filter(workspace, FilterConfig.build(**config)), submitted_message)
-    watch_filter(workspace, found)
+    watch_filter(workspace, synthetic)
 
 
 def submit_filter(workspace: Workspace, config: FilterConfig) -> RunView:
-    """Start a filter; what it makes becomes the choice."""
+    """Start a filter and select the set that it creates."""
     view = start_run(workspace, config)
     remember("synthetic", config.name)
     return view
 
 
-def watch_filter(workspace: Workspace, found: SyntheticSet) -> None:
-    """Show the newest filter of this set until it is done."""
-    job_panel(latest_run(workspace, "filter", lambda v: v.config.get("synthetic") == found.name))
+def watch_filter(workspace: Workspace, synthetic: SyntheticSet) -> None:
+    """Render the newest filter run of this set until it is done."""
+    job_panel(
+        latest_run(workspace, "filter", lambda v: v.config.get("synthetic") == synthetic.name)
+    )
 
 
-def _removed(workspace: Workspace, found: SyntheticSet) -> None:
-    """How many each filter took out, and the pictures as long as their set is there."""
-    for step in found.provenance.filters:
+def _removed(workspace: Workspace, synthetic: SyntheticSet) -> None:
+    """The counts that each filter removed, and the images while their set exists."""
+    for step in synthetic.provenance.filters:
         counts = ", ".join(f"{label} {len(n)}" for label, n in step.removed.items())
         st.markdown(
-            f"Removed from **{escape_markdown(step.source.name)}**, {_asked(step)}: "
+            f"Removed from **{escape_markdown(step.source.name)}**, {_describe(step)}: "
             f"{escape_markdown(counts)}."
         )
     label = st.segmented_control(
-        "Taken out, of class",
-        list(found.counts),
-        default=next(iter(found.counts)),
-        key=f"out {found.name}",
-    ) or next(iter(found.counts))
-    removed = removed_images(workspace, found, label)
+        "Removed, of class",
+        list(synthetic.counts),
+        default=next(iter(synthetic.counts)),
+        key=f"out {synthetic.name}",
+    ) or next(iter(synthetic.counts))
+    removed = removed_images(workspace, synthetic, label)
     tiles = [
         Tile(each.image, _source(each.file), f"{each.image}\n{each.reason}", each.image)
         for each in removed[:SHOWN]
         if each.file is not None
     ]
     if tiles:
-        gallery([Group(tiles)], key=f"removed {found.name} {label}")
+        gallery([Group(tiles)], key=f"removed {synthetic.name} {label}")
     if not removed:
-        st.caption(f"Nothing of {escape_markdown(label)} was taken out.")
+        st.caption(f"No image of {escape_markdown(label)} was removed.")
     elif not tiles:
-        st.caption("The set they were taken from is gone, and their pictures with it:")
+        st.caption("The set that they were removed from no longer exists, nor do the images:")
         st.text(", ".join(each.image for each in removed[:SHOWN]))
     if len(removed) > SHOWN:
         st.caption(f"The first {SHOWN} of {len(removed)}.")
 
 
-def _asked(step: FilterStep) -> str:
-    """What a filter went by, in words."""
+def _describe(step: FilterStep) -> str:
+    """The reason of a filter, with its threshold."""
     value = step.value
-    told = f" ({value:g})" if isinstance(value, float) else ""
-    return REASONS.get(step.name, step.name) + told
+    threshold = f" ({value:g})" if isinstance(value, float) else ""
+    return REASONS.get(step.name, step.name) + threshold
 
 
 def _source(file: Path) -> str:

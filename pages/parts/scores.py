@@ -1,4 +1,4 @@
-"""How good a synthetic set is: its figures beside those of real images against real ones."""
+"""Metrics of a synthetic set, beside those of real images against real ones."""
 
 import pandas as pd
 import streamlit as st
@@ -28,58 +28,62 @@ FEATURES: dict[Features, str] = {
 }
 
 
-def scores(workspace: Workspace, found: SyntheticSet) -> None:
+def scores(workspace: Workspace, synthetic: SyntheticSet) -> None:
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     features = left.selectbox(
         "Features of",
         list(FEATURES),
         format_func=FEATURES.__getitem__,
-        key=f"of {found.name}",
-        help="What distances are measured in. The first is trained now, once, if it wasn't yet.",
+        key=f"of {synthetic.name}",
+        help="The space of the distances. The first is trained once, when it is first needed.",
     )
     missing = features != "scorer" and not has_weights(workspace, features)
     if features != "scorer" and missing:
         get_weights(workspace, features)
 
     def start() -> None:
-        start_run(workspace, ScoreConfig(synthetic=found.name, features=features))
+        start_run(workspace, ScoreConfig(synthetic=synthetic.name, features=features))
 
-    view = find_scoring(workspace, found)
+    view = find_scoring(workspace, synthetic)
     busy = view is not None and view.live
-    if right.button("Score", key=f"score {found.name}", disabled=busy or missing):
+    if right.button("Score", key=f"score {synthetic.name}", disabled=busy or missing):
         apply(start)
     job_panel(
         view,
-        "Not scored yet. Score measures how near these images are to the real ones, how much of "
-        "them they cover, and how many are copies, each beside real images against real.",
+        "Not scored yet. Score measures how close these images are to the real ones, how much of "
+        "them they cover and how many are near-copies, beside real images against real ones.",
         lambda scored: _show(read_scores(scored), scored.id),
     )
 
 
-def _show(found: Scores, run: str) -> None:
-    in_what = ", torchvision's weights"
-    if found.components:
-        in_what = f", in {found.components} principal components"
+def _show(scores: Scores, run: str) -> None:
+    space = ", torchvision's weights"
+    if scores.components:
+        space = f", in {scores.components} principal components"
     st.caption(
         "Fréchet distance (not the FID of the literature) in the features of "
-        f"{escape_markdown(found.network)}{in_what}. Every figure stands beside that of real "
+        f"{escape_markdown(scores.network)}{space}. Every metric is shown beside that of real "
         "images against real ones: two halves of the real images of the class, as many on each "
         "side. Copies: real images with a near-copy among the other real ones; mirrored, flipped "
         "and rotated copies are not detected. Class: real validation images, which that network "
         "was not trained on."
     )
-    names = found.names
+    names = scores.names
     name = st.segmented_control(
-        "Figure", names, format_func=found.titles.__getitem__, default=names[0], key=f"figure {run}"
+        "Figure",
+        names,
+        format_func=scores.titles.__getitem__,
+        default=names[0],
+        key=f"figure {run}",
     )
     name = name or names[0]
-    st.plotly_chart(score_plot(found.by_class(name)), key=f"plot {name} {run}")
-    st.caption("More is better." if METRICS[name][1] else "Less is better, down to the floor.")
-    st.dataframe(pd.DataFrame(score_table(found)), hide_index=True)
+    st.plotly_chart(score_plot(scores.by_class(name)), key=f"plot {name} {run}")
+    st.caption("Higher is better." if METRICS[name][1] else "Lower is better, down to the floor.")
+    st.dataframe(pd.DataFrame(score_table(scores)), hide_index=True)
     st.caption(
         "“Compared”: images on each side of a distance, precision, recall, density and coverage, "
-        f"drawn {SPLITS} times; copies and class are told of all images."
+        f"drawn {SPLITS} times; copies and class are of all images."
     )
-    for scored in found.classes.values():
+    for scored in scores.classes.values():
         for warning in scored.warnings:
             st.warning(escape_markdown(warning))

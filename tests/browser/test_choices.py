@@ -25,7 +25,7 @@ def test_an_address_from_before_does_not_undo_a_start_and_back_does(
     page.goto(f"{server.url}/data?dataset=first")
     settled(page)
     page.get_by_text("Add a dataset").first.click()
-    images = page.get_by_label("Images", exact=True)
+    images = page.locator("input[aria-label='Images']")
     images.fill("120")
     images.press("Enter")
     settled(page)

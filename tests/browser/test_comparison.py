@@ -55,7 +55,7 @@ def test_a_grid_from_its_start_to_its_report(
     page.get_by_role("button", name="Resume").click()
     status(page, "done")
     expect(page.get_by_text("Last step 48")).to_be_visible()
-    expect(page.get_by_text("6 of 6 classifiers are done")).to_be_visible()
+    expect(page.get_by_text("6 of 6 classifiers are finished")).to_be_visible()
 
     # read the sentence
     answer = page.get_by_test_id("stAlert").filter(has_text="2 seeds (skew fixed)")

@@ -86,7 +86,7 @@ def test_train_cancel_resume_load_sample_and_morph(
 
     # sample two classes of it, near the middle
     visit(page, "Samples")
-    fill(page, "Images a class", "12")
+    fill(page, "Images per class", "12")
     fill(page, "Truncation", "0.8")
     pills = page.get_by_test_id("stButtonGroup").filter(has_text="Classes")
     for label in ("glioma", "pituitary"):
@@ -99,7 +99,7 @@ def test_train_cancel_resume_load_sample_and_morph(
     assert found.provenance.sampler == {"truncation": 0.8}
 
     # the way from one class to the other
-    morph = unfold(page, "Between two classes")
+    morph = unfold(page, "Interpolate classes")
     page.get_by_role("button", name="Show", exact=True).click()
     thumb = page.get_by_role("slider", name="From glioma to meningioma")
     expect(thumb).to_be_visible(timeout=LONG)
@@ -117,8 +117,8 @@ def test_a_finished_training_goes_on_for_more_steps(
     train_quick(page, autoencoder_steps=3, steps=3, batch_size=8)
     status(page, "done")
     unfold(page, "Continue for more epochs, or with another")
-    expect(page.get_by_label("steps in all")).to_have_value("6")
+    expect(page.get_by_label("total steps")).to_have_value("6")
     page.get_by_role("button", name="Continue training").click()
-    expect(page.get_by_text("Goes on from run")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("Continues from run")).to_be_visible(timeout=LONG)
     status(page, "done")
     expect(page.get_by_text("Last step 9", exact=True)).to_be_visible()

@@ -42,12 +42,12 @@ def test_a_plugin_is_trained_sampled_shown_and_removed(page: Page, server: Serve
     status(page, "done")
     expect(page.get_by_text("Last step 3", exact=True)).to_be_visible()
     expect(page.locator(".js-plotly-plot").first).to_contain_text("explained variance")
-    expect(page.get_by_text("the mean of the class, then one standard")).to_have_count(3)
+    expect(page.get_by_text("the class mean, then one standard")).to_have_count(3)
 
     # sample it with its own option
     visit(page, "Samples")
     expect(page.get_by_role("combobox", name="Generator")).to_have_value(re.compile("^pca on p"))
-    fill(page, "Images a class", "12")
+    fill(page, "Images per class", "12")
     fill(page, "Spread", "0.5")
     page.get_by_role("button", name="Generate", exact=True).click()
     expect(page.get_by_text("pca trained on p").first).to_be_visible(timeout=LONG)

@@ -145,7 +145,7 @@ def test_the_slider_clusters_anew_and_undo_takes_it_back(
 ) -> None:
     opened(page, server)
     shows_k(page, 3)
-    page.get_by_text("k by hand", exact=True).click()
+    page.get_by_text("Manual k", exact=True).click()
     settled(page)
     move_slider(page, "Clusters k in every class", 1)
     shows_k(page, 4)
@@ -165,7 +165,7 @@ def test_a_second_press_on_the_slider_is_not_lost(
     opened(page, server)
     shows_k(page, 3)
     slider = page.get_by_role("slider", name="Clusters k in every class")
-    page.get_by_text("k by hand", exact=True).click()
+    page.get_by_text("Manual k", exact=True).click()
     expect(slider).to_be_enabled()
     settled(page)
     line.slow = True
@@ -212,13 +212,13 @@ def test_names_are_kept_and_asked_for_before_they_go(
     expect(page.get_by_text(re.compile("^axial")).first).to_be_visible()
     settled(page)
     expect(page.get_by_role("button", name="Cluster by pose")).to_be_disabled()
-    page.get_by_text("k by hand", exact=True).click()
+    page.get_by_text("Manual k", exact=True).click()
     settled(page)
     expect(page.get_by_text("Another k loses")).to_have_count(0)
     move_slider(page, "Clusters k in every class", -1)
     expect(page.get_by_text("Another k loses 1 correction(s) by hand")).to_be_visible()
     assert "axial" in open_clustering(clustered).poses
-    page.get_by_role("button", name="Cluster anew all the same").click()
+    page.get_by_role("button", name="Cluster again anyway").click()
     expect(page.get_by_text("By hand so far")).to_have_count(0)
     settled(page)
     assert open_clustering(clustered).poses == ["pose 1", "pose 2"]
@@ -249,13 +249,13 @@ def test_missing_weights_offer_a_download_and_a_local_file(
     wrong.write_bytes(b"no weights")
     opened(page, server)
     page.get_by_text("VGG-16", exact=True).click()
-    expect(page.get_by_role("button", name="Fetch VGG-16's weights (528 MB)")).to_be_enabled()
+    expect(page.get_by_role("button", name="Download VGG-16's weights (528 MB)")).to_be_enabled()
     expect(page.get_by_role("button", name="Cluster by pose")).to_be_disabled()
-    field: Any = page.get_by_label("… or name a local file of them")
+    field: Any = page.get_by_label("… or the path of a local file")
     field.fill(str(wrong))
     field.press("Enter")
     page.get_by_role("button", name="Use wrong.pth").click()
-    refused = page.get_by_text("give torchvision's own VGG-16 weights")
+    refused = page.get_by_text("pass torchvision's VGG-16 weights")
     expect(refused).to_be_visible(timeout=60_000)
 
 

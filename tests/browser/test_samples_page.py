@@ -54,12 +54,12 @@ def test_look_throw_away_score_guess_and_take_away(
         expect(page.get_by_text(title, exact=True)).to_be_visible()
 
     # throw one away, another by mistake, and make a set without the one
-    go_to(page, "Keep or throw away")
+    go_to(page, "Curate")
     for image in ("000002", "000005", "000005"):
         page.get_by_role("button", name=f"glioma/{image}.png").click()
         settled(page)
-    expect(page.get_by_text("✕ thrown away")).to_have_count(1)
-    page.get_by_role("button", name="Make it without 1").click()
+    expect(page.get_by_text("✕ discarded")).to_have_count(1)
+    page.get_by_role("button", name="Create a set without 1").click()
     submitted = f"Submitted: filter {name} to {name}-kept-1."
     expect(page.get_by_test_id("stToast").get_by_text(submitted)).to_be_visible()
     until(lambda: f"{name}-kept-1" in list_synthetic(tiny), lambda: list_synthetic(tiny))
@@ -82,18 +82,18 @@ def test_look_throw_away_score_guess_and_take_away(
     # answer as an expert would who errs once
     go_to(page, "Real or generated?")
     truth = make_quiz(tiny, kept, 0).truth
-    words = {"r": "real", "g": "made"}
+    words = {"r": "real", "g": "fake"}
     for k, kind in enumerate(truth):
         told = words[kind] if k else words["g" if kind == "r" else "r"]
         group = page.get_by_test_id("stButtonGroup").nth(k)
         group.get_by_role("radio", name=told).click()
     settled(page)
-    page.get_by_role("button", name="Hand in", exact=True).click()
-    expect(page.get_by_text("19 of 20 right")).to_be_visible()
+    page.get_by_role("button", name="Submit", exact=True).click()
+    expect(page.get_by_text("19 of 20 correct")).to_be_visible()
     tally = read_tally(tiny, kept.name)
     assert tally is not None and tally.attempts == 1
 
-    go_to(page, "Take away")
+    go_to(page, "Export")
     page.get_by_role("button", name="Prepare the zip").click()
     with page.expect_download() as download:
         page.get_by_role("button", name=re.compile("^Download .* MB$")).click()

@@ -74,7 +74,7 @@ def test_the_whole_way(page: Page, server: Server, home: Path, tmp_path: Path) -
     for kind in ("ddpm", "bagan-gp"):
         visit(page, "Samples")
         pick(page, "Generator", f"{kind} on phantom")
-        fill(page, "Images a class", "60")
+        fill(page, "Images per class", "60")
         page.get_by_role("button", name="Generate", exact=True).click()
         expect(page.get_by_text(f"{kind} trained on phantom").first).to_be_visible(timeout=LONG)
     expect(page.get_by_text("nearest original to each generated image")).to_be_visible()

@@ -352,7 +352,7 @@ def test_a_comparison_edited_by_hand_is_one_sentence(
         app = page_of(run, "phantom")
         errors = [e.value for e in app.error]
         assert any("damaged" in e or "make the set again" in e for e in errors), (file, errors)
-        assert "Take the rebalanced training set away" in [s.value for s in app.subheader]
+        assert "Export the rebalanced training set" in [s.value for s in app.subheader]
         if path.parent.name != "cells":
             path.write_bytes(sound)
     # another comparison that could take the damaged cell trains it instead

@@ -217,7 +217,7 @@ def test_pages_name_damaged_synthetic_sets_and_take_the_others(home: Workspace) 
     next(b for b in app.button if b.label == "Remove").click().run()
     assert not app.exception
     assert "odd 0" not in list_synthetic(home)
-    for tab in ("Beside originals", "Side by side", "Keep or throw away", "Filters", "Take away"):
+    for tab in ("Beside originals", "Side by side", "Curate", "Filters", "Export"):
         app = drawn("samples", synthetic="s-ddpm")
         app.session_state["views"] = tab
         app.run()
@@ -225,7 +225,7 @@ def test_pages_name_damaged_synthetic_sets_and_take_the_others(home: Workspace) 
     done_run(home, "compare", CONFIGS["compare"])
     app = drawn("comparison", set="s")
     assert any("odd 1/provenance.json is " in w.value for w in app.warning)
-    assert "Take the rebalanced training set away" in [s.value for s in app.subheader]
+    assert "Export the rebalanced training set" in [s.value for s in app.subheader]
     arms = next(box.options for box in app.multiselect if box.label == "Arms")
     assert "ddpm" in arms and "s-ddpm" in arms
 

@@ -49,13 +49,13 @@ def test_a_folder_is_brought_watched_and_shown(
     for k in range(3):
         (theirs / f"{k}.png").write_bytes(png_bytes(np.full((32, 32), 9 * k, np.uint8)))
     app = samples()
-    assert "Bring images made elsewhere" in [e.label for e in app.expander]
+    assert "Import images made elsewhere" in [e.label for e in app.expander]
     type_in(app, "Folder on this machine", str(tmp_path / "nothing"))
-    press(app, "Bring")
+    press(app, "Import")
     assert "is not a folder; choose one with a folder of images per class" in app.error[0].value
     assert not workspace.synthetic.exists()
     type_in(app, "Folder on this machine", str(theirs.parent))
-    press(app, "Bring")
+    press(app, "Import")
     until = time.monotonic() + TIMEOUT
     while list_synthetic(workspace) != ["brought"] and time.monotonic() < until:
         time.sleep(0.2)
@@ -71,8 +71,8 @@ def test_a_folder_is_brought_watched_and_shown(
     assert f"{origin}; glioma 3." in told
     assert "The first 3 by name, never picked." in told
     assert (
-        "None flagged as a near-copy of a training image; mirrored, flipped and turned copies are "
-        "not found."
+        "None flagged as a near-copy of a training image; mirrored, flipped and rotated copies are "
+        "not detected."
     ) in told
     app.session_state["views"] = "Real or generated?"
     app.run()
@@ -111,7 +111,7 @@ def test_a_smote_is_sampled_without_options(
     path = create_run(workspace, "train", config, name="smote on phantom")
     execute(workspace, RunDirectory(path))
     app = samples()
-    assert [n.label for n in app.number_input] == ["Images a class", "Seed"]
+    assert [n.label for n in app.number_input] == ["Images per class", "Seed"]
     app.switch_page("pages/generators.py").run()
     assert not app.exception and not app.error
     pictures = [caption for i in app.get("image") for caption in i.captions]

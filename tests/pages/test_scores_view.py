@@ -93,7 +93,7 @@ def test_a_network_without_weights_offers_them_before_it_scores(
     assert not app.exception
     assert "Inception v3's pretrained weights are not on this machine" in words(app)
     assert [b.label for b in app.button if not b.disabled] == [
-        "Fetch Inception v3's weights (104 MB)"
+        "Download Inception v3's weights (104 MB)"
     ]
 
 
@@ -111,5 +111,5 @@ def test_a_filtered_set_tells_what_was_taken_out(
     assert f"Removed from **{name}**, removed by hand: glioma 1" in told
     remove_synthetic(workspace, name)
     app = view("filters", "clean")
-    assert "is gone, and their pictures with it" in words(app)
+    assert "no longer exists, nor do the images" in words(app)
     assert [t.value for t in app.text] == ["glioma/000001.png"]
