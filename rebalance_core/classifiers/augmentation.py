@@ -1,28 +1,31 @@
-"""Augmentation that suits scans: what another patient, table or scanner could have changed."""
+"""Augmentation for scans: variation between patients, positioning and scanners."""
 
 import torch
 from torch import Tensor
 
 from rebalance_core.imaging.affine import warp
 
-TURN = 10.0  # degrees, either way
-SHIFT = 0.06  # of the side, either way
-SCALE = 0.1  # larger or smaller
-CONTRAST = 0.2  # stronger or weaker
-BRIGHTNESS = 0.1  # of the range [-1, 1], either way
+ROTATION = 10.0  # degrees, ±
+SHIFT = 0.06  # of the side, ±
+SCALE = 0.1  # ±
+CONTRAST = 0.2  # ±
+BRIGHTNESS = 0.1  # of the range [-1, 1], ±
 
 
 def augment_scans(images: Tensor, random: torch.Generator) -> Tensor:
-    """Float (n, C, H, W) in [-1, 1] → the same, each image mirrored (half of them), turned,
-    shifted, scaled, and of other contrast and brightness, all drawn from the CPU's `random`."""
+    """Augment images, float (n, C, H, W) in [-1, 1], each with its own parameters.
+
+    Half of them are flipped; all are rotated, shifted, scaled and changed in contrast and
+    brightness, with numbers from `random`, a CPU generator.
+    """
     n = len(images)
     draw = (torch.rand(7, n, generator=random) * 2 - 1).to(images.device)
-    mirror = torch.where(draw[0] < 0, -1.0, 1.0)
-    turn, scale = torch.deg2rad(draw[1] * TURN), 1 + draw[2] * SCALE
-    cos, sin = turn.cos() / scale, turn.sin() / scale
-    rows = [mirror * cos, -mirror * sin, draw[3] * 2 * SHIFT, sin, cos, draw[4] * 2 * SHIFT]
-    moved = warp(images, torch.stack(rows, dim=1).view(n, 2, 3))
+    flip = torch.where(draw[0] < 0, -1.0, 1.0)
+    angle, scale = torch.deg2rad(draw[1] * ROTATION), 1 + draw[2] * SCALE
+    cos, sin = angle.cos() / scale, angle.sin() / scale
+    rows = [flip * cos, -flip * sin, draw[3] * 2 * SHIFT, sin, cos, draw[4] * 2 * SHIFT]
+    warped = warp(images, torch.stack(rows, dim=1).view(n, 2, 3))
     contrast = 1 + draw[5].view(-1, 1, 1, 1) * CONTRAST
-    # Black stays black: contrast turns about it, and brightness comes with what there is to see.
-    light = (moved + 1) * contrast * (1 + draw[6].view(-1, 1, 1, 1) * BRIGHTNESS)
-    return (light - 1).clamp(-1, 1)
+    # Black stays black: contrast and brightness scale the distance from it.
+    intensity = (warped + 1) * contrast * (1 + draw[6].view(-1, 1, 1, 1) * BRIGHTNESS)
+    return (intensity - 1).clamp(-1, 1)

@@ -15,8 +15,8 @@ class ClassifierConfig(Config):
     epochs: int = Field(default=30, ge=1)  # (5.4)
     lr: float = Field(default=0.001, gt=0)  # SGD (5.4)
     momentum: float = Field(default=0.9, ge=0, lt=1)  # (5.4)
-    cosine: bool = False  # the learning rate falls to zero as half a cosine
-    batch_size: int = Field(default=32, ge=2)  # images (not said)
+    cosine: bool = False  # cosine learning rate schedule, to zero
+    batch_size: int = Field(default=32, ge=2)  # images (not stated)
     augmentation: Augmentation = "none"  # of every arm's images (5.4: none)
     # torchvision's name of a classifier (5.4), or module:function
     network: str = Field(default="resnet18", pattern=r"^(\w+|[\w.]+:\w+)$")

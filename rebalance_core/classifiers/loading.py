@@ -1,4 +1,4 @@
-"""Reading a saved classifier."""
+"""Loading of a saved classifier."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def load_classifier(folder: Path) -> "Classifier":
-    """Read what `save_pretrained` wrote; raises UserError for anything else.
+    """Load what `save_pretrained` wrote; raises UserError for anything else.
 
     A folder that names `module:function` is refused: loading it would run that code.
     """
@@ -23,8 +23,8 @@ def load_classifier(folder: Path) -> "Classifier":
         config = read_json(folder / "config.json")
         if ":" in str(config["network"]):
             raise UserError(
-                f"{folder} holds a classifier of {config['network']}, code that is not run from a "
-                "folder; load it in that code's own project with `Classifier.from_pretrained`."
+                f"{folder} contains a classifier of {config['network']}, which is code and not run "
+                "from a folder; load it in its own project with `Classifier.from_pretrained`."
             )
         return Classifier.from_pretrained(folder, strict=True).eval()
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:

@@ -15,22 +15,24 @@ ADJUSTMENT = 1.0  # τ, Menon et al. 2021, section 5.2
 
 
 def class_weights(counts: Tensor) -> Tensor:
-    """n / (K · n of the class), float (K,): every class weighs the same in sum; a class without
-    images weighs 0."""
+    """Inverse-frequency weights n / (K · n_k), float (K,); 0 for a class without images."""
     weights = counts.sum() / (len(counts) * counts.clamp(min=1))
     return torch.where(counts > 0, weights, torch.zeros_like(weights))
 
 
 def weighted(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Σ w·CE / n, unlike torch's own mean, which divides by the batch's weights: a batch of one
-    class alone would then not be weighted at all."""
+    """Σ w·CE / n, a scalar.
+
+    torch's own weighted mean divides by the sum of the batch's weights instead, so that a batch of
+    a single class would not be weighted at all.
+    """
     return (F.cross_entropy(logits, labels, reduction="none") * weights[labels]).mean()
 
 
 def focal(logits: Tensor, labels: Tensor, focus: float = FOCUS) -> Tensor:
-    """Mean of -(1 - p)^γ · log p of the true class (Lin et al. 2017, arXiv 1708.02002, eq. 4)."""
-    told = -F.cross_entropy(logits, labels, reduction="none")
-    return (-((1 - told.exp()) ** focus) * told).mean()
+    """Focal loss: mean of -(1 - p)^γ · log p (Lin et al. 2017, arXiv 1708.02002, eq. 4)."""
+    log_p = -F.cross_entropy(logits, labels, reduction="none")
+    return (-((1 - log_p.exp()) ** focus) * log_p).mean()
 
 
 def logit_adjusted(
@@ -42,10 +44,10 @@ def logit_adjusted(
 
 
 def loss_function(loss: Loss, counts: Sequence[int], device: torch.device) -> LossFunction:
-    """The loss of an epoch that shows `counts` images of each class."""
-    shown = torch.tensor(counts, dtype=torch.float32, device=device)
+    """The loss function of an epoch with `counts` images per class."""
+    class_counts = torch.tensor(counts, dtype=torch.float32, device=device)
     if loss == "class-weighted":
-        return partial(weighted, weights=class_weights(shown))
+        return partial(weighted, weights=class_weights(class_counts))
     if loss == "logit-adjusted":
-        return partial(logit_adjusted, counts=shown)
+        return partial(logit_adjusted, counts=class_counts)
     return focal if loss == "focal" else F.cross_entropy

@@ -1,4 +1,4 @@
-"""How a classifier is shown its images and weighs their errors, and the remedies that change it."""
+"""The recipe of a classifier (sampler, loss, augmentation), and the remedies that change it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Remedy:
-    """A change of the recipe that costs no generator: its word in an arm, a summary, the change."""
+    """A change of the recipe that needs no generator: its name in an arm, a summary, the change."""
 
     word: str
     summary: str
-    changes: Mapping[str, str]  # field of the recipe → value
+    changes: Mapping[str, str]  # {field of the recipe: value}
 
 
-# In the order in which the name of an arm lists them.
+# In the order of their names in an arm.
 REMEDIES = {
     remedy.word: remedy
     for remedy in (
@@ -52,7 +52,7 @@ REMEDIES = {
             {"loss": "class-weighted"},
         ),
         Remedy(
-            "focal", "images that are classified well already are weighted less", {"loss": "focal"}
+            "focal", "images that are already classified well are weighted less", {"loss": "focal"}
         ),
         Remedy(
             "logit-adjusted",

@@ -1,4 +1,4 @@
-"""Which epochs see which images (paper sections 3.3 and 5.4, Figures 5 to 7)."""
+"""Schedules of real and synthetic epochs (paper sections 3.3 and 5.4, Figures 5 to 7)."""
 
 import re
 from dataclasses import dataclass
@@ -6,38 +6,44 @@ from typing import Literal
 
 from rebalance_core.errors import UserError
 
-Epoch = Literal["both", "real", "synthetic"]  # the images that an epoch shows
+Epoch = Literal["both", "real", "synthetic"]  # the images of an epoch
 HALF = "half"
 _FORM = re.compile(rf"(until|real-every|pretrain):(\d+|{HALF})")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """`always`, `until:N` (synthetic images in epochs 1 to N), `real-every:K` (all epochs but
-    1, 1 + K, …) or `pretrain:N` (epochs 1 to N synthetic only, then real only); `until:half` and
-    `pretrain:half` change in the middle. `number` 0 is half."""
+    """The epochs in which an arm uses its synthetic images.
+
+    `always`; `until:N`: epochs 1 to N; `real-every:K`: all epochs but 1, 1 + K, …; `pretrain:N`:
+    epochs 1 to N synthetic only, then real only. `until:half` and `pretrain:half` change after
+    half of the epochs; `number` is 0 for them.
+    """
 
     kind: str
     number: int = 0
 
     @classmethod
     def parse(cls, text: str) -> "Schedule":
+        """The schedule of a text; raises UserError for an invalid one."""
         if text == "always":
             return cls("always")
         match = _FORM.fullmatch(text)
-        least = {"until": 1, "pretrain": 1, "real-every": 2}
-        half = match is not None and match[2] == HALF
-        if match is None or (half and match[1] == "real-every"):
-            raise _not_understood(text)
-        if not half and int(match[2]) < least[match[1]]:
-            raise _not_understood(text)
-        return cls(match[1], 0 if half else int(match[2]))
+        minimum = {"until": 1, "pretrain": 1, "real-every": 2}
+        is_half = match is not None and match[2] == HALF
+        if match is None or (is_half and match[1] == "real-every"):
+            raise _parse_error(text)
+        if not is_half and int(match[2]) < minimum[match[1]]:
+            raise _parse_error(text)
+        return cls(match[1], 0 if is_half else int(match[2]))
 
     def epochs(self, count: int) -> tuple[Epoch, ...]:
-        """What each of `count` epochs shows."""
-        return tuple(self._shows(epoch, self.number or count // 2) for epoch in range(1, count + 1))
+        """The images of each of `count` epochs."""
+        return tuple(
+            self._images_of(epoch, self.number or count // 2) for epoch in range(1, count + 1)
+        )
 
-    def _shows(self, epoch: int, number: int) -> Epoch:
+    def _images_of(self, epoch: int, number: int) -> Epoch:
         if self.kind == "until":
             return "both" if epoch <= number else "real"
         if self.kind == "pretrain":
@@ -59,7 +65,7 @@ class Schedule:
         return when if self.kind == "until" else f"synthetic only {when}, then real"
 
 
-def _not_understood(text: str) -> UserError:
+def _parse_error(text: str) -> UserError:
     return UserError(
         f"Schedule {text!r} is not understood; write always, until:10, until:half, real-every:4, "
         "pretrain:10 or pretrain:half."

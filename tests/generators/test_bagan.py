@@ -123,7 +123,7 @@ def test_average_of_the_generator_is_the_closed_form(data: TrainingData) -> None
         trainer.step += 1
         seen.append(weights(trainer.model.decoder))
     expected = decay**2 * seen[0] + decay * (1 - decay) * seen[1] + (1 - decay) * seen[2]
-    _, decoder = trainer.average.module.children()
+    _, decoder = trainer.ema_model.module.children()
     torch.testing.assert_close(weights(decoder), expected)
     result = trained(data, ema=decay)
     again = BaganTrainer(config(ema=decay), data, MemoryRun())
@@ -225,20 +225,20 @@ def test_a_generator_that_collapses_stops_with_the_reason_and_keeps_its_checkpoi
     trainer = BaganTrainer(config(), data, run)
     trainer.step = trainer.autoencoder_steps + 1
     numbers = trainer.adversarial_step()
-    trainer._judge(0.01, "b")  # it has learned nothing yet
-    trainer._judge(0.01, "b")
-    trainer._judge(0.4, "b")
+    trainer._check_collapse(0.01, "b")  # it has learned nothing yet
+    trainer._check_collapse(0.01, "b")
+    trainer._check_collapse(0.4, "b")
     good = run._payload
     trainer.step += 1
     run.is_checkpoint_due = lambda: True  # type: ignore[method-assign]
-    trainer._judge(0.01, "b")
-    trainer._keep(numbers)
+    trainer._check_collapse(0.01, "b")
+    trainer._maybe_checkpoint(numbers)
     assert run._payload == good, "nothing is written over what had not collapsed"
     with pytest.raises(UserError) as told:
-        trainer._judge(0.02, "b")
+        trainer._check_collapse(0.02, "b")
     assert str(told.value) == (
-        "The generator has collapsed at step 4: it makes one and the same image of b from "
-        "different latents. The last checkpoint from before is kept; continue from it with a "
+        "The generator has collapsed at step 4: it generates the same image of b from "
+        "different latents. The last checkpoint before that is kept; continue from it with a "
         "smaller lr, or try a larger penalty or the preset strong."
     )
     kept = run.restore()
@@ -249,8 +249,8 @@ def test_a_generator_that_collapses_stops_with_the_reason_and_keeps_its_checkpoi
 def test_images_that_were_one_for_a_look_may_recover(data: TrainingData) -> None:
     trainer = BaganTrainer(config(), data, MemoryRun())
     for diversity in (0.4, 0.01, 0.2, 0.01, 0.2):
-        trainer._judge(diversity, "b")
-    assert trainer.flat == ""
+        trainer._check_collapse(diversity, "b")
+    assert trainer.collapsed_class == ""
 
 
 @pytest.mark.parametrize("stop_after", [None, 3])
@@ -264,7 +264,7 @@ def test_a_loss_that_is_no_number_stops_with_the_reason(
     run = MemoryRun(stop_after=stop_after)
     run._payload = good._payload
     # steps are logged one in twelve, so that nobody but the checkpoint's own check can see it
-    with pytest.raises(UserError, match="no finite number any more at step"):
+    with pytest.raises(UserError, match="became NaN or infinite at step"):
         trained(data, run, steps=5000, autoencoder_lr=1e25, lr=1e25)
     kept = run.restore()
     assert kept is not None
@@ -301,9 +301,9 @@ def to_numpy(images: torch.Tensor) -> np.ndarray:
 
 def test_sampling_refuses_what_it_has_not(data: TrainingData) -> None:
     made = BaganGenerator(trained(data))
-    with pytest.raises(UserError, match="BAGAN-GP has no steps to set"):
+    with pytest.raises(UserError, match="BAGAN-GP does not have the option steps"):
         next(made.sample("a", 1, 0, steps=3))
-    with pytest.raises(UserError, match="truncation=0 makes no sense"):
+    with pytest.raises(UserError, match="truncation=0 is out of range"):
         next(made.sample("a", 1, 0, truncation=0))
 
 

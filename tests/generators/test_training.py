@@ -23,7 +23,7 @@ from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.generators.bagan_gp.config import BaganConfig
-from rebalance_core.generators.bagan_gp.cost import bagan_parameters, step_work
+from rebalance_core.generators.bagan_gp.cost import bagan_parameters, step_flops
 from rebalance_core.generators.bagan_gp.training import BaganTrainer
 from rebalance_core.generators.base import load_training_data
 from rebalance_core.generators.diffusion.cost import count_unet, update_flops
@@ -267,7 +267,7 @@ SPOILT_RECORDS: dict[str, Any] = {
         ("pickle", "it needs config.json and model.safetensors"),
         ("pickle as safetensors", "does not contain a readable BAGAN-GP"),
         ("torn", "does not contain a readable BAGAN-GP"),
-        ("not a number", "weights that cannot be"),
+        ("not a number", "invalid weights"),
         ("other size", "does not contain a readable BAGAN-GP"),
         ("huge", "does not contain a readable BAGAN-GP"),
         ("many classes", "does not contain a readable BAGAN-GP"),
@@ -277,7 +277,7 @@ SPOILT_RECORDS: dict[str, Any] = {
         ("path as set", "'../outside' cannot be used as a name"),
         ("numbers as classes", "does not contain a readable BAGAN-GP"),
         ("other names", "does not contain a readable BAGAN-GP"),
-        ("negative variance", "weights that cannot be"),
+        ("negative variance", "invalid weights"),
         ("empty class", "class '' is not a valid folder name"),
         ("list as generator", "is not readable"),
         ("unknown generator", "is not readable"),
@@ -404,7 +404,7 @@ def test_estimate_counts_the_operations_of_a_step(workspace: Workspace, phantom:
         trainer.autoencoder_step()
         trainer.step = 1
         trainer.adversarial_step()
-    assert sum(step_work(config, 1)) == pytest.approx(counter.total, rel=0.03)
+    assert sum(step_flops(config, 1)) == pytest.approx(counter.total, rel=0.03)
 
 
 @pytest.mark.parametrize("kind", ["ddpm", "conditional-ddpm"])

@@ -12,7 +12,7 @@ class BaganSampling(SamplingOptions):
         gt=0,
         le=10,
         title="Truncation",
-        description="Latents beyond ± this are not drawn: fewer odd images, less variety.",
+        description="Latents are drawn within ± this: fewer outliers, less variety.",
     )
 
 

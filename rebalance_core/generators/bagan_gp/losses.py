@@ -1,4 +1,4 @@
-"""BAGAN-GP's losses and measures as pure functions (Huang and Jafari 2021, arXiv 2011.00189)."""
+"""Losses and metrics of BAGAN-GP as pure functions (Huang and Jafari 2021, arXiv 2011.00189)."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ class Penalty(NamedTuple):
 
 
 def discriminator_loss(real: Tensor, wrong: Tensor, fake: Tensor) -> Tensor:
-    """Logits of real images with their label, real with a wrong label, fakes → scalar."""
+    """Cross-entropies of logits (n,): real images, real with a wrong label, fakes; a scalar."""
     return (
         F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
         + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
@@ -26,7 +26,7 @@ def discriminator_loss(real: Tensor, wrong: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """Logits of fakes → scalar."""
+    """Cross-entropy of the logits (n,) of fakes against the label real; a scalar."""
     return F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
 
 
@@ -34,17 +34,17 @@ def gradient_penalty(
     discriminator: Discriminator, real: Tensor, fake: Tensor, labels: Tensor, factor: Tensor
 ) -> Penalty:
     """Mean of (‖∇D‖ - 1)² at real + factor · (fake - real); factor (n, 1, 1, 1)."""
-    between = (real + factor * (fake - real)).requires_grad_(True)
-    logits = discriminator(between, labels)
-    (slope,) = torch.autograd.grad(logits.sum(), between, create_graph=True)
-    norms: Tensor = slope.float().flatten(1).norm(dim=1)
+    interpolated = (real + factor * (fake - real)).requires_grad_(True)
+    logits = discriminator(interpolated, labels)
+    (gradient,) = torch.autograd.grad(logits.sum(), interpolated, create_graph=True)
+    norms: Tensor = gradient.float().flatten(1).norm(dim=1)
     return Penalty((norms - 1).square().mean(), norms.detach().mean())
 
 
 def spread(images: Tensor, labels: Tensor) -> dict[int, float]:
-    """Mean standard deviation of a pixel among the images (n, C, H, W) of each label (n,).
+    """{label: mean standard deviation of the pixels over its images}, of (n, C, H, W) and (n,).
 
-    Near 0, all images of the label are the same. Labels with one image are left out.
+    Near 0, all images of the label are equal. Labels with one image are left out.
     """
     counts = torch.bincount(labels)
     return {

@@ -1,4 +1,4 @@
-"""BAGAN-GP as a Generator: samples of any class it saw, and what lies between two classes."""
+"""BAGAN-GP as a generator: samples of a class, and interpolation between two classes."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,10 +22,10 @@ from rebalance_core.training.random import keyed_generator
 def draw_latents(
     number: int, seed: int, first: int, count: int, truncation: float | None = None
 ) -> Tensor:
-    """Latents (count, 128), each from (seed, number of the class, first + k) alone.
+    """Latents (count, 128) from N(0, 1), each from (seed, number of the class, first + k) alone.
 
-    From N(0, 1); with `truncation` t from the part of it within ±t (Brock et al. 2019,
-    arXiv 1809.11096): fewer odd images, less variety. The same draw moves smoothly with t.
+    With `truncation` t, from N(0, 1) truncated to ±t (Brock et al. 2019, arXiv 1809.11096), which
+    gives fewer outliers and less variety. A latent changes continuously with t.
     """
     randoms = [keyed_generator(seed, number, k) for k in range(first, first + count)]
     if truncation is None:
@@ -54,14 +54,14 @@ class BaganGenerator(Generator):
     ) -> Iterator[np.ndarray]:
         truncation = sampler.pop("truncation", None)
         if sampler:
-            raise UserError(f"BAGAN-GP has no {' or '.join(sampler)} to set.")
+            raise UserError(f"BAGAN-GP does not have the option {' or '.join(sampler)}.")
         if truncation is not None and not 0 < truncation <= 10:
-            raise UserError(f"truncation={truncation} makes no sense; choose 0.1 to 3.")
+            raise UserError(f"truncation={truncation} is out of range; choose 0.1 to 3.")
         number = self.model.classes.index(label)
         for start in range(first, first + count, self.batch_size):
             n = min(self.batch_size, first + count - start)
             latent = draw_latents(number, seed, start, n, truncation)
-            yield self._decode(latent, self._embedded(label).expand(n, -1))
+            yield self._decode(latent, self._class_embedding(label).expand(n, -1))
 
     def interpolate(
         self,
@@ -72,23 +72,25 @@ class BaganGenerator(Generator):
         seed: int,
         truncation: float | None = None,
     ) -> Iterator[np.ndarray]:
-        """For each share of the way from one class's embedding to the other's: uint8
-        (count, H, W, C) from the same latents, those that `sample` gives `start`."""
+        """Yield uint8 (count, H, W, C) for each weight of the end class's embedding, 0 to 1.
+
+        The latents are those of `sample` for class `start`.
+        """
         self.check_class(start)
         self.check_class(end)
         latent = draw_latents(self.model.classes.index(start), seed, 0, count, truncation)
         for weight in weights:
-            embedded = torch.lerp(self._embedded(start), self._embedded(end), weight)
-            yield self._decode(latent, embedded.expand(count, -1))
+            embedding = torch.lerp(self._class_embedding(start), self._class_embedding(end), weight)
+            yield self._decode(latent, embedding.expand(count, -1))
 
     @torch.no_grad()
-    def _embedded(self, label: str) -> Tensor:
+    def _class_embedding(self, label: str) -> Tensor:
         weight: Tensor = self.model.embedding.weight[self.model.classes.index(label)]
         return weight
 
     @torch.no_grad()
-    def _decode(self, latent: Tensor, embedded: Tensor) -> np.ndarray:
-        return to_uint8(self.model.decoder(latent.to(embedded.device) * embedded))
+    def _decode(self, latent: Tensor, embedding: Tensor) -> np.ndarray:
+        return to_uint8(self.model.decoder(latent.to(embedding.device) * embedding))
 
     def save(self, folder: Path) -> None:
         self.model.save_pretrained(folder)
@@ -97,7 +99,7 @@ class BaganGenerator(Generator):
     def load(cls, folder: Path) -> Self:
         if not (folder / "model.safetensors").exists() or not (folder / "config.json").exists():
             raise UserError(
-                f"{folder} holds no BAGAN-GP; it needs config.json and model.safetensors."
+                f"{folder} does not contain a BAGAN-GP; it needs config.json and model.safetensors."
             )
         try:
             model = BaganGP.from_pretrained(folder, strict=True)
@@ -108,5 +110,5 @@ class BaganGenerator(Generator):
         if not all(torch.isfinite(v).all() for v in state.values()) or any(
             (v < 0).any() for name, v in state.items() if name.endswith("running_var")
         ):
-            raise UserError(f"{folder} holds a BAGAN-GP with weights that cannot be.")
+            raise UserError(f"{folder} contains a BAGAN-GP with invalid weights.")
         return cls(model)
