@@ -30,10 +30,10 @@ from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.epochs import epoch_order
 from rebalance_core.classifiers.recipe import Recipe
 from rebalance_core.classifiers.training import (
-    augmentation,
     evaluate,
     fresh_classifier,
-    open_optimizer,
+    make_augmentation,
+    make_sgd,
     train_epoch,
 )
 from rebalance_core.datasets.importing import import_dataset
@@ -60,13 +60,13 @@ class Ours:
         self.labels = torch.as_tensor(real.labels).to(self.accelerator.device)
         self.model = fresh_classifier(CONFIG, classes, 0).to(self.accelerator.device)
         self.model = self.model.to(memory_format=torch.channels_last)
-        self.optimizer = open_optimizer(CONFIG, self.model)
+        self.optimizer = make_sgd(CONFIG, self.model)
         self.epoch = 0
 
     def train(self) -> None:
         self.epoch += 1
         rows = epoch_order(len(self.labels), 0, 0, self.epoch)
-        augment = augmentation(CONFIG, Recipe(), 0, self.epoch)
+        augment = make_augmentation(CONFIG, Recipe(), 0, self.epoch)
         train_epoch(
             CONFIG,
             self.accelerator,

@@ -33,12 +33,12 @@ Augment = Callable[[Tensor, int], Tensor]  # images and the number of their batc
 
 
 class CellFailed(UserError):
-    """This cell came to nothing; others may fare better."""
+    """The training of one cell failed; other cells of the comparison continue."""
 
 
 @dataclass(frozen=True)
 class CellData:
-    """What one cell sees: real and synthetic training images, validation and test, all uint8."""
+    """The images of one cell, uint8: real and synthetic training images, validation and test."""
 
     real: Images
     synthetic: Images | None
@@ -56,56 +56,58 @@ def train_classifier(
     run: Run,
     *,
     log: Callable[[dict[str, Any]], None],
-    start: Callable[[], Classifier] | None = None,
-    kept: dict[str, Any] | None = None,
+    make_model: Callable[[], Classifier] | None = None,
+    state: dict[str, Any] | None = None,
     tag: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Train one cell. `start` makes its classifier (default: fresh, by `config` and `seed`).
+    """Train the classifier of one cell; `make_model` replaces `fresh_classifier`.
 
-    Returns what is told of it (the curve and, at the epoch that is best on validation (macro-F1,
-    the first if they tie), what validation and test say) and that epoch's weights. `kept` is a
-    state that this function gave to the run's checkpoint (with `tag` in it) and continues from
-    exactly. Raises CellFailed where the loss is no number.
+    Returns ({curve, best, seconds}, weights): `best` has the measures of the epoch with the highest
+    validation macro-F1 (the first of equals), whose weights are returned. `state` is a checkpoint
+    of this function (with the fields of `tag`), from which training continues exactly. Raises
+    CellFailed if the loss is NaN or infinite.
     """
-    # data: all in memory, real before synthetic
+    # data, in memory: real images before synthetic ones
     accelerator = create_accelerator(config.precision)
-    images, labels = _stack(data, accelerator)
-    numbers, n_real = labels.cpu().numpy(), len(data.real.labels)
+    images, labels = _concatenate(data, accelerator)
+    class_ids, n_real = labels.cpu().numpy(), len(data.real.labels)
     # model, optimizer
-    model = (start or (lambda: fresh_classifier(config, data.classes, seed)))()
+    model = make_model() if make_model else fresh_classifier(config, data.classes, seed)
     model.to(accelerator.device).to(memory_format=torch.channels_last)
-    optimizer = open_optimizer(config, model)
+    optimizer = make_sgd(config, model)
     curve: list[dict[str, Any]] = []
     best: dict[str, Any] = {"validation_macro_f1": -1.0}
     weights: dict[str, Tensor] = {}
     seconds = 0.0
-    if kept:
-        model.load_state_dict(kept["model"])
-        optimizer.load_state_dict(kept["optimizer"])
-        curve, best, seconds = list(kept["curve"]), kept["best"], kept["seconds"]
-        weights = kept["weights"]
+    if state:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        curve, best, seconds = list(state["curve"]), state["best"], state["seconds"]
+        weights = state["weights"]
     # epochs
-    for epoch, shows in list(enumerate(schedule.epochs(config.epochs), start=1))[len(curve) :]:
-        began = time.monotonic()
-        set_rate(config, optimizer, epoch)
-        rows = epoch_rows(numbers, n_real, shows, recipe.sampler, seed, epoch)
-        shown = np.bincount(numbers[rows], minlength=len(data.classes))
-        loss_of = loss_function(recipe.loss, shown.tolist(), accelerator.device)
-        augment = augmentation(config, recipe, seed, epoch)
+    for epoch, epoch_images in list(enumerate(schedule.epochs(config.epochs), start=1))[
+        len(curve) :
+    ]:
+        start = time.monotonic()
+        set_lr(config, optimizer, epoch)
+        rows = epoch_rows(class_ids, n_real, epoch_images, recipe.sampler, seed, epoch)
+        counts = np.bincount(class_ids[rows], minlength=len(data.classes))
+        loss_fn = loss_function(recipe.loss, counts.tolist(), accelerator.device)
+        augment = make_augmentation(config, recipe, seed, epoch)
         loss = train_epoch(
-            config, accelerator, model, optimizer, images, labels, rows, loss_of, augment
+            config, accelerator, model, optimizer, images, labels, rows, loss_fn, augment
         )
-        seconds += time.monotonic() - began
-        # what validation and test say of it
+        seconds += time.monotonic() - start
+        # evaluate on validation and test
         validation = evaluate(model, data.validation, accelerator)
         test = evaluate(model, data.test, accelerator)
-        told = {"epoch": epoch, "train_loss": loss} | {
-            f"{part}_{name}": found[name]
-            for part, found in (("validation", validation), ("test", test))
+        line = {"epoch": epoch, "train_loss": loss} | {
+            f"{part}_{name}": values[name]
+            for part, values in (("validation", validation), ("test", test))
             for name in measures()
         }
-        curve.append(told)
-        log(told)
+        curve.append(line)
+        log(line)
         if validation[PRIMARY] > best["validation_macro_f1"]:
             best = {"epoch": epoch, "validation_macro_f1": validation[PRIMARY], "test": test}
             weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
@@ -118,7 +120,7 @@ def train_classifier(
                     "curve": curve,
                     "best": best,
                     "seconds": seconds,
-                    # The same storage is written once.
+                    # torch writes shared storage once
                     "weights": model.state_dict() if best["epoch"] == epoch else weights,
                 }
             )
@@ -128,22 +130,23 @@ def train_classifier(
 def fresh_classifier(
     config: ClassifierConfig, classes: tuple[str, ...], seed: int, *, imagenet: bool = False
 ) -> Classifier:
-    """The classifier that every arm of a seed starts from."""
+    """The classifier from which every arm of a seed starts."""
     return seeded_classifier(list(classes), derive_seed(seed, 20), config.network, imagenet)
 
 
-def open_optimizer(config: ClassifierConfig, model: Classifier) -> torch.optim.Optimizer:
-    """SGD (paper section 5.4); fused: one pass over the weights a step."""
+def make_sgd(config: ClassifierConfig, model: Classifier) -> torch.optim.Optimizer:
+    """SGD (paper section 5.4), fused: one pass over the weights per step."""
     return torch.optim.SGD(model.parameters(), config.lr, momentum=config.momentum, fused=True)
 
 
-def set_rate(config: ClassifierConfig, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+def set_lr(config: ClassifierConfig, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    """Set the learning rate of an epoch, counted from 1."""
     factor = warmup_cosine(epoch - 1, 0, config.epochs) if config.cosine else 1.0
     optimizer.param_groups[0]["lr"] = config.lr * factor
 
 
-def augmentation(config: ClassifierConfig, recipe: Recipe, seed: int, epoch: int) -> Augment:
-    """What is done to each batch of an epoch; drawn from (seed, epoch, batch) alone."""
+def make_augmentation(config: ClassifierConfig, recipe: Recipe, seed: int, epoch: int) -> Augment:
+    """The augmentation of an epoch's batches, from (seed, epoch, batch) alone."""
     if "scans" not in (recipe.augmentation, config.augmentation):
         return lambda images, batch: images
     return lambda images, batch: augment_scans(images, keyed_generator(seed, 12, epoch, batch))
@@ -155,12 +158,12 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
-    loss_of: LossFunction,
+    loss_fn: LossFunction,
 ) -> Tensor:
-    """One update on float images (n, C, H, W) in [-1, 1]; the loss, not yet synchronised."""
+    """One update on images, float (n, C, H, W) in [-1, 1]; returns the loss, not synchronised."""
     with accelerator.autocast():
         logits = model(images)
-    loss = loss_of(logits.float(), labels)
+    loss = loss_fn(logits.float(), labels)
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
     optimizer.step()
@@ -175,18 +178,18 @@ def train_epoch(
     images: Tensor,
     labels: Tensor,
     order: np.ndarray,
-    loss_of: LossFunction,
+    loss_fn: LossFunction,
     augment: Augment,
 ) -> float:
-    """Mean loss over the epoch's images; raises CellFailed where it is no number."""
+    """Train for one epoch; returns the mean loss. Raises CellFailed if it is NaN or infinite."""
     model.train()
     rows = torch.as_tensor(order, device=images.device)
     if len(rows) % config.batch_size == 1:
-        rows = rows[:-1]  # batch norm cannot do with a single image
+        rows = rows[:-1]  # batch norm needs more than one image
     total = torch.zeros((), device=images.device)
     for number, batch in enumerate(rows.split(config.batch_size)):
-        shown = augment(to_float(images[batch]), number)
-        loss = train_step(accelerator, model, optimizer, shown, labels[batch], loss_of)
+        augmented = augment(to_float(images[batch]), number)
+        loss = train_step(accelerator, model, optimizer, augmented, labels[batch], loss_fn)
         total += loss * len(batch)
     mean = float(total) / max(1, len(rows))
     if not math.isfinite(mean):
@@ -196,28 +199,28 @@ def train_epoch(
 
 @torch.no_grad()
 def predict(model: Classifier, images: np.ndarray, accelerator: Accelerator) -> np.ndarray:
-    """uint8 (n, H, W, C) → class probabilities, float32 (n, K); the model's mode is restored."""
-    training = model.training
+    """Class probabilities, float32 (n, K), of uint8 (n, H, W, C), in eval mode."""
+    is_training = model.training
     model.eval()
-    told = [np.zeros((0, len(model.classes)), np.float32)]
+    batches = [np.zeros((0, len(model.classes)), np.float32)]
     for start in range(0, len(images), EVALUATION_BATCH):
         batch = to_float(images[start : start + EVALUATION_BATCH]).to(accelerator.device)
         with accelerator.autocast():
             logits = model(batch)
-        told.append(logits.float().softmax(dim=1).cpu().numpy())
-    model.train(training)
-    return np.concatenate(told)
+        batches.append(logits.float().softmax(dim=1).cpu().numpy())
+    model.train(is_training)
+    return np.concatenate(batches)
 
 
 def evaluate(model: Classifier, part: Images, accelerator: Accelerator) -> dict[str, Any]:
-    """What `measure` tells of a part; raises CellFailed where the weights are no numbers."""
+    """The measures of a part; raises CellFailed if the weights are NaN or infinite."""
     probabilities = predict(model, part.images, accelerator)
     if not np.isfinite(probabilities).all():
-        raise CellFailed("The classifier's weights are no numbers any more; a smaller lr helps.")
+        raise CellFailed("The classifier's weights became NaN or infinite; a smaller lr helps.")
     return measure(probabilities, part.labels)
 
 
-def _stack(data: CellData, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
+def _concatenate(data: CellData, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
     parts = [data.real] + ([data.synthetic] if data.synthetic is not None else [])
     images = torch.as_tensor(np.concatenate([p.images for p in parts]))
     labels = torch.as_tensor(np.concatenate([p.labels for p in parts]))

@@ -251,8 +251,8 @@ def train_cell(
         cell.seed,
         run,
         log=log,
-        start=start,
-        kept=resume_state,
+        make_model=start,
+        state=resume_state,
         tag={"cell": cell.key, "cells": number},
     )
 

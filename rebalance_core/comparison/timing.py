@@ -58,9 +58,9 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
     from rebalance_core.classifiers.recipe import Recipe
     from rebalance_core.classifiers.training import (
         EVALUATION_BATCH,
-        augmentation,
         fresh_classifier,
-        open_optimizer,
+        make_augmentation,
+        make_sgd,
         predict,
         train_epoch,
     )
@@ -71,7 +71,7 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
     names = tuple(map(str, range(config.classes)))
     model = fresh_classifier(classifier, names, 0).to(accelerator.device)
     model = model.to(memory_format=torch.channels_last)
-    optimizer = open_optimizer(classifier, model)
+    optimizer = make_sgd(classifier, model)
     batch = classifier.batch_size
     shape = (max(batch, EVALUATION_BATCH), classifier.size, classifier.size, config.channels)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
@@ -89,7 +89,7 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
             labels,
             np.arange(batch),
             F.cross_entropy,
-            augmentation(classifier, Recipe(), 0, step),
+            make_augmentation(classifier, Recipe(), 0, step),
         )
         seconds["train"].append((time.perf_counter() - start) / batch)
         run.progress((step + 1) / (WARMUP + TIMED + 2), "timing steps")

@@ -179,7 +179,7 @@ def load_or_train_scorer(
         checkpoint = run.restore()
         run.log(checkpoint["epoch"] if checkpoint else 0, event="start")
         trained = features.train_scorer(
-            settings, real, training_set.classes, seed, kept=checkpoint, after_epoch=after_epoch
+            settings, real, training_set.classes, seed, state=checkpoint, after_epoch=after_epoch
         )
         try:
             with atomic_folder(folder) as temp:

@@ -287,7 +287,7 @@ def test_what_is_not_an_image_or_classifier_is_refused(
     _, folder, _ = find_kept_classifier(workspace, compared.name)
     config = read_json(folder / "config.json")
     write_json(folder / "config.json", {**config, "network": "os:system"})
-    with pytest.raises(UserError, match="code that is not run from a folder"):
+    with pytest.raises(UserError, match="which is code and not run from a folder"):
         load_classifier(folder)
     write_json(folder / "config.json", config)
     (folder / "model.safetensors").write_bytes(b"nonsense")

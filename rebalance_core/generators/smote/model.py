@@ -265,7 +265,7 @@ def _train_features(
         data.train,
         data.classes,
         config.seed,
-        kept=state["classifier"],
+        state=state["classifier"],
         after_epoch=after_epoch,
     )
     features = {label: torch.from_numpy(scorer(stack)[1]) for label, stack in images.items()}
