@@ -452,9 +452,9 @@ def _on_devices(workspace: Workspace) -> dict[int, list[str]]:
         if (
             view.status == "running"
             and needs_device(view)
-            and find_process(state["pid"], state["pid_started"])
+            and find_process(state.pid, state.pid_started or 0.0)
         ):
-            found.setdefault(state["pid"], []).append(view.id)
+            found.setdefault(state.pid, []).append(view.id)
     return found
 
 
