@@ -52,6 +52,7 @@ SLOW = (
     "test_bagan_killed",
     "test_grid_killed",
     "test_study_job",
+    "test_api_example",
     "test_pages",
     "test_study",
     "test_phantom_band",
