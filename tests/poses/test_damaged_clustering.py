@@ -104,9 +104,10 @@ def use(dataset: Dataset) -> None:
 
 def check_sentence(error: UserError, path: Path, what: str) -> None:
     sentence = str(error)
-    assert sentence.startswith(f"{path} is damaged ("), what
+    start = f"{path} does not exist" if not path.exists() else f"{path} is damaged ("
+    assert sentence.startswith(start), what
     assert sentence.endswith(
-        "); go back with `poses undo p`, or cluster again with `poses cluster p "
+        "; go back with `poses undo p`, or cluster again with `poses cluster p "
         "--discard-corrections`."
     ), what
     assert "\n" not in sentence and len(sentence) < 1000, what
