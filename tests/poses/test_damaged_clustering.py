@@ -104,8 +104,7 @@ def use(dataset: Dataset) -> None:
 
 def check_sentence(error: UserError, path: Path, what: str) -> None:
     sentence = str(error)
-    start = f"{path} does not exist" if not path.exists() else f"{path} is damaged ("
-    assert sentence.startswith(start), what
+    assert sentence.startswith((f"{path} is damaged (", f"{path} does not exist; ")), what
     assert sentence.endswith(
         "; go back with `poses undo p`, or cluster again with `poses cluster p "
         "--discard-corrections`."
