@@ -142,7 +142,7 @@ def _elbow(dataset: Dataset, clustering: PoseClustering) -> None:
 
 
 def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
-    """k by elbow or by hand; another choice clusters anew at once, from the kept points."""
+    """k by elbow or set manually; another value reclusters at once, from the stored points."""
     used = clustering.record.config.k
     modes = [BY_ELBOWS, OWN_ELBOW, BY_HAND]
     at = {"auto": BY_ELBOWS, "per-class": OWN_ELBOW}.get(str(used), BY_HAND)

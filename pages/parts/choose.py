@@ -1,8 +1,8 @@
-"""Choices that survive a reload: kept in the page's address.
+"""Selections that survive a reload, stored in the page's address.
 
-The address counts when somebody comes to a page, by a link, a reload or Back. From then on the
-session knows better: a browser on a slow line sends addresses, and values of widgets, from before
-it received the last answer.
+The address is read on arrival at a page: by a link, a reload or Back. From then on the session
+state has priority, because a browser on a slow connection sends addresses and widget values that
+are older than the last response.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,24 +12,24 @@ from itertools import count
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-# Session keys: where somebody is; what is chosen there; the training set that was saved there.
+# Session keys: the open page, its selections, the training set saved on it.
 PAGE, CHOICES, SAVED = "open page", "choices", "saved set"
 _NUMBERS = count()
 
 
 @dataclass
 class Choice:
-    """One choice on the page that is open."""
+    """One selection on the open page."""
 
-    wanted: str | None = None  # asked for by the address or the page; perhaps not made yet
-    value: str = ""  # shown last, in the widget of this key and with this label
+    requested: str | None = None  # by the address or the page; may not be an option yet
+    value: str = ""  # rendered last, in the widget of this key and with this label
     widget: str = "none yet"
     label: str = ""
-    addresses: set[str | None] = field(default_factory=lambda: {None})  # seen or written here
+    addresses: set[str | None] = field(default_factory=lambda: {None})  # read or written here
 
 
 def arrive() -> None:
-    """Forget what was chosen and saved elsewhere, or before Back; the address counts anew."""
+    """On arrival at a page, discard the selections of another page; the address is read again."""
     context = get_script_run_ctx()
     page = "" if context is None else context.page_script_hash
     went_back = context is not None and context.is_history_navigation
@@ -47,60 +47,60 @@ def choose(
     format_func: Callable[[str], str] = str,
     resets: str | None = None,
 ) -> str:
-    """A select box whose value stands in the address under `key`; options must not be empty.
+    """A select box whose value is stored in the address under `key`; options must not be empty.
 
-    A pick makes the choice of the key `resets` void.
+    A selection by the user resets that of the key `resets`.
     """
     choice = _choice(key)
-    held = st.session_state.get(choice.widget, choice.value)  # a pick, or what was shown last
-    if held != choice.value and held in options:
-        choice.wanted = None
+    current_value = st.session_state.get(choice.widget, choice.value)  # selected or last rendered
+    if current_value != choice.value and current_value in options:
+        choice.requested = None
         if resets is not None:
             _choices()[resets] = Choice(addresses=_choice(resets).addresses)
-    candidates = (choice.wanted, held, choice.value, options[0])
+    candidates = (choice.requested, current_value, choice.value, options[0])
     value = next(each for each in candidates if each is not None and each in options)
     renamed = value == choice.value and format_func(value) != choice.label
-    if value != held or renamed:
-        # Another widget, so that what a browser still sends for the one before has no effect. A
-        # pick never makes another one: its value would be lost.
+    if value != current_value or renamed:
+        # A new widget, so that values that a browser still sends for the old one have no effect.
+        # A selection by the user keeps the widget: its value would be lost.
         choice.widget = f"{key} {next(_NUMBERS)}"
     choice.value = st.selectbox(
         label, list(options), list(options).index(value), format_func=format_func, key=choice.widget
     )
     choice.label = format_func(choice.value)
-    if choice.wanted == choice.value:
-        choice.wanted = None
-    _write(key, choice.wanted or choice.value)  # what is still being made is waited for
+    if choice.requested == choice.value:
+        choice.requested = None
+    _write(key, choice.requested or choice.value)  # a requested option may not exist yet
     return choice.value
 
 
 def remember(key: str, value: str) -> None:
-    """Make `value` the choice of `key` as soon as it is among the options."""
+    """Select `value` for `key` as soon as it is among the options."""
     choice = _choice(key)
     choice.value = st.session_state.get(choice.widget, choice.value)
-    choice.wanted = value
+    choice.requested = value
     _write(key, value)
 
 
 def current(key: str) -> str | None:
-    """The choice of `key`, or what is waited for."""
+    """The selection of `key`, or the requested one."""
     choice = _choice(key)
-    return choice.wanted or choice.value or None
+    return choice.requested or choice.value or None
 
 
 def _choice(key: str) -> Choice:
-    """The choice of `key` since somebody came here; an address that is new is wanted."""
+    """The selection of `key` since arrival; a new address is a request."""
     choice = _choices().setdefault(key, Choice())
-    asked = st.query_params.get(key)
-    if asked not in choice.addresses:
-        choice.addresses.add(asked)
-        choice.wanted = asked
+    address = st.query_params.get(key)
+    if address not in choice.addresses:
+        choice.addresses.add(address)
+        choice.requested = address
     return choice
 
 
 def _choices() -> dict[str, Choice]:
-    found: dict[str, Choice] = st.session_state.setdefault(CHOICES, {})
-    return found
+    choices: dict[str, Choice] = st.session_state.setdefault(CHOICES, {})
+    return choices
 
 
 def _write(key: str, value: str) -> None:
