@@ -75,13 +75,13 @@ def test_train_cancel_resume_load_sample_and_morph(
     made = next(v for v in list_runs(tiny, "train"))
     folder = tmp_path / "model"
     shutil.copytree(made.path / "result" / "generator", folder)
-    page.get_by_role("tab", name="Load a trained one").click()
+    page.get_by_role("tab", name="Load a trained generator").click()
     fill(page, "Folder of a trained generator", str(tmp_path / "nothing"))
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.get_by_text("is not a folder; choose the one with config.json")).to_be_visible()
     fill(page, "Folder of a trained generator", str(folder))
     page.get_by_role("button", name="Load", exact=True).click()
-    expect(page.get_by_text(f"Taken from {folder}.")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text(f"Loaded from {folder}.")).to_be_visible(timeout=LONG)
     status(page, "done")
 
     # sample two classes of it, near the middle

@@ -195,7 +195,7 @@ def test_a_lasso_shows_exactly_the_images_within(
 
     page.get_by_role("button", name=f"Move {len(expected)} images").click()
     settled(page)
-    expect(page.get_by_text(f"By hand so far: {len(expected)} image(s) moved to")).to_be_visible()
+    expect(page.get_by_text(f"Manual corrections: {len(expected)} image(s) moved to")).to_be_visible()
     table = open_clustering(clustered).assignments.set_index("image")
     assert set(table.loc[expected, "pose"]) == {"pose 1"}
 
@@ -206,7 +206,7 @@ def test_names_are_kept_and_asked_for_before_they_go(
     opened(page, server)
     fill(page, "New name", "axial")
     page.get_by_role("button", name="Rename").click()
-    expect(page.get_by_text("By hand so far: pose 1 renamed to axial.")).to_be_visible()
+    expect(page.get_by_text("Manual corrections: pose 1 renamed to axial.")).to_be_visible()
     expect(page.get_by_test_id("stToast")).to_contain_text("Renamed pose 1 to axial.")
     page.reload()
     expect(page.get_by_text(re.compile("^axial")).first).to_be_visible()
@@ -219,7 +219,7 @@ def test_names_are_kept_and_asked_for_before_they_go(
     expect(page.get_by_text("Another k loses 1 correction(s) by hand")).to_be_visible()
     assert "axial" in open_clustering(clustered).poses
     page.get_by_role("button", name="Cluster again anyway").click()
-    expect(page.get_by_text("By hand so far")).to_have_count(0)
+    expect(page.get_by_text("Manual corrections")).to_have_count(0)
     settled(page)
     assert open_clustering(clustered).poses == ["pose 1", "pose 2"]
 
@@ -273,6 +273,6 @@ def test_a_picture_can_be_clicked_and_put_right(
     dialog.get_by_role("combobox", name="Pose to move it to").click()
     page.get_by_role("option", name="pose 3").click()
     dialog.get_by_role("button", name="Move this image").click()
-    expect(page.get_by_text("By hand so far: 1 image(s) moved to pose 3.")).to_be_visible()
+    expect(page.get_by_text("Manual corrections: 1 image(s) moved to pose 3.")).to_be_visible()
     poses = open_clustering(clustered).assignments.set_index("image")["pose"]
     assert poses[outlier] == "pose 3"
