@@ -195,7 +195,9 @@ def test_a_lasso_shows_exactly_the_images_within(
 
     page.get_by_role("button", name=f"Move {len(expected)} images").click()
     settled(page)
-    expect(page.get_by_text(f"Manual corrections: {len(expected)} image(s) moved to")).to_be_visible()
+    expect(
+        page.get_by_text(f"Manual corrections: {len(expected)} image(s) moved to")
+    ).to_be_visible()
     table = open_clustering(clustered).assignments.set_index("image")
     assert set(table.loc[expected, "pose"]) == {"pose 1"}
 
