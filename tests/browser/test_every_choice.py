@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 from slow_line import Line
-from studio import Server, settled, start_server, visit
+from studio import PlaywrightError, Server, settled, start_server, visit
 from test_runs import set_state
 
 from rebalance_core.runs.directory import create_run
@@ -37,9 +37,17 @@ def several(tiny: Workspace) -> Workspace:
 
 
 def pick(page: Page, label: str, option: str) -> None:
-    """Pick an option and wait for nothing."""
-    page.get_by_role("combobox", name=label, exact=True).click()
-    page.get_by_role("option").filter(has_text=re.compile(f"^{option}")).first.click()
+    """Pick an option and wait for nothing; open the list again where a redraw closed it."""
+    box = page.get_by_role("combobox", name=label, exact=True)
+    entry = page.get_by_role("option").filter(has_text=re.compile(f"^{option}")).first
+    for _ in range(3):
+        box.click()
+        try:
+            entry.click(timeout=5_000)
+            return
+        except PlaywrightError:
+            page.keyboard.press("Escape")
+    raise AssertionError(f"the list of {label} never showed {option}")
 
 
 def shows(page: Page, label: str, option: str, key: str) -> None:
