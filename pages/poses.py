@@ -1,4 +1,4 @@
-"""Cluster each class by pose; look at the clusters, judge and correct them; choose some."""
+"""Poses page: cluster each class by pose; inspect, name and correct the clusters; select some."""
 
 from collections.abc import Mapping
 
@@ -42,15 +42,19 @@ from rebalance_core.training_sets.config import NO_SKEW, SetConfig
 from rebalance_core.training_sets.load import missing_class_notes
 from rebalance_core.workspace import Workspace
 
-SHOWN = 8  # images of a cluster
-SELECTED = 48  # images of a selection shown at once
-PLOTTED = 20_000  # points of a scatter at most: a seeded sample of more
+MAX_CLUSTER_IMAGES = 8  # shown per cluster
+MAX_SELECTED_IMAGES = 48  # shown of a selection
+MAX_POINTS = 20_000  # in a scatter plot: of more, a seeded sample
 NOTES = {
     "hog": "No weights needed: gradients of the segmented head, invariant to mirroring.",
-    "vgg16": "The study's: pretrained, without its last two layers; 4,096 values per image.",
+    "vgg16": "As in the paper: pretrained, without its last two layers; 4,096 values per image.",
     "resnet18": "Pretrained, without its last layer; 512 values, several times faster.",
 }
-BY_ELBOWS, OWN_ELBOW, BY_HAND = "One k, by all elbows", "One k per class, by its elbow", "Manual k"
+MEAN_ELBOW, CLASS_ELBOWS, MANUAL = (
+    "One k, by all elbows",
+    "One k per class, by its elbow",
+    "Manual k",
+)
 
 
 def render(workspace: Workspace) -> None:
@@ -66,7 +70,10 @@ def render(workspace: Workspace) -> None:
     job_panel(newest)
     if not has_clustering(dataset):
         if newest is None or not newest.live:
-            st.info("Not clustered yet. Press the button above; features are kept for next time.")
+            st.info(
+                "Not clustered yet. Click the button above; the features are stored for the next "
+                "clustering."
+            )
         return
     clustering = open_clustering(dataset)
     _elbow(dataset, clustering)
@@ -79,13 +86,13 @@ def render(workspace: Workspace) -> None:
 
 
 def _start(workspace: Workspace, dataset: Dataset, newest: RunView | None) -> None:
-    """Features and the button; where a network's weights are missing, how to get them."""
+    """Render the choice of features and the start button, or how to get missing weights."""
     names = list(EXTRACTORS)
-    usual = names.index(resolve_extractor(workspace, "auto"))
+    default = names.index(resolve_extractor(workspace, "auto"))
     extractor = st.radio(
         "Features",
         names,
-        usual,
+        default,
         format_func=lambda n: EXTRACTORS[n].title,
         captions=[NOTES[n] for n in names],
         horizontal=True,
@@ -95,20 +102,20 @@ def _start(workspace: Workspace, dataset: Dataset, newest: RunView | None) -> No
         get_weights(workspace, extractor)
     elif not has_weights(workspace, "vgg16"):
         st.caption(
-            "HOG is preset because VGG-16's weights are not on this machine; choose VGG-16 to "
-            "fetch them."
+            "HOG is the default because VGG-16's weights are not on this machine; select VGG-16 to "
+            "download them."
         )
     with st.expander("Advanced"):
         fields = ["components", "variance", "restarts", "precision", "seed"]
         changes = config_form(PosesConfig(dataset=dataset.name), fields, "poses", columns=5)
     corrected = may_have_corrections(dataset)
-    sure = corrected and st.checkbox(
+    confirmed = corrected and st.checkbox(
         "Cluster again and discard the manual corrections (Undo restores them)"
     )
     busy = newest is not None and newest.live
-    blocked = busy or missing or (corrected and not sure)
+    blocked = busy or missing or (corrected and not confirmed)
     if st.button("Cluster by pose", type="primary", disabled=blocked):
-        values = {"dataset": dataset.name, "extractor": extractor, "discard_corrections": sure}
+        values = {"dataset": dataset.name, "extractor": extractor, "discard_corrections": confirmed}
         apply(lambda: start_run(workspace, PosesConfig.build(**values, **changes)))
 
 
@@ -116,15 +123,15 @@ def _elbow(dataset: Dataset, clustering: PoseClustering) -> None:
     st.subheader("Elbow")
     record = clustering.record
     _choose_k(dataset, clustering)
-    own = ", ".join(f"{label} {k or 'none'}" for label, k in record.elbows.items())
-    told = (
+    class_elbows = ", ".join(f"{label} {k or 'none'}" for label, k in record.elbows.items())
+    current = (
         f"**k = {record.k}** in every class"
         if record.k is not None
         else "k by class: " + ", ".join(f"{c} **{k}**" for c, k in record.ks.items())
     )
     st.markdown(
-        f"{told}; the elbow of the mean curve is at {record.elbow or 'no k'} (by class: {own}). "
-        f"Features: {EXTRACTORS[record.extractor].title}; PCA keeps "
+        f"{current}; the elbow of the mean curve is at {record.elbow or 'no k'} "
+        f"(by class: {class_elbows}). Features: {EXTRACTORS[record.extractor].title}; PCA keeps "
         f"{record.variance_kept:.0%} of their variance. Fitted on the dataset's training split."
     )
     left, right = st.columns(2)
@@ -138,17 +145,17 @@ def _elbow(dataset: Dataset, clustering: PoseClustering) -> None:
         st.plotly_chart(
             silhouette_plot(record.tried, record.silhouettes, record.ks), key="silhouette"
         )
-    _judgement(record)
+    _quality(record)
 
 
 def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
     """k by elbow or set manually; another value reclusters at once, from the stored points."""
     used = clustering.record.config.k
-    modes = [BY_ELBOWS, OWN_ELBOW, BY_HAND]
-    at = {"auto": BY_ELBOWS, "per-class": OWN_ELBOW}.get(str(used), BY_HAND)
+    modes = [MEAN_ELBOW, CLASS_ELBOWS, MANUAL]
+    current_mode = {"auto": MEAN_ELBOW, "per-class": CLASS_ELBOWS}.get(str(used), MANUAL)
     widgets = _k_widgets(dataset, clustering)
     mode = st.segmented_control(
-        "Number of clusters", modes, default=at, key=f"k mode {dataset.name} {widgets}"
+        "Number of clusters", modes, default=current_mode, key=f"k mode {dataset.name} {widgets}"
     )
     left, right = st.columns([5, 2], vertical_alignment="bottom")
     used_k = clustering.record.k or 3
@@ -157,41 +164,41 @@ def _choose_k(dataset: Dataset, clustering: PoseClustering) -> None:
         1,
         max(10, used_k),
         used_k,
-        disabled=mode != BY_HAND,
+        disabled=mode != MANUAL,
         key=f"k {dataset.name} {widgets}",
     )
     if right.button(
         "Undo",
         icon=":material/undo:",
         disabled=not can_undo(dataset.path),
-        help="Takes back the last clustering, new name or move.",
+        help="Reverts the last clustering, rename or move.",
     ):
         apply(lambda: undo_change(dataset.path), "Undid the last change to the poses.")
-    choices: dict[str, int | str] = {BY_ELBOWS: "auto", OWN_ELBOW: "per-class", BY_HAND: k}
-    wanted = choices[mode or at]
-    if wanted == used or (mode == BY_HAND and k == clustering.record.k):
+    values: dict[str, int | str] = {MEAN_ELBOW: "auto", CLASS_ELBOWS: "per-class", MANUAL: k}
+    selected = values[mode or current_mode]
+    if selected == used or (mode == MANUAL and k == clustering.record.k):
         return
     if clustering.corrections:
         st.warning(
-            f"Another k loses {len(clustering.corrections)} correction(s) by hand: "
+            f"Another k discards {len(clustering.corrections)} manual correction(s): "
             f"{'; '.join(clustering.corrections[-3:])}."
         )
         if not st.button("Cluster again anyway"):
             return
 
     def cluster() -> None:
-        made = recluster(dataset, wanted, discard_corrections=True)
-        if mode == BY_HAND:  # the slider shows this k already, and may have been moved on since
-            st.session_state[f"k widgets {dataset.name}"] = made.path.name, widgets
+        new = recluster(dataset, selected, discard_corrections=True)
+        if mode == MANUAL:  # the slider shows this k already and may have been moved since
+            st.session_state[f"k widgets {dataset.name}"] = new.path.name, widgets
 
     apply(cluster)
 
 
 def _k_widgets(dataset: Dataset, clustering: PoseClustering) -> int:
-    """A number for the keys of the widgets that choose k.
+    """A number for the keys of the widgets that set k.
 
-    Another one after an undo or a correction, so that they show what is in use; the same while the
-    slider is moved, so that no move of it is lost.
+    It changes after an undo or a correction, so that the widgets show the current k, and stays the
+    same while the slider is moved, so that no move is lost.
     """
     key, version = f"k widgets {dataset.name}", clustering.path.name
     last, number = st.session_state.get(key, ("", 0))
@@ -201,7 +208,7 @@ def _k_widgets(dataset: Dataset, clustering: PoseClustering) -> int:
     return int(number)
 
 
-def _judgement(record: ClusteringRecord) -> None:
+def _quality(record: ClusteringRecord) -> None:
     agreement = record.agreement
     rows: dict[str, Mapping[str, float | None]] = {
         "clusters k": record.ks,
@@ -222,12 +229,12 @@ def _judgement(record: ClusteringRecord) -> None:
         },
     )
     st.caption(
-        "Silhouette: -1 to 1, how much nearer an image is to its own cluster than to the next. "
-        "Stability: adjusted Rand index between restarts with other seeds, 1 if all end alike. "
+        "Silhouette: -1 to 1, how much closer an image is to its own cluster than to the next one. "
+        "Stability: adjusted Rand index between restarts with other seeds; 1 if all agree. "
         + (
-            f"{agreement.same_name:.1%} of the images of one true pose carry the same name."
+            f"{agreement.same_name:.1%} of the images of one true pose have the same name."
             if agreement is not None
-            else "A class of one pose has no clear clusters, whatever k is."
+            else "A class with a single pose has no clear clusters for any k."
         )
     )
 
@@ -236,15 +243,15 @@ def _clusters(dataset: Dataset, clustering: PoseClustering) -> None:
     st.subheader("Clusters")
     label = st.segmented_control("Class", dataset.classes, default=dataset.classes[0])
     label = label or dataset.classes[0]
-    farthest = st.toggle("Show outliers", help="The images farthest from the centre instead.")
-    rows = cluster_images(clustering, label, SHOWN, farthest=farthest)
+    farthest = st.toggle("Show outliers", help="Show the images farthest from the center instead.")
+    rows = cluster_images(clustering, label, MAX_CLUSTER_IMAGES, farthest=farthest)
     table = clustering.training
-    sizes_here = table.loc[table["class"] == label, "pose"].value_counts()
+    pose_sizes = table.loc[table["class"] == label, "pose"].value_counts()
     groups = [
         Group(
             [image_tile(dataset, image, with_class=False) for image in ids],
-            f"{pose}: {sizes_here[pose]} images, "
-            f"{'farthest from' if farthest else 'nearest to'} the centre first",
+            f"{pose}: {pose_sizes[pose]} images, "
+            f"{'farthest from' if farthest else 'nearest to'} the center first",
         )
         for pose, ids in rows.items()
     ]
@@ -264,20 +271,18 @@ def _scatter(dataset: Dataset, clustering: PoseClustering) -> None:
     st.subheader("First components")
     left, middle, right = st.columns([2, 5, 4])
     dimensions = left.segmented_control("Plot", [2, 3], default=2, format_func="{}-D".format)
-    colour = middle.segmented_control(
-        "Colour", ["pose", "cluster", "class", "split"], default="pose"
-    )
-    label = right.selectbox("Of", ["all classes", *dataset.classes])
+    color = middle.segmented_control("Color", ["pose", "cluster", "class", "split"], default="pose")
+    label = right.selectbox("Class", ["all classes", *dataset.classes])
     table = clustering.assignments
     table = table if label == "all classes" else table[table["class"] == label]
-    if len(table) > PLOTTED:
-        st.caption(f"A seeded sample of {PLOTTED:,} of {len(table):,} images.")
-        table = table.iloc[sample_rows(np.arange(len(table)), PLOTTED, 0)]
-    figure = cluster_scatter(table, colour or "pose", dimensions=dimensions or 2)
-    key = f"scatter {dataset.name} {clustering.path.name} {colour} {dimensions} {label}"
+    if len(table) > MAX_POINTS:
+        st.caption(f"A seeded sample of {MAX_POINTS:,} of {len(table):,} images.")
+        table = table.iloc[sample_rows(np.arange(len(table)), MAX_POINTS, 0)]
+    figure = cluster_scatter(table, color or "pose", dimensions=dimensions or 2)
+    key = f"scatter {dataset.name} {clustering.path.name} {color} {dimensions} {label}"
     if dimensions == 3:
         st.plotly_chart(figure, key=key)
-        st.caption("Drag to turn it. Box and lasso selection work in 2-D.")
+        st.caption("Drag to rotate. Box and lasso selection work in 2-D.")
         return
     event = st.plotly_chart(figure, key=key, on_select="rerun", selection_mode=("box", "lasso"))
     ids = selected_images(event["selection"]["points"])
@@ -288,9 +293,9 @@ def _scatter(dataset: Dataset, clustering: PoseClustering) -> None:
 
 
 def _selection(dataset: Dataset, clustering: PoseClustering, ids: list[str]) -> None:
-    first = f", the first {SELECTED} shown" if len(ids) > SELECTED else ""
+    first = f", the first {MAX_SELECTED_IMAGES} shown" if len(ids) > MAX_SELECTED_IMAGES else ""
     st.markdown(f"**{len(ids)} images selected**{first}")
-    tiles = [image_tile(dataset, image) for image in ids[:SELECTED]]
+    tiles = [image_tile(dataset, image) for image in ids[:MAX_SELECTED_IMAGES]]
     if clicked := gallery([Group(tiles)], key=f"selected {dataset.name}"):
         _inspect(dataset, clustering, clicked)
     with st.expander("Names of the selected images"):
@@ -308,7 +313,7 @@ def _selection(dataset: Dataset, clustering: PoseClustering, ids: list[str]) -> 
 
 @st.dialog("Image", width="large")
 def _inspect(dataset: Dataset, clustering: PoseClustering, image: str) -> None:
-    """One original, what is known of its pose, and a way to correct it."""
+    """Show an original with its pose and let the user correct the pose."""
     row = clustering.assignments.iloc[dataset.rows[image]]
     left, right = st.columns([3, 2])
     with open_image(dataset.read_original(image)) as opened:
@@ -317,12 +322,12 @@ def _inspect(dataset: Dataset, clustering: PoseClustering, image: str) -> None:
         st.text(image)
         st.text(f"{row['class']}, {row['split']}")
         st.text(f"cluster {row['class']}/{row['cluster']}, now {row['pose']}")
-        st.text(f"{row['distance']:.2f} from the centre of its cluster")
-        at = clustering.poses.index(row["pose"])
+        st.text(f"{row['distance']:.2f} from the center of its cluster")
+        current = clustering.poses.index(row["pose"])
         pose = st.selectbox(
             "Pose to move it to",
             clustering.poses,
-            at,
+            current,
             accept_new_options=True,
             key=f"move {image} {clustering.path.name}",
         )
@@ -332,7 +337,7 @@ def _inspect(dataset: Dataset, clustering: PoseClustering, image: str) -> None:
 
 def _names(dataset: Dataset, clustering: PoseClustering) -> None:
     st.subheader("Names")
-    st.markdown("Clusters were matched across classes. Where that is wrong, correct it here.")
+    st.markdown("Clusters were matched across classes; correct wrong matches here.")
     left, right = st.columns(2)
     version = clustering.path.name
     with left.container(border=True):
@@ -342,19 +347,19 @@ def _names(dataset: Dataset, clustering: PoseClustering) -> None:
             apply(lambda: rename_pose(dataset, pose, new), f"Renamed {pose} to {new}.")
     with right.container(border=True):
         clusters = [f"{c}/{i}" for c, k in clustering.record.ks.items() for i in range(k)]
-        now = clustering.assignments.groupby(["class", "cluster"])["pose"].agg(
+        poses = clustering.assignments.groupby(["class", "cluster"])["pose"].agg(
             lambda names: names.mode()[0]
         )
-        named = {c: str(now.get(_cluster(c), "empty")) for c in clusters}
+        pose_of = {c: str(poses.get(_cluster(c), "empty")) for c in clusters}
         cluster = st.selectbox(
-            "Cluster to move", clusters, format_func=lambda c: f"{c}, now {named[c]}"
+            "Cluster to move", clusters, format_func=lambda c: f"{c}, now {pose_of[c]}"
         )
         target = st.selectbox(
             "Pose to move it to", clustering.poses, accept_new_options=True, key=f"target {version}"
         )
         if st.button("Move"):
-            done = f"Moved cluster {cluster} to {target}."
-            apply(lambda: move_cluster(dataset, *_cluster(cluster), target), done)
+            message = f"Moved cluster {cluster} to {target}."
+            apply(lambda: move_cluster(dataset, *_cluster(cluster), target), message)
     if clustering.corrections:
         st.caption("Manual corrections: " + "; ".join(clustering.corrections) + ".")
 
@@ -377,17 +382,17 @@ def _choose_poses(workspace: Workspace, dataset: Dataset, clustering: PoseCluste
     if st.button("Save training set", type="primary", disabled=not chosen):
         values = {"dataset": dataset.name, "poses": tuple(chosen), "skew": skew}
         apply(lambda: save_set(workspace, name, SetConfig.build(**values)))
-    made = last_saved_set(workspace, dataset.name)
-    if made is not None:
-        counts = ", ".join(f"{c} {n}" for c, n in made.counts.items())
-        where = "It can be chosen on the Generators page."
-        st.success(escape_markdown(f"Saved {made.name}: {counts}. {where}"))
-        for note in missing_class_notes(dataset, made):
+    saved = last_saved_set(workspace, dataset.name)
+    if saved is not None:
+        counts = ", ".join(f"{c} {n}" for c, n in saved.counts.items())
+        hint = "It can be selected on the Generators page."
+        st.success(escape_markdown(f"Saved {saved.name}: {counts}. {hint}"))
+        for note in missing_class_notes(dataset, saved):
             st.warning(escape_markdown(note))
 
 
 run_page(
     render,
     "Poses",
-    "Scans of several planes are mixed; clusters of features separate them (study, section 3.1).",
+    "Scans of several planes are mixed; clustering features separates them (paper, section 3.1).",
 )

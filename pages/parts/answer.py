@@ -1,4 +1,4 @@
-"""What a comparison found: the answer, its table, confusions, pictures, report, classifier."""
+"""Results of a comparison: answer, table, confusion matrices, images, downloads, classifier."""
 
 import io
 import secrets
@@ -33,11 +33,11 @@ from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
 from rebalance_core.workspace import Workspace
 
-SHOWN = 20  # pictures of a kind
+MAX_IMAGES = 20  # shown per group
 
 
 def show_results(workspace: Workspace, view: RunView) -> None:
-    """Everything a comparison that ended has to tell; nothing where no cell was finished."""
+    """Render the results of a comparison that ended; nothing if no cell was finished."""
     results = read_results(workspace, view.path)
     if results is None:
         return
@@ -46,32 +46,29 @@ def show_results(workspace: Workspace, view: RunView) -> None:
     (st.success if results.proven_gain else st.info)(escape_markdown(results.answer))
     if results.preset == "quick":
         st.caption("A demonstration at 32 px with few images and epochs, not a finding.")
-    compared = any(row.gain is not None for row in rows)
-    _contrasts(view, rows)
+    _contrast_plots(view, rows)
     _downloads(view, results)
     st.subheader("Table")
     _table(rows)
-    kinds = ["Confusion", "Where two arms differ", "Points and minutes", "The classifier"]
-    tabs = st.tabs(kinds)
-    with tabs[0]:
+    confusions, disagreements, cost, classifier = st.tabs(
+        ["Confusion matrices", "Where two arms differ", "Gain and cost", "Classifier"]
+    )
+    with confusions:
         _confusions(view, results)
-    with tabs[1]:
+    with disagreements:
         _disagreements(workspace, view, rows)
-    with tabs[2]:
-        if compared and any(row.generator_seconds is not None for row in rows):
-            st.plotly_chart(gain_per_minute(rows), key=f"prices {view.id}")
-        else:
-            st.info("Compare an arm with the baseline to see what its points cost.")
-    with tabs[3]:
+    with cost:
+        _cost(view, rows)
+    with classifier:
         _classifier(workspace, view)
 
 
-def _contrasts(view: RunView, rows: list[Row]) -> None:
-    """Generated arms to the reference, then every arm to the baseline."""
+def _contrast_plots(view: RunView, rows: list[Row]) -> None:
+    """Plot the gains of generated arms over the reference, then of all arms over the baseline."""
     measure = primary_measure().title
     if to_reference := reference_contrasts(rows):
         name = next(row.name for row in rows if row.is_reference)
-        st.markdown(escape_markdown(f"Every generated arm to {name}, the reference"))
+        st.markdown(escape_markdown(f"Generated arms compared with the reference, {name}"))
         st.plotly_chart(gain_intervals(to_reference, measure, name), key=f"reference {view.id}")
         outcomes = [
             f"{arm}: {describe_outcome(contrast)}" for arm, contrast in to_reference.items()
@@ -83,13 +80,21 @@ def _contrasts(view: RunView, rows: list[Row]) -> None:
             )
         )
     if to_baseline := baseline_contrasts(rows):
-        st.markdown("Every arm to the baseline")
+        st.markdown("All arms compared with the baseline")
         st.plotly_chart(gain_intervals(to_baseline, measure, "baseline"), key=f"gains {view.id}")
         st.caption(
-            "95 % intervals, corrected like p for all comparisons here; small strokes are the "
-            "seeds. An open circle cannot be tested: fewer than three seeds, or the same "
-            "difference at every seed."
+            "95 % confidence intervals, Bonferroni-corrected (like p) for all differences shown; "
+            "small strokes are single seeds. An open circle could not be tested: fewer than three "
+            "seeds, or the same difference at every seed."
         )
+
+
+def _cost(view: RunView, rows: list[Row]) -> None:
+    compared = any(row.gain is not None for row in rows)
+    if compared and any(row.generator_seconds is not None for row in rows):
+        st.plotly_chart(gain_per_minute(rows), key=f"cost {view.id}")
+    else:
+        st.info("Compare an arm with the baseline to see its gain per minute.")
 
 
 def _table(rows: list[Row]) -> None:
@@ -107,16 +112,15 @@ def _table(rows: list[Row]) -> None:
         },
     )
     st.caption(
-        "Percent on the test split at the epoch that validation chose, mean over seeds; click a "
-        "heading to sort. To baseline, to reference: points of "
-        f"{primary_measure().title}, paired by seed. Interval "
-        "and p are of one paired t-test, both corrected for all comparisons of this table "
-        "(Bonferroni); they cover the seeds, not other test images. All arms were trained for as "
-        "many epochs, which are more updates where an arm shows more images. Swing: mean change of "
-        "validation accuracy from epoch to epoch. Minutes: of one seed, with the generator's "
-        "training and sampling. From “Best epoch” on: the paper's kind of figure, the best "
-        "epoch's accuracy on the very split that is reported, and what the paper reports for its "
-        "own data."
+        "Percent on the test split at the epoch selected on validation, mean over seeds; click a "
+        "heading to sort. Gains over the baseline and the reference: points of "
+        f"{primary_measure().title}, paired by seed. The interval "
+        "and p come from one paired t-test, both Bonferroni-corrected for all differences in this "
+        "table; they cover the seeds, not other test images. All arms were trained for the same "
+        "number of epochs, which means more updates for an arm that adds images. Swing: mean "
+        "absolute change of validation accuracy between epochs. Minutes: for one seed, including "
+        "the generator's training and sampling. From “Best epoch” on: the accuracy as the paper "
+        "computes it, at the best epoch on the test split itself, and the paper's own figures."
     )
 
 
@@ -125,17 +129,17 @@ def _downloads(view: RunView, results: Findings) -> None:
     if results.outdated:
         st.caption(
             "The report and tables of this comparison were written by an earlier version, whose "
-            "intervals were too narrow. Compare again for new ones: finished classifiers are taken "
-            "from here."
+            "intervals were too narrow. Compare again for new ones: finished classifiers are "
+            "reused."
         )
         return
-    kinds = [
+    files = [
         ("Download the report", "report.html", "text/html", ":material/description:"),
         ("Results, JSON", "results.json", "application/json", ":material/data_object:"),
         ("Classifiers, CSV", "cells.csv", "text/csv", ":material/table:"),
         ("Curves, CSV", "curves.csv", "text/csv", ":material/show_chart:"),
     ]
-    for column, (label, file, mime, icon) in zip(st.columns(4), kinds, strict=True):
+    for column, (label, file, mime, icon) in zip(st.columns(4), files, strict=True):
         if (folder / file).exists():
             column.download_button(
                 label,
@@ -157,31 +161,33 @@ def _confusions(view: RunView, results: Findings) -> None:
             column.markdown(f"**{escape_markdown(row.name)}**")
             figure = confusion_plot(row.confusion, results.classes)
             column.plotly_chart(figure, key=f"confusion {row.name} {view.id}")
-    st.caption("Test images over all seeds; a row is a true class, coloured by its shares.")
+    st.caption(
+        "Counts of test images over all seeds; one row per true class, colored by its proportions."
+    )
 
 
 def _disagreements(workspace: Workspace, view: RunView, rows: list[Row]) -> None:
     names = [row.name for row in rows]
     if len(names) < 2:
-        st.info("Compare a second arm to see which test images the two tell apart differently.")
+        st.info("Compare a second arm to see which test images the two classify differently.")
         return
     left, right = st.columns(2)
     first = left.selectbox("Right", names, 1, key=f"right {view.id}")
     second = right.selectbox("Wrong", names, 0, key=f"wrong {view.id}")
     sets = read_training_sets(view.path)
     dataset = open_dataset(workspace, next(iter(sets.values())).config.dataset)
-    found, tested = find_disagreements(read_cells(view.path), sets, dataset, first, second)
-    if not found:
-        st.info("These two agree on every test image; choose others.")
+    differing, tested = find_disagreements(read_cells(view.path), sets, dataset, first, second)
+    if not differing:
+        st.info("These two arms agree on every test image; choose two others.")
         return
-    gained = [d for d in found if d.first > d.second]
-    lost = [d for d in found if d.first < d.second][::-1]
+    gained = [d for d in differing if d.first > d.second]
+    lost = [d for d in differing if d.first < d.second][::-1]
     groups = [
         Group(
-            [_tile(dataset, d) for d in some[:SHOWN]],
-            f"Right with {right}, wrong with {wrong}: {len(some)} of {tested}",
+            [_tile(dataset, d) for d in group[:MAX_IMAGES]],
+            f"Right with {right}, wrong with {wrong}: {len(group)} of {tested}",
         )
-        for right, wrong, some in ((first, second, gained), (second, first, lost))
+        for right, wrong, group in ((first, second, gained), (second, first, lost))
     ]
     clicked = gallery(groups, key=f"differ {view.id}")
     st.caption(
@@ -193,28 +199,30 @@ def _disagreements(workspace: Workspace, view: RunView, rows: list[Row]) -> None
         enlarge(dataset, clicked)
 
 
-def _tile(dataset: Dataset, found: Disagreement) -> Tile:
-    caption = f"{found.label}\n{found.first:.0%} / {found.second:.0%}"
-    return replace(image_tile(dataset, found.image), caption=caption)
+def _tile(dataset: Dataset, disagreement: Disagreement) -> Tile:
+    caption = f"{disagreement.label}\n{disagreement.first:.0%} / {disagreement.second:.0%}"
+    return replace(image_tile(dataset, disagreement.image), caption=caption)
 
 
 def _classifier(workspace: Workspace, view: RunView) -> None:
     folder = best_classifier(view.path)
     if folder is None:
-        st.info("All classifiers were taken from earlier comparisons; those keep the best of them.")
+        st.info(
+            "All classifiers were reused from earlier comparisons, which keep the best of them."
+        )
         return
     kept = read_kept_classifier(folder)
     primary = primary_measure()
     st.markdown(
         escape_markdown(
-            f"Best on validation of those trained here: {kept.label}, seed {kept.seed}, "
+            f"Best classifier on validation of those trained here: {kept.label}, seed {kept.seed}, "
             f"epoch {kept.epoch}, {primary.title} "
             f"{primary.shown(kept.validation_macro_f1):.1f} on "
             f"validation; trained on {kept.set} at {kept.size} px."
         )
     )
     with st.popover("Export", icon=":material/download:"):
-        st.markdown("On the command line, into a new folder:")
+        st.markdown("On the command line, to a new folder:")
         st.code(f"python -m rebalance_core save-classifier {view.id} FOLDER", language=None)
         st.download_button(
             "model.safetensors",
@@ -228,16 +236,16 @@ def _classifier(workspace: Workspace, view: RunView) -> None:
             file_name="config.json",
             key=f"config {view.id}",
         )
-    dropped = st.file_uploader(
+    uploaded = st.file_uploader(
         "Classify an image",
         ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "gif"],
         key=f"image {view.id}",
     )
-    if dropped is not None and st.button("Classify", key=f"classify {view.id}"):
-        apply(lambda: _classify(workspace, view, dropped.name, dropped))
+    if uploaded is not None and st.button("Classify", key=f"classify {view.id}"):
+        apply(lambda: _classify(workspace, view, uploaded.name, uploaded))
     job_panel(
         latest_run(workspace, "classify", lambda v: v.config.get("run") == view.id),
-        "Research software, not for diagnosis: it knows the classes above and no other.",
+        "Research software, not for diagnosis: it can only predict the classes above.",
         _predictions,
     )
 
@@ -245,12 +253,12 @@ def _classifier(workspace: Workspace, view: RunView) -> None:
 def _predictions(classified: RunView) -> None:
     for prediction in classified.result["predictions"]:
         st.markdown(escape_markdown(f"{prediction['image']}: {prediction['class']}"))
-        for label, share in prediction["probabilities"].items():
-            st.progress(share, text=escape_markdown(f"{label} {share:.1%}"))
+        for label, probability in prediction["probabilities"].items():
+            st.progress(probability, text=escape_markdown(f"{label} {probability:.1%}"))
 
 
 def _classify(workspace: Workspace, view: RunView, name: str, content: io.BytesIO) -> None:
-    """Keep the dropped image, show it to the classifier in a process of its own."""
+    """Save the uploaded image and start a run that classifies it."""
     target = workspace.uploads / secrets.token_hex(8) / Path(name).name
     target.parent.mkdir(parents=True)
     target.write_bytes(content.getvalue())

@@ -1,11 +1,19 @@
 """The classifier's config."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from rebalance_core.classifiers.recipe import Augmentation
 from rebalance_core.config import Config, Precision
+
+
+def _read_earlier_name(value: Any) -> Any:
+    """Read the value that versions up to 0.1 wrote for "if-available"."""
+    return "if-available" if value == "if at hand" else value
+
+
+Pretrained = Annotated[Literal["no", "if-available"], BeforeValidator(_read_earlier_name)]
 
 
 class ClassifierConfig(Config):
@@ -20,5 +28,5 @@ class ClassifierConfig(Config):
     augmentation: Augmentation = "none"  # of every arm's images (5.4: none)
     # torchvision's name of a classifier (5.4), or module:function
     network: str = Field(default="resnet18", pattern=r"^(\w+|[\w.]+:\w+)$")
-    pretrained: Literal["no", "if at hand"] = "no"  # ImageNet weights of the workspace (5.4: none)
+    pretrained: Pretrained = "no"  # ImageNet weights of the workspace (5.4: none)
     precision: Precision = "auto"

@@ -87,7 +87,7 @@ class CompareConfig(Config):
                 "lr": 0.02,
                 "cosine": True,
                 "augmentation": "scans",
-                "pretrained": "if at hand",
+                "pretrained": "if-available",
             },
         },
     }

@@ -51,11 +51,11 @@ def columns() -> list[Column]:
         Column("Arm", lambda row: row.name, "text"),
         _measure_column(primary),
         Column("± SD", lambda row: primary.shown(row.macro_f1_std), decimals=primary.decimals),
-        Column("To baseline", lambda row: row.gain, "points"),
+        Column("Gain over baseline", lambda row: row.gain, "points"),
         Column("95 % from", lambda row: _end(row.gain_interval, 0), "points"),
         Column("95 % to", lambda row: _end(row.gain_interval, 1), "points"),
         Column("p, corrected", lambda row: row.p_corrected, "p", 3),
-        Column("To reference", lambda row: row.reference and row.reference.gain, "points"),
+        Column("Gain over reference", lambda row: row.reference and row.reference.gain, "points"),
         Column("Reference: 95 % from", lambda row: _reference_end(row, 0), "points"),
         Column("Reference: 95 % to", lambda row: _reference_end(row, 1), "points"),
         Column(

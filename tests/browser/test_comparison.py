@@ -70,8 +70,8 @@ def test_a_grid_from_its_start_to_its_report(
     expect(page.get_by_text(differ)).to_be_visible()
 
     # show the kept classifier an image
-    page.get_by_role("tab", name="The classifier").click()
-    expect(page.get_by_text("Best on validation of those trained here")).to_be_visible()
+    page.get_by_role("tab", name="Classifier").click()
+    expect(page.get_by_text("Best classifier on validation of those trained here")).to_be_visible()
     dataset = open_dataset(tiny, "p")
     image = tmp_path / "a scan.png"
     image.write_bytes(dataset.read_original(dataset.catalogue["image"].iloc[0]))

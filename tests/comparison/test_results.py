@@ -320,7 +320,7 @@ def test_numbers_are_not_rounded_over_the_line() -> None:
         "= 0.188",
     ]
     assert [format_points(v) for v in (0.04, -0.004, 0.0, 3.26)] == ["0.04", "-0.004", "0.0", "3.3"]
-    assert column("To baseline").format(-0.001) == "+0.00"
+    assert column("Gain over baseline").format(-0.001) == "+0.00"
 
 
 def test_classes_that_seeds_lack_are_named_with_their_seeds() -> None:
@@ -423,11 +423,11 @@ def test_a_table_row_reads_in_percent_and_points() -> None:
         "Arm": "ddpm, 1.0, until epoch 10",
         "Macro-F1": "63.00",
         "± SD": "12.53",
-        "To baseline": "+3.00",
+        "Gain over baseline": "+3.00",
         "95 % from": "-3.57",
         "95 % to": "+9.57",
         "p, corrected": "0.188",
-        "To reference": "–",
+        "Gain over reference": "–",
         "Reference: 95 % from": "–",
         "Reference: 95 % to": "–",
         "Reference: p, corrected": "–",
@@ -453,5 +453,5 @@ def test_columns_without_a_value_are_left_out() -> None:
         "The paper's"
     }
     assert records[0]["The paper's"] == 88.875
-    assert records[1]["To baseline"] == pytest.approx(10.0)
-    assert column("To baseline").format(records[0]["To baseline"]) == "–"
+    assert records[1]["Gain over baseline"] == pytest.approx(10.0)
+    assert column("Gain over baseline").format(records[0]["Gain over baseline"]) == "–"
