@@ -69,7 +69,9 @@ def main(steps: int, seeds: tuple[int, ...]) -> int:
             minutes = (time.perf_counter() - start) / 60
             images = generated_like(generator, data.train, data.classes)
             classes = [
-                class_scores(scorer, images, data.train, test, data.classes.index(c))
+                class_scores(
+                    scorer, images, data.train, test, data.classes.index(c), dataset.symmetries
+                )
                 for c in data.minority
             ]
             results.append(

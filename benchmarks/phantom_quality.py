@@ -91,7 +91,12 @@ def macro_f1(config: ClassifierConfig, train: Images, parts: dict[str, Images], 
 
 
 def class_scores(
-    scorer: Scorer, generated: Images, real: Images, test: Images, number: int
+    scorer: Scorer,
+    generated: Images,
+    real: Images,
+    test: Images,
+    number: int,
+    symmetries: tuple[int, ...],
 ) -> dict[str, float]:
     """Measures of the generated images of class `number`."""
     images = of_class(generated, number)
@@ -103,7 +108,7 @@ def class_scores(
         "label_accuracy": float((probabilities.argmax(1) == number).mean()),
         "coverage": neighbourhoods(real_features, features).coverage,
         "coverage_of_as_many_real": neighbourhoods(real_features, test_features[:count]).coverage,
-        "copies": float(is_near_copy(images, real.images).mean()),
+        "copies": float(is_near_copy(images, real.images, symmetries).mean()),
     }
 
 
@@ -122,7 +127,8 @@ def main(kind: str, folder: Path, preset: str, overrides: dict[str, Any]) -> int
     generated = generated_like(generator, real, classes, **options)
     scorer = train_scorer(config, real, classes, SEED)
     scores = {
-        c: class_scores(scorer, generated, real, parts["test"], n) for n, c in enumerate(classes)
+        c: class_scores(scorer, generated, real, parts["test"], n, dataset.symmetries)
+        for n, c in enumerate(classes)
     }
     f1 = {
         "generated": macro_f1(config, generated, parts, len(classes)),

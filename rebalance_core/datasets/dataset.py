@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import shutil
-import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from rebalance_core.datasets.manifest import Manifest, damaged, read_manifest
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.grid import Fit, fit_square
+from rebalance_core.imaging.symmetry import allowed_symmetries
 from rebalance_core.system.files import (
     DISK_FULL,
     atomic_folder,
@@ -56,6 +56,11 @@ class Dataset:
         return self.manifest.channels
 
     @property
+    def symmetries(self) -> tuple[int, ...]:
+        """Indices of SYMMETRIES under which an image is still the same picture."""
+        return allowed_symmetries(self.manifest.symmetries)
+
+    @property
     def fingerprint(self) -> str:
         return self.manifest.fingerprint
 
@@ -80,20 +85,6 @@ class Dataset:
         if sorted(set(catalogue["class"])) != self.classes:
             raise damaged(self.name, "manifest.json names other classes than its catalogue")
         return catalogue
-
-    @cached_property
-    def near_duplicates(self) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs of rows (m, 2) that are near-duplicates, and their differences (m,), 0 to 0.25."""
-        try:
-            with np.load(self.path / "near.npz") as arrays:
-                pairs, difference = arrays["pairs"], arrays["difference"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise damaged(self.name, "its near-duplicates cannot be read") from error
-        has_types = (pairs.dtype.kind, difference.dtype.kind) == ("i", "f")
-        has_shapes = difference.ndim == 1 and pairs.shape == (len(difference), 2)
-        if not (has_types and has_shapes) or ((pairs < 0) | (pairs >= len(self.catalogue))).any():
-            raise damaged(self.name, "its near-duplicates are those of another dataset")
-        return pairs, difference
 
     @cached_property
     def rows(self) -> dict[str, int]:

@@ -10,9 +10,11 @@ from rebalance_core.datasets.duplicates import (
     DEFAULT_DIFFERENCE,
     equal_pairs,
     group_rows,
-    identical_groups,
+    identical_pairs,
     near_groups,
+    pair_kinds,
 )
+from rebalance_core.imaging.symmetry import FLIP, KINDS, MIRROR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,55 +39,76 @@ class Finding:
 def examine(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> list[Finding]:
     """All checks of the images; a finding without groups is a check that passed."""
     catalogue = dataset.catalogue
-    identical = _group_members(identical_groups(dataset))
-    near = _group_members(near_groups(dataset, difference))
     splits, labels = catalogue["split"].to_numpy(), catalogue["class"].to_numpy()
-
-    def across_splits(groups: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-        return [g for g in groups if len({splits[r] for r in g}) > 1]
-
-    def across_labels(groups: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-        return [g for g in groups if len({labels[r] for r in g}) > 1]
-
     patients = catalogue["group"].to_numpy().astype(str)
-    patient_groups = _group_members(group_rows(len(patients), equal_pairs(patients)))
+    identical = identical_pairs(dataset)
+    pairs, kinds = pair_kinds(dataset, difference)
+
+    def groups(*chosen: np.ndarray) -> list[tuple[int, ...]]:
+        return _group_members(group_rows(len(catalogue), np.concatenate(chosen)))
+
+    def across(groups: list[tuple[int, ...]], values: np.ndarray) -> list[tuple[int, ...]]:
+        return [group for group in groups if len({values[row] for row in group}) > 1]
+
+    as_it_is, mirrored = pairs[kinds == "as it is"], pairs[kinds == "mirrored"]
+    turned = pairs[(kinds == "flipped") | (kinds == "turned")]
     leak = "scores are better than they would be on new images; use split clean."
     checks = [
         (
             "identical",
             "Byte-identical copies",
             "The same file more than once: it is counted several times.",
-            identical,
+            groups(identical),
         ),
         (
             "identical-across",
             "Identical across splits",
             f"Splits share images: {leak}",
-            across_splits(identical),
+            across(groups(identical), splits),
         ),
         (
             "identical-labels",
             "Identical under two labels",
             "The same file in two classes: at least one label is wrong.",
-            across_labels(identical),
+            across(groups(identical), labels),
         ),
         (
             "near",
             "Near-duplicates",
             "Images of the same content: re-encoded, cropped, brighter, or a neighbouring slice.",
-            near,
+            groups(identical, as_it_is),
         ),
+    ]
+    if MIRROR in dataset.symmetries:
+        checks.append(
+            (
+                "mirrored",
+                "Mirrored copies",
+                "Mirror images, left to right, that are not near-duplicates as they are.",
+                groups(mirrored),
+            )
+        )
+    if FLIP in dataset.symmetries:
+        checks.append(
+            (
+                "turned",
+                "Flipped and turned copies",
+                "The same content upside down, or turned by 90° or 180°, mirrored or not.",
+                groups(turned),
+            )
+        )
+    checks += [
         (
             "near-across",
-            "Near-duplicates across splits",
-            f"Splits share content: {leak}",
-            across_splits(near),
+            "Copies across splits",
+            f"Splits share content, in any of the ways above: {leak}",
+            across(groups(identical, pairs), splits),
         ),
         (
             "near-labels",
-            "Near-duplicates under two labels",
-            "Images of the same content in two classes: check which label is right.",
-            across_labels(near),
+            "Copies under two labels",
+            "The same content in two classes, as it is or mirrored: check which label is right.",
+            across(groups(identical, as_it_is, mirrored), labels),
         ),
     ]
     if (patients != "").any():
@@ -95,10 +118,50 @@ def examine(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> list[Fi
                 "Patients across splits",
                 "Images of one patient on both sides of a split; such training images are left out "
                 "of training sets.",
-                across_splits(patient_groups),
+                across(groups(equal_pairs(patients)), splits),
             )
         )
-    return [Finding(name, title, text, tuple(groups)) for name, title, text, groups in checks]
+    return [Finding(name, title, text, tuple(found)) for name, title, text, found in checks]
+
+
+def distinct_images(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> dict[str, int]:
+    """{class: number of groups of copies among its images}, an image without copies being one."""
+    table = dataset.catalogue.assign(group=near_groups(dataset, difference))
+    counts = table.groupby("class")["group"].nunique()
+    return {label: int(counts[label]) for label in dataset.classes}
+
+
+def unknown_patients_note(dataset: Dataset) -> str:
+    """A sentence where images have no patient: one may be on both sides of a split; or empty."""
+    if dataset.manifest.source.get("source") == "phantom":
+        return ""  # every image is of another head
+    unknown = int((dataset.catalogue["group"] == "").sum())
+    if not unknown:
+        return ""
+    return (
+        f"The patient of {unknown:,} of {len(dataset.catalogue):,} images is unknown: images of "
+        "one patient that are not copies of each other may be in training and in test."
+    )
+
+
+def copies_in_training(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> dict[str, int]:
+    """{kind: test images with a copy in training}; an image counts for its first kind.
+
+    Kinds: identical, as it is, mirrored, flipped, turned.
+    """
+    splits = dataset.catalogue["split"].to_numpy()
+    near, kinds = pair_kinds(dataset, difference)
+    identical = identical_pairs(dataset, every=True)
+    counts: dict[str, int] = {}
+    counted = np.zeros(len(splits), bool)
+    for kind in ("identical", *dict.fromkeys(KINDS)):
+        pairs = identical if kind == "identical" else near[kinds == kind]
+        both = np.concatenate([pairs, pairs[:, ::-1]])
+        rows = both[(splits[both[:, 0]] == "test") & (splits[both[:, 1]] == "train"), 0]
+        rows = rows[~counted[rows]]
+        counts[kind] = len(np.unique(rows))
+        counted[rows] = True
+    return counts
 
 
 def _group_members(groups: np.ndarray) -> list[tuple[int, ...]]:
@@ -120,18 +183,25 @@ def duplicate_statistics(
         leaks = [g for g in findings[name].groups if any(splits[r] == "train" for r in g)]
         return sum(bool(splits[r] == "test") for g in leaks for r in g)
 
-    identical, near = findings["identical"], findings["near"]
-    counts = {
+    identical = findings["identical"]
+    near = _group_members(near_groups(dataset, difference))
+    counts: dict[str, Any] = {
+        "symmetries": dataset.manifest.symmetries,
         "identical_groups": len(identical.groups),
         "identical_files": identical.images,
         "redundant_files": identical.images - len(identical.groups),
         "test_images_identical_to_training": count_leaked("identical-across"),
         "label_conflicts": len(findings["identical-labels"].groups),
         "near_duplicate_threshold": difference,
-        "near_duplicate_groups": len(near.groups),
-        "near_duplicate_images": near.images,
-        "largest_near_duplicate_group": max(map(len, near.groups), default=0),
+        "near_duplicate_groups": len(near),
+        "near_duplicate_images": sum(map(len, near)),
+        "largest_near_duplicate_group": max(map(len, near), default=0),
+        "largest_near_duplicate_group_starts_with": (
+            dataset.catalogue["image"][near[0][0]] if near else ""
+        ),
+        "distinct_images": distinct_images(dataset, difference),
         "test_images_near_training": count_leaked("near-across"),
+        "test_images_with_copy_in_training": copies_in_training(dataset, difference),
         "near_label_conflicts": len(findings["near-labels"].groups),
     }
     if "patients-across" in findings:

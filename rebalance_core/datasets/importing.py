@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import numpy as np
 
 from rebalance_core.datasets.dataset import Dataset, fingerprint, open_dataset
-from rebalance_core.datasets.duplicates import near_pairs
+from rebalance_core.datasets.duplicates import near_pairs, save_near_pairs
 from rebalance_core.datasets.folders import LAYOUT, is_image, label_files, walk_folder
 from rebalance_core.datasets.inspecting import THUMBNAIL, inspect_batch
 from rebalance_core.datasets.manifest import FORMAT, Manifest, UnreadableFile
@@ -26,9 +26,11 @@ from rebalance_core.datasets.source import (
     MAX_LABEL,
     ImportConfig,
     SourceFile,
+    guess_symmetries,
     is_label,
 )
 from rebalance_core.errors import UserError
+from rebalance_core.imaging.symmetry import Symmetries, allowed_symmetries
 from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.system.files import (
@@ -74,19 +76,24 @@ def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Data
         atomic_folder(workspace.datasets / config.name) as folder,
     ):
         table, unreadable = _read_source(config, folder, run)
-        _write_near_duplicates(folder, len(table), run)
+        classes = sorted(set(table["class"]))
+        symmetries = config.symmetries
+        if symmetries == "auto":
+            symmetries = guess_symmetries(config.source, classes)
+        _write_near_duplicates(folder, len(table), symmetries, run)
         gray = table.pop("gray")
         catalogue = table.to_csv(index=False, lineterminator="\n").encode()
         (folder / "catalogue.csv").write_bytes(catalogue)
         manifest = Manifest(
             format=FORMAT,
-            classes=sorted(set(table["class"])),
+            classes=classes,
             channels=1 if gray.mean() >= GRAY_SHARE else 3,
             fingerprint=fingerprint(table),
             catalogue=hashlib.sha256(catalogue).hexdigest(),
             source=config.model_dump(mode="json"),
             unreadable=unreadable,
             created=time.time(),
+            symmetries=symmetries,
         )
         write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
         os.sync()  # before the rename, so that a complete dataset survives a power cut
@@ -390,7 +397,7 @@ def _batches(files: list[SourceFile]) -> Iterator[list[SourceFile]]:
         yield batch
 
 
-def _write_near_duplicates(folder: Path, count: int, run: Run) -> None:
+def _write_near_duplicates(folder: Path, count: int, symmetries: Symmetries, run: Run) -> None:
     """Write the pairs of near-duplicates to `near.npz`, and remove the thumbnails."""
     size = THUMBNAIL**2
 
@@ -400,13 +407,12 @@ def _write_near_duplicates(folder: Path, count: int, run: Run) -> None:
         run.progress(0.9 + 0.1 * share, f"looking for duplicates among {count} images")
 
     report(0.0)
-    with (folder / "thumbnails").open("rb") as thumbnails, (folder / "near.npz").open("wb") as file:
+    with (folder / "thumbnails").open("rb") as thumbnails:
 
         def read(rows: np.ndarray) -> np.ndarray:
             # not a memory map, whose pages would count as memory of this process
             blocks = (os.pread(thumbnails.fileno(), size, int(row) * size) for row in rows)
             return np.frombuffer(b"".join(blocks), np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
 
-        pairs, difference = near_pairs(read, count, report)
-        np.savez(file, pairs=pairs, difference=difference)
+        save_near_pairs(folder, near_pairs(read, count, allowed_symmetries(symmetries), report))
     (folder / "thumbnails").unlink()

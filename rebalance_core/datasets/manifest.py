@@ -1,12 +1,14 @@
 """A dataset's `manifest.json`, validated when read: users may have edited it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from rebalance_core.config import STRICT, Timestamp, problem
+from rebalance_core.datasets.source import guess_symmetries
 from rebalance_core.errors import UserError
+from rebalance_core.imaging.symmetry import Symmetries
 from rebalance_core.system.files import read_json
 
 FORMAT = 2  # version of the dataset format on disk
@@ -33,6 +35,18 @@ class Manifest(BaseModel):
     source: dict[str, str | int | float | bool | None]  # config of the import
     unreadable: list[UnreadableFile]
     created: Timestamp
+    symmetries: Symmetries  # under which an image is still the same picture
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_format(cls, value: Any) -> Any:
+        """Datasets of versions up to 0.1 have no symmetries."""
+        if not isinstance(value, dict) or "symmetries" in value:
+            return value
+        source, classes = value.get("source"), value.get("classes")
+        name = source.get("source") if isinstance(source, dict) else None
+        labels = [c for c in classes if isinstance(c, str)] if isinstance(classes, list) else []
+        return {**value, "symmetries": guess_symmetries(str(name), labels or ["?" * 2])}
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from rebalance_core.config import Config, NewDataset, Seed
+from rebalance_core.imaging.symmetry import Symmetries
 
 BUILT_IN = ("phantom", "digits")
 KAGGLE = "kaggle"
@@ -32,9 +34,17 @@ class ImportConfig(Config):
     count: int = 1000  # images of the phantom, training and test
     size: int = 128  # of the phantom, px per side
     seed: Seed = 0  # of the phantom
+    # under which an image is still the same picture; auto: none for digits and letters, else all
+    symmetries: Symmetries | Literal["auto"] = "auto"
     max_files: int = Field(default=500_000, ge=1)  # of a zip
     max_gib: float = Field(default=64.0, gt=0)  # of a zip, unpacked
     max_ratio: float = Field(default=200.0, gt=1)  # unpacked : packed, of files over 1 MiB in a zip
+
+
+def guess_symmetries(source: str, classes: list[str]) -> Symmetries:
+    """The symmetries of `auto`: none for digits and letters, that is classes of one character."""
+    is_writing = source == "digits" or all(len(label) == 1 for label in classes)
+    return "none" if is_writing else "all"
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,10 @@ def _predicates(
     if config.copies or config.confidence or config.distance:
         predicates |= _predicates_by_real(workspace, config, synthetic, run)
     if config.twins:
-        predicates["twins"] = lambda label, files: repeats_earlier(synthetic.images_of(files))
+        dataset = open_dataset(workspace, synthetic.training_set.config.dataset)
+        predicates["twins"] = lambda label, files: repeats_earlier(
+            synthetic.images_of(files), dataset.symmetries
+        )
     return predicates
 
 
@@ -215,7 +218,7 @@ def _predicates_by_real(
     predicates: dict[str, Predicate] = {}
     if config.copies:
         predicates["copies"] = lambda label, files: is_near_copy(
-            synthetic.images_of(files), real.images
+            synthetic.images_of(files), real.images, dataset.symmetries
         )
     if not (config.confidence or config.distance):
         return predicates

@@ -34,7 +34,7 @@ def sample_rows(dataset: Dataset, synthetic: SyntheticSet, label: str, count: in
         generated=upscale(generated),
         nearest=upscale(real[rows]),
         distances=distances,
-        copies=is_near_copy(generated, real),
+        copies=is_near_copy(generated, real, dataset.symmetries),
     )
 
 

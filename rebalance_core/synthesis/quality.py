@@ -111,24 +111,32 @@ def _radius(points: np.ndarray, neighbours: int) -> np.ndarray:
 
 
 def is_near_copy(
-    generated: np.ndarray, real: np.ndarray, threshold: float = DEFAULT_DIFFERENCE
+    generated: np.ndarray,
+    real: np.ndarray,
+    symmetries: tuple[int, ...],
+    threshold: float = DEFAULT_DIFFERENCE,
 ) -> np.ndarray:
     """Which generated images (m, H, W, C) are near-duplicates of a real one (n, H, W, C).
 
-    bool (m,), by the same difference as on the Data page.
+    bool (m,), by the same difference as on the Data page, under the dataset's symmetries.
     """
-    near: np.ndarray = nearest_differences(_thumbnails(generated), _thumbnails(real)) <= threshold
+    differences = nearest_differences(_thumbnails(generated), _thumbnails(real), symmetries)
+    near: np.ndarray = differences <= threshold
     return near
 
 
-def has_near_duplicate(images: np.ndarray, threshold: float = DEFAULT_DIFFERENCE) -> np.ndarray:
+def has_near_duplicate(
+    images: np.ndarray, symmetries: tuple[int, ...], threshold: float = DEFAULT_DIFFERENCE
+) -> np.ndarray:
     """Which images (n, H, W, C) are near-duplicates of another of them: bool (n,)."""
     is_duplicate = np.zeros(len(images), bool)
-    is_duplicate[_near_pairs(images, threshold).ravel()] = True
+    is_duplicate[_near_pairs(images, symmetries, threshold).ravel()] = True
     return is_duplicate
 
 
-def repeats_earlier(images: np.ndarray, threshold: float = DEFAULT_DIFFERENCE) -> np.ndarray:
+def repeats_earlier(
+    images: np.ndarray, symmetries: tuple[int, ...], threshold: float = DEFAULT_DIFFERENCE
+) -> np.ndarray:
     """Which images (n, H, W, C) are near-duplicates of an earlier one that is not one itself.
 
     bool (n,), by the same difference as on the Data page.
@@ -137,19 +145,19 @@ def repeats_earlier(images: np.ndarray, threshold: float = DEFAULT_DIFFERENCE) -
     while True:
         # Repeat until no pair remains: among many similar images, one search misses some.
         remaining = np.flatnonzero(~repeats)
-        pairs = remaining[_near_pairs(images[remaining], threshold)]
+        pairs = remaining[_near_pairs(images[remaining], symmetries, threshold)]
         for first, second in sorted(map(tuple, pairs)):
             repeats[second] |= not repeats[first]
         if not len(pairs):
             return repeats
 
 
-def _near_pairs(images: np.ndarray, threshold: float) -> np.ndarray:
+def _near_pairs(images: np.ndarray, symmetries: tuple[int, ...], threshold: float) -> np.ndarray:
     """Pairs of rows (m, 2), the lower first, that differ by at most `threshold`."""
     thumbnails = _thumbnails(images)
-    pairs, differences = near_pairs(lambda rows: thumbnails[rows], len(thumbnails))
-    near: np.ndarray = pairs[differences <= threshold]
-    return near
+    near = near_pairs(lambda rows: thumbnails[rows], len(thumbnails), symmetries)
+    near = near[near["difference"] <= threshold]
+    return np.stack([near["first"], near["second"]], axis=1)
 
 
 def _thumbnails(images: np.ndarray) -> np.ndarray:

@@ -96,7 +96,8 @@ def score(workspace: Workspace, config: ScoreConfig, synthetic: SyntheticSet, ru
     run.progress(TRAINING, "searching near-copies among the real images")
     reference = Reference(
         **parts,
-        has_near_duplicate=has_near_duplicate(parts["train"].images),
+        has_near_duplicate=has_near_duplicate(parts["train"].images, dataset.symmetries),
+        symmetries=dataset.symmetries,
         scorer=scorer,
         features=_load_features(workspace, config, scorer),
         components=n_components(config),
@@ -224,6 +225,7 @@ class Reference:
     train: Images
     validation: Images
     has_near_duplicate: np.ndarray  # of the training images among themselves, bool (n,)
+    symmetries: tuple[int, ...]  # of the dataset
     scorer: Scorer
     features: Callable[[np.ndarray], np.ndarray]  # uint8 (n, H, W, C) → (n, d)
     components: int | None  # of the Fréchet distance; None: all dimensions
@@ -239,7 +241,7 @@ def _score_class(synthetic: SyntheticSet, label: str, reference: Reference) -> C
     half, dimensions = min(len(real) // 2, len(generated)), 0
     metrics = {
         "near_copy_rate": Metric(
-            generated=_mean(is_near_copy(generated, train.images)),
+            generated=_mean(is_near_copy(generated, train.images, reference.symmetries)),
             real=_mean(reference.has_near_duplicate[train.labels == index]),
         ),
         "label_accuracy": Metric(

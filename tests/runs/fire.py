@@ -26,6 +26,7 @@ from rebalance_core.comparison.classify import ClassifyConfig
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import Config
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
+from rebalance_core.datasets.duplicates import load_near_pairs
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.generators.spec import generator_specs
 from rebalance_core.generators.training import TrainConfig
@@ -475,7 +476,7 @@ def check_whole(workspace: Workspace, since: float) -> None:
     for name in list_datasets(workspace):
         with _unless_gone(workspace.datasets / name):
             dataset = open_dataset(workspace, name)
-            assert len(dataset.catalogue) > len(dataset.near_duplicates[1]) >= 0
+            assert len(dataset.catalogue) > len(load_near_pairs(dataset)) >= 0
 
 
 def _finished_files(root: Path) -> Iterator[Path]:
