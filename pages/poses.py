@@ -39,7 +39,7 @@ from rebalance_core.poses.weights import has_weights
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
 from rebalance_core.training_sets.config import NO_SKEW, SetConfig
-from rebalance_core.training_sets.load import missing_class_notes
+from rebalance_core.training_sets.load import set_notes
 from rebalance_core.workspace import Workspace
 
 MAX_CLUSTER_IMAGES = 8  # shown per cluster
@@ -387,7 +387,7 @@ def _choose_poses(workspace: Workspace, dataset: Dataset, clustering: PoseCluste
         counts = ", ".join(f"{c} {n}" for c, n in saved.counts.items())
         hint = "It can be selected on the Generators page."
         st.success(escape_markdown(f"Saved {saved.name}: {counts}. {hint}"))
-        for note in missing_class_notes(dataset, saved):
+        for note in set_notes(dataset, saved):
             st.warning(escape_markdown(note))
 
 

@@ -16,6 +16,8 @@ from rebalance_core.comparison.config import DEFAULT_ARMS, ArmNames, CompareConf
 from rebalance_core.config import Config, Reference, Seed, Unique
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.source import BUILT_IN, ImportConfig
+from rebalance_core.errors import UserError
+from rebalance_core.generators.spec import generator_spec
 from rebalance_core.generators.training import TrainConfig
 from rebalance_core.poses.clustering import has_clustering, open_clustering
 from rebalance_core.poses.config import PosesConfig
@@ -32,6 +34,7 @@ from rebalance_core.training_sets.resolve import (
     TrainingSet,
     list_sets,
     make_set,
+    make_subset,
     open_set,
     open_sets,
 )
@@ -114,7 +117,10 @@ def _synthetic_set(
 ) -> str:
     """Train a generator on a training set and sample it; return the synthetic set's name."""
     key = synthetic_key(generator, seed)
-    training = TrainConfig.make(generator, training_set.name, compare.preset, seed=seed or 0)
+    trained_on = training_set
+    if compare.preset == "paper" and generator_spec(generator).fixed_pose:
+        trained_on = _one_pose(workspace, steps, training_set)
+    training = TrainConfig.make(generator, trained_on.name, compare.preset, seed=seed or 0)
     train_run = steps.run_once("train", training, key)
     name = steps.name(f"{training_set.name}-{generator}", list_synthetic(workspace))
     plans = [plan_additions(compare, training_set, amount) for amount in compare.amounts]
@@ -129,6 +135,26 @@ def _synthetic_set(
     return name
 
 
+def _one_pose(workspace: Workspace, steps: "_Steps", training_set: TrainingSet) -> TrainingSet:
+    """The images of one pose of a training set: the most frequent one that every class has."""
+    name = steps.name(
+        f"{training_set.name}-pose", [*list_sets(workspace), *list_datasets(workspace)]
+    )
+    if name in list_sets(workspace):
+        return open_set(workspace, name)
+    dataset = open_dataset(workspace, training_set.config.dataset)
+    table = open_clustering(dataset).assignments
+    in_set = table[table["image"].isin(training_set.train)]
+    counts = in_set.groupby("pose")["class"].agg(["nunique", "size"])
+    complete = counts[counts["nunique"] == len(training_set.classes)]
+    if complete.empty:
+        raise UserError(
+            f"No pose of dataset {dataset.name} has images of every class in training set "
+            f"{training_set.name}; cluster it into fewer poses, or choose a weaker skew."
+        )
+    return make_subset(workspace, name, training_set, (str(complete["size"].idxmax()),))
+
+
 def _training_set(
     workspace: Workspace, dataset: Dataset, config: StudyConfig, steps: "_Steps"
 ) -> TrainingSet:
@@ -138,7 +164,13 @@ def _training_set(
         ratio = open_set(workspace, dataset.name).ratio
         skew = NO_SKEW if ratio >= SKEWED_RATIO else DEFAULT_SKEW
     limit = QUICK_LIMIT if config.preset == "quick" else None
-    set_config = SetConfig(dataset=dataset.name, split=config.split, skew=skew, limit=limit)
+    set_config = SetConfig(
+        dataset=dataset.name,
+        split=config.split,
+        skew=skew,
+        limit=limit,
+        validation_skew="whole" if config.preset == "paper" else "skewed",
+    )
     clean = "-clean" if config.split == "clean" else ""
     base = f"{dataset.name}{clean}-{config.preset}"
     training_sets, damaged = open_sets(workspace)

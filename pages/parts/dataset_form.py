@@ -12,6 +12,7 @@ from pages.parts.naming import name_field
 from rebalance_core.datasets.importing import check_name_available, save_upload
 from rebalance_core.datasets.source import KAGGLE, KAGGLE_STUDY, ImportConfig
 from rebalance_core.imaging.decode import IMAGE_SUFFIXES
+from rebalance_core.imaging.symmetry import DESCRIPTIONS
 from rebalance_core.runs.start import start_run
 from rebalance_core.workspace import Workspace
 
@@ -21,7 +22,21 @@ LAYOUT = (
 )
 
 
+SYMMETRIES: dict[str, str] = {
+    "auto": "automatic: none for digits and letters, else all",
+    **{str(name): f"{name}: {text}" for name, text in DESCRIPTIONS.items()},
+}
+
+
 def dataset_form(workspace: Workspace) -> None:
+    st.selectbox(
+        "Symmetries",
+        list(SYMMETRIES),
+        format_func=SYMMETRIES.__getitem__,
+        key="symmetries",
+        help="How an image may be changed and still be the same picture. Copies are searched "
+        "among images that are changed in these ways.",
+    )
     built_in, upload, folder, path, kaggle = st.tabs(
         ["Built-in", "Upload files", "Upload a folder", "Local path", "Kaggle"]
     )
@@ -108,7 +123,8 @@ def _limits_and_add(
 def _import(workspace: Workspace, name: str, source: Callable[[], str], **values: object) -> None:
     def start() -> None:
         check_name_available(workspace, name)
-        config = ImportConfig.build(name=name, source=source(), **values)
+        symmetries = st.session_state["symmetries"]
+        config = ImportConfig.build(name=name, source=source(), symmetries=symmetries, **values)
         start_run(workspace, config)
         remember("dataset", name)
 

@@ -5,11 +5,13 @@ import io
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import streamlit as st
 from PIL import Image
 
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.imaging.decode import open_image
+from rebalance_core.imaging.symmetry import IDENTITY, KINDS, apply_symmetry
 
 Mark = Literal["", "warn", "out"]  # none, framed, faded
 TILE = 128  # px of a thumbnail, displayed smaller on screens with a pixel ratio of 1
@@ -127,16 +129,26 @@ def data_url(image: Image.Image, size: int = TILE) -> str:
 
 
 @st.cache_data(max_entries=4000, show_spinner=False)
-def _source(fingerprint: str, image: str, _dataset: Dataset) -> str:
+def _source(fingerprint: str, image: str, symmetry: int, _dataset: Dataset) -> str:
     with open_image(_dataset.read_original(image)) as opened:
-        return data_url(opened)
+        if symmetry == IDENTITY:
+            return data_url(opened)
+        turned = apply_symmetry(np.asarray(opened)[None], symmetry)[0]
+        return data_url(Image.fromarray(np.ascontiguousarray(turned)))
 
 
-def image_tile(dataset: Dataset, image: str, *, with_class: bool = True) -> Tile:
-    """Tile of a dataset image, captioned with class and split, with its id as the tooltip."""
+def image_tile(
+    dataset: Dataset, image: str, *, with_class: bool = True, symmetry: int = IDENTITY
+) -> Tile:
+    """Tile of a dataset image, captioned with class and split, with its id as the tooltip.
+
+    Shown, and captioned, under a symmetry; a click still enlarges the original.
+    """
     row = dataset.catalogue.iloc[dataset.rows[image]]
     caption = f"{row['class']}\n{row['split']}" if with_class else image.rpartition("/")[2]
-    return Tile(image, _source(dataset.fingerprint, image, dataset), caption, image)
+    if symmetry != IDENTITY:
+        caption += f", shown {KINDS[symmetry]}"
+    return Tile(image, _source(dataset.fingerprint, image, symmetry, dataset), caption, image)
 
 
 @st.dialog("Image", width="large")

@@ -4,14 +4,18 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.gallery import Group, enlarge, gallery, image_tile
+from pages.parts.markdown import escape_markdown
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
+from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE, orientations
 from rebalance_core.datasets.health import (
     Finding,
     brightness_statistics,
+    distinct_images,
     examine,
     format_statistics,
+    unknown_patients_note,
 )
+from rebalance_core.imaging.symmetry import DESCRIPTIONS
 from rebalance_core.plots.dataset import brightness_boxes
 
 GROUPS_PER_PAGE = 8
@@ -44,8 +48,9 @@ def health(dataset: Dataset) -> None:
         0.01,
         key="difference",
         bind="query-params",
-        help="Share of an image's contrast that the other leaves unexplained, up to brightness, "
-        "contrast, a small shift and scaling. 0: the same picture. The `clean` split uses it too.",
+        help="√(1 − r²), with r the correlation of two images after registration: up to "
+        "brightness, contrast, a small shift and scaling, and the symmetries of the dataset. "
+        "0: the same picture. The `clean` split uses it too.",
     )
     previous = st.session_state.get("previous difference")
     st.session_state["previous difference"] = selected_difference()
@@ -62,15 +67,33 @@ def health(dataset: Dataset) -> None:
     for finding in found:
         _row(finding)
     if not any(finding.groups for finding in found):
-        st.success(
-            "No copies, near-duplicates or contradicting labels were found. Mirrored, flipped and "
-            "rotated copies are not detected yet."
-        )
+        st.success("No copies, near-duplicates or contradicting labels were found.")
+    _distinct(dataset)
     selected = st.session_state.get("finding")
     for finding in found:
         if finding.name == selected and finding.groups:
             _groups(dataset, finding)
     _shortcuts(dataset)
+
+
+def _distinct(dataset: Dataset) -> None:
+    """Render how copies were searched, and how many distinct images each class has."""
+    name = dataset.manifest.symmetries
+    st.caption(f"Copies were searched {DESCRIPTIONS[name]}; the symmetries are set at import.")
+    distinct = _distinct_images(dataset.fingerprint, selected_difference(), dataset)
+    images = dataset.catalogue["class"].value_counts()
+    counts = ", ".join(
+        f"{escape_markdown(label)} {count:,} of {images[label]:,}"
+        for label, count in distinct.items()
+    )
+    st.markdown(f"**Distinct images**, a group of copies counted once: {counts}.")
+    if note := unknown_patients_note(dataset):
+        st.caption(note)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _distinct_images(fingerprint: str, difference: float, _dataset: Dataset) -> dict[str, int]:
+    return distinct_images(_dataset, difference)
 
 
 def _row(finding: Finding) -> None:
@@ -92,14 +115,21 @@ def _groups(dataset: Dataset, finding: Finding) -> None:
     pages = -(-len(finding.groups) // GROUPS_PER_PAGE)
     with st.container(border=True):
         left, right = st.columns([4, 1], vertical_alignment="bottom")
-        left.markdown(f"**{finding.title}**, largest groups first. Click an image to enlarge it.")
+        left.markdown(
+            f"**{finding.title}**, largest groups first, every image turned like the first "
+            "of its group. Click an image to enlarge the original."
+        )
         page = right.number_input(f"Page of {pages}", 1, pages, 1, key=f"page of {finding.name}")
         names = dataset.catalogue["image"].tolist()
         first = (page - 1) * GROUPS_PER_PAGE
         groups = []
         for rows in finding.groups[first : first + GROUPS_PER_PAGE]:
             hidden = len(rows) - MAX_TILES
-            tiles = [image_tile(dataset, names[row]) for row in rows[:MAX_TILES]]
+            symmetries = orientations(dataset, rows, selected_difference())
+            tiles = [
+                image_tile(dataset, names[row], symmetry=symmetry)
+                for row, symmetry in zip(rows[:MAX_TILES], symmetries, strict=False)
+            ]
             suffix = f", {hidden} more not shown" if hidden > 0 else ""
             groups.append(Group(tiles, f"{len(rows)} images{suffix}"))
         clicked = gallery(groups, key=f"groups of {finding.name}")

@@ -18,10 +18,11 @@ from rebalance_core.imaging.grid import FITS, fit_square
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.poses.clustering import has_clustering, open_clustering
 from rebalance_core.training_sets.config import NO_SKEW, SetConfig
-from rebalance_core.training_sets.load import missing_class_notes
+from rebalance_core.training_sets.load import set_notes
 from rebalance_core.training_sets.resolve import TrainingSet, open_sets, resolve_set
 from rebalance_core.workspace import Workspace
 
+LARGEST = "the largest one"
 SKEWS = [NO_SKEW, "step", "long-tailed", "counts"]
 SKEW_DESCRIPTIONS = {
     NO_SKEW: "All training images.",
@@ -39,9 +40,9 @@ FIT_DESCRIPTIONS = {
 def training_set_form(workspace: Workspace, dataset: Dataset) -> None:
     st.subheader("Create a training set")
     st.markdown(
-        "Choose the split and the class imbalance of the training images. Validation and test stay "
-        "whole; generators and classifiers train on this set only. The URL stores split, skew and "
-        "seed."
+        "Choose the split and the class imbalance of the training images. Validation images are "
+        "reduced in proportion, test stays whole; generators and classifiers train on this set "
+        "only. The URL stores split, skew and seed."
     )
     left, right = st.columns([1, 2], gap="medium")
     with left:
@@ -69,7 +70,7 @@ def training_set_form(workspace: Workspace, dataset: Dataset) -> None:
         if training_set.dropped:
             counts = ", ".join(f"{n:,} of {part}" for part, n in training_set.dropped.items())
             st.caption(f"The split excludes, as copies or because of a shared patient: {counts}.")
-        for note in missing_class_notes(dataset, training_set):
+        for note in set_notes(dataset, training_set):
             st.warning(escape_markdown(note))
         _save(workspace, config)
     _saved(workspace, dataset)
@@ -96,7 +97,7 @@ def _fields(dataset: Dataset) -> dict[str, Any]:
         key="split",
         bind="query-params",
         horizontal=True,
-        captions=["As provided by the dataset.", "Without detected copies across splits."],
+        captions=["As provided by the dataset.", "Without detected copies across parts."],
     )
     kind = st.radio(
         "Skew",
@@ -109,6 +110,10 @@ def _fields(dataset: Dataset) -> dict[str, Any]:
     if kind in ("step", "long-tailed"):
         rho = st.slider("Ratio ρ, largest : smallest", 1, 100, 10, key="rho", bind="query-params")
         skew = f"{'step' if kind == 'step' else 'long'}:{rho}"
+        whole = st.selectbox(
+            "Class that stays whole", [LARGEST, *dataset.classes], key="whole", bind="query-params"
+        )
+        skew += "" if whole == LARGEST else f"@{whole}"
     values: dict[str, Any] = {"split": split, "difference": selected_difference(), "skew": skew}
     if has_clustering(dataset):
         values["poses"] = tuple(
@@ -116,11 +121,22 @@ def _fields(dataset: Dataset) -> dict[str, Any]:
                 "Poses",
                 open_clustering(dataset).poses,
                 placeholder="all",
-                help="Training and validation keep only these poses; test stays whole.",
+                help="Of the images that the skew selects, training and validation keep only these "
+                "poses; test stays whole.",
             )
         )
     with st.expander("More", icon=":material/tune:"):
         values["fit"] = _fit(dataset)
+        values["distinct"] = st.checkbox(
+            "Distinct training images",
+            help="Keep one image of each group of copies, so that counts are those of pictures.",
+        )
+        is_whole = st.checkbox(
+            "Keep validation whole",
+            help="Otherwise validation is reduced like training: with 70 images of a class, nobody "
+            "has 200 more to choose an epoch by (Oliver et al. 2018, arXiv 1804.09170).",
+        )
+        values["validation_skew"] = "whole" if is_whole else "skewed"
         limit = st.number_input(
             "Maximum training images (0: all)",
             0,

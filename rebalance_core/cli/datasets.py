@@ -60,6 +60,13 @@ def add(
     max_ratio: Annotated[
         float, typer.Option(help="Refuse a zip with a higher compression ratio.")
     ] = 200.0,
+    symmetries: Annotated[
+        str,
+        typer.Option(
+            help="Under which an image is the same picture: all, mirror or none; auto: none for "
+            "digits and letters, else all."
+        ),
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Import a dataset as NAME and check it for problems."""
@@ -74,6 +81,7 @@ def add(
         max_files=max_files,
         max_gib=max_gib,
         max_ratio=max_ratio,
+        symmetries=symmetries,
     )
 
     def result(_: object) -> dict[str, Any]:

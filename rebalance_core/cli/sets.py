@@ -7,9 +7,16 @@ import typer
 from rebalance_core.cli.common import Json, Seed, Split, emit, emit_listing
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE
+from rebalance_core.errors import UserError
 from rebalance_core.training_sets.config import NO_SKEW, SetConfig
-from rebalance_core.training_sets.load import missing_class_notes
-from rebalance_core.training_sets.resolve import make_set, open_set, open_sets
+from rebalance_core.training_sets.load import set_notes
+from rebalance_core.training_sets.resolve import (
+    TrainingSet,
+    make_set,
+    make_subset,
+    open_set,
+    open_sets,
+)
 from rebalance_core.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and show training sets.")
@@ -18,12 +25,24 @@ app = typer.Typer(no_args_is_help=True, help="Create, list and show training set
 @app.command("make")
 def make(
     name: str,
-    dataset: str,
+    dataset: Annotated[str | None, typer.Argument(help="Or --from SET.")] = None,
+    parent: Annotated[
+        str | None, typer.Option("--from", help="Take the images of this set that have the poses.")
+    ] = None,
     split: Split = "official",
     difference: Annotated[
         float, typer.Option(help="Maximum difference of near-duplicates, for clean.")
     ] = DEFAULT_DIFFERENCE,
-    skew: Annotated[str, typer.Option(help="step:20, long:50 or class=n,class=n.")] = NO_SKEW,
+    distinct: Annotated[
+        bool, typer.Option(help="In training, one image of each group of copies.")
+    ] = False,
+    skew: Annotated[
+        str,
+        typer.Option(help="step:20, step:20@class (it stays whole), long:50 or class=n,class=n."),
+    ] = NO_SKEW,
+    validation_skew: Annotated[
+        str, typer.Option(help="Validation images: skewed like training, or whole.")
+    ] = "skewed",
     poses: Annotated[list[str] | None, typer.Option(help="Keep only this pose (repeat).")] = None,
     limit: Annotated[int | None, typer.Option(help="Maximum number of training images.")] = None,
     validation: Annotated[
@@ -31,26 +50,44 @@ def make(
     ] = 0.15,
     fit: Annotated[str, typer.Option(help="Resize mode: pad, stretch or crop.")] = "pad",
     seed: Seed = 0,
+    test_seed: Annotated[
+        int, typer.Option(help="Seed of the test images, if the dataset has no such split.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Create training set NAME from DATASET."""
+    """Create training set NAME from DATASET, or from another set."""
     workspace = Workspace.from_environment()
+    if (dataset is None) == (parent is None):
+        raise UserError("Name a dataset, or a training set with --from.")
+    if parent is not None:
+        _emit_made(
+            workspace,
+            make_subset(workspace, name, open_set(workspace, parent), poses or ()),
+            as_json,
+        )
+        return
     config = SetConfig.build(
         dataset=dataset,
         split=split,
         difference=difference,
+        distinct=distinct,
         skew=skew,
+        validation_skew=validation_skew,
         poses=tuple(poses or ()),
         limit=limit,
         validation=validation,
         fit=fit,
         seed=seed,
+        test_seed=test_seed,
     )
-    made = make_set(workspace, name, config)
-    notes = missing_class_notes(open_dataset(workspace, dataset), made)
+    _emit_made(workspace, make_set(workspace, name, config), as_json)
+
+
+def _emit_made(workspace: Workspace, made: TrainingSet, as_json: bool) -> None:
+    notes = set_notes(open_dataset(workspace, made.config.dataset), made)
     parts = {part: len(getattr(made, part)) for part in ("train", "validation", "test")}
-    about = {"set": name, "split": split, "counts": made.counts, "ratio": made.ratio, **parts}
-    emit({**about, "dropped": made.dropped, "notes": notes}, as_json)
+    about = {"set": made.name, "split": made.config.split, "counts": made.counts}
+    emit({**about, "ratio": made.ratio, **parts, "dropped": made.dropped, "notes": notes}, as_json)
 
 
 @app.command("redraw")
@@ -64,7 +101,7 @@ def redraw(
 
     workspace = Workspace.from_environment()
     made = save_set_of_seed(workspace, name, seed)
-    notes = missing_class_notes(open_dataset(workspace, made.config.dataset), made)
+    notes = set_notes(open_dataset(workspace, made.config.dataset), made)
     emit({"set": made.name, "counts": made.counts, "notes": notes}, as_json)
 
 

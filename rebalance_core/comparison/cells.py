@@ -23,11 +23,7 @@ from rebalance_core.synthesis.synthetic_set import (
     open_synthetic,
 )
 from rebalance_core.system.files import digest
-from rebalance_core.training_sets.load import (
-    check_validation_classes,
-    missing_class_notes,
-    missing_classes,
-)
+from rebalance_core.training_sets.load import check_validation_classes, missing_classes, set_notes
 from rebalance_core.training_sets.resolve import (
     TrainingSet,
     list_sets,
@@ -136,7 +132,8 @@ def set_of_seed(workspace: Workspace, name: str, seed: int) -> TrainingSet:
     if drawn_name not in list_sets(workspace):
         return resolve_set(workspace, drawn_name, config)
     saved = open_set(workspace, drawn_name)
-    if saved.config != config:
+    # sets of versions up to 0.1 drew their test images by the seed
+    if saved.config.model_copy(update={"test_seed": config.test_seed}) != config:
         raise UserError(
             f"Training set {drawn_name} is not {name} drawn with seed {seed}; remove or rename it."
         )
@@ -156,9 +153,9 @@ def plan_notes(workspace: Workspace, config: CompareConfig) -> list[str]:
     base = open_set(workspace, config.set)
     dataset = open_dataset(workspace, base.config.dataset)
     if not config.redraw:
-        return missing_class_notes(dataset, base)
+        return set_notes(dataset, base)
     draws = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
-    notes = {seed: missing_class_notes(dataset, drawn) for seed, drawn in draws.items()}
+    notes = {seed: set_notes(dataset, drawn) for seed, drawn in draws.items()}
     return [f"Seed {seed}: {note}" for seed, of_seed in notes.items() for note in of_seed]
 
 

@@ -8,7 +8,7 @@ import io
 import itertools
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
@@ -29,7 +29,7 @@ from rebalance_core.datasets.inspecting import thumbnail
 from rebalance_core.datasets.manifest import damaged, read_manifest
 from rebalance_core.datasets.registration import Registration
 from rebalance_core.imaging.decode import open_image
-from rebalance_core.imaging.symmetry import INVERSE, KINDS
+from rebalance_core.imaging.symmetry import IDENTITY, INVERSE, KINDS, compose
 from rebalance_core.system.files import write_bytes
 
 MAX_DIFFERENCE = 0.16  # of stored pairs
@@ -270,3 +270,24 @@ def pair_kinds(dataset: Dataset, difference: float) -> tuple[np.ndarray, np.ndar
     is_first = np.ones(len(pairs), bool)
     is_first[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
     return pairs[is_first], np.array(KINDS)[near["symmetry"][is_first]]
+
+
+def orientations(dataset: Dataset, rows: Sequence[int], difference: float) -> list[int]:
+    """The symmetry under which each of `rows`, a group of copies, looks like the first one.
+
+    Found along the pairs that differ by at most `difference`; the identity where there is none.
+    """
+    near = load_near_pairs(dataset)
+    members = np.isin(near["first"], rows) & np.isin(near["second"], rows)
+    links: dict[int, list[tuple[int, int]]] = {row: [] for row in rows}
+    for first, second, symmetry, _ in near[members & (near["difference"] <= difference)].tolist():
+        links[first].append((second, symmetry))
+        links[second].append((first, INVERSE[symmetry]))
+    found = {rows[0]: IDENTITY}
+    queue = [rows[0]]
+    for row in queue:
+        for other, symmetry in links[row]:
+            if other not in found:
+                found[other] = compose(found[row], symmetry)
+                queue.append(other)
+    return [found.get(row, IDENTITY) for row in rows]

@@ -68,6 +68,7 @@ class GeneratorSpec:
     min_images: int = 1  # training images of a class, below which it cannot be generated
     interpolates: bool = False  # it implements generators.base.Interpolates
     denoises: bool = False  # it implements generators.base.Denoises
+    fixed_pose: bool = False  # a study at preset paper trains it on one pose of the training set
     # Its folder. Import refuses a folder with pickles if `safetensors_only`, which needs a
     # `marker_file`; that file also identifies folders written before generator.json.
     safetensors_only: bool = False

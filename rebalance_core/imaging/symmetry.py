@@ -1,14 +1,15 @@
 """The eight symmetries of the square, and which of them leave a picture the same picture."""
 
+from functools import cache
 from typing import Literal
 
 import numpy as np
 
 Symmetries = Literal["all", "mirror", "none"]
 DESCRIPTIONS: dict[Symmetries, str] = {
-    "all": "mirrored, flipped and turned by 90°, as for medical images and aerial photographs",
-    "mirror": "mirrored left to right only, as for most photographs",
-    "none": "only as it is, as for digits and letters",
+    "all": "as they are, mirrored, flipped and turned, as for medical images and photographs",
+    "mirror": "as they are and mirrored left to right",
+    "none": "only as they are, as for digits and letters",
 }
 
 # (transpose, flip top to bottom, mirror left to right), applied in this order
@@ -36,6 +37,24 @@ _SUBGROUPS: dict[Symmetries, tuple[int, ...]] = {
 def allowed_symmetries(name: Symmetries) -> tuple[int, ...]:
     """Indices of SYMMETRIES; each choice is a group, so that the order of two images is free."""
     return _SUBGROUPS[name]
+
+
+def compose(outer: int, inner: int) -> int:
+    """The index of the symmetry that applies `inner`, then `outer`."""
+    return _compositions()[outer][inner]
+
+
+@cache
+def _compositions() -> list[list[int]]:
+    square = np.arange(9).reshape(1, 3, 3)
+    known = {apply_symmetry(square, k).tobytes(): k for k in range(len(SYMMETRIES))}
+    return [
+        [
+            known[apply_symmetry(apply_symmetry(square, inner), outer).tobytes()]
+            for inner in range(len(SYMMETRIES))
+        ]
+        for outer in range(len(SYMMETRIES))
+    ]
 
 
 def apply_symmetry(images: np.ndarray, index: int) -> np.ndarray:

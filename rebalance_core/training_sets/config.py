@@ -15,13 +15,21 @@ Part = Literal["train", "validation", "test"]
 
 
 class SetConfig(Config):
-    """How a training set is selected from a dataset."""
+    """How a training set is selected from a dataset.
+
+    Split, skew, poses and limit apply in this order, each to what the former left. The order in
+    which images of a class are drawn depends on none of them, so that sets nest.
+    """
 
     dataset: DatasetRef
     split: SplitName = "official"
     difference: float = Field(default=DEFAULT_DIFFERENCE, ge=0, le=MAX_DIFFERENCE)  # maximum
     # difference of near-duplicates in split clean, as a share of contrast
-    skew: str = NO_SKEW  # as it is (or none) | step:20 | long:50 | glioma=80,pituitary=40
+    distinct: bool = False  # in training, one image of each near-duplicate group
+    # as it is (or none) | step:20 | long:50 | step:20@notumor | glioma=80,pituitary=40
+    skew: str = NO_SKEW
+    # skewed: validation images are reduced in the same proportion as training images
+    validation_skew: Literal["skewed", "whole"] = "skewed"
     poses: tuple[str, ...] = ()  # of training and validation images; empty: all
     limit: int | None = Field(
         default=None, ge=2
@@ -29,3 +37,4 @@ class SetConfig(Config):
     validation: float = Field(default=0.15, gt=0, lt=0.9)  # share of the training images
     fit: Fit = "pad"  # resize mode
     seed: Seed = 0
+    test_seed: Seed = 0  # of the test images, where the dataset has no test split

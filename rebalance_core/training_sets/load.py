@@ -7,8 +7,10 @@ import numpy as np
 
 from rebalance_core.datasets.dataset import Dataset, Progress
 from rebalance_core.errors import UserError
-from rebalance_core.training_sets.config import Part
+from rebalance_core.training_sets.config import NO_SKEW_ALIASES, Part
 from rebalance_core.training_sets.resolve import TrainingSet
+
+FEW = 10  # validation images of a class, below which the chosen epoch is a matter of chance
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,24 @@ def missing_classes(dataset: Dataset, training_set: TrainingSet, part: Part) -> 
     return [label for label, n in part_counts(dataset, training_set, part).items() if not n]
 
 
-def missing_class_notes(dataset: Dataset, training_set: TrainingSet) -> list[str]:
-    """One sentence per part that lacks a class, with the consequence."""
+def set_notes(dataset: Dataset, training_set: TrainingSet) -> list[str]:
+    """Sentences on what a person should know of a set: missing and small classes, the split."""
     notes = []
+    counts = part_counts(dataset, training_set, "validation")
+    if few := [f"{label} ({n})" for label, n in counts.items() if 0 < n < FEW]:
+        notes.append(
+            f"Fewer than {FEW} validation images of {', '.join(few)}: the chosen epoch depends on "
+            "them; compare the last epoch's figures as well."
+        )
+    official = dataset.counts()["train"]
+    largest = max(official, key=lambda label: official[label])
+    is_whole = training_set.config.skew in NO_SKEW_ALIASES or "@" in training_set.config.skew
+    if training_set.config.split == "clean" and not is_whole and largest in training_set.minority:
+        notes.append(
+            f"Split clean changes the largest class: {', '.join(training_set.majority)} instead of "
+            f"{largest}. Name the class that stays whole to compare the same question, such as "
+            f"step:10@{largest}."
+        )
     if validation := missing_classes(dataset, training_set, "validation"):
         notes.append(
             f"No validation image of {', '.join(validation)}: epochs are chosen on validation, "

@@ -1,5 +1,7 @@
 """Resolve training sets to image ids, save and read them."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -9,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rebalance_core.config import STRICT, Reference, problem, read_model, references
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
+from rebalance_core.datasets.duplicates import near_groups
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.training_sets.config import SetConfig
-from rebalance_core.training_sets.skew import limited_counts, skewed_counts
+from rebalance_core.training_sets.skew import limited_counts, reduced_counts, skewed_counts
 from rebalance_core.training_sets.splits import split_rows
 from rebalance_core.workspace import Workspace, check_name
 
@@ -34,6 +37,16 @@ class TrainingSet(BaseModel):
     validation: Names
     test: Names
     dropped: dict[str, Count] = {}  # {part: images removed by the split}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_format(cls, value: Any) -> Any:
+        """Sets of versions up to 0.1 kept validation whole, and drew test images by `seed`."""
+        config = value.get("config") if isinstance(value, dict) else None
+        if not isinstance(config, dict) or "validation_skew" in config:
+            return value
+        earlier = {"validation_skew": "whole", "test_seed": config.get("seed", 0)}
+        return {**value, "config": {**config, **earlier}}
 
     @model_validator(mode="after")
     def _parts_are_consistent(self) -> Self:
@@ -84,13 +97,17 @@ class TrainingSet(BaseModel):
 
 def make_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
     """Resolve and save a training set; raises UserError if the name exists."""
-    check_name(name, "training set name")
-    path = workspace.sets / f"{name}.json"
-    if path.exists() or name in list_datasets(workspace):
-        raise UserError(f"{name!r} is taken by another training set or dataset; choose another.")
+    check_set_name(workspace, name)
     training_set = resolve_set(workspace, name, config)
-    write_json(path, training_set.to_json())
+    write_json(workspace.sets / f"{name}.json", training_set.to_json())
     return training_set
+
+
+def check_set_name(workspace: Workspace, name: str) -> None:
+    """Raise UserError unless `name` is valid and free for a training set."""
+    check_name(name, "training set name")
+    if (workspace.sets / f"{name}.json").exists() or name in list_datasets(workspace):
+        raise UserError(f"{name!r} is taken by another training set or dataset; choose another.")
 
 
 def open_set(workspace: Workspace, name: str) -> TrainingSet:
@@ -150,46 +167,114 @@ def _stored_config(path: Path, changed: int) -> dict[str, Any]:
 def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
     """Select the parts: the same config gives the same ids, a stronger skew a subset."""
     dataset = open_dataset(workspace, config.dataset)
-    split = split_rows(dataset, config.split, config.difference, config.validation, config.seed)
+    split = split_rows(
+        dataset, config.split, config.difference, config.validation, config.seed, config.test_seed
+    )
+    dropped = dict(split.dropped)
+    train, validation = split.train, split.validation
+    if config.distinct:
+        groups = near_groups(dataset, config.difference)
+        train = train[np.sort(np.unique(groups[train], return_index=True)[1])]
+        dropped["train"] = dropped.get("train", 0) + len(split.train) - len(train)
+    orders = _orders(dataset, train, [config.seed, 1])
+    validation_orders = _orders(dataset, validation, [config.seed, 4])
+    available = {c: len(rows) for c, rows in orders.items()}
+    _check_parts(name, available, {"validate": validation, "test": split.test}, "")
+    counts = skewed_counts(config.skew, available)
+    validation_counts = {c: len(rows) for c, rows in validation_orders.items()}
+    if config.validation_skew == "skewed":
+        validation_counts = reduced_counts(validation_counts, counts, available)
     has_pose = _has_pose(dataset, config.poses)
-    train, validation = (part[has_pose[part]] for part in (split.train, split.validation))
-    images, labels = (dataset.catalogue[name].to_numpy() for name in ("image", "class"))
-    by_class = {c: images[train[labels[train] == c]].tolist() for c in dataset.classes}
-    missing = [c for c, ids in by_class.items() if not ids]
-    if missing:
-        raise UserError(
-            f"Training set {name} would have no image of {', '.join(missing)}; choose another "
-            "split, more poses or another dataset."
-        )
-    for part, rows in (("validate", validation), ("test", split.test)):
-        if not len(rows):
-            raise UserError(
-                f"Training set {name} would have no image to {part} on: there are too few classes, "
-                "patients or groups of near-duplicates to hold one out; add images, or choose "
-                "another split or more poses."
-            )
-    counts = skewed_counts(config.skew, {c: len(ids) for c, ids in by_class.items()})
-    counts = limited_counts(counts, config.limit)
-    selected = {
-        i for k, c in enumerate(dataset.classes) for i in _draw(by_class[c], counts[c], config, k)
-    }
+
+    def draw(rows: dict[str, np.ndarray], numbers: dict[str, int]) -> dict[str, np.ndarray]:
+        drawn = {c: rows[c][: numbers[c]] for c in rows}
+        return {c: part[has_pose[part]] for c, part in drawn.items()}
+
+    selected = draw(orders, counts)
+    counts = limited_counts({c: len(rows) for c, rows in selected.items()}, config.limit)
+    train = np.sort(np.concatenate([rows[: counts[c]] for c, rows in selected.items()]))
+    validation = np.sort(np.concatenate(list(draw(validation_orders, validation_counts).values())))
+    _check_parts(name, counts, {"validate": validation}, "more poses or ")
+    images = dataset.catalogue["image"].to_numpy()
     return TrainingSet(
         name=name,
         config=config,
         fingerprint=dataset.fingerprint,
         classes=tuple(dataset.classes),
         counts=counts,
-        train=tuple(i for i in images[train] if i in selected),
+        train=tuple(images[train]),
         validation=tuple(images[validation]),
         test=tuple(images[split.test]),
-        dropped=split.dropped,
+        dropped={part: n for part, n in dropped.items() if n},
     )
 
 
-def _draw(ids: list[str], count: int, config: SetConfig, label: int) -> list[str]:
-    """The first `count` of a seeded permutation of a class, so that skews are nested."""
-    order = np.random.default_rng([config.seed, 1, label]).permutation(len(ids))
-    return [ids[k] for k in order[:count]]
+def subset_config(training_set: TrainingSet, poses: Sequence[str]) -> SetConfig:
+    """The config of the subset of a set that has `poses`; raises UserError for others."""
+    config = training_set.config
+    if config.poses and (unknown := sorted(set(poses) - set(config.poses))):
+        raise UserError(
+            f"Training set {training_set.name} has no pose {', '.join(unknown)}; it has "
+            f"{', '.join(config.poses)}."
+        )
+    return config.model_copy(update={"poses": tuple(poses)})
+
+
+def make_subset(
+    workspace: Workspace, name: str, parent: TrainingSet, poses: Sequence[str]
+) -> TrainingSet:
+    """Save the images of a set that have one of `poses`: always a subset, with the same test."""
+    check_set_name(workspace, name)
+    dataset = open_dataset(workspace, parent.config.dataset)
+    has_pose = _has_pose(dataset, tuple(poses))
+    images, labels = (dataset.catalogue[name].to_numpy() for name in ("image", "class"))
+    chosen = set(images[has_pose])
+    train, validation = (
+        tuple(i for i in part if i in chosen) for part in (parent.train, parent.validation)
+    )
+    found = Counter(labels[[dataset.rows[i] for i in train]])
+    counts = {c: found[c] for c in parent.classes}
+    _check_parts(name, counts, {"validate": validation}, "more poses or ")
+    training_set = parent.model_copy(
+        update={
+            "name": name,
+            "config": subset_config(parent, poses),
+            "counts": counts,
+            "train": train,
+            "validation": validation,
+        }
+    )
+    write_json(workspace.sets / f"{name}.json", training_set.to_json())
+    return training_set
+
+
+def _check_parts(
+    name: str, counts: dict[str, int], parts: Mapping[str, Sequence[Any] | np.ndarray], more: str
+) -> None:
+    """Raise UserError if a class has no training image, or a part no image."""
+    if missing := [c for c, number in counts.items() if not number]:
+        raise UserError(
+            f"Training set {name} would have no image of {', '.join(missing)}; choose {more}"
+            "another split, more poses or another dataset."
+        )
+    for purpose, images in parts.items():
+        if not len(images):
+            raise UserError(
+                f"Training set {name} would have no image to {purpose} on: there are too few "
+                "classes, patients or groups of near-duplicates to hold one out; add images, or "
+                "choose another split or more poses."
+            )
+
+
+def _orders(dataset: Dataset, rows: np.ndarray, seed: list[int]) -> dict[str, np.ndarray]:
+    """{class: its rows in the order of drawing}; the first ones are drawn, so that sets nest."""
+    labels = dataset.catalogue["class"].to_numpy()[rows]
+    orders = {}
+    for number, label in enumerate(dataset.classes):
+        in_class = rows[labels == label]
+        permutation = np.random.default_rng([*seed, number]).permutation(len(in_class))
+        orders[label] = in_class[permutation]
+    return orders
 
 
 def _has_pose(dataset: Dataset, poses: tuple[str, ...]) -> np.ndarray:

@@ -12,13 +12,20 @@ def skewed_counts(skew: str, available: dict[str, int]) -> dict[str, int]:
     """{class: number of images} for a skew, never more than available.
 
     step:ρ limits every other class to 1/ρ of the largest class; long:ρ decays exponentially from
-    the largest class to 1/ρ of it, over the classes sorted by count.
+    the largest class to 1/ρ of it, over the classes sorted by count. step:ρ@class names the class
+    that stays whole, instead of the largest.
     """
     if skew in NO_SKEW_ALIASES:
         return dict(available)
-    largest = max(available.values())
     order = sorted(available, key=lambda c: -available[c])
-    if match := re.fullmatch(r"(step|long):(\d+(?:\.\d+)?)", skew):
+    if match := re.fullmatch(r"(step|long):(\d+(?:\.\d+)?)(?:@(.+))?", skew):
+        if (whole := match[3]) is not None:
+            if whole not in available:
+                raise UserError(
+                    f"Skew {skew!r}: there is no class {whole!r}, only {', '.join(available)}."
+                )
+            order = [whole, *(c for c in order if c != whole)]
+        largest = available[order[0]]
         rho = float(match[2])
         if rho < 1:
             raise UserError(f"Skew {skew!r}: the ratio must be at least 1.")
@@ -36,8 +43,8 @@ def _explicit_counts(skew: str, available: dict[str, int]) -> dict[str, int]:
     terms = re.findall(_TERM, skew)
     if not terms or re.sub(_TERM, "", skew).strip() or skew.rstrip().endswith(","):
         raise UserError(
-            f"Skew {skew!r} is not understood; write 'none', 'step:20', 'long:50' or "
-            "'class=number,class=number'."
+            f"Skew {skew!r} is not understood; write 'none', 'step:20', 'step:20@class', 'long:50' "
+            "or 'class=number,class=number'."
         )
     for label, number in terms:
         if label not in available:
@@ -51,6 +58,19 @@ def _explicit_counts(skew: str, available: dict[str, int]) -> dict[str, int]:
             )
         counts[label] = int(number)
     return counts
+
+
+def reduced_counts(
+    available: dict[str, int], selected: dict[str, int], total: dict[str, int]
+) -> dict[str, int]:
+    """{class: number of validation images} in the proportion `selected` : `total` of training.
+
+    At least one of a class that has any.
+    """
+    return {
+        c: min(n, max(1, round(n * selected[c] / total[c]))) if total[c] else n
+        for c, n in available.items()
+    }
 
 
 def limited_counts(counts: dict[str, int], limit: int | None) -> dict[str, int]:

@@ -27,9 +27,16 @@ class Split:
 
 
 def split_rows(
-    dataset: Dataset, name: SplitName, difference: float, validation: float, seed: int
+    dataset: Dataset,
+    name: SplitName,
+    difference: float,
+    validation: float,
+    seed: int,
+    test_seed: int,
 ) -> Split:
-    """Split all images; a part that is not official is a stratified sample drawn with `seed`.
+    """Split all images; a part that is not official is a stratified sample.
+
+    Drawn with `seed` for validation, and with `test_seed` for test.
 
     `official` removes training images of patients that are in validation or test, and validation
     images of patients that are in test. `clean` also keeps only one image of each near-duplicate
@@ -50,7 +57,7 @@ def split_rows(
     dropped = {"test": 0, "validation": 0, "train": 0}
 
     if not len(test):
-        test, train = _sample_units(train, units, labels, TEST_SHARE, [seed, 2])
+        test, train = _sample_units(train, units, labels, TEST_SHARE, [test_seed, 2])
     whole_test = test
     if name == "clean":
         _, first = np.unique(keys[1][test], return_index=True)

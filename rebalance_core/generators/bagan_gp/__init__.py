@@ -36,6 +36,7 @@ SPEC = GeneratorSpec(
     },
     plot_groups=("autoencoder", "_loss", "gradient", "diversity"),
     interpolates=True,
+    fixed_pose=True,  # (study, 3.1 and 5.1)
     cost="rebalance_core.generators.bagan_gp.cost:training_cost",
     step_flops="rebalance_core.generators.bagan_gp.cost:adversarial_flops",
     relative_speed=1.1,  # on two cores, at `quick` and `small`
