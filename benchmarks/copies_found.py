@@ -22,15 +22,9 @@ from PIL import Image, ImageFilter
 
 from benchmarks._report import Guard, report
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.datasets.duplicates import (
-    DEFAULT_DIFFERENCE,
-    group_rows,
-    identical_pairs,
-    load_near_pairs,
-)
+from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, equal_groups, load_near_pairs
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
-from rebalance_core.imaging.symmetry import IDENTITY
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.resolve import resolve_set
@@ -122,13 +116,7 @@ def measure(workspace: Workspace, dataset: Dataset, planted: int) -> int:
     clean = resolve_set(workspace, "clean", SetConfig(dataset=dataset.name, split="clean"))
     threshold = np.sqrt(1 - DEFAULT_DIFFERENCE**2)
     near = load_near_pairs(dataset)
-    equal = near[(near["difference"] == 0) & (near["symmetry"] == IDENTITY)]
-    same = group_rows(
-        len(splits),
-        np.concatenate(
-            [identical_pairs(dataset), np.stack([equal["first"], equal["second"]], axis=1)]
-        ),
-    )
+    same = equal_groups(dataset)
     # of equal images the index compares the first alone
     of_groups = np.full((same.max() + 1,) * 2, np.inf, np.float32)
     np.minimum.at(of_groups, (same[near["first"]], same[near["second"]]), near["difference"])

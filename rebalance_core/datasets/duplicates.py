@@ -5,7 +5,6 @@ registered to the other, under the dataset's symmetries.
 """
 
 import io
-import itertools
 import os
 import zipfile
 from collections.abc import Callable, Sequence
@@ -181,15 +180,18 @@ def equal_pairs(values: np.ndarray) -> np.ndarray:
     return np.stack([order[:-1][is_equal], order[1:][is_equal]], axis=1)
 
 
-def identical_pairs(dataset: Dataset, *, every: bool = False) -> np.ndarray:
-    """Pairs of rows (m, 2) that join all byte-identical files; `every` pair, or just enough."""
-    digests = dataset.catalogue["sha256"].to_numpy().astype(str)
-    if not every:
-        return equal_pairs(digests)
-    order = np.argsort(digests, kind="stable")
-    parts = np.split(order, np.flatnonzero(digests[order][1:] != digests[order][:-1]) + 1)
-    pairs = [list(itertools.combinations(sorted(part), 2)) for part in parts if len(part) > 1]
-    return np.array(list(itertools.chain(*pairs)), np.int64).reshape(-1, 2)
+def identical_pairs(dataset: Dataset) -> np.ndarray:
+    """Pairs of rows (m, 2) that join all byte-identical files."""
+    return equal_pairs(dataset.catalogue["sha256"].to_numpy().astype(str))
+
+
+def equal_groups(dataset: Dataset) -> np.ndarray:
+    """The id of each row's group of equal images, (n,), of which the index compares the first."""
+    near = load_near_pairs(dataset)
+    equal = near[(near["difference"] == 0) & (near["symmetry"] == IDENTITY)]
+    pairs = np.stack([equal["first"], equal["second"]], axis=1)
+    both = np.concatenate([identical_pairs(dataset), pairs])
+    return group_rows(len(dataset.catalogue), both)
 
 
 def load_near_pairs(dataset: Dataset) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.duplicates import (
     DEFAULT_DIFFERENCE,
+    equal_groups,
     equal_pairs,
     group_rows,
     identical_pairs,
@@ -147,20 +148,30 @@ def unknown_patients_note(dataset: Dataset) -> str:
 def copies_in_training(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> dict[str, int]:
     """{kind: test images with a copy in training}; an image counts for its first kind.
 
-    Kinds: identical, as it is, mirrored, flipped, turned.
+    Kinds: identical (the same file), as it is, mirrored, flipped, turned.
     """
     splits = dataset.catalogue["split"].to_numpy()
+    identical = group_rows(len(splits), identical_pairs(dataset))
     near, kinds = pair_kinds(dataset, difference)
-    identical = identical_pairs(dataset, every=True)
-    counts: dict[str, int] = {}
-    counted = np.zeros(len(splits), bool)
-    for kind in ("identical", *dict.fromkeys(KINDS)):
-        pairs = identical if kind == "identical" else near[kinds == kind]
+    # of equal images the index compares the first alone: its pairs are those of its group
+    equal = equal_groups(dataset)
+    pairs = {kind: equal[near[kinds == kind]] for kind in dict.fromkeys(KINDS)}
+    itself = np.stack([equal, equal], axis=1)
+    pairs["as it is"] = np.concatenate([pairs["as it is"], itself])
+
+    def in_training(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        """Whether the group of each row is in a pair with a group that has a training image."""
         both = np.concatenate([pairs, pairs[:, ::-1]])
-        rows = both[(splits[both[:, 0]] == "test") & (splits[both[:, 1]] == "train"), 0]
-        rows = rows[~counted[rows]]
-        counts[kind] = len(np.unique(rows))
-        counted[rows] = True
+        trained = np.isin(both[:, 1], groups[splits == "train"])
+        return np.isin(groups, both[trained, 0])
+
+    counts: dict[str, int] = {}
+    left = splits == "test"
+    found = {"identical": in_training(identical, np.stack([identical, identical], axis=1))}
+    found |= {kind: in_training(equal, of_kind) for kind, of_kind in pairs.items()}
+    for kind, has_copy in found.items():
+        counts[kind] = int((left & has_copy).sum())
+        left &= ~has_copy
     return counts
 
 

@@ -17,12 +17,12 @@ from rebalance_core.imaging.symmetry import INVERSE, SYMMETRIES
 BLUR = 1.0  # px, against artefacts of resampling and JPEG
 MAX_SHIFT = 5.0  # px
 SCALES = (0.87, 1.15)
-STEPS = 3  # of Gauss and Newton's method
+STEPS = 4  # of Gauss and Newton's method
 SIDE = 32  # points of the grid per side, each the mean of 2 × 2 pixels
 _CENTRE = (THUMBNAIL - 1) / 2
 _FLAGS = np.array(SYMMETRIES)
 _MIN_GAIN = 0.1  # of contrast, below which a step is not trusted
-_DONE, _HOPELESS = 0.05, 0.45  # differences that no further step changes enough
+_DONE, _HOPELESS = 0.01, 0.45  # differences that no further step changes enough
 
 
 class Registration:

@@ -13,6 +13,7 @@ from rebalance_core.imaging.symmetry import Symmetries
 BUILT_IN = ("phantom", "digits")
 KAGGLE = "kaggle"
 MAX_LABEL = 100  # characters
+MIN_CHARACTERS = 8  # classes of one character from which they are taken for digits or letters
 # The paper's data (CC0), pinned: https://www.kaggle.com/datasets/masoudnickparvar/...
 KAGGLE_STUDY = "masoudnickparvar/brain-tumor-mri-dataset/versions/1"
 SPLIT_FOLDERS = {
@@ -42,8 +43,12 @@ class ImportConfig(Config):
 
 
 def guess_symmetries(source: str, classes: list[str]) -> Symmetries:
-    """The symmetries of `auto`: none for digits and letters, that is classes of one character."""
-    is_writing = source == "digits" or all(len(label) == 1 for label in classes)
+    """The symmetries of `auto`: none for digits and letters, that is many classes of one character.
+
+    Few classes of one character may be grades, or 0 and 1 for healthy and ill.
+    """
+    has_characters = len(classes) >= MIN_CHARACTERS and all(len(label) == 1 for label in classes)
+    is_writing = source == "digits" or has_characters
     return "none" if is_writing else "all"
 
 

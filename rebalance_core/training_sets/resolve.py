@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rebalance_core.config import STRICT, Reference, problem, read_model, references
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
-from rebalance_core.datasets.duplicates import near_groups
+from rebalance_core.datasets.duplicates import MAX_DIFFERENCE, near_groups
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.training_sets.config import SetConfig
@@ -46,6 +46,8 @@ class TrainingSet(BaseModel):
         if not isinstance(config, dict) or "validation_skew" in config:
             return value
         earlier = {"validation_skew": "whole", "test_seed": config.get("seed", 0)}
+        if isinstance(difference := config.get("difference"), float):
+            earlier["difference"] = min(difference, MAX_DIFFERENCE)
         return {**value, "config": {**config, **earlier}}
 
     @model_validator(mode="after")
@@ -225,6 +227,9 @@ def make_subset(
 ) -> TrainingSet:
     """Save the images of a set that have one of `poses`: always a subset, with the same test."""
     check_set_name(workspace, name)
+    if not poses:
+        raise UserError("Name at least one pose; a subset has the images of those poses.")
+    config = subset_config(parent, poses)
     dataset = open_dataset(workspace, parent.config.dataset)
     has_pose = _has_pose(dataset, tuple(poses))
     images, labels = (dataset.catalogue[name].to_numpy() for name in ("image", "class"))
@@ -238,7 +243,7 @@ def make_subset(
     training_set = parent.model_copy(
         update={
             "name": name,
-            "config": subset_config(parent, poses),
+            "config": config,
             "counts": counts,
             "train": train,
             "validation": validation,

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from rebalance_core.datasets.dataset import (
     open_dataset,
     remove_dataset,
 )
+from rebalance_core.datasets.duplicates import NEAR
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
 from rebalance_core.runs.executor import list_runs
@@ -702,13 +704,17 @@ def with_value(key: str, value: object) -> Callable[[bytes], bytes]:
     return lambda data: json.dumps({**json.loads(data), key: value}).encode()
 
 
-def pairs(**arrays: list[object] | float) -> Callable[[bytes], bytes]:
+def arrays(**values: Any) -> Callable[[bytes], bytes]:
     def make(_: bytes) -> bytes:
         buffer = io.BytesIO()
-        np.savez(buffer, **{name: np.array(values) for name, values in arrays.items()})
+        np.savez(buffer, **{name: np.array(value) for name, value in values.items()})
         return buffer.getvalue()
 
     return make
+
+
+def pairs(record: tuple[int, int, int, float]) -> Callable[[bytes], bytes]:
+    return arrays(near=np.array([record], NEAR))
 
 
 DAMAGED = "Dataset kept is damaged ({}); remove it and import it again."
@@ -754,12 +760,19 @@ EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
     "duplicates cut off": (edit("near.npz", lambda data: data[:-30]), NO_NEAR),
     "duplicates emptied": (edit("near.npz", lambda data: b""), NO_NEAR),
     "duplicates gone": (edit("near.npz", lambda data: None), NO_NEAR),
-    "duplicates beyond": (edit("near.npz", pairs(pairs=[[0, 14]], difference=[0.1])), OTHER_NEAR),
-    "duplicates below 0": (edit("near.npz", pairs(pairs=[[-1, 3]], difference=[0.1])), OTHER_NEAR),
-    "duplicates without a pair": (edit("near.npz", pairs(difference=[0.1])), NO_NEAR),
-    "duplicates misshapen": (edit("near.npz", pairs(pairs=[[1, 2]], difference=[])), OTHER_NEAR),
-    "duplicates in words": (edit("near.npz", pairs(pairs=[[1, 2]], difference=["x"])), OTHER_NEAR),
-    "duplicates of a number": (edit("near.npz", pairs(pairs=[[1, 2]], difference=0.1)), OTHER_NEAR),
+    "duplicates beyond": (edit("near.npz", pairs((0, 14, 0, 0.1))), OTHER_NEAR),
+    "duplicates below 0": (edit("near.npz", pairs((-1, 3, 0, 0.1))), OTHER_NEAR),
+    "duplicates of itself": (edit("near.npz", pairs((3, 3, 0, 0.1))), OTHER_NEAR),
+    "duplicates of no symmetry": (edit("near.npz", pairs((1, 2, 8, 0.1))), OTHER_NEAR),
+    "duplicates too different": (edit("near.npz", pairs((1, 2, 0, 0.5))), OTHER_NEAR),
+    "duplicates of NaN": (edit("near.npz", pairs((1, 2, 0, float("nan")))), OTHER_NEAR),
+    "duplicates without a pair": (edit("near.npz", arrays(difference=[0.1])), NO_NEAR),
+    "duplicates in words": (edit("near.npz", arrays(near=["x"])), OTHER_NEAR),
+    "duplicates of a number": (edit("near.npz", arrays(near=0.1)), OTHER_NEAR),
+    "manifest of another symmetry": (
+        edit("manifest.json", with_value("symmetries", "some")),
+        DAMAGED.format("manifest.json: symmetries: input should be 'all', 'mirror' or 'none'"),
+    ),
     "originals cut off": (
         edit("originals", lambda data: data[:-9]),
         DAMAGED.format("'dog/4.png' was changed by hand"),

@@ -2,7 +2,9 @@
 
 import io
 import itertools
+import json
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +12,29 @@ import pytest
 from PIL import Image
 from sources import import_source, unpack
 
-from rebalance_core.datasets.dataset import Dataset
+from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.duplicates import (
     DEFAULT_DIFFERENCE,
     MAX_DIFFERENCE,
-    RADIUS,
-    ThumbnailRegistration,
     equal_pairs,
     group_rows,
-    identical_groups,
+    identical_pairs,
+    load_near_pairs,
     near_groups,
     near_pairs,
-    signatures,
+    nearest_differences,
+    orientations,
 )
 from rebalance_core.datasets.health import duplicate_statistics, examine
+from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.inspecting import thumbnail
 from rebalance_core.datasets.phantom import draw_phantoms
+from rebalance_core.datasets.source import ImportConfig, guess_symmetries
+from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.grid import png_bytes
+from rebalance_core.imaging.symmetry import IDENTITY, apply_symmetry
+from rebalance_core.runs.run import MemoryRun
+from rebalance_core.synthesis.quality import is_near_copy
 from rebalance_core.workspace import Workspace
 
 DISTINCT = 1000
@@ -58,15 +66,34 @@ def cropped(pixels: np.ndarray) -> np.ndarray:
     return pixels[1:-1, 1:-1]
 
 
-WAYS = {"brighter": brighter, "re-encoded": reencoded, "cropped": cropped}
+def turned(pixels: np.ndarray, symmetry: int) -> np.ndarray:
+    return apply_symmetry(pixels[None], symmetry)[0]
+
+
+ALL = tuple(range(8))
+WAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "brighter": brighter,
+    "re-encoded": reencoded,
+    "cropped": cropped,
+    "less contrast": lambda pixels: (pixels * 0.6 + 40).astype(np.uint8),
+    "cropped by two and mirrored": lambda pixels: turned(pixels[2:-2, 2:-2], 1),
+    "flipped and brighter": lambda pixels: turned(brighter(pixels), 2),
+    "turned and re-encoded": lambda pixels: reencoded(turned(pixels, 3)),
+    "turned by 90° and shifted": lambda pixels: turned(np.roll(pixels, 2, axis=1), 6),
+    "mirrored and turned by 90°": lambda pixels: turned(pixels, 4),
+    "cropped in a corner": lambda pixels: turned(pixels[1:, 1:], 5),
+}
 
 
 def small(pictures: list[np.ndarray]) -> np.ndarray:
     return np.stack([thumbnail(Image.fromarray(pixels)) for pixels in pictures])
 
 
-def detect(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return near_pairs(lambda rows: thumbnails[rows], len(thumbnails))
+def detect(
+    thumbnails: np.ndarray, symmetries: tuple[int, ...] = ALL
+) -> tuple[np.ndarray, np.ndarray]:
+    near = near_pairs(lambda rows: thumbnails[rows], len(thumbnails), symmetries)
+    return np.stack([near["first"], near["second"]], axis=1), near["difference"]
 
 
 def groups_at(thumbnails: np.ndarray, difference: float = DEFAULT_DIFFERENCE) -> np.ndarray:
@@ -97,7 +124,7 @@ def test_a_higher_threshold_only_joins(tmp_path: Path) -> None:
     )
     pairs, differences = detect(thumbnails)
     assert differences.max() <= MAX_DIFFERENCE
-    thresholds = [0.0, 0.02, 0.05, 0.1, DEFAULT_DIFFERENCE, 0.2, MAX_DIFFERENCE]
+    thresholds = [0.0, 0.002, 0.02, 0.05, DEFAULT_DIFFERENCE, 0.14, MAX_DIFFERENCE]
     partitions = [group_rows(len(thumbnails), pairs[differences <= t]) for t in thresholds]
     numbers = [len(set(partition)) for partition in partitions]
     assert numbers == sorted(numbers, reverse=True)
@@ -106,21 +133,142 @@ def test_a_higher_threshold_only_joins(tmp_path: Path) -> None:
         assert len(set(zip(fine, coarse, strict=True))) == len(set(fine))
 
 
-def test_the_index_finds_the_pairs_of_brute_force() -> None:
+def correlations(thumbnails: np.ndarray) -> np.ndarray:
+    """The highest r of every pair over all symmetries, without a registration."""
+    images = thumbnails[:, 2:-2, 2:-2].astype(float)  # a border, where crops differ
+
+    def unit(stack: np.ndarray) -> np.ndarray:
+        flat = stack.reshape(len(stack), -1)
+        flat = flat - flat.mean(axis=1, keepdims=True)
+        return np.asarray(flat / np.linalg.norm(flat, axis=1, keepdims=True))
+
+    return np.max([unit(images) @ unit(apply_symmetry(images, k)).T for k in ALL], axis=0)
+
+
+def test_the_index_finds_every_pair_of_an_exhaustive_search() -> None:
     originals = list(phantoms(120, 64))
-    thumbnails = small(originals + [way(p) for way in WAYS.values() for p in originals[::2]])
+    ways = ("brighter", "less contrast", "flipped and brighter", "mirrored and turned by 90°")
+    thumbnails = small(originals + [WAYS[way](p) for way in ways for p in originals[::2]])
     thumbnails = thumbnails[np.random.default_rng(0).permutation(len(thumbnails))]
-    points = signatures(thumbnails)
-    every = np.array(list(itertools.combinations(range(len(thumbnails)), 2)))
-    distances = np.linalg.norm(points[every[:, 0]] - points[every[:, 1]], axis=1)
-    close = every[distances <= RADIUS]
-    differences = ThumbnailRegistration(thumbnails).differences(*close.T)
-    pairs, difference = detect(thumbnails)
-    is_near = differences <= MAX_DIFFERENCE
-    assert 200 < is_near.sum() < 1000
-    assert {tuple(p) for p in pairs.tolist()} == {tuple(p) for p in close[is_near].tolist()}
-    expected = dict(zip(map(tuple, close.tolist()), differences, strict=True))
-    assert difference == pytest.approx([expected[tuple(p)] for p in pairs.tolist()], abs=1e-4)
+    highest = np.triu(correlations(thumbnails), 1)
+    expected = set(zip(*np.nonzero(highest >= np.sqrt(1 - DEFAULT_DIFFERENCE**2)), strict=True))
+    pairs, differences = detect(thumbnails)
+    found = {tuple(pair) for pair in pairs[differences <= DEFAULT_DIFFERENCE].tolist()}
+    assert len(expected) == 60 * 10
+    assert found == expected
+
+
+def test_the_difference_is_that_of_the_reversed_order() -> None:
+    originals = list(phantoms(60, 64))
+    thumbnails = small(originals + [way(p) for way in WAYS.values() for p in originals[:30]])
+    pairs, differences = detect(thumbnails)
+    turned_pairs, turned_differences = detect(thumbnails[::-1].copy())
+    there = dict(zip(map(tuple, pairs.tolist()), differences.tolist(), strict=True))
+    last = len(thumbnails) - 1
+    back = {
+        (last - second, last - first): difference
+        for (first, second), difference in zip(
+            turned_pairs.tolist(), turned_differences.tolist(), strict=True
+        )
+    }
+    assert there.keys() == back.keys()
+    assert [there[pair] for pair in there] == pytest.approx(
+        [back[pair] for pair in there], abs=2e-3
+    )
+    one, other = thumbnails[:60], thumbnails[60:]
+    forth = nearest_differences(other, one, ALL)
+    # the search starts from other zooms, and may end at another symmetry of a symmetric head
+    assert forth == pytest.approx(
+        [nearest_differences(one, each[None], ALL).min() for each in other], abs=0.02
+    )
+
+
+def test_the_smallest_share_of_crops_and_shifts_is_missed() -> None:
+    """What design.md claims: shifts of 3 % and scalings of 6 % of phantoms are all found."""
+    originals = list(phantoms(200, 64))
+    references = small(originals)
+    for copies in (
+        [p[2:-2, 2:-2] for p in originals],  # scaled by 6.7 %
+        [np.roll(p, 2, axis=0) for p in originals],  # shifted by 3.1 %
+        [np.roll(p, (1, -2), axis=(0, 1)) for p in originals],
+    ):
+        differences = nearest_differences(small(copies), references, ALL)
+        assert (differences <= DEFAULT_DIFFERENCE).all()
+
+
+def test_mirrored_training_images_are_near_copies_and_held_out_images_are_not() -> None:
+    images = phantoms(120, 64, seed=3)[..., None]
+    training, unseen = images[:60], images[60:]
+    assert is_near_copy(training[:, :, ::-1], training, ALL).sum() == 60
+    assert is_near_copy(training[:, ::-1], training, ALL).sum() == 60
+    assert is_near_copy(training[:, :, ::-1], training, (IDENTITY,)).sum() == 0
+    assert is_near_copy(unseen, training, ALL).sum() == 0
+
+
+def test_digits_are_searched_as_they_are_and_6_and_9_stay_apart(workspace: Workspace) -> None:
+    dataset = import_dataset(workspace, ImportConfig(name="d", source="digits"), MemoryRun())
+    assert dataset.manifest.symmetries == "none"
+    assert set(load_near_pairs(dataset)["symmetry"].tolist()) == {IDENTITY}
+    labels = dataset.catalogue["class"].to_numpy()
+    groups = near_groups(dataset)
+    sixes, nines = set(groups[labels == "6"]), set(groups[labels == "9"])
+    assert not sixes & nines
+    assert not any(
+        labels[first] != labels[second]
+        for first, second, _, difference in load_near_pairs(dataset).tolist()
+        if difference <= DEFAULT_DIFFERENCE
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "classes", "symmetries"),
+    [
+        ("digits", [*"0123456789"], "none"),
+        ("letters.zip", [*"ABCDEFGH"], "none"),
+        ("grades.zip", [*"01234"], "all"),
+        ("phantom", ["glioma", "notumor"], "all"),
+    ],
+)
+def test_symmetries_are_guessed_from_the_classes(
+    source: str, classes: list[str], symmetries: str
+) -> None:
+    assert guess_symmetries(source, classes) == symmetries
+
+
+def test_a_dataset_of_an_earlier_version_is_searched_again(dataset: Dataset) -> None:
+    """Its pairs have no symmetry, and its manifest does not say which are allowed."""
+    path, expected = dataset.path, load_near_pairs(dataset)
+    near = path / "near.npz"
+    np.savez(near, pairs=np.array([[0, 1]], np.int32), difference=np.array([0.1], np.float32))
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest.pop("symmetries")
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    workspace = Workspace(path.parents[1])
+    assert load_near_pairs(open_dataset(workspace, dataset.name)).tolist() == expected.tolist()
+    with np.load(near) as arrays:
+        assert arrays["near"].tolist() == expected.tolist()
+
+
+def test_a_group_is_shown_in_the_orientation_of_its_first_image(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    pixels = phantoms(1, 64)[0]
+    files = {
+        f"ab/{k}.png": png_bytes(np.ascontiguousarray(turned(pixels, symmetry)))
+        for k, symmetry in enumerate((0, 1, 6, 3))
+    }
+    files |= {f"cd/{k}.png": png_bytes(p) for k, p in enumerate(phantoms(3, 64, seed=9))}
+    dataset = import_source(workspace, unpack(tmp_path / "source", files))
+    found = orientations(dataset, [0, 1, 2, 3], DEFAULT_DIFFERENCE)
+    assert found == [0, 1, 7, 3]  # 6 is a quarter turn, 7 the one back
+    for row, symmetry in enumerate(found):
+        with open_image(dataset.read_original(f"ab/{row}.png")) as image:
+            assert np.array_equal(turned(np.asarray(image), symmetry), pixels)
+    kinds = {f.name: f.groups for f in examine(dataset)}
+    assert kinds["near"] == ()
+    assert kinds["mirrored"] == ((0, 1),)
+    assert kinds["turned"] == ((0, 1, 2, 3),)
+    assert duplicate_statistics(dataset)["distinct_images"] == {"ab": 1, "cd": 3}
 
 
 def test_constant_images_have_no_near_duplicates() -> None:
@@ -222,7 +370,24 @@ def test_the_statistics_are_those_of_brute_force(dataset: Dataset, rows: list[Ro
     same, near = by_hand(rows, 3), by_hand(rows, 2)
     assert min(*same.values(), *near.values()) > 0
     assert same != near
-    assert duplicate_statistics(dataset) == {
+    pictures = {name.split("-")[1] for name in dataset.catalogue["image"]}
+    statistics = duplicate_statistics(dataset)
+    largest = statistics.pop("largest_near_duplicate_group_starts_with")
+    distinct, kinds = (
+        statistics.pop(name) for name in ("distinct_images", "test_images_with_copy_in_training")
+    )
+    assert (
+        sum(row[2] == largest.split("-")[1].removesuffix(".png") for row in rows)
+        == (near["largest"])
+    )
+    assert distinct == {
+        label: len({row[2] for row in rows if row[1] == label}) for label in ("a", "b")
+    }
+    assert len(pictures) == 80
+    assert sum(kinds.values()) == near["leaked"]
+    assert (kinds["identical"], kinds["mirrored"]) == (same["leaked"], 0)
+    assert statistics == {
+        "symmetries": "all",
         "identical_groups": same["groups"],
         "identical_files": same["images"],
         "redundant_files": same["redundant"],
@@ -241,6 +406,8 @@ def test_the_statistics_are_those_of_brute_force(dataset: Dataset, rows: list[Ro
         "identical-across",
         "identical-labels",
         "near",
+        "mirrored",
+        "turned",
         "near-across",
         "near-labels",
     ]
@@ -262,7 +429,8 @@ def test_a_group_has_the_images_of_one_picture_largest_first(
 
 
 def test_at_threshold_0_near_groups_contain_the_identical_ones(dataset: Dataset) -> None:
-    identical, near = identical_groups(dataset), near_groups(dataset, 0.0)
+    identical = group_rows(len(dataset.catalogue), identical_pairs(dataset))
+    near = near_groups(dataset, 0.0)
     assert len(set(zip(identical, near, strict=True))) == len(set(identical))
     assert duplicate_statistics(dataset, 0.0)["near_duplicate_threshold"] == 0.0
 

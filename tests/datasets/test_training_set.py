@@ -3,13 +3,14 @@
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rebalance_core.datasets.dataset import Dataset, remove_dataset
 from rebalance_core.datasets.importing import import_dataset
-from rebalance_core.datasets.phantom import CLASSES, POSES, make_phantom
+from rebalance_core.datasets.phantom import CLASSES, POSES, draw_phantoms, make_phantom
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.grid import png_bytes
@@ -22,6 +23,7 @@ from rebalance_core.training_sets.resolve import (
     TrainingSet,
     list_sets,
     make_set,
+    make_subset,
     open_set,
     resolve_set,
 )
@@ -60,7 +62,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-def resolve(home: Workspace, skew: str = NO_SKEW, seed: int = 0, **options: int) -> TrainingSet:
+def resolve(home: Workspace, skew: str = NO_SKEW, seed: int = 0, **options: Any) -> TrainingSet:
     return resolve_set(home, "set", SetConfig(dataset="pets", skew=skew, seed=seed, **options))
 
 
@@ -83,6 +85,9 @@ def per_class(ids: tuple[str, ...]) -> dict[str, int]:
         ("long:4", {"a": 1000, "b": 400, "c": 30}),
         ("long:100", {"a": 1000, "b": 100, "c": 10}),
         ("b=7", {"a": 1000, "b": 7, "c": 30}),
+        ("step:5@b", {"a": 80, "b": 400, "c": 30}),
+        ("long:4@c", {"a": 15, "b": 8, "c": 30}),
+        ("step:20@a", {"a": 1000, "b": 50, "c": 30}),
         (" c = 1 , a=999", {"a": 999, "b": 400, "c": 1}),
     ],
 )
@@ -99,7 +104,7 @@ def test_ties_are_broken_by_class_order() -> None:
 @pytest.mark.parametrize(
     ("skew", "sentence"),
     [
-        ("step", "Skew 'step' is not understood; write 'none', 'step:20', 'long:50' or "),
+        ("step", "Skew 'step' is not understood; write 'none', 'step:20', 'step:20@class', "),
         ("step:", "Skew 'step:' is not understood"),
         ("step:-2", "Skew 'step:-2' is not understood"),
         ("long:x", "Skew 'long:x' is not understood"),
@@ -107,6 +112,7 @@ def test_ties_are_broken_by_class_order() -> None:
         ("b=1.5", "Skew 'b=1.5' is not understood"),
         ("b=²", "Skew 'b=²' is not understood"),
         ("b=3,", "Skew 'b=3,' is not understood"),
+        ("step:5@d", "Skew 'step:5@d': there is no class 'd', only a, b, c."),
         ("step:0.5", "Skew 'step:0.5': the ratio must be at least 1."),
         ("d=3", "Skew 'd=3': there is no class 'd', only a, b, c."),
         ("b=0", "Skew 'b=0': 0 images of b is out of range; choose 1 to 400."),
@@ -156,7 +162,12 @@ def test_a_set_has_the_counts_of_its_skew(
     training_set = resolve(home, skew)
     assert training_set.classes == ("cat", "dog", "owl")
     assert training_set.counts == per_class(training_set.train) == counts
-    assert per_class(training_set.validation) == CUT
+    in_proportion = {c: max(1, round(CUT[c] * n / REMAINING[c])) for c, n in counts.items()}
+    assert per_class(training_set.validation) == in_proportion
+    whole = resolve(home, skew, validation_skew="whole")
+    assert per_class(whole.validation) == CUT
+    assert set(training_set.validation) <= set(whole.validation)
+    assert whole.train == training_set.train
     assert per_class(training_set.test) == TEST
 
 
@@ -191,11 +202,100 @@ def test_a_smaller_limit_keeps_a_subset(home: Workspace) -> None:
     assert set(limited.train) < set(resolve(home, limit=200).train) < set(resolve(home).train)
 
 
-def test_validation_and_test_are_the_same_under_every_skew(home: Workspace) -> None:
-    plain = resolve(home)
-    for other in (resolve(home, "step:10"), resolve(home, "long:100"), resolve(home, limit=50)):
-        assert other.validation == plain.validation
-        assert other.test == plain.test
+def test_a_stronger_skew_keeps_a_subset_of_validation_and_the_same_test(home: Workspace) -> None:
+    chain = [resolve(home, skew) for skew in ("step:20", "step:8", "step:3", NO_SKEW)]
+    for stronger, weaker in pairwise(chain):
+        assert set(stronger.validation) < set(weaker.validation)
+        assert stronger.test == weaker.test
+    for other in (resolve(home, "step:10", validation_skew="whole"), resolve(home, limit=50)):
+        assert other.validation == chain[-1].validation
+
+
+def test_another_seed_keeps_the_test_images_of_a_dataset_without_a_test_split(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    pets(workspace, tmp_path / "pets", {"": {"cat": 60, "dog": 30}})
+    sets = [resolve(workspace, seed=seed) for seed in range(3)]
+    assert len({each.test for each in sets}) == 1
+    assert len({each.train for each in sets}) == len({each.validation for each in sets}) == 3
+    assert resolve(workspace, test_seed=1).test != sets[0].test
+
+
+def test_a_set_of_an_earlier_version_says_how_its_validation_was_cut(home: Workspace) -> None:
+    """Up to version 0.1 validation stayed whole, and the seed drew the test images too."""
+    value = resolve(home, "step:10", seed=4, validation_skew="whole").to_json()
+    for field in ("validation_skew", "test_seed", "distinct"):
+        value["config"].pop(field)
+    value["config"]["difference"] = 0.25
+    config = TrainingSet.from_json(value).config
+    assert (config.validation_skew, config.test_seed, config.distinct) == ("whole", 4, False)
+    assert config.difference == 0.16
+
+
+def test_sets_of_poses_skews_and_limits_nest(workspace: Workspace) -> None:
+    """A set of one pose is a subset of the set with all poses, under every skew and limit."""
+    source = ImportConfig(name="many", source="phantom", count=400, size=32)
+    dataset = import_dataset(workspace, source, MemoryRun())
+    cluster_poses(dataset, PosesConfig(dataset="many", k=2), MemoryRun())
+    for skew in (NO_SKEW, "step:3", "long:4", "notumor=40", "step:2@glioma"):
+        for seed in (0, 1):
+            config = SetConfig(dataset="many", skew=skew, seed=seed)
+            full = resolve_set(workspace, "full", config)
+            posed = resolve_set(
+                workspace, "posed", config.model_copy(update={"poses": ("pose 1",)})
+            )
+            limited = resolve_set(
+                workspace, "less", config.model_copy(update={"poses": ("pose 1",), "limit": 40})
+            )
+            assert set(limited.train) < set(posed.train) < set(full.train)
+            assert set(posed.validation) < set(full.validation)
+            assert limited.test == posed.test == full.test
+
+
+def test_a_subset_has_the_images_of_its_parent_that_have_the_pose(workspace: Workspace) -> None:
+    source = ImportConfig(name="many", source="phantom", count=400, size=32)
+    dataset = import_dataset(workspace, source, MemoryRun())
+    cluster_poses(dataset, PosesConfig(dataset="many", k=2), MemoryRun())
+    parent = make_set(workspace, "full", SetConfig(dataset="many", skew="step:2", limit=200))
+    child = make_subset(workspace, "posed", parent, ("pose 2",))
+    assert child == open_set(workspace, "posed")
+    assert set(child.train) < set(parent.train)
+    assert set(child.validation) < set(parent.validation)
+    assert child.test == parent.test
+    assert child.config == parent.config.model_copy(update={"poses": ("pose 2",)})
+    assert sum(child.counts.values()) == len(child.train)
+    with pytest.raises(UserError) as excinfo:
+        make_subset(workspace, "other", child, ("pose 1",))
+    assert str(excinfo.value) == "Training set posed has no pose pose 1; it has pose 2."
+    with pytest.raises(UserError, match="Dataset many has no pose pose 9"):
+        make_subset(workspace, "other", parent, ("pose 9",))
+    with pytest.raises(UserError, match="Name at least one pose"):
+        make_subset(workspace, "other", parent, ())
+
+
+def test_distinct_training_images_are_one_of_each_group(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """Twelve pictures, of which the first four are there mirrored and brighter as well."""
+    pictures = draw_phantoms(np.arange(12) % 2, np.zeros(12, int), size=64, seed=0)
+    for k, pixels in enumerate(pictures):
+        copies = [pixels, pixels[:, ::-1], np.clip(pixels.astype(int) + 20, 0, 255)]
+        for number, copy in enumerate(copies if k < 4 else copies[:1]):
+            target = tmp_path / "pets" / "Training" / "ab"[k % 2] / f"{k:02d}-{number}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(png_bytes(np.ascontiguousarray(copy, dtype=np.uint8)))
+    import_dataset(workspace, ImportConfig(name="pets", source=str(tmp_path / "pets")), MemoryRun())
+    for seed in range(3):
+        every, distinct = (
+            resolve(workspace, split="clean", seed=seed, distinct=value) for value in (False, True)
+        )
+        names = [image.rpartition("/")[2].partition("-")[0] for image in every.train]
+        first = dict(reversed([*zip(names, every.train, strict=True)]))
+        assert len(first) < len(names)
+        assert set(distinct.train) == set(first.values())
+        assert distinct.counts == per_class(distinct.train)
+        assert distinct.dropped["train"] == every.dropped.get("train", 0) + len(names) - len(first)
+        assert (distinct.validation, distinct.test) == (every.validation, every.test)
 
 
 def test_the_same_config_draws_the_same_ids_and_another_seed_others(home: Workspace) -> None:

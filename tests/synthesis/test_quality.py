@@ -23,6 +23,8 @@ from rebalance_core.synthesis.quality import (
 )
 from rebalance_core.training_sets.load import Images
 
+ALL = tuple(range(8))  # symmetries
+
 
 def line(*places: float) -> np.ndarray:
     return np.array(places, dtype=np.float64)[:, None]
@@ -54,7 +56,7 @@ def test_near_copies_are_distinguished_from_other_images_of_the_class() -> None:
     real = draw_phantoms(np.zeros(30, int), np.arange(30) % 3, size=64, seed=0)[..., None]
     other = draw_phantoms(np.zeros(30, int), np.arange(30) % 3, size=64, seed=1)[..., None]
     brighter = np.clip(real[:4] * 0.9 + 12, 0, 255).astype(np.uint8)
-    result = is_near_copy(np.concatenate([brighter, other]), real)
+    result = is_near_copy(np.concatenate([brighter, other]), real, ALL)
     assert result.tolist() == [True] * 4 + [False] * 30
 
 
@@ -135,11 +137,11 @@ def test_principal_components_have_the_largest_variance() -> None:
     ids=["twins are the later ones", "doubled are all of them"],
 )
 def test_near_copies_of_each_other(
-    measure: Callable[[np.ndarray], np.ndarray], near_copies: list[int]
+    measure: Callable[[np.ndarray, tuple[int, ...]], np.ndarray], near_copies: list[int]
 ) -> None:
     images = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 1), dtype=np.uint8)
     images[[3, 5]] = images[1]
-    assert np.flatnonzero(measure(images)).tolist() == near_copies
+    assert np.flatnonzero(measure(images, ALL)).tolist() == near_copies
 
 
 def test_frechet_distance_is_the_same_in_more_dimensions_than_there_are_images() -> None:
@@ -155,15 +157,15 @@ def test_all_copies_of_a_collapsed_generator_are_found() -> None:
     real = draw_phantoms(np.zeros(12, int), np.arange(12) % 3, size=64, seed=0)[..., None]
     noise = np.random.default_rng(0).integers(-6, 7, (300, 64, 64, 1))
     generated = np.clip(real[:1].astype(int) + noise, 0, 255).astype(np.uint8)
-    assert is_near_copy(generated, real).all()
-    assert np.flatnonzero(~repeats_earlier(generated)).tolist() == [0], (
+    assert is_near_copy(generated, real, ALL).all()
+    assert np.flatnonzero(~repeats_earlier(generated, ALL)).tolist() == [0], (
         "the first is kept, and no other"
     )
 
 
 def test_empty_arrays_have_no_near_copies() -> None:
     images = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 1), dtype=np.uint8)
-    assert is_near_copy(images, images[:0]).tolist() == [False] * 3
-    assert is_near_copy(images[:0], images).tolist() == []
-    assert repeats_earlier(images[:1]).tolist() == [False]
-    assert has_near_duplicate(images[:1]).tolist() == [False]
+    assert is_near_copy(images, images[:0], ALL).tolist() == [False] * 3
+    assert is_near_copy(images[:0], images, ALL).tolist() == []
+    assert repeats_earlier(images[:1], ALL).tolist() == [False]
+    assert has_near_duplicate(images[:1], ALL).tolist() == [False]
