@@ -44,6 +44,8 @@ def show_results(workspace: Workspace, view: RunView) -> None:
     rows = results.results
     st.subheader("Answer")
     (st.success if results.proven_gain else st.info)(escape_markdown(results.answer))
+    for note in results.notes:
+        st.caption(escape_markdown(note))
     if results.preset == "quick":
         st.caption("A demonstration at 32 px with few images and epochs, not a finding.")
     _contrast_plots(view, rows)
@@ -118,7 +120,8 @@ def _table(rows: list[Row]) -> None:
         "and p come from one paired t-test, both Bonferroni-corrected for all differences in this "
         "table; they cover the seeds, not other test images. All arms were trained for the same "
         "number of epochs, which means more updates for an arm that adds images. Swing: mean "
-        "absolute change of validation accuracy between epochs. Minutes: for one seed, including "
+        "absolute change of validation accuracy between epochs. Last epoch: test accuracy at the "
+        "last epoch, which no validation image selected. Minutes: for one seed, including "
         "the generator's training and sampling. From “Best epoch” on: the accuracy as the paper "
         "computes it, at the best epoch on the test split itself, and the paper's own figures."
     )

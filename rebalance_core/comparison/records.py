@@ -229,6 +229,7 @@ class Row(Measured):
     recall: list[Share | None]
     confusion: Confusion  # over all seeds
     validation_swing: Share | None
+    last_test_accuracy: Share | None = None  # at the last epoch
     best_test_accuracy: Share
     best_test_accuracy_20_epochs: Share | None
     best_test_accuracy_30_epochs: Share | None
@@ -329,6 +330,7 @@ class Findings(Record):
     answer: str
     absent: str  # sentence on classes without a test image, or empty
     proven_gain: bool
+    notes: list[str] = []  # sentences on what the result does not cover
     outdated: bool = False  # whether another version wrote the file
 
     @model_validator(mode="after")

@@ -32,11 +32,13 @@ from rebalance_core.comparison.records import (
 )
 from rebalance_core.comparison.statistics import interval, swing
 from rebalance_core.datasets.dataset import Dataset, open_dataset
+from rebalance_core.datasets.health import unknown_patients_note
 from rebalance_core.errors import UserError
 from rebalance_core.runs.directory import code_version, find_run
 from rebalance_core.runs.executor import RunView, view_run
 from rebalance_core.synthesis.records import Provenance
 from rebalance_core.synthesis.synthetic_set import open_synthetic
+from rebalance_core.training_sets.config import NO_SKEW_ALIASES
 from rebalance_core.training_sets.load import missing_classes, part_counts
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
@@ -97,6 +99,7 @@ def summarise(
         redraw=config.redraw,
         failed=failed,
         absent=absent,
+        notes=result_notes(dataset, training_set),
     )
     return Results(
         **dict(findings),
@@ -131,6 +134,22 @@ def make_findings(
         proven_gain=is_gain_proven(rows),
         **facts,
     )
+
+
+def result_notes(dataset: Dataset, training_set: TrainingSet) -> list[str]:
+    """Sentences on validation and on patients that a reader of the result should know."""
+    notes = []
+    config = training_set.config
+    if config.skew not in NO_SKEW_ALIASES:
+        notes.append(
+            "Validation is skewed like training."
+            if config.validation_skew == "skewed"
+            else "Validation was kept whole: epochs were selected on more images of the rare "
+            "classes than training has."
+        )
+    if patients := unknown_patients_note(dataset):
+        notes.append(patients)
+    return notes
 
 
 def set_facts(dataset: Dataset, training_set: TrainingSet, seed: int) -> SetFacts:
@@ -292,6 +311,7 @@ def _row(group: Sequence[CellRecord], origins: Mapping[str, Origin]) -> Row:
         validation_swing=_mean(
             [swing([epoch.validation_accuracy for epoch in cell.curve]) for cell in group]
         ),
+        last_test_accuracy=_mean([cell.curve[-1].test_accuracy for cell in group]),
         best_test_accuracy=float(np.mean([_best_test_accuracy(cell.curve) for cell in group])),
         best_test_accuracy_20_epochs=_mean([paper_figure(cell.curve, 20) for cell in group]),
         best_test_accuracy_30_epochs=_mean([paper_figure(cell.curve, 30) for cell in group]),

@@ -110,7 +110,6 @@ def prepare_poses(workspace: Workspace, config: PosesConfig) -> PosesConfig:
     """The config with its extractor resolved; raises UserError where clustering would fail."""
     dataset = open_dataset(workspace, config.dataset)
     _check_corrections(dataset, config.discard_corrections)
-    _check_sizes(dataset, config.k)
     extractor = resolve_extractor(workspace, config.extractor)
     if extractor != "hog":
         weights_metadata(workspace, extractor)
@@ -121,11 +120,10 @@ def cluster_poses(dataset: Dataset, config: PosesConfig, run: Run) -> PoseCluste
     """Cluster each class and store the result with the dataset.
 
     PCA and K-means are fitted on the dataset's training split; other images are assigned to the
-    nearest centre of their class. Raises UserError where a class is too small for k, where all
-    images are the same, where weights are missing and where manual corrections would be lost.
+    nearest centre of their class. Raises UserError where all images are
+    the same, where weights are missing and where manual corrections would be lost.
     """
     _check_corrections(dataset, config.discard_corrections)
-    _check_sizes(dataset, config.k)
     extractor = resolve_extractor(Workspace(dataset.path.parent.parent), config.extractor)
     features = dataset_features(dataset, extractor, config.precision, run)
     run.progress(0.9, "PCA")
@@ -154,12 +152,11 @@ def cluster_poses(dataset: Dataset, config: PosesConfig, run: Run) -> PoseCluste
 def recluster(dataset: Dataset, k: K, *, discard_corrections: bool = False) -> PoseClustering:
     """Cluster again with another k in the stored principal components.
 
-    Raises UserError where a class is too small for k, where the stored clustering is damaged, and
-    where manual corrections would be lost and `discard_corrections` is not set.
+    Raises UserError where the stored clustering is damaged, and where manual corrections would be
+    lost and `discard_corrections` is not set.
     """
     with versions_lock(dataset.path):
         _check_corrections(dataset, discard_corrections)
-        _check_sizes(dataset, k)
         before = open_clustering(dataset)
         points = read_points(before.path, dataset)
         config = before.record.config.model_copy(update={"k": k})
@@ -198,29 +195,20 @@ def _check_corrections(dataset: Dataset, discard: bool) -> None:
         )
 
 
-def _check_sizes(dataset: Dataset, k: K) -> None:
-    """Raises UserError unless every class has k training images, or enough for an elbow."""
-    catalogue = dataset.catalogue
-    train = catalogue[catalogue["split"] == "train"]
-    counts = {c: int((train["class"] == c).sum()) for c in dataset.classes}
-    label = min(counts, key=lambda c: counts[c])
-    problem = f"Class {label} of {dataset.name} has {counts[label]} training image(s), too few for "
-    if isinstance(k, int) and counts[label] < k:
-        raise UserError(f"{problem}{k} clusters; choose a smaller k or add images.")
-    if not isinstance(k, int) and counts[label] < MIN_IMAGES:
-        raise UserError(f"{problem}an elbow; choose k by hand (--k 1 …) or add images.")
-
-
 def _curves(by_class: Mapping[str, np.ndarray], config: PosesConfig, run: Run) -> Curves:
-    """Inertia and silhouette of each class over k, and the elbows of each and of their mean."""
-    smallest = min(len(points) for points in by_class.values())
-    tried = [k for k in K_RANGE if k <= smallest]
+    """Inertia and silhouette of each class over k, and the elbows of each and of their mean.
+
+    A class has at most as many clusters as images; one of few images has no elbow, nor a say in
+    the mean.
+    """
+    tried = [k for k in K_RANGE if k <= max(map(len, by_class.values()))]
     inertia: dict[str, list[float]] = {}
     silhouette: dict[str, list[float | None]] = {}
     for index, (label, points) in enumerate(by_class.items()):
         best = []
         for k in tried:
-            best.append(fit_restarts(points, k, config.restarts, config.seed)[0])
+            clusters = min(k, len(points))
+            best.append(fit_restarts(points, clusters, config.restarts, config.seed)[0])
             run.progress(0.92 + 0.07 * index / len(by_class), f"K-means of {label}, k = {k}")
             if run.should_stop():
                 raise Cancelled
@@ -228,13 +216,18 @@ def _curves(by_class: Mapping[str, np.ndarray], config: PosesConfig, run: Run) -
         silhouette[label] = silhouettes(points, [fit.labels for fit in best], config.seed)
     largest = max(curve[0] for curve in inertia.values())
     # Classes whose images are all the same have no curve.
-    curves = {c: np.array(v) for c, v in inertia.items() if v[0] > 1e-6 * largest}
+    curves = {
+        c: np.array(v)
+        for c, v in inertia.items()
+        if v[0] > 1e-6 * largest and len(by_class[c]) >= MIN_IMAGES
+    }
+    relative = [curve / curve[0] for curve in curves.values()]
     return Curves(
         tried=tried,
         inertia=inertia,
         silhouettes=silhouette,
         elbows={c: elbow(curves[c]) if c in curves else None for c in inertia},
-        elbow=elbow(np.mean([curve / curve[0] for curve in curves.values()], axis=0)),
+        elbow=elbow(np.mean(relative, axis=0)) if relative else None,
     )
 
 

@@ -123,16 +123,6 @@ def test_options_may_stand_before_the_dataset(home: Path) -> None:
             "There is no dataset 'faces' (there is: few, p, tiny); add it with `datasets add`.",
         ),
         (
-            ["p", "--k", "19"],
-            "Class glioma of p has 18 training image(s), too few for 19 "
-            "clusters; choose a smaller k or add images.",
-        ),
-        (
-            ["tiny"],
-            "Class cat of tiny has 2 training image(s), too few for an elbow; choose k by "
-            "hand (--k 1 …) or add images.",
-        ),
-        (
             ["p", "--k", "many"],
             "k='many' does not fit PosesConfig: Value error, use auto, "
             "per-class or a number from 1.",
