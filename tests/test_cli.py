@@ -77,9 +77,15 @@ def test_adding_a_dataset_tells_what_it_holds(added: tuple[Path, dict[str, Any]]
     assert len(value.pop("fingerprint")) == 64
     assert value.pop("run").endswith(next((home / "runs").glob("2*")).name)
     assert list(value.pop("brightness")) == list(value.pop("forms")) == list("0123456789")
-    near = ("largest", "near", "test_images_near")
+    near = ("largest", "near", "test_images_near", "test_images_with")
     found = {k: v for k, v in value.pop("duplicates").items() if not k.startswith(near)}
+    distinct = found.pop("distinct_images")
+    assert list(distinct) == list("0123456789")
+    assert all(
+        0 < distinct[label] <= DIGITS["train"][label] + DIGITS["test"][label] for label in distinct
+    )
     assert found == {
+        "symmetries": "none",
         "identical_groups": 0,
         "identical_files": 0,
         "redundant_files": 0,
@@ -204,24 +210,30 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
         "counts": {"cat": 34, "dog": 2},
         "ratio": 17.0,
         "train": 36,
-        "validation": 9,
+        "validation": 7,
         "test": 6,
         "dropped": {},
-        "notes": [],
+        "notes": [
+            "Fewer than 10 validation images of cat (6), dog (1): the chosen epoch depends on "
+            "them; compare the last epoch's figures as well."
+        ],
     }
     shown = told(new, "sets", "show", "skewed")
     assert shown["config"] == {
         "dataset": "pets",
         "split": "official",
-        "difference": 0.16,
+        "difference": 0.12,
+        "distinct": False,
         "skew": "step:17",
+        "validation_skew": "skewed",
         "poses": [],
         "limit": None,
         "validation": 0.15,
         "fit": "pad",
         "seed": 5,
+        "test_seed": 0,
     }
-    assert (len(shown["train"]), len(shown["validation"]), len(shown["test"])) == (36, 9, 6)
+    assert (len(shown["train"]), len(shown["validation"]), len(shown["test"])) == (36, 7, 6)
     assert told(new, "sets", "list") == {"sets": {"skewed": {"cat": 34, "dog": 2}}}
 
 
@@ -242,8 +254,8 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
         ),
         (
             ["sets", "make", "new", "digits", "--skew", "steep:3"],
-            "Skew 'steep:3' is not understood; write 'none', 'step:20', 'long:50' or "
-            "'class=number,class=number'.",
+            "Skew 'steep:3' is not understood; write 'none', 'step:20', 'step:20@class', 'long:50' "
+            "or 'class=number,class=number'.",
         ),
         (
             ["sets", "make", "digits", "digits"],

@@ -29,9 +29,9 @@ from rebalance_core.workspace import Workspace
 SHOWN = {
     "home": "phantom",
     "data": "phantom",
-    "poses": "clusters",
+    "poses": "Silhouette",
     "generators": "Last step **3**",
-    "samples": "5 flagged as near-copies",
+    "samples": "4 flagged as near-copies",
     "comparison": "seeds",
     "runs": "done",
     "settings": "environment",

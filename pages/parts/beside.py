@@ -37,7 +37,8 @@ def beside_originals(workspace: Workspace, synthetic: SyntheticSet) -> None:
     st.caption(
         f"The first {len(rows.generated)} by {order}, never picked. Beneath each nearest original: "
         "its distance, root mean square in gray levels (0 to 255). Click an image to enlarge it. "
-        f"{flagged} of a training image; mirrored, flipped and rotated copies are not detected."
+        f"{flagged} of a training image; copies are also found mirrored, flipped or turned, as far "
+        "as the dataset's symmetries allow."
     )
     if clicked:
         _open(rows, clicked)

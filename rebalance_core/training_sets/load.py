@@ -75,6 +75,16 @@ def missing_classes(dataset: Dataset, training_set: TrainingSet, part: Part) -> 
 def set_notes(dataset: Dataset, training_set: TrainingSet) -> list[str]:
     """Sentences on what a person should know of a set: missing and small classes, the split."""
     notes = []
+    if validation := missing_classes(dataset, training_set, "validation"):
+        notes.append(
+            f"No validation image of {', '.join(validation)}: epochs are chosen on validation, "
+            "so a comparison needs images of every class and is refused."
+        )
+    if test := missing_classes(dataset, training_set, "test"):
+        notes.append(
+            f"No test image of {', '.join(test)}: every average over classes on the test split is "
+            "over the other classes, the same for all arms."
+        )
     counts = part_counts(dataset, training_set, "validation")
     if few := [f"{label} ({n})" for label, n in counts.items() if 0 < n < FEW]:
         notes.append(
@@ -89,16 +99,6 @@ def set_notes(dataset: Dataset, training_set: TrainingSet) -> list[str]:
             f"Split clean changes the largest class: {', '.join(training_set.majority)} instead of "
             f"{largest}. Name the class that stays whole to compare the same question, such as "
             f"step:10@{largest}."
-        )
-    if validation := missing_classes(dataset, training_set, "validation"):
-        notes.append(
-            f"No validation image of {', '.join(validation)}: epochs are chosen on validation, "
-            "so a comparison needs images of every class and is refused."
-        )
-    if test := missing_classes(dataset, training_set, "test"):
-        notes.append(
-            f"No test image of {', '.join(test)}: every average over classes on the test split is "
-            "over the other classes, the same for all arms."
         )
     return notes
 

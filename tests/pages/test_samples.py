@@ -71,8 +71,8 @@ def test_a_folder_is_brought_watched_and_shown(
     assert f"{origin}; glioma 3." in told
     assert "The first 3 by name, never picked." in told
     assert (
-        "None flagged as a near-copy of a training image; mirrored, flipped and rotated copies are "
-        "not detected."
+        "None flagged as a near-copy of a training image; copies are also found mirrored, flipped "
+        "or turned, as far as the dataset's symmetries allow."
     ) in told
     app.session_state["views"] = "Real or generated?"
     app.run()
