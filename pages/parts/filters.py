@@ -18,7 +18,7 @@ from rebalance_core.synthesis.synthetic_set import SyntheticSet, list_synthetic
 from rebalance_core.workspace import Workspace, free_name
 
 SHOWN = 60  # removed images per class
-NOT_DETECTED = "Mirrored, flipped and rotated copies are not detected."
+SAME_PICTURE = "Also mirrored, flipped or turned, as far as the dataset's symmetries allow."
 
 
 def filters(workspace: Workspace, synthetic: SyntheticSet) -> None:
@@ -51,10 +51,10 @@ def filters(workspace: Workspace, synthetic: SyntheticSet) -> None:
         "images is from theirs, in the features of that network.",
     )
     copies = columns[2].checkbox(
-        "No near-copies of training images", help=NOT_DETECTED, key=f"copies {synthetic.name}"
+        "No near-copies of training images", help=SAME_PICTURE, key=f"copies {synthetic.name}"
     )
     twins = columns[3].checkbox(
-        "No near-copies of each other", help=NOT_DETECTED, key=f"twins {synthetic.name}"
+        "No near-copies of each other", help=SAME_PICTURE, key=f"twins {synthetic.name}"
     )
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     suggestion = free_name(f"{synthetic.name}-filtered", list_synthetic(workspace), numbered=True)

@@ -64,8 +64,8 @@ def _show(scores: Scores, run: str) -> None:
         "Fréchet distance (not the FID of the literature) in the features of "
         f"{escape_markdown(scores.network)}{space}. Every metric is shown beside that of real "
         "images against real ones: two halves of the real images of the class, as many on each "
-        "side. Copies: real images with a near-copy among the other real ones; mirrored, flipped "
-        "and rotated copies are not detected. Class: real validation images, which that network "
+        "side. Copies: real images with a near-copy among the other real ones, as they are or "
+        "under the dataset's symmetries. Class: real validation images, which that network "
         "was not trained on."
     )
     names = scores.names

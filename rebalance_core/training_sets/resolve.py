@@ -181,7 +181,7 @@ def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingS
     orders = _orders(dataset, train, [config.seed, 1])
     validation_orders = _orders(dataset, validation, [config.seed, 4])
     available = {c: len(rows) for c, rows in orders.items()}
-    _check_parts(name, available, {"validate": validation, "test": split.test}, "")
+    _check_parts(name, available, {"validate": validation, "test": split.test})
     counts = skewed_counts(config.skew, available)
     validation_counts = {c: len(rows) for c, rows in validation_orders.items()}
     if config.validation_skew == "skewed":
@@ -196,7 +196,7 @@ def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingS
     counts = limited_counts({c: len(rows) for c, rows in selected.items()}, config.limit)
     train = np.sort(np.concatenate([rows[: counts[c]] for c, rows in selected.items()]))
     validation = np.sort(np.concatenate(list(draw(validation_orders, validation_counts).values())))
-    _check_parts(name, counts, {"validate": validation}, "more poses or ")
+    _check_parts(name, counts, {"validate": validation})
     images = dataset.catalogue["image"].to_numpy()
     return TrainingSet(
         name=name,
@@ -239,7 +239,7 @@ def make_subset(
     )
     found = Counter(labels[[dataset.rows[i] for i in train]])
     counts = {c: found[c] for c in parent.classes}
-    _check_parts(name, counts, {"validate": validation}, "more poses or ")
+    _check_parts(name, counts, {"validate": validation})
     training_set = parent.model_copy(
         update={
             "name": name,
@@ -254,13 +254,13 @@ def make_subset(
 
 
 def _check_parts(
-    name: str, counts: dict[str, int], parts: Mapping[str, Sequence[Any] | np.ndarray], more: str
+    name: str, counts: dict[str, int], parts: Mapping[str, Sequence[Any] | np.ndarray]
 ) -> None:
     """Raise UserError if a class has no training image, or a part no image."""
     if missing := [c for c, number in counts.items() if not number]:
         raise UserError(
-            f"Training set {name} would have no image of {', '.join(missing)}; choose {more}"
-            "another split, more poses or another dataset."
+            f"Training set {name} would have no image of {', '.join(missing)}; choose another "
+            "split, more poses or another dataset."
         )
     for purpose, images in parts.items():
         if not len(images):
