@@ -12,7 +12,7 @@ from pages.parts.gallery import Group, gallery, image_tile
 from pages.parts.live import apply, job_panel, latest_run
 from pages.parts.markdown import escape_markdown
 from pages.parts.naming import name_field
-from pages.parts.sets import last_saved_set, save_set
+from pages.parts.sets import last_saved_set, save_set, save_subset
 from pages.parts.weights import get_weights
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.imaging.decode import open_image
@@ -40,8 +40,10 @@ from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
 from rebalance_core.training_sets.config import NO_SKEW, SetConfig
 from rebalance_core.training_sets.load import set_notes
+from rebalance_core.training_sets.resolve import open_sets
 from rebalance_core.workspace import Workspace
 
+WHOLE = "the whole dataset"
 MAX_CLUSTER_IMAGES = 8  # shown per cluster
 MAX_SELECTED_IMAGES = 48  # shown of a selection
 MAX_POINTS = 20_000  # in a scatter plot: of more, a seeded sample
@@ -372,16 +374,34 @@ def _cluster(name: str) -> tuple[str, int]:
 def _choose_poses(workspace: Workspace, dataset: Dataset, clustering: PoseClustering) -> None:
     st.subheader("Train on some poses only")
     chosen = st.pills("Poses to keep in training", clustering.poses, selection_mode="multi")
-    left, right = st.columns(2)
-    with left:
-        suggestion = f"{dataset.name}-{'-'.join(chosen)}".strip("-")
-        name = name_field("Name of the training set", suggestion, "pose set name")
-    skew = right.text_input(
-        "Skew", NO_SKEW, help="As on the Data page: step:20, long:50 or class=number,…"
+    left, middle, right = st.columns(3)
+    sets = [s.name for s in open_sets(workspace)[0] if s.config.dataset == dataset.name]
+    parent = left.selectbox(
+        "From",
+        [WHOLE, *sets],
+        help="A generator trained on a subset of a saved training set can be compared on that set, "
+        "as in the paper.",
     )
+    skew = middle.text_input(
+        "Skew",
+        NO_SKEW,
+        disabled=parent != WHOLE,
+        help="As on the Data page: step:20, long:50 or class=number,… A saved set has its own.",
+    )
+    with right:
+        base = dataset.name if parent == WHOLE else parent
+        suggestion = f"{base}-{'-'.join(chosen)}".strip("-")
+        name = name_field("Name of the training set", suggestion, "pose set name")
+
+    def save() -> None:
+        if parent == WHOLE:
+            values = {"dataset": dataset.name, "poses": tuple(chosen), "skew": skew}
+            save_set(workspace, name, SetConfig.build(**values))
+        else:
+            save_subset(workspace, name, parent, chosen)
+
     if st.button("Save training set", type="primary", disabled=not chosen):
-        values = {"dataset": dataset.name, "poses": tuple(chosen), "skew": skew}
-        apply(lambda: save_set(workspace, name, SetConfig.build(**values)))
+        apply(save)
     saved = last_saved_set(workspace, dataset.name)
     if saved is not None:
         counts = ", ".join(f"{c} {n}" for c, n in saved.counts.items())

@@ -8,7 +8,13 @@ from pages.parts.markdown import escape_markdown
 from rebalance_core.datasets.dataset import list_datasets
 from rebalance_core.synthesis.synthetic_set import open_all_synthetic
 from rebalance_core.training_sets.config import SetConfig
-from rebalance_core.training_sets.resolve import TrainingSet, list_sets, make_set, open_set
+from rebalance_core.training_sets.resolve import (
+    TrainingSet,
+    list_sets,
+    make_set,
+    make_subset,
+    open_set,
+)
 from rebalance_core.workspace import Workspace
 
 
@@ -44,6 +50,13 @@ def choose_set(workspace: Workspace, resets: str) -> TrainingSet | None:
 def save_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
     """Save a training set and remember its name for the message next to the button."""
     training_set = make_set(workspace, name, config)
+    st.session_state[SAVED] = name
+    return training_set
+
+
+def save_subset(workspace: Workspace, name: str, parent: str, poses: list[str]) -> TrainingSet:
+    """Save the images of a saved set that have one of `poses`, as `save_set`."""
+    training_set = make_subset(workspace, name, open_set(workspace, parent), poses)
     st.session_state[SAVED] = name
     return training_set
 

@@ -211,17 +211,6 @@ def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingS
     )
 
 
-def subset_config(training_set: TrainingSet, poses: Sequence[str]) -> SetConfig:
-    """The config of the subset of a set that has `poses`; raises UserError for others."""
-    config = training_set.config
-    if config.poses and (unknown := sorted(set(poses) - set(config.poses))):
-        raise UserError(
-            f"Training set {training_set.name} has no pose {', '.join(unknown)}; it has "
-            f"{', '.join(config.poses)}."
-        )
-    return config.model_copy(update={"poses": tuple(poses)})
-
-
 def make_subset(
     workspace: Workspace, name: str, parent: TrainingSet, poses: Sequence[str]
 ) -> TrainingSet:
@@ -229,8 +218,17 @@ def make_subset(
     check_set_name(workspace, name)
     if not poses:
         raise UserError("Name at least one pose; a subset has the images of those poses.")
-    config = subset_config(parent, poses)
+    if parent.config.poses and (others := sorted(set(poses) - set(parent.config.poses))):
+        raise UserError(
+            f"Training set {parent.name} has no pose {', '.join(others)}; it has "
+            f"{', '.join(parent.config.poses)}."
+        )
     dataset = open_dataset(workspace, parent.config.dataset)
+    if dataset.fingerprint != parent.fingerprint:
+        raise UserError(
+            f"Training set {parent.name} was made from another version of dataset {dataset.name}; "
+            "make the set again with `sets make`."
+        )
     has_pose = _has_pose(dataset, tuple(poses))
     images, labels = (dataset.catalogue[name].to_numpy() for name in ("image", "class"))
     chosen = set(images[has_pose])
@@ -243,7 +241,7 @@ def make_subset(
     training_set = parent.model_copy(
         update={
             "name": name,
-            "config": config,
+            "config": parent.config.model_copy(update={"poses": tuple(poses)}),
             "counts": counts,
             "train": train,
             "validation": validation,

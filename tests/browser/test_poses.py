@@ -18,7 +18,8 @@ from rebalance_core.poses.clustering import cluster_poses, open_clustering
 from rebalance_core.poses.config import PosesConfig
 from rebalance_core.runs.executor import list_runs
 from rebalance_core.runs.run import MemoryRun
-from rebalance_core.training_sets.resolve import open_set
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import make_set, open_set
 from rebalance_core.workspace import Workspace
 
 # What lies in a polygon by the plot's own axes: ids, corners on the screen, and how many pixels the
@@ -229,6 +230,7 @@ def test_names_are_kept_and_asked_for_before_they_go(
 def test_chosen_poses_become_a_training_set_that_generators_offer(
     page: Page, server: Server, clustered: Dataset, home: Path
 ) -> None:
+    full = make_set(Workspace(home), "full", SetConfig(dataset="p", skew="step:2"))
     opened(page, server)
     pills = page.get_by_test_id("stButtonGroup").filter(has_text="Poses to keep in training")
     pills.get_by_text("pose 2", exact=True).click()
@@ -239,6 +241,15 @@ def test_chosen_poses_become_a_training_set_that_generators_offer(
     made = open_set(Workspace(home), "p-pose 2")
     poses = open_clustering(clustered).assignments.set_index("image")["pose"]
     assert set(poses[[*made.train, *made.validation]]) == {"pose 2"}
+    page.get_by_role("combobox", name="From", exact=True).click()
+    page.get_by_role("option", name="full").click()
+    expect(page.get_by_label("Name of the training set")).to_have_value("full-pose 2")
+    expect(page.get_by_label("Skew")).to_be_disabled()
+    settled(page)
+    page.get_by_role("button", name="Save training set").click()
+    expect(page.get_by_text("Saved full-pose 2")).to_be_visible()
+    subset = open_set(Workspace(home), "full-pose 2")
+    assert set(subset.train) == {image for image in full.train if poses[image] == "pose 2"}
     visit(page, "Generators")
     page.get_by_role("combobox", name="Training set").click()
     expect(page.get_by_role("option", name="p-pose 2")).to_be_visible()
