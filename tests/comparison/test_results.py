@@ -437,6 +437,7 @@ def test_a_table_row_reads_in_percent_and_points() -> None:
         "AUROC": "75.00",
         "Calibration error": "12.50",
         "Swing": "10.00",
+        "Last epoch": "60.00",
         "Minutes": "10.0",
         "Best epoch (chosen on test)": "60.00",
         "… of 20": "60.00",

@@ -160,10 +160,10 @@ def test_reclustering_equals_clustering_from_scratch(clustered: Dataset) -> None
     assert recluster(clustered, "auto").record.k == 3
 
 
-def test_another_k_is_refused_where_a_class_is_too_small(clustered: Dataset) -> None:
-    with pytest.raises(UserError, match=r"^Class glioma of p has 11 training image\(s\), too few"):
-        recluster(clustered, 12)
-    assert open_clustering(clustered).record.k == 3
+def test_a_small_class_gets_as_many_clusters_as_training_images(clustered: Dataset) -> None:
+    sizes = clustered.counts()["train"]
+    assert sizes["glioma"] == 11
+    assert recluster(clustered, 12).record.ks == {c: min(12, n) for c, n in sizes.items()}
 
 
 def test_a_kill_at_any_moment_leaves_a_complete_version(
