@@ -33,6 +33,8 @@ from rebalance_core.synthesis.synthetic_set import (
     open_all_synthetic,
     open_synthetic,
 )
+from rebalance_core.training_sets.config import OPEN
+from rebalance_core.training_sets.evaluations import describe_parts
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
@@ -117,7 +119,9 @@ def _new(workspace: Workspace, training_set: TrainingSet) -> None:
         help="Each seed redraws the training images and uses only generators that were trained on "
         f"{training_set.name}-seed1, -seed2, …; `study` on the command line creates all of them.",
     )
+    test_part, is_confirmed = _test_part(workspace, training_set)
     values: dict[str, Any] = {
+        "test_part": test_part,
         "arms": tuple(arms),
         "schedules": tuple(schedules),
         "seeds": tuple(range(int(seeds))),
@@ -137,8 +141,20 @@ def _new(workspace: Workspace, training_set: TrainingSet) -> None:
         st.error(escape_markdown(str(error)))
         return
     _plan(workspace, training_set, config, cells)
-    if st.button("Compare", type="primary", disabled=not cells):
+    if st.button("Compare", type="primary", disabled=not (cells and is_confirmed)):
         apply(lambda: _submit(workspace, config), submitted_message)
+
+
+def _test_part(workspace: Workspace, training_set: TrainingSet) -> tuple[str, bool]:
+    """Render the choice of a reserved part of the test images; the part, and whether to go on."""
+    sentences = describe_parts(workspace, training_set)
+    if not sentences:
+        return OPEN, True
+    part = st.radio("Test part", list(training_set.test_parts), captions=sentences, horizontal=True)
+    confirmed = part == OPEN or st.checkbox(
+        f"Open part {part}: once it has been evaluated on, it no longer confirms anything new"
+    )
+    return part, confirmed
 
 
 def _has_images(workspace: Workspace, training_set: TrainingSet, arm: str) -> bool:

@@ -107,6 +107,14 @@ def _start(workspace: Workspace, dataset: Dataset, newest: RunView | None) -> No
             "HOG is the default because VGG-16's weights are not on this machine; select VGG-16 to "
             "download them."
         )
+    sets = [s.name for s in open_sets(workspace)[0] if s.config.dataset == dataset.name]
+    fitted_on = st.selectbox(
+        "Fit on",
+        [None, *sets],
+        format_func=lambda name: name or f"all training images of {dataset.name}",
+        help="A training set's own images only, so that its poses depend on nothing that the set "
+        "leaves out. A comparison says how many other images its poses were fitted on.",
+    )
     with st.expander("Advanced"):
         fields = ["components", "variance", "restarts", "precision", "seed"]
         changes = config_form(PosesConfig(dataset=dataset.name), fields, "poses", columns=5)
@@ -117,7 +125,12 @@ def _start(workspace: Workspace, dataset: Dataset, newest: RunView | None) -> No
     busy = newest is not None and newest.live
     blocked = busy or missing or (corrected and not confirmed)
     if st.button("Cluster by pose", type="primary", disabled=blocked):
-        values = {"dataset": dataset.name, "extractor": extractor, "discard_corrections": confirmed}
+        values = {
+            "dataset": dataset.name,
+            "set": fitted_on,
+            "extractor": extractor,
+            "discard_corrections": confirmed,
+        }
         apply(lambda: start_run(workspace, PosesConfig.build(**values, **changes)))
 
 

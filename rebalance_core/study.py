@@ -81,7 +81,7 @@ def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     dataset = open_dataset(workspace, config.dataset)
     training_set = _training_set(workspace, dataset, config, steps)
     if not (has_clustering(dataset) and open_clustering(dataset).corrections):
-        steps.run_once("poses", PosesConfig(dataset=dataset.name))
+        steps.run_once("poses", PosesConfig(dataset=dataset.name, set=training_set.name))
     redraw = not config.fixed and len(config.seeds) > 1
     compare = CompareConfig.from_preset(
         config.preset, set=training_set.name, seeds=config.seeds, arms=config.arms, redraw=redraw

@@ -109,6 +109,11 @@ class Workspace:
         return self.synthetic / f".{run_id}"
 
     @property
+    def evaluations(self) -> Path:
+        """One file per list of test images that a comparison has evaluated on."""
+        return self.root / "evaluations"
+
+    @property
     def quizzes(self) -> Path:
         return self.root / "quizzes"
 

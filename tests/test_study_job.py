@@ -7,13 +7,17 @@ import pytest
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.importing import import_dataset
 from rebalance_core.datasets.source import ImportConfig
+from rebalance_core.generators.spec import generator_specs
+from rebalance_core.poses.clustering import cluster_poses, open_clustering
+from rebalance_core.poses.config import PosesConfig
 from rebalance_core.runs.directory import RunDirectory, create_run
 from rebalance_core.runs.executor import list_runs, view_run
 from rebalance_core.runs.run import MemoryRun
-from rebalance_core.study import StudyConfig, _Steps, _training_set, study_job
+from rebalance_core.study import StudyConfig, _one_pose, _Steps, _training_set, study_job
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.system.files import read_json
-from rebalance_core.training_sets.resolve import list_sets, open_set
+from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.resolve import list_sets, make_set, open_set
 from rebalance_core.workspace import Workspace
 
 
@@ -76,3 +80,23 @@ def test_the_training_set_of_a_study_gets_a_name_that_is_free_and_valid(
         steps = _Steps(workspace, RunDirectory(path))
         set_names.append(_training_set(workspace, datasets[0], config, steps).name)
     assert set_names == [set_name, set_name]
+
+
+def test_the_paper_trains_bagan_gp_on_the_most_frequent_pose_that_every_class_has(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    cluster_poses(phantom, PosesConfig(dataset="phantom", k=2), MemoryRun())
+    training_set = make_set(workspace, "full", SetConfig(dataset="phantom"))
+    path = create_run(workspace, "study", {"dataset": "phantom"}, name="study")
+    posed = _one_pose(workspace, _Steps(workspace, RunDirectory(path)), training_set)
+    table = open_clustering(phantom).training
+    in_set = table[table["image"].isin(training_set.train)]
+    counts = in_set.groupby("pose")["class"].agg(["nunique", "size"])
+    complete = counts[counts["nunique"] == 4]["size"]
+    assert posed.config.poses == (complete.idxmax(),)
+    assert len(posed.train) == complete.max() < len(training_set.train)
+    assert set(posed.train) < set(training_set.train)
+    assert open_set(workspace, "full-pose") == posed
+    # resumed, the study finds the same set
+    assert _one_pose(workspace, _Steps(workspace, RunDirectory(path)), training_set) == posed
+    assert [name for name, spec in generator_specs().items() if spec.fixed_pose] == ["bagan-gp"]

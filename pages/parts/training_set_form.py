@@ -17,7 +17,8 @@ from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.grid import FITS, fit_square
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.poses.clustering import has_clustering, open_clustering
-from rebalance_core.training_sets.config import NO_SKEW, SetConfig
+from rebalance_core.training_sets.config import NO_SKEW, RESERVED, SetConfig
+from rebalance_core.training_sets.evaluations import describe_parts
 from rebalance_core.training_sets.load import set_notes
 from rebalance_core.training_sets.resolve import TrainingSet, open_sets, resolve_set
 from rebalance_core.workspace import Workspace
@@ -67,6 +68,9 @@ def training_set_form(workspace: Workspace, dataset: Dataset) -> None:
             f"validation {len(training_set.validation):,}, test {len(training_set.test):,}; "
             f"split {config.split}."
         )
+        if training_set.reserved:
+            sizes = ", ".join(f"{p} {len(ids):,}" for p, ids in training_set.reserved.items())
+            st.caption(f"Reserved test images: {sizes}.")
         if training_set.dropped:
             counts = ", ".join(f"{n:,} of {part}" for part, n in training_set.dropped.items())
             st.caption(f"The split excludes, as copies or because of a shared patient: {counts}.")
@@ -147,6 +151,16 @@ def _fields(dataset: Dataset) -> dict[str, Any]:
             bind="query-params",
         )
         values["limit"] = int(limit) or None
+        values["reserve"] = int(
+            st.number_input(
+                "Reserved parts of the test images",
+                0,
+                len(RESERVED),
+                0,
+                help="Test is cut by patient and copies into an open part and these, on which "
+                "nothing evaluates until a comparison names one: keep them for a final claim.",
+            )
+        )
         if "validation" not in dataset.counts():
             values["validation"] = st.slider("Validation share of training", 0.05, 0.5, 0.15)
         values["seed"] = int(
@@ -238,4 +252,7 @@ def _saved(workspace: Workspace, dataset: Dataset) -> None:
             ],
             hide_index=True,
         )
+        for each in matches:
+            for sentence in describe_parts(workspace, each):
+                st.caption(escape_markdown(f"{each.name}: {sentence}"))
     link("poses", "Continue to Poses")

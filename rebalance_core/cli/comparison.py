@@ -23,6 +23,7 @@ from rebalance_core.config import parse_overrides
 from rebalance_core.errors import UserError
 from rebalance_core.runs.start import start_run
 from rebalance_core.runs.trust import check_trusted, custom_network, network_override
+from rebalance_core.training_sets.config import OPEN
 from rebalance_core.workspace import Workspace
 
 app = typer.Typer()
@@ -60,6 +61,9 @@ ArmImages = Annotated[
     list[str] | None,
     typer.Option(help="ARM=NAME: take an arm's images from this synthetic set (repeat)."),
 ]
+TestPart = Annotated[
+    str, typer.Option(help="Of a set with reserved test images: open, or the part to open (A, B).")
+]
 FromReport = Annotated[
     Path | None, typer.Option("--from", help="Repeat the comparison of this report.")
 ]
@@ -74,6 +78,7 @@ def compare(
     seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
     preset: Preset = "quick",
     redraw: Redraw = False,
+    test_part: TestPart = OPEN,
     synthetic: ArmImages = None,
     override: Override = None,
     from_report: FromReport = None,
@@ -92,7 +97,8 @@ def compare(
     else:
         values = _split_all(arms=arms, schedules=schedules, amounts=amount, seeds=seeds)
         values["synthetic"] = _parse_pairs(synthetic or [])
-        config = _new_comparison(preset, override, set=set_name, redraw=redraw, **values)
+        values |= {"redraw": redraw, "test_part": test_part}
+        config = _new_comparison(preset, override, set=set_name, **values)
     network = custom_network(config.model_dump())  # named on this command line
     cells = check_compare(workspace, config)
     warn_of_damaged(workspace)

@@ -54,6 +54,12 @@ Variance = Annotated[
 @app.command("cluster")
 def cluster(
     dataset: str,
+    set_name: Annotated[
+        str | None,
+        typer.Option(
+            "--set", help="Fit on this training set's images, instead of all training ones."
+        ),
+    ] = None,
     extractor: Extractor = "auto",
     k: Annotated[
         str, typer.Option(help="Clusters per class: auto, per-class or a number.")
@@ -75,6 +81,7 @@ def cluster(
     opened = open_dataset(workspace, dataset)
     config = PosesConfig.build(
         dataset=dataset,
+        set=set_name,
         extractor=extractor,
         k=int(k) if k.isdecimal() else k,
         components=components,

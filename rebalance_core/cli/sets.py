@@ -9,6 +9,7 @@ from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE
 from rebalance_core.errors import UserError
 from rebalance_core.training_sets.config import NO_SKEW, SetConfig
+from rebalance_core.training_sets.evaluations import describe_parts
 from rebalance_core.training_sets.load import set_notes
 from rebalance_core.training_sets.resolve import (
     TrainingSet,
@@ -53,6 +54,9 @@ def make(
     test_seed: Annotated[
         int, typer.Option(help="Seed of the test images, if the dataset has no such split.")
     ] = 0,
+    reserve: Annotated[
+        int, typer.Option(help="Parts of the test images that only `compare --test-part` opens.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Create training set NAME from DATASET, or from another set."""
@@ -79,6 +83,7 @@ def make(
         fit=fit,
         seed=seed,
         test_seed=test_seed,
+        reserve=reserve,
     )
     _emit_made(workspace, make_set(workspace, name, config), as_json)
 
@@ -86,6 +91,7 @@ def make(
 def _emit_made(workspace: Workspace, made: TrainingSet, as_json: bool) -> None:
     notes = set_notes(open_dataset(workspace, made.config.dataset), made)
     parts = {part: len(getattr(made, part)) for part in ("train", "validation", "test")}
+    parts |= {f"test, part {name}": len(images) for name, images in made.reserved.items()}
     about = {"set": made.name, "split": made.config.split, "counts": made.counts}
     emit({**about, "ratio": made.ratio, **parts, "dropped": made.dropped, "notes": notes}, as_json)
 
@@ -115,5 +121,7 @@ def list_all(as_json: Json = False) -> None:
 
 @app.command("show")
 def show(name: str, as_json: Json = False) -> None:
-    """Show a training set with the ids of its images."""
-    emit(open_set(Workspace.from_environment(), name).to_json(), as_json)
+    """Show a training set with the ids of its images, and who evaluated on its test parts."""
+    workspace = Workspace.from_environment()
+    shown = open_set(workspace, name)
+    emit(shown.to_json() | {"evaluations": describe_parts(workspace, shown)}, as_json)

@@ -109,11 +109,12 @@ def resolve_inputs(workspace: Workspace, config: CompareConfig) -> dict[int, Cel
     """{seed: inputs of its cells}, with every synthetic set checked against its training set."""
     if config.redraw:
         draws = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
+        draws = {seed: drawn.with_test_part(config.test_part) for seed, drawn in draws.items()}
         return {
             seed: make_inputs(workspace, drawn, resolve_synthetic(workspace, config, drawn, seed))
             for seed, drawn in draws.items()
         }
-    base = open_set(workspace, config.set)
+    base = open_set(workspace, config.set).with_test_part(config.test_part)
     shared = make_inputs(workspace, base, resolve_synthetic(workspace, config, base))
     return dict.fromkeys(config.seeds, shared)
 

@@ -10,6 +10,7 @@ from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.amounts import parse_amount
 from rebalance_core.comparison.arms import BASELINE, Arm, arm_name
 from rebalance_core.config import Config, Seed, SetRef, SyntheticRef, Unique
+from rebalance_core.training_sets.config import OPEN, TestPart
 
 DEFAULT_ARMS = (BASELINE, "bagan-gp", "ddpm")  # the paper's
 
@@ -42,6 +43,7 @@ class CompareConfig(Config):
 
     preset: str = "paper"
     set: SetRef
+    test_part: TestPart = OPEN  # of a set with reserved test images, the part to evaluate on
     arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = Field(
         default=DEFAULT_ARMS, min_length=1
     )

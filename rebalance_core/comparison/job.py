@@ -40,6 +40,7 @@ from rebalance_core.imaging.grid import resize_images
 from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.system.files import atomic_folder, remove_folder, write_json
+from rebalance_core.training_sets.evaluations import record_evaluation
 from rebalance_core.training_sets.load import Images, load_part
 from rebalance_core.training_sets.resolve import TrainingSet, read_set
 from rebalance_core.workspace import Workspace
@@ -63,6 +64,8 @@ def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     check_network(config.classifier, len(dataset.classes))
     planned = [CellIdentity(**cell.record).model_dump(mode="json") for cell in cells]
     write_json(run.result / "cells.json", planned)
+    for each in inputs.values():
+        record_evaluation(workspace, each.training_set, run.id)
     shutil.rmtree(run.result / "failed", ignore_errors=True)  # failed cells are trained again
     train_cells(workspace, run, config, cells, inputs, dataset, imagenet=weights is not None)
     paths = {cell.label: run.result / "failed" / f"{cell.key}.json" for cell in cells}

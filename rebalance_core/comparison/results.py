@@ -99,7 +99,7 @@ def summarise(
         redraw=config.redraw,
         failed=failed,
         absent=absent,
-        notes=result_notes(dataset, training_set),
+        notes=result_notes(dataset, [inputs[seed] for seed in config.seeds]),
     )
     return Results(
         **dict(findings),
@@ -136,9 +136,19 @@ def make_findings(
     )
 
 
-def result_notes(dataset: Dataset, training_set: TrainingSet) -> list[str]:
-    """Sentences on validation and on patients that a reader of the result should know."""
+def result_notes(dataset: Dataset, inputs: Iterable[CellInputs]) -> list[str]:
+    """Sentences on test, validation, poses and patients that a reader of the result should know.
+
+    `inputs` are those of all seeds.
+    """
     notes = []
+    inputs = list(inputs)
+    training_set = inputs[0].training_set
+    if len(training_set.test_parts) > 1:
+        parts = " and ".join(training_set.reserved)
+        notes.append(
+            f"Evaluated on part {training_set.test_part} of the test images, not on {parts}."
+        )
     config = training_set.config
     if config.skew not in NO_SKEW_ALIASES:
         notes.append(
@@ -147,6 +157,12 @@ def result_notes(dataset: Dataset, training_set: TrainingSet) -> list[str]:
             else "Validation was kept whole: epochs were selected on more images of the rare "
             "classes than training has."
         )
+    notes += dict.fromkeys(
+        note
+        for each in inputs
+        for synthetic in each.synthetic.values()
+        if (note := synthetic.check_poses(each.training_set))
+    )
     if patients := unknown_patients_note(dataset):
         notes.append(patients)
     return notes

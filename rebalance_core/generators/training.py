@@ -213,7 +213,10 @@ def train_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         else:
             dataset = open_dataset(workspace, training_set.config.dataset)
             size = run.config["training"]["size"]
-            poses = _run_poses(run, dataset) if run.config["training"].get("poses") else None
+            poses = None
+            if run.config["training"].get("poses"):
+                poses, fitted_on = _run_poses(run, dataset)
+                training_set = training_set.model_copy(update={"clustered": fitted_on})
             data = load_training_data(dataset, training_set, size, run.progress, poses)
             generator_class = generator_spec(config.generator).generator_class()
             generator = generator_class.fit(config.training, data, run)
@@ -265,15 +268,19 @@ def _run_training_set(workspace: Workspace, run: RunDirectory, config: TrainConf
     return read_set(path)
 
 
-def _run_poses(run: RunDirectory, dataset: Dataset) -> dict[str, str]:
-    """{image id: pose} as it was when the run started, stored with the run; raises UserError if the
-    dataset is not clustered."""
-    path = run.path / "poses.json"
+def _run_poses(run: RunDirectory, dataset: Dataset) -> tuple[dict[str, str], tuple[str, ...]]:
+    """{image id: pose} and the ids that the clustering was fitted on, as when the run started.
+
+    Stored with the run; raises UserError if the dataset is not clustered.
+    """
+    path, fitted_path = run.path / "poses.json", run.path / "poses-fitted-on.json"
     if not path.exists():
-        table = open_clustering(dataset).assignments
+        clustering = open_clustering(dataset)
+        table = clustering.assignments
+        write_json(fitted_path, clustering.fitted_on)
         write_json(path, dict(zip(table["image"], table["pose"], strict=True)))
-    poses: dict[str, str] = read_json(path)
-    return poses
+    fitted_on = read_json(fitted_path) if fitted_path.exists() else ()  # runs up to 0.1
+    return read_json(path), tuple(fitted_on)
 
 
 def _copy_parent_state(parent: Path, path: Path) -> None:

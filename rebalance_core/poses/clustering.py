@@ -43,7 +43,6 @@ from rebalance_core.poses.records import (
 )
 from rebalance_core.poses.versions import current_version, new_version, versions_lock
 from rebalance_core.poses.weights import weights_metadata
-from rebalance_core.runs.directory import RunDirectory
 from rebalance_core.runs.run import Cancelled, Run
 from rebalance_core.system.files import write_json
 from rebalance_core.workspace import Workspace
@@ -73,8 +72,13 @@ class PoseClustering:
 
     @cached_property
     def training(self) -> "pd.DataFrame":
-        """The rows of training images, on which the clustering was fitted."""
-        return self.assignments[self.assignments["split"] == "train"]
+        """The rows of the images on which the clustering was fitted."""
+        return self.assignments[fitted_rows(self.dataset, self.record.fitted_on)]
+
+    @property
+    def fitted_on(self) -> list[str]:
+        """Ids of the images on which the clustering was fitted."""
+        return self.training["image"].tolist()
 
     @property
     def poses(self) -> list[str]:
@@ -106,6 +110,16 @@ def open_clustering(dataset: Dataset) -> PoseClustering:
     return PoseClustering(dataset, path, read_record(path, dataset))
 
 
+def fitted_rows(dataset: Dataset, images: Sequence[str] | None) -> np.ndarray:
+    """Whether a clustering is fitted on each row of the catalogue, bool (n,).
+
+    On `images`, or on the dataset's training split.
+    """
+    if images is None:
+        return (dataset.catalogue["split"] == "train").to_numpy()
+    return dataset.catalogue["image"].isin(images).to_numpy()
+
+
 def prepare_poses(workspace: Workspace, config: PosesConfig) -> PosesConfig:
     """The config with its extractor resolved; raises UserError where clustering would fail."""
     dataset = open_dataset(workspace, config.dataset)
@@ -116,28 +130,29 @@ def prepare_poses(workspace: Workspace, config: PosesConfig) -> PosesConfig:
     return config.model_copy(update={"extractor": extractor})
 
 
-def cluster_poses(dataset: Dataset, config: PosesConfig, run: Run) -> PoseClustering:
+def cluster_poses(
+    dataset: Dataset, config: PosesConfig, run: Run, images: Sequence[str] | None = None
+) -> PoseClustering:
     """Cluster each class and store the result with the dataset.
 
-    PCA and K-means are fitted on the dataset's training split; other images are assigned to the
-    nearest centre of their class. Raises UserError where all images are
-    the same, where weights are missing and where manual corrections would be lost.
+    PCA and K-means are fitted on `images`, or on the dataset's training split; other images are
+    assigned to the nearest centre of their class. Raises UserError where all images are the same,
+    where weights are missing and where manual corrections would be lost.
     """
     _check_corrections(dataset, config.discard_corrections)
     extractor = resolve_extractor(Workspace(dataset.path.parent.parent), config.extractor)
     features = dataset_features(dataset, extractor, config.precision, run)
     run.progress(0.9, "PCA")
-    catalogue = dataset.catalogue
-    train = catalogue["split"].to_numpy() == "train"
+    is_fitted = fitted_rows(dataset, images)
     points, variance_kept = project(
-        features, np.flatnonzero(train), config.components, config.variance, config.seed
+        features, np.flatnonzero(is_fitted), config.components, config.variance, config.seed
     )
     if points.shape[1] == 0:
         raise UserError(
             f"All images of {dataset.name} look the same; add different images to cluster them."
         )
-    labels = catalogue["class"].to_numpy()
-    by_class = {c: points[train & (labels == c)] for c in dataset.classes}
+    labels = dataset.catalogue["class"].to_numpy()
+    by_class = {c: points[is_fitted & (labels == c)] for c in dataset.classes}
     space = FeatureSpace(
         **dict(_curves(by_class, config, run)),
         config=config.model_dump(),
@@ -146,7 +161,7 @@ def cluster_poses(dataset: Dataset, config: PosesConfig, run: Run) -> PoseCluste
     )
     with versions_lock(dataset.path):
         _check_corrections(dataset, config.discard_corrections)  # some may be new
-        return _cluster(dataset, points, space, config.k)
+        return _cluster(dataset, points, space, config.k, images)
 
 
 def recluster(dataset: Dataset, k: K, *, discard_corrections: bool = False) -> PoseClustering:
@@ -161,7 +176,7 @@ def recluster(dataset: Dataset, k: K, *, discard_corrections: bool = False) -> P
         points = read_points(before.path, dataset)
         config = before.record.config.model_copy(update={"k": k})
         space = before.record.model_copy(update={"config": config})
-        return _cluster(dataset, points, space, k, points_of=before)
+        return _cluster(dataset, points, space, k, before.record.fitted_on, points_of=before)
 
 
 def resolve_ks(curves: Curves, k: K, sizes: Mapping[str, int]) -> dict[str, int]:
@@ -236,18 +251,20 @@ def _cluster(
     points: np.ndarray,
     space: FeatureSpace,
     k: K,
+    images: Sequence[str] | None,
     points_of: PoseClustering | None = None,
 ) -> PoseClustering:
     """K-means of each class at its k, matching and evaluation; stored as a new version.
 
-    `points_of`: the version whose `points.npy` holds these points already.
+    `images`: those to fit on; None: the training split. `points_of`: the version whose
+    `points.npy` holds these points already.
     """
     import pandas as pd
 
     config = space.config
     catalogue = dataset.catalogue
     labels = catalogue["class"].to_numpy()
-    train = catalogue["split"].to_numpy() == "train"
+    train = fitted_rows(dataset, images)
     masks = {c: labels == c for c in dataset.classes}
     ks = resolve_ks(space, k, {c: int((m & train).sum()) for c, m in masks.items()})
     fits = {
@@ -281,17 +298,20 @@ def _cluster(
             for c, restarts in fits.items()
         },
         stability={c: stability(restarts) for c, restarts in fits.items()},
+        fitted_on=None if images is None else sorted(images),
     )
     return _store(dataset, table, record, points if points_of is None else points_of)
 
 
-def agreement(dataset: Dataset, table: "pd.DataFrame") -> Agreement | None:
-    """Compare poses with the true ones of training images; None where there are none."""
+def agreement(
+    dataset: Dataset, table: "pd.DataFrame", images: Sequence[str] | None = None
+) -> Agreement | None:
+    """Compare poses with the true ones of the images fitted on; None where there are none."""
     import pandas as pd
     from sklearn.metrics import adjusted_rand_score
 
     truth = dataset.catalogue["pose"].to_numpy().astype(str)
-    labelled = table[(truth != "") & (table["split"] == "train").to_numpy()]
+    labelled = table[(truth != "") & fitted_rows(dataset, images)]
     if labelled.empty:
         return None
     true = pd.Series(truth, index=table.index)[labelled.index]
@@ -313,7 +333,7 @@ def _store(
     points: "np.ndarray | PoseClustering",
 ) -> PoseClustering:
     """Write a new version; `points` may be another version, whose file is then shared."""
-    record = record.model_copy(update={"agreement": agreement(dataset, table)})
+    record = record.model_copy(update={"agreement": agreement(dataset, table, record.fitted_on)})
     with new_version(dataset.path) as folder:
         table.to_csv(
             folder / "assignments.csv", index=False, float_format="%.6g", lineterminator="\n"
@@ -409,12 +429,6 @@ def _store_correction(
     return _store(dataset, table, record, clustering)
 
 
-def poses_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
-    config = PosesConfig.build(**run.config)
-    clustering = cluster_poses(open_dataset(workspace, config.dataset), config, run)
-    return {"dataset": config.dataset, **summary(clustering)}
-
-
 def summary(clustering: PoseClustering) -> dict[str, Any]:
     """A clustering as the command line prints it; `counts` are training images per class/pose."""
     record, table = clustering.record, clustering.training
@@ -433,5 +447,6 @@ def summary(clustering: PoseClustering) -> dict[str, Any]:
         "poses": clustering.poses,
         "counts": {str(name): int(n) for name, n in sizes.items()},
         "corrections": clustering.corrections,
+        "fitted_on": {"set": record.config.set, "images": len(table)},
         "assignments": str(link / "assignments.csv"),
     }

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from rebalance_core.config import Config, DatasetRef, Precision, Reference, Seed
+from rebalance_core.config import Config, DatasetRef, Precision, Reference, Seed, SetRef
 from rebalance_core.poses.extractors import ExtractorChoice
 
 
@@ -21,6 +21,7 @@ class PosesConfig(Config):
     """Features, PCA and K-means of one clustering."""
 
     dataset: Annotated[DatasetRef, Reference("poses", creates=True)]
+    set: SetRef | None = None  # fit on its training images only, instead of all of the dataset
     extractor: ExtractorChoice = "auto"  # auto: vgg16 (3.1) if its weights are available, else hog
     k: K = "auto"  # clusters per class; auto: one k from the mean elbow curve (5.2)
     components: int = Field(default=50, ge=1, le=1000)  # maximum number of PCA components

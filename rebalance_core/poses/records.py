@@ -86,12 +86,15 @@ class ClusteringRecord(FeatureSpace):
     stability: dict[str, Score | None]  # mean adjusted Rand index over pairs of restarts
     agreement: Agreement | None = None  # None without true poses
     corrections: list[str] = []  # manual, oldest first
+    fitted_on: list[str] | None = None  # images; None: the dataset's training split
 
     @model_validator(mode="after")
     def _check_classes(self) -> "ClusteringRecord":
         for name in ("inertia", "silhouettes", "elbows", "silhouette", "stability"):
             if getattr(self, name).keys() != self.ks.keys():
                 raise ValueError(f"the classes of {name} are not those of ks")
+        if self.fitted_on is not None and not self.fitted_on:
+            raise ValueError("fitted_on lists no image")
         if self.k != common_k(self.ks):
             raise ValueError("k is not that of all classes")
         return self
@@ -113,6 +116,8 @@ def read_record(version: Path, dataset: Dataset) -> ClusteringRecord:
     record = read_model(ClusteringRecord, path, _remedy(dataset))
     if sorted(record.ks) != dataset.classes:
         raise _damaged(path, "its classes are not those of the dataset", dataset)
+    if not set(record.fitted_on or ()) <= dataset.rows.keys():
+        raise _damaged(path, "it was fitted on images that the dataset does not have", dataset)
     if max(record.ks.values()) > len(dataset.catalogue):
         raise _damaged(path, "it has more clusters than there are images", dataset)
     return record

@@ -150,6 +150,34 @@ class SyntheticSet:
                     f"training set {name}; train a generator on {name}, or compare on "
                     f"{exposure.name}."
                 )
+        self.check_poses(training_set)
+
+    def check_poses(self, training_set: TrainingSet) -> str | None:
+        """A sentence on images outside a training set that the poses used were fitted on.
+
+        Raises UserError where test images are among them.
+        """
+        outside: set[str] = set()
+        is_known = True
+        for _, exposure in self.exposures():
+            outside |= set(exposure.clustered) - set(training_set.train)
+            is_known &= bool(exposure.clustered) or not exposure.config.poses
+        tests = outside & {i for part in training_set.test_parts.values() for i in part}
+        if tests:
+            raise UserError(
+                f"The poses behind {self.name} were fitted on {len(tests)} test images of training "
+                f"set {training_set.name}; cluster on its training images (`poses cluster "
+                f"{training_set.config.dataset} --set {training_set.name}`) and train again."
+            )
+        if not is_known:
+            return f"It is not recorded on which images the poses behind {self.name} were fitted."
+        if not outside:
+            return None
+        validation = len(outside & set(training_set.validation))
+        return (
+            f"The poses behind {self.name} were fitted on {len(outside):,} images outside the "
+            f"training images, {validation:,} of them for validation, none for test."
+        )
 
     def exposures(self) -> list[tuple[str, TrainingSet]]:
         """The generator and the filters, each with the training set it was exposed to."""

@@ -1,6 +1,6 @@
 """The config of a training set: dataset, split, skew, poses."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,9 @@ from rebalance_core.training_sets.splits import SplitName
 NO_SKEW = "as it is"
 NO_SKEW_ALIASES = (NO_SKEW, "as-it-is", "as-is", "none")
 Part = Literal["train", "validation", "test"]
+RESERVED: Final = ("A", "B", "C", "D")  # names of reserved parts of the test images
+OPEN: Final = "open"  # the part that is not reserved
+TestPart = Literal["open", "A", "B", "C", "D"]
 
 
 class SetConfig(Config):
@@ -37,4 +40,6 @@ class SetConfig(Config):
     validation: float = Field(default=0.15, gt=0, lt=0.9)  # share of the training images
     fit: Fit = "pad"  # resize mode
     seed: Seed = 0
-    test_seed: Seed = 0  # of the test images, where the dataset has no test split
+    # parts of the test images that a comparison has to name before it evaluates on them
+    reserve: int = Field(default=0, ge=0, le=len(RESERVED))
+    test_seed: Seed = 0  # of the test images, where the dataset has no test split; of reserved ones

@@ -14,7 +14,7 @@ from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.duplicates import MAX_DIFFERENCE, near_groups
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import read_json, write_json
-from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.config import OPEN, RESERVED, SetConfig, TestPart
 from rebalance_core.training_sets.skew import limited_counts, reduced_counts, skewed_counts
 from rebalance_core.training_sets.splits import split_rows
 from rebalance_core.workspace import Workspace, check_name
@@ -37,6 +37,9 @@ class TrainingSet(BaseModel):
     validation: Names
     test: Names
     dropped: dict[str, Count] = {}  # {part: images removed by the split}
+    reserved: dict[TestPart, Names] = {}  # {other part of the test images: images}
+    test_part: TestPart = OPEN  # the one that `test` is
+    clustered: Names = ()  # the images that the clustering of its poses was fitted on
 
     @model_validator(mode="before")
     @classmethod
@@ -58,9 +61,12 @@ class TrainingSet(BaseModel):
             raise ValueError("counts are not those of the classes")
         if sum(self.counts.values()) != len(self.train):
             raise ValueError("counts do not add up to the number of training images")
-        ids = [*self.train, *self.validation, *self.test]
+        reserved = [image for part in self.reserved.values() for image in part]
+        ids = [*self.train, *self.validation, *self.test, *reserved]
         if len(set(ids)) < len(ids):
             raise ValueError("an image is listed twice")
+        if {self.test_part, *self.reserved} != {OPEN, *RESERVED[: self.config.reserve]}:
+            raise ValueError("reserved parts are not those of the config")
         return self
 
     @property
@@ -77,6 +83,23 @@ class TrainingSet(BaseModel):
     def ratio(self) -> float:
         """Imbalance ratio, largest : smallest class."""
         return max(self.counts.values()) / max(1, min(self.counts.values()))
+
+    @property
+    def test_parts(self) -> dict[str, tuple[str, ...]]:
+        """{part of the test images: ids}, the open one first."""
+        parts = {self.test_part: self.test, **self.reserved}
+        return {name: parts[name] for name in (OPEN, *RESERVED) if name in parts}
+
+    def with_test_part(self, part: TestPart) -> Self:
+        """The set with another part of the test images as `test`; raises UserError without it."""
+        parts = self.test_parts
+        if part not in parts:
+            raise UserError(
+                f"Training set {self.name} has no reserved part {part} (its test parts: "
+                f"{', '.join(parts)}); make one with `sets make --reserve`."
+            )
+        test = parts.pop(part)
+        return self.model_copy(update={"test": test, "reserved": parts, "test_part": part})
 
     def to_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
@@ -170,7 +193,13 @@ def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingS
     """Select the parts: the same config gives the same ids, a stronger skew a subset."""
     dataset = open_dataset(workspace, config.dataset)
     split = split_rows(
-        dataset, config.split, config.difference, config.validation, config.seed, config.test_seed
+        dataset,
+        config.split,
+        config.difference,
+        config.validation,
+        config.seed,
+        config.test_seed,
+        config.reserve,
     )
     dropped = dict(split.dropped)
     train, validation = split.train, split.validation
@@ -181,12 +210,14 @@ def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingS
     orders = _orders(dataset, train, [config.seed, 1])
     validation_orders = _orders(dataset, validation, [config.seed, 4])
     available = {c: len(rows) for c, rows in orders.items()}
-    _check_parts(name, available, {"validate": validation, "test": split.test})
+    reserved = dict(zip(RESERVED, split.reserved, strict=False))
+    tests = {"test": split.test, **{f"reserve as part {p}": r for p, r in reserved.items()}}
+    _check_parts(name, available, {"validate": validation, **tests})
     counts = skewed_counts(config.skew, available)
     validation_counts = {c: len(rows) for c, rows in validation_orders.items()}
     if config.validation_skew == "skewed":
         validation_counts = reduced_counts(validation_counts, counts, available)
-    has_pose = _has_pose(dataset, config.poses)
+    has_pose, clustered = _has_pose(dataset, config.poses)
 
     def draw(rows: dict[str, np.ndarray], numbers: dict[str, int]) -> dict[str, np.ndarray]:
         drawn = {c: rows[c][: numbers[c]] for c in rows}
@@ -208,6 +239,8 @@ def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingS
         validation=tuple(images[validation]),
         test=tuple(images[split.test]),
         dropped={part: n for part, n in dropped.items() if n},
+        reserved={part: tuple(images[rows]) for part, rows in reserved.items()},
+        clustered=clustered,
     )
 
 
@@ -229,7 +262,7 @@ def make_subset(
             f"Training set {parent.name} was made from another version of dataset {dataset.name}; "
             "make the set again with `sets make`."
         )
-    has_pose = _has_pose(dataset, tuple(poses))
+    has_pose, clustered = _has_pose(dataset, tuple(poses))
     images, labels = (dataset.catalogue[name].to_numpy() for name in ("image", "class"))
     chosen = set(images[has_pose])
     train, validation = (
@@ -245,6 +278,7 @@ def make_subset(
             "counts": counts,
             "train": train,
             "validation": validation,
+            "clustered": clustered,
         }
     )
     write_json(workspace.sets / f"{name}.json", training_set.to_json())
@@ -280,18 +314,22 @@ def _orders(dataset: Dataset, rows: np.ndarray, seed: list[int]) -> dict[str, np
     return orders
 
 
-def _has_pose(dataset: Dataset, poses: tuple[str, ...]) -> np.ndarray:
-    """Whether each row of the catalogue has one of the poses; all rows if there are none."""
+def _has_pose(dataset: Dataset, poses: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Whether each row of the catalogue has one of the poses, and the ids they were fitted on.
+
+    All rows, and no ids, if there are no poses.
+    """
     catalogue = dataset.catalogue
     if not poses:
-        return np.ones(len(catalogue), bool)
+        return np.ones(len(catalogue), bool), ()
     from rebalance_core.poses.clustering import open_clustering
 
-    assignments = open_clustering(dataset).assignments
+    clustering = open_clustering(dataset)
+    assignments = clustering.assignments
     unknown = set(poses) - set(assignments["pose"])
     if unknown:
         known = ", ".join(sorted(set(assignments["pose"])))
         raise UserError(f"Dataset {dataset.name} has no pose {', '.join(unknown)}; it has {known}.")
     images = set(assignments.loc[assignments["pose"].isin(poses), "image"])
     has_pose: np.ndarray = catalogue["image"].isin(images).to_numpy()
-    return has_pose
+    return has_pose, tuple(clustering.fitted_on)

@@ -24,6 +24,7 @@ class Split:
     validation: np.ndarray
     test: np.ndarray
     dropped: dict[str, int]
+    reserved: tuple[np.ndarray, ...] = ()  # parts of test
 
 
 def split_rows(
@@ -33,10 +34,12 @@ def split_rows(
     validation: float,
     seed: int,
     test_seed: int,
+    reserve: int = 0,
 ) -> Split:
     """Split all images; a part that is not official is a stratified sample.
 
-    Drawn with `seed` for validation, and with `test_seed` for test.
+    Drawn with `seed` for validation, and with `test_seed` for test. Test is cut by patient and
+    near-duplicate group into an open part and `reserve` reserved ones of the same size.
 
     `official` removes training images of patients that are in validation or test, and validation
     images of patients that are in test. `clean` also keeps only one image of each near-duplicate
@@ -69,7 +72,17 @@ def split_rows(
         valid, train = _sample_units(train, units, labels, validation, [seed, 3])
     train, shared = _remove_shared(train, np.concatenate([valid, test]), keys)
     dropped["train"] += shared
-    return Split(train, valid, test, {part: n for part, n in dropped.items() if n})
+    reserved = []
+    if reserve:
+        copies = near_groups(dataset, difference).astype(str)
+        units = group_rows(
+            len(catalogue), np.concatenate([equal_pairs(patients), equal_pairs(copies)])
+        )
+        for number in range(reserve):
+            share = 1 / (reserve + 1 - number)
+            part, test = _sample_units(test, units, labels, share, [test_seed, 5, number])
+            reserved.append(part)
+    return Split(train, valid, test, {part: n for part, n in dropped.items() if n}, tuple(reserved))
 
 
 def _remove_shared(
