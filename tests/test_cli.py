@@ -231,8 +231,10 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
         "validation": 0.15,
         "fit": "pad",
         "seed": 5,
+        "reserve": 0,
         "test_seed": 0,
     }
+    assert shown["evaluations"] == []
     assert (len(shown["train"]), len(shown["validation"]), len(shown["test"])) == (36, 7, 6)
     assert told(new, "sets", "list") == {"sets": {"skewed": {"cat": 34, "dog": 2}}}
 

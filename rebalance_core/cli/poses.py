@@ -57,7 +57,7 @@ def cluster(
     set_name: Annotated[
         str | None,
         typer.Option(
-            "--set", help="Fit on this training set's images, instead of all training ones."
+            "--fit-on", help="Fit on this training set's images, instead of all training ones."
         ),
     ] = None,
     extractor: Extractor = "auto",

@@ -167,7 +167,7 @@ class SyntheticSet:
             raise UserError(
                 f"The poses behind {self.name} were fitted on {len(tests)} test images of training "
                 f"set {training_set.name}; cluster on its training images (`poses cluster "
-                f"{training_set.config.dataset} --set {training_set.name}`) and train again."
+                f"{training_set.config.dataset} --fit-on {training_set.name}`) and train again."
             )
         if not is_known:
             return f"It is not recorded on which images the poses behind {self.name} were fitted."

@@ -240,7 +240,7 @@ def test_images_that_only_the_poses_saw_are_counted_and_test_images_are_refused(
         check_compare(workspace, config)
     assert str(excinfo.value) == (
         "The poses behind posed-ddpm were fitted on 2 test images of training set rare; cluster on "
-        "its training images (`poses cluster phantom --set rare`) and train again."
+        "its training images (`poses cluster phantom --fit-on rare`) and train again."
     )
 
 
@@ -251,5 +251,5 @@ def test_poses_cannot_be_fitted_on_the_set_of_another_dataset(
     import_dataset(workspace, source, MemoryRun())
     with pytest.raises(UserError, match="Training set other is not of dataset phantom as it is"):
         start_run(workspace, PosesConfig(dataset="phantom", set="other"))
-    done = command(workspace.root, "poses", "cluster", "phantom", "--set", "phantom", "--json")
+    done = command(workspace.root, "poses", "cluster", "phantom", "--fit-on", "phantom", "--json")
     assert '"fitted_on": {"set": "phantom", "images":' in done.stdout.replace("\n", "")
