@@ -94,8 +94,9 @@ def images_of(dataset: Dataset, rows: np.ndarray) -> Images:
     return Images(dataset.array(SIZE)[rows], labels.astype(np.int64), ())
 
 
-def measure(dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """One record per classifier."""
+def measure(dataset: Dataset, known: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One record per classifier; those in `known` are not trained again."""
+    by_key = {(k["seed"], k["augmentation"], k["training"]): k for k in known}
     for seed in SEEDS:
         drawn = draw(dataset, seed)
         tested = {name: images_of(dataset, getattr(drawn, name)) for name in ("copied", "clean")}
@@ -104,6 +105,9 @@ def measure(dataset: Dataset) -> Iterator[dict[str, Any]]:
                 size=SIZE, epochs=EPOCHS, lr=LR, cosine=True, augmentation=augmentation
             )
             for training in ("with_copies", "without"):
+                if (seed, augmentation, training) in by_key:
+                    yield by_key[seed, augmentation, training]
+                    continue
                 start = time.perf_counter()
                 images = images_of(dataset, getattr(drawn, training))
                 scorer = train_scorer(config, images, tuple(dataset.classes), seed)
@@ -155,6 +159,19 @@ def copies(dataset: Dataset) -> Iterator[dict[str, Any]]:
         }
 
 
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """The records of an interrupted measurement."""
+    if not path.exists():
+        return []
+    texts = ("augmentation", "training")
+    decimals = ("accuracy_copied", "accuracy_clean", "seconds")
+    with path.open(newline="") as file:
+        return [
+            {k: v if k in texts else float(v) if k in decimals else int(v) for k, v in line.items()}
+            for line in csv.DictReader(file)
+        ]
+
+
 def write(path: Path, records: list[dict[str, Any]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
@@ -167,7 +184,7 @@ def main(name: str, folder: Path) -> int:
     listed = list(copies(dataset))
     write(folder / "leak-copies.csv", listed)
     records = []
-    for record in measure(dataset):
+    for record in measure(dataset, read_runs(folder / "leak-runs.csv")):
         records.append(record)
         print(record, file=sys.stderr, flush=True)
         write(folder / "leak-runs.csv", records)
