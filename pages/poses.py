@@ -147,7 +147,11 @@ def _elbow(dataset: Dataset, clustering: PoseClustering) -> None:
     st.markdown(
         f"{current}; the elbow of the mean curve is at {record.elbow or 'no k'} "
         f"(by class: {class_elbows}). Features: {EXTRACTORS[record.extractor].title}; PCA keeps "
-        f"{record.variance_kept:.0%} of their variance. Fitted on the dataset's training split."
+        f"{record.variance_kept:.0%} of their variance. Fitted on "
+        + escape_markdown(
+            f"the {len(clustering.fitted_on):,} training images of "
+            f"{record.config.set or 'the whole dataset'}."
+        )
     )
     left, right = st.columns(2)
     with left:

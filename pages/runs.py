@@ -120,7 +120,7 @@ def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
     rerun.
     """
     parts: dict[str, Callable[[], object]] = {
-        "Log": lambda: poll_run(view, _log, REDRAW),
+        "Log": lambda: poll_run(view, _show_log, REDRAW),
         "Lineage": lambda: _lineage(workspace, views, view),
         "Config": lambda: st.json({**view.record.model_dump(), "directory": str(view.path)}),
         "Compare configs": lambda: _compare(views, view),
@@ -139,7 +139,7 @@ def _details(workspace: Workspace, views: list[RunView], view: RunView) -> None:
     show_user_errors(parts[selected])()
 
 
-def _log(view: RunView) -> None:
+def _show_log(view: RunView) -> None:
     lines = read_log(view.path)[0].splitlines()[-LOG_LINES:]
     # st.code would download a 1.5 MB syntax highlighter.
     text = escape("\n".join(lines) or "The log is empty.")

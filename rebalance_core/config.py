@@ -94,7 +94,10 @@ class Config(BaseModel):
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> Self:
-        """The config of a preset with `overrides`; raises UserError if a value is invalid."""
+        """Build the config of a preset with `overrides`.
+
+        Raises UserError for an unknown preset or an invalid value.
+        """
         if name not in cls.presets:
             raise UserError(f"There is no preset {name!r}; choose one of {', '.join(cls.presets)}.")
         return cls.build(**{**cls.presets[name], "preset": name, **overrides})

@@ -61,7 +61,7 @@ def phantom_data(
 def fit(
     spec: GeneratorSpec, settings: Mapping[str, Any], data: TrainingData, run: MemoryRun
 ) -> Generator:
-    """Train with the preset `quick` and `settings`."""
+    """Train a generator with the preset `quick`, overridden by `settings`."""
     config = spec.config.from_preset("quick", **settings)
     return spec.generator_class().fit(config, data, run)
 

@@ -60,7 +60,10 @@ def _summary(view: RunView) -> dict[str, Any]:
 
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
-    """List all runs, newest first; queued runs get their device oldest first."""
+    """List all runs, newest first.
+
+    Queued runs get their device in the order in which they were queued.
+    """
     workspace = Workspace.from_environment()
     views = list_runs(workspace)
     if as_json:

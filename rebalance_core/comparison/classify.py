@@ -58,7 +58,7 @@ def export_classifier(workspace: Workspace, run_id: str, target: Path) -> dict[s
     return {"folder": str(target.resolve()), **record.model_dump(mode="json")}
 
 
-def remove_images(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
+def remove_uploaded_images(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
     """Remove the uploads of a run; until it finishes or is removed, a resume needs them."""
     for path in config.get("images", ()):
         remove_upload(workspace, str(path))
@@ -67,7 +67,7 @@ def remove_images(workspace: Workspace, run_id: str, config: Mapping[str, Any]) 
 def classify_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = ClassifyConfig.build(**run.config)
     predictions = classify(workspace, config)
-    remove_images(workspace, run.id, run.config)
+    remove_uploaded_images(workspace, run.id, run.config)
     return {"predictions": predictions}
 
 

@@ -112,7 +112,7 @@ def parities(spectra: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _variants(symmetries: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _orders_and_signs(symmetries: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Order and signs (s, 100) of `parities` of an image under the inverse of each symmetry."""
     part, y, x = np.indices((4, _PHASES, _PHASES)).reshape(3, -1)
     odd_y, odd_x = part % 2, part // 2
@@ -327,6 +327,6 @@ def _variant_features(spectra: np.ndarray, symmetries: tuple[int, ...]) -> np.nd
     """Parities of images under every inverse symmetry and shift: (n, s * 25, 100), of norm 1."""
     moved = (spectra[:, None] * _moves()).reshape(-1, *spectra.shape[1:])
     features = _normalised(parities(moved)).reshape(len(spectra), len(SHIFTS), -1)
-    orders, signs = _variants(symmetries)
+    orders, signs = _orders_and_signs(symmetries)
     variants = [features[:, :, order] * sign for order, sign in zip(orders, signs, strict=True)]
     return np.concatenate(variants, axis=1)

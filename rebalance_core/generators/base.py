@@ -178,8 +178,11 @@ class Interpolates(Protocol):
         seed: int,
         truncation: float | None = None,
     ) -> Iterator[np.ndarray]:
-        """For each weight from 0 (`start`) to 1 (`end`): uint8 (count, size, size, channels), from
-        the same latents. Raises UserError for a class it cannot generate."""
+        """Yield images interpolated between two classes, one batch per weight.
+
+        Weights run from 0 (`start`) to 1 (`end`). Each batch is uint8 (count, size, size,
+        channels), from the same latents. Raises UserError for a class it cannot generate.
+        """
 
 
 @runtime_checkable

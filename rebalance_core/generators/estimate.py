@@ -85,7 +85,10 @@ def measured_speed(view: RunView, spec: GeneratorSpec, channels: int) -> float |
 
 
 def _estimated_speed(spec: GeneratorSpec) -> float | None:
-    """FLOPs per second; None with a GPU, whose speed a product on the CPU does not predict."""
+    """Estimate the generator's speed on the CPU, in FLOPs per second.
+
+    None on a machine with a GPU, whose speed a matrix product on the CPU does not predict.
+    """
     if shutil.which("nvidia-smi"):
         return None
     return spec.relative_speed * _matmul_speed()

@@ -61,7 +61,7 @@ def project(
     # Indexing copies the rows, so they can be centred in place: memory may be short with 100,000
     # vectors.
     sample = np.asarray(vectors[sample_rows(fit_rows, MAX_PCA_SAMPLES, seed)], dtype=np.float32)
-    n, width = vectors.shape[0], sample.shape[1]
+    n, n_features = vectors.shape[0], sample.shape[1]
     mean = sample.mean(axis=0)
     sample -= mean
     if float(np.ptp(sample, axis=0).max()) < 1e-5:
@@ -75,7 +75,7 @@ def project(
     points = np.empty((n, c), np.float32)
     for start in range(0, n, BLOCK):
         rows = np.arange(start, min(start + BLOCK, n))
-        points[rows] = (vectors[rows].reshape(-1, width) - mean) @ axes
+        points[rows] = (vectors[rows].reshape(-1, n_features) - mean) @ axes
     return points, float(explained[c - 1])
 
 

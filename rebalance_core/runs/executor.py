@@ -164,7 +164,10 @@ def view_run(path: Path) -> RunView:
 
 
 def _files_version(path: Path) -> tuple[int, ...]:
-    """Modification time, inode and size of the run's records; differs after any replacement."""
+    """Return the modification time, inode and size of the run's records.
+
+    They differ after any of the files was replaced.
+    """
     version: list[int] = []
     for name in ("run.json", "state.json", "about.json"):
         try:

@@ -51,7 +51,10 @@ def _quoted(text: str) -> str:
 
 @dataclass(frozen=True)
 class Link:
-    """An edge: the child refers to what the parent made, a `target`."""
+    """A lineage edge from a run to a later run that uses its output.
+
+    `target` is the type of that output.
+    """
 
     parent: str  # run id
     child: str

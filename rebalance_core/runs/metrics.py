@@ -31,17 +31,17 @@ class _Tail:
         except OSError:
             self._restart()
             return
-        whole = data[: data.rfind(b"\n") + 1]
-        if not whole:
+        complete = data[: data.rfind(b"\n") + 1]
+        if not complete:
             return
-        for text in whole.splitlines():
+        for text in complete.splitlines():
             line = read_line(text)
             if line is None:
                 self.unreadable += 1
             else:
                 self.lines.append(line)
-        self.position += len(whole)
-        self.last = whole[whole.rfind(b"\n", 0, -1) + 1 :]
+        self.position += len(complete)
+        self.last = complete[complete.rfind(b"\n", 0, -1) + 1 :]
 
     def _restart(self) -> None:
         self.lines, self.unreadable, self.position, self.last = [], 0, 0, b""

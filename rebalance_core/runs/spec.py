@@ -23,8 +23,10 @@ NamedReference = tuple[Reference, str]
 
 @dataclass(frozen=True)
 class JobSpec:
-    """One kind of run. Functions and classes are named as `module:name` and imported on first use,
-    so that lists and pages stay light."""
+    """The specification of one kind of run.
+
+    Functions and classes are named as `module:name` and imported on first use, so that lists and
+    pages stay light."""
 
     kind: str
     title: str  # name of its runs: a format string of config fields, such as "sample {name}"

@@ -105,7 +105,10 @@ def clean(workspace: Workspace) -> int:
 
 
 def config_differences(one: RunView, other: RunView) -> dict[str, tuple[Any, Any]]:
-    """{field: (in `one`, in `other`)} of fields that differ; nested ones as `training.lr`."""
+    """List the config fields that differ, as {field: (value in `one`, value in `other`)}.
+
+    Nested fields are named like `training.lr`.
+    """
     left, right = ({**dict(_flatten(view.config)), **_origin(view)} for view in (one, other))
     fields = [*left, *(field for field in right if field not in left)]
     return {

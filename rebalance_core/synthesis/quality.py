@@ -161,6 +161,6 @@ def _near_pairs(images: np.ndarray, symmetries: tuple[int, ...], threshold: floa
 
 
 def _thumbnails(images: np.ndarray) -> np.ndarray:
-    """uint8 (n, H, W, C) → gray thumbnails, uint8 (n, 64, 64)."""
+    """Resize images, uint8 (n, H, W, C), to gray thumbnails, uint8 (n, 64, 64)."""
     gray: np.ndarray = resize_images(images, THUMBNAIL).mean(axis=-1).round().astype(np.uint8)
     return gray

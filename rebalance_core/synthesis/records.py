@@ -40,7 +40,10 @@ class _Record(BaseModel):
 
 
 def _set_all_fields(value: object) -> object:
-    """Store a new training set with all fields; one that is read keeps those of its file."""
+    """Convert a TrainingSet to JSON data with all its fields.
+
+    Data read from a file is returned unchanged.
+    """
     return value.to_json() if isinstance(value, TrainingSet) else value
 
 

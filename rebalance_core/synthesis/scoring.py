@@ -301,14 +301,14 @@ def compare_to_floor(
 def _measure(
     real: np.ndarray, other: np.ndarray, project: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, float]:
-    near = neighbourhoods(real, other)
+    neighbours = neighbourhoods(real, other)
     return {
         "frechet": frechet_from_features(project(real), project(other)),
         "kernel": 1000 * kernel_distance(real, other),
-        "precision": near.precision,
-        "recall": near.recall,
-        "density": near.density,
-        "coverage": near.coverage,
+        "precision": neighbours.precision,
+        "recall": neighbours.recall,
+        "density": neighbours.density,
+        "coverage": neighbours.coverage,
     }
 
 

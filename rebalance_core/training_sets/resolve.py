@@ -146,7 +146,10 @@ def open_set(workspace: Workspace, name: str) -> TrainingSet:
 
 
 def read_set(path: Path) -> TrainingSet:
-    """Read a training set from its file; raises UserError if it is missing or damaged."""
+    """Read a training set from its file.
+
+    Raises UserError if it is missing or damaged.
+    """
     return read_model(TrainingSet, path, REMEDY)
 
 

@@ -9,7 +9,7 @@ _TERM = re.compile(r"\s*(\S.*?)\s*=\s*(\d+)\s*(?:,|$)")  # class names may conta
 
 
 def skewed_counts(skew: str, available: dict[str, int]) -> dict[str, int]:
-    """{class: number of images} for a skew, never more than available.
+    """Return the number of images of each class under a skew, never more than available.
 
     step:ρ limits every other class to 1/ρ of the largest class; long:ρ decays exponentially from
     the largest class to 1/ρ of it, over the classes sorted by count. step:ρ@class names the class

@@ -10,7 +10,12 @@ from typing import Literal
 import numpy as np
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.duplicates import equal_pairs, group_rows, near_groups
+from rebalance_core.datasets.duplicates import (
+    equal_pairs,
+    group_rows,
+    independent_units,
+    near_groups,
+)
 
 SplitName = Literal["official", "clean"]
 TEST_SHARE = 0.2  # of a dataset without an official test split
@@ -74,10 +79,7 @@ def split_rows(
     dropped["train"] += shared
     reserved = []
     if reserve:
-        copies = near_groups(dataset, difference).astype(str)
-        units = group_rows(
-            len(catalogue), np.concatenate([equal_pairs(patients), equal_pairs(copies)])
-        )
+        units = independent_units(dataset, difference)
         for number in range(reserve):
             share = 1 / (reserve + 1 - number)
             part, test = _sample_units(test, units, labels, share, [test_seed, 5, number])

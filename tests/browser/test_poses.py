@@ -138,7 +138,9 @@ def test_clustering_from_the_page(page: Page, server: Server, dataset: Dataset) 
     for heading in ("Elbow", "Clusters", "First components", "Names"):
         expect(page.get_by_role("heading", name=heading)).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(4)
-    expect(page.get_by_text("100.0% of the images of one true pose carry the")).to_be_visible()
+    expect(
+        page.get_by_text("100.0% of the images of one true pose have the same name")
+    ).to_be_visible()
 
 
 def test_the_slider_clusters_anew_and_undo_takes_it_back(
@@ -217,9 +219,9 @@ def test_names_are_kept_and_asked_for_before_they_go(
     expect(page.get_by_role("button", name="Cluster by pose")).to_be_disabled()
     page.get_by_text("Manual k", exact=True).click()
     settled(page)
-    expect(page.get_by_text("Another k loses")).to_have_count(0)
+    expect(page.get_by_text("Another k discards")).to_have_count(0)
     move_slider(page, "Clusters k in every class", -1)
-    expect(page.get_by_text("Another k loses 1 correction(s) by hand")).to_be_visible()
+    expect(page.get_by_text("Another k discards 1 manual correction(s)")).to_be_visible()
     assert "axial" in open_clustering(clustered).poses
     page.get_by_role("button", name="Cluster again anyway").click()
     expect(page.get_by_text("Manual corrections")).to_have_count(0)
@@ -244,7 +246,7 @@ def test_chosen_poses_become_a_training_set_that_generators_offer(
     page.get_by_role("combobox", name="From", exact=True).click()
     page.get_by_role("option", name="full").click()
     expect(page.get_by_label("Name of the training set")).to_have_value("full-pose 2")
-    expect(page.get_by_label("Skew")).to_be_disabled()
+    expect(page.get_by_label("Skew", exact=True)).to_be_disabled()
     settled(page)
     page.get_by_role("button", name="Save training set").click()
     expect(page.get_by_text("Saved full-pose 2")).to_be_visible()

@@ -113,7 +113,10 @@ class BaganTrainer:
         return self.model
 
     def _maybe_checkpoint(self, numbers: dict[str, Tensor]) -> None:
-        """Checkpoint if one is due, and never a model that is not finite or has collapsed."""
+        """Save a checkpoint if one is due or the run is to stop.
+
+        A model that has collapsed or is not finite is never saved. Raises Cancelled on a stop.
+        """
         stop = self.run.should_stop()
         if not self.collapsed_class and (stop or self.run.is_checkpoint_due()):
             self._check_finite(numbers)

@@ -67,7 +67,7 @@ class ConditionalDdpmGenerator(DiffusionGenerator):
         self.config: ConditionalDdpmConfig = config
         self.names, self.shares = tuple(names), shares
         has_images = shares.sum(axis=1) > 0
-        self.classes = tuple(n for n, has in zip(names, has_images, strict=True) if has)
+        self.classes = tuple(n for n, is_there in zip(names, has_images, strict=True) if is_there)
         self.classes_without_images = tuple(n for n in names if n not in self.classes)
         self.size, self.channels = model.size, model.channels
 
