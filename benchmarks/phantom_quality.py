@@ -87,7 +87,7 @@ def macro_f1(config: ClassifierConfig, train: Images, parts: dict[str, Images], 
     cell, _ = train_classifier(
         config, data, Recipe(), Schedule("always"), SEED, MemoryRun(), log=lambda numbers: None
     )
-    return float(cell["best"]["test"]["macro_f1"])
+    return float(cell["curve"][cell["best"]["epoch"] - 1]["test_macro_f1"])
 
 
 def class_scores(

@@ -11,7 +11,7 @@ from pages.parts.frame import link, run_page, show_user_errors
 from pages.parts.live import apply, format_duration, render_run, submitted_message
 from pages.parts.markdown import escape_markdown
 from pages.parts.sets import choose_set, warn_of_damaged
-from rebalance_core.classifiers.measures import curve_titles
+from rebalance_core.classifiers.measures import curve_titles, measures
 from rebalance_core.classifiers.recipe import REMEDIES
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import BASELINE, arm_name, descriptions, generated_arms
@@ -120,7 +120,10 @@ def _new(workspace: Workspace, training_set: TrainingSet) -> None:
         f"{training_set.name}-seed1, -seed2, …; `study` on the command line creates all of them.",
     )
     test_part, is_confirmed = _test_part(workspace, training_set)
+    with st.popover("Claim"):
+        claim = _claim(generated, own)
     values: dict[str, Any] = {
+        **claim,
         "test_part": test_part,
         "arms": tuple(arms),
         "schedules": tuple(schedules),
@@ -143,6 +146,32 @@ def _new(workspace: Workspace, training_set: TrainingSet) -> None:
     _plan(workspace, training_set, config, cells)
     if st.button("Compare", type="primary", disabled=not (cells and is_confirmed)):
         apply(lambda: _submit(workspace, config), submitted_message)
+
+
+def _claim(generated: list[str], own: list[str]) -> dict[str, Any]:
+    """Render the fields that are fixed before any test prediction is made."""
+    primary = st.selectbox(
+        "Primary arm",
+        [None, *generated, *own],
+        format_func=lambda name: name or "the best generated arm on validation",
+        help="The answer is about this arm: whether it beats every arm that costs no generator.",
+    )
+    titles = {key: m.title for key, m in measures().items() if m.higher_is_better}
+    measure = st.selectbox(
+        "Measure",
+        list(titles),
+        format_func=titles.__getitem__,
+        help="Whose differences are tested. Epochs are always chosen by macro-F1 on validation.",
+    )
+    margin = st.number_input(
+        "Margin in points",
+        0.1,
+        100.0,
+        2.0,
+        help="Arms are called equivalent if they differ by less; the answer says how many seeds "
+        "would show such a difference.",
+    )
+    return {"primary": primary, "measure": measure, "margin": margin}
 
 
 def _test_part(workspace: Workspace, training_set: TrainingSet) -> tuple[str, bool]:

@@ -15,7 +15,11 @@ MEASURES = (
     "rebalance_core.classifiers.measures:ACCURACY",
     "rebalance_core.classifiers.measures:BALANCED_ACCURACY",
     "rebalance_core.classifiers.measures:AUROC",
+    "rebalance_core.classifiers.measures:AUPRC",
+    "rebalance_core.classifiers.measures:RARE_RECALL",
     "rebalance_core.classifiers.measures:CALIBRATION_ERROR",
+    "rebalance_core.classifiers.measures:BRIER",
+    "rebalance_core.classifiers.measures:NLL",
 )
 JOBS = {
     spec.kind: spec
@@ -131,7 +135,7 @@ JOBS = {
             check="rebalance_core.comparison.classify:check_classify",
             device=True,
             listed={"images": list[str]},
-            cleanup="rebalance_core.comparison.classify:remove_images",
+            cleanup="rebalance_core.comparison.classify:remove_uploaded_images",
         ),
         JobSpec(
             kind="study",

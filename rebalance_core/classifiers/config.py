@@ -22,6 +22,8 @@ class ClassifierConfig(Config):
     size: int = Field(default=128, ge=16, le=512)  # px (section 4)
     epochs: int = Field(default=30, ge=1)  # (5.4)
     lr: float = Field(default=0.001, gt=0)  # SGD (5.4)
+    # what is equal across arms: epochs (5.4), or updates: of `epochs` epochs of a balanced set
+    budget: Literal["epochs", "updates"] = "epochs"
     momentum: float = Field(default=0.9, ge=0, lt=1)  # (5.4)
     cosine: bool = False  # cosine learning rate schedule, to zero
     batch_size: int = Field(default=32, ge=2)  # images (not stated)

@@ -5,7 +5,7 @@ A spec module imports nothing heavy: tables, pages and plots read it without sci
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
@@ -36,6 +36,9 @@ class Measure:
     key: str  # in records and metrics: `macro_f1`
     title: str  # in sentences, plots and tables: `macro-F1`
     compute: str  # (probabilities float (n, K), labels int (n,)) -> float, or None where undefined
+    # confusion matrices (…, K, K) -> (…,), for measures of predictions alone: much faster to repeat
+    of_confusion: str = ""
+    of_rare: bool = False  # `compute` takes the class ids to average over: the minority classes
     higher_is_better: bool = True
     bounds: tuple[float, float] = (0.0, 1.0)  # of its values
     scale: float = 100.0  # a shown value is the value times this; 100: percent
@@ -51,9 +54,15 @@ class Measure:
     def direction(self) -> str:
         return "Higher is better." if self.higher_is_better else "Lower is better."
 
-    def value(self, probabilities: "np.ndarray", labels: "np.ndarray") -> float | None:
-        """The measure of probabilities float (n, K) for labels int (n,); None where undefined."""
-        value: float | None = load_named(self.compute)(probabilities, labels)
+    def value(
+        self, probabilities: "np.ndarray", labels: "np.ndarray", rare: Sequence[int] = ()
+    ) -> float | None:
+        """The measure of probabilities float (n, K) for labels int (n,); None where undefined.
+
+        `rare` are the minority classes; without any, all classes count.
+        """
+        arguments = [tuple(rare)] if self.of_rare else []
+        value: float | None = load_named(self.compute)(probabilities, labels, *arguments)
         return None if value is None or not math.isfinite(value) else float(value)
 
     def shown(self, value: float | None) -> float | None:
@@ -65,20 +74,48 @@ class Measure:
         return "–" if value is None else f"{self.scale * value:.{self.decimals}f}"
 
 
+BRIER = Measure(
+    "brier",
+    "Brier score",
+    "rebalance_core.classifiers.metrics:brier",
+    higher_is_better=False,
+    bounds=(0.0, 2.0),
+)
+NLL = Measure(
+    "nll",
+    "negative log-likelihood",
+    "rebalance_core.classifiers.metrics:nll",
+    higher_is_better=False,
+    bounds=(0.0, 1000.0),
+    scale=1.0,
+    decimals=3,
+)
+AUPRC = Measure("auprc", "AUPRC", "rebalance_core.classifiers.metrics:auprc")
+RARE_RECALL = Measure(
+    "rare_recall",
+    "rare-class recall at 95 % specificity",
+    "rebalance_core.classifiers.metrics:recall_at_specificity",
+    of_rare=True,
+)
 MACRO_F1 = Measure(
     PRIMARY,
     "macro-F1",
     "rebalance_core.classifiers.metrics:macro_f1",
+    "rebalance_core.classifiers.metrics:macro_f1_of",
     curves=("validation", "test"),
 )
 ACCURACY = Measure(
     "accuracy",
     "accuracy",
     "rebalance_core.classifiers.metrics:accuracy",
+    "rebalance_core.classifiers.metrics:accuracy_of",
     curves=("validation", "test"),
 )
 BALANCED_ACCURACY = Measure(
-    "balanced_accuracy", "balanced accuracy", "rebalance_core.classifiers.metrics:balanced_accuracy"
+    "balanced_accuracy",
+    "balanced accuracy",
+    "rebalance_core.classifiers.metrics:balanced_accuracy",
+    "rebalance_core.classifiers.metrics:balanced_accuracy_of",
 )
 AUROC = Measure("auroc", "AUROC", "rebalance_core.classifiers.metrics:auroc")
 CALIBRATION_ERROR = Measure(

@@ -14,12 +14,13 @@ from torch import Tensor
 from models.classifier import Classifier, seeded_classifier
 from rebalance_core.classifiers.augmentation import augment_scans
 from rebalance_core.classifiers.config import ClassifierConfig
-from rebalance_core.classifiers.epochs import epoch_rows
+from rebalance_core.classifiers.epochs import balanced_steps, period_rows
 from rebalance_core.classifiers.losses import LossFunction, loss_function
 from rebalance_core.classifiers.measures import PRIMARY, measures
 from rebalance_core.classifiers.metrics import measure
 from rebalance_core.classifiers.recipe import Recipe
 from rebalance_core.classifiers.schedules import Schedule
+from rebalance_core.config import Precision
 from rebalance_core.errors import UserError
 from rebalance_core.runs.run import Run
 from rebalance_core.training.batches import to_float
@@ -29,6 +30,7 @@ from rebalance_core.training.rates import warmup_cosine
 from rebalance_core.training_sets.load import Images
 
 EVALUATION_BATCH = 256
+NOT_FINITE = "The classifier's weights became NaN or infinite; a smaller lr helps."
 Augment = Callable[[Tensor, int], Tensor]  # images and the number of their batch → images
 
 
@@ -38,12 +40,16 @@ class CellFailed(UserError):
 
 @dataclass(frozen=True)
 class CellData:
-    """The images of one cell, uint8: real and synthetic training images, validation and test."""
+    """The images of one cell, uint8: real and synthetic training images, and validation.
+
+    `test` is evaluated after every epoch, without a part in training or in the choice of an epoch;
+    None: not at all.
+    """
 
     real: Images
     synthetic: Images | None
     validation: Images
-    test: Images
+    test: Images | None
     classes: tuple[str, ...]
 
 
@@ -62,15 +68,20 @@ def train_classifier(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Train the classifier of one cell; `make_model` replaces `fresh_classifier`.
 
-    Returns ({curve, best, seconds}, weights): `best` has the measures of the epoch with the highest
-    validation macro-F1 (the first of equals), whose weights are returned. `state` is a checkpoint
-    of this function (with the fields of `tag`), from which training continues exactly. Raises
+    Returns ({curve, best, seconds}, weights): `best` is the epoch with the highest validation
+    macro-F1 (the first of equals), whose weights are returned. `log` receives each epoch's training
+    loss and validation measures, the curve the test measures as well. `state` is a checkpoint of
+    this function (with the fields of `tag`), from which training continues exactly. Raises
     CellFailed if the loss is NaN or infinite.
     """
     # data, in memory: real images before synthetic ones
     accelerator = create_accelerator(config.precision)
     images, labels = _concatenate(data, accelerator)
     class_ids, n_real = labels.cpu().numpy(), len(data.real.labels)
+    count = None
+    if config.budget == "updates":
+        counts = np.bincount(data.real.labels, minlength=len(data.classes)).tolist()
+        count = balanced_steps(counts, config.batch_size) * config.batch_size
     # model, optimizer
     model = make_model() if make_model else fresh_classifier(config, data.classes, seed)
     model.to(accelerator.device).to(memory_format=torch.channels_last)
@@ -90,7 +101,7 @@ def train_classifier(
     ]:
         start = time.monotonic()
         set_lr(config, optimizer, epoch)
-        rows = epoch_rows(class_ids, n_real, epoch_images, recipe.sampler, seed, epoch)
+        rows = period_rows(class_ids, n_real, epoch_images, recipe.sampler, seed, epoch, count)
         counts = np.bincount(class_ids[rows], minlength=len(data.classes))
         loss_fn = loss_function(recipe.loss, counts.tolist(), accelerator.device)
         augment = make_augmentation(config, recipe, seed, epoch)
@@ -98,18 +109,20 @@ def train_classifier(
             config, accelerator, model, optimizer, images, labels, rows, loss_fn, augment
         )
         seconds += time.monotonic() - start
-        # evaluate on validation and test
+        # evaluate
         validation = evaluate(model, data.validation, accelerator)
-        test = evaluate(model, data.test, accelerator)
-        line = {"epoch": epoch, "train_loss": loss} | {
-            f"{part}_{name}": values[name]
-            for part, values in (("validation", validation), ("test", test))
-            for name in measures()
+        line = {
+            "epoch": epoch,
+            "updates": count_updates(config, rows) + (curve[-1]["updates"] if curve else 0),
+            "images": len(rows) + (curve[-1]["images"] if curve else 0),
+            "train_loss": loss,
         }
-        curve.append(line)
+        line |= {f"validation_{name}": validation[name] for name in measures()}
+        test = None if data.test is None else evaluate(model, data.test, accelerator)
+        curve.append(line | {f"test_{name}": test[name] for name in measures() if test})
         log(line)
         if validation[PRIMARY] > best["validation_macro_f1"]:
-            best = {"epoch": epoch, "validation_macro_f1": validation[PRIMARY], "test": test}
+            best = {"epoch": epoch, "validation_macro_f1": validation[PRIMARY]}
             weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         if epoch < config.epochs:
             run.checkpoint_or_stop(
@@ -125,6 +138,11 @@ def train_classifier(
                 }
             )
     return {"curve": curve, "best": best, "seconds": seconds}, weights
+
+
+def count_updates(config: ClassifierConfig, rows: np.ndarray) -> int:
+    """Updates of `train_epoch` on these rows: no batch has a single image."""
+    return -(-(len(rows) - (len(rows) % config.batch_size == 1)) // config.batch_size)
 
 
 def fresh_classifier(
@@ -212,11 +230,24 @@ def predict(model: Classifier, images: np.ndarray, accelerator: Accelerator) -> 
     return np.concatenate(batches)
 
 
+def predict_rounded(model: Classifier, images: np.ndarray, precision: Precision) -> np.ndarray:
+    """Class probabilities, float16 (n, K), as they are kept: whatever is computed is of these.
+
+    Raises CellFailed if the weights are NaN or infinite.
+    """
+    accelerator = create_accelerator(precision)
+    model.to(accelerator.device).to(memory_format=torch.channels_last)
+    probabilities = predict(model, images, accelerator)
+    if not np.isfinite(probabilities).all():
+        raise CellFailed(NOT_FINITE)
+    return probabilities.astype(np.float16)
+
+
 def evaluate(model: Classifier, part: Images, accelerator: Accelerator) -> dict[str, Any]:
     """The measures of a part; raises CellFailed if the weights are NaN or infinite."""
     probabilities = predict(model, part.images, accelerator)
     if not np.isfinite(probabilities).all():
-        raise CellFailed("The classifier's weights became NaN or infinite; a smaller lr helps.")
+        raise CellFailed(NOT_FINITE)
     return measure(probabilities, part.labels)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rebalance_core.classifiers.measures import PRIMARY
 from rebalance_core.cli.common import (
     Detach,
     EstimateOnly,
@@ -64,6 +65,19 @@ ArmImages = Annotated[
 TestPart = Annotated[
     str, typer.Option(help="Of a set with reserved test images: open, or the part to open (A, B).")
 ]
+Primary = Annotated[
+    str | None,
+    typer.Option(help="The generated arm of the claim; without it, the best on validation."),
+]
+MeasureKey = Annotated[
+    str, typer.Option(help="Whose differences are tested: macro_f1, rare_recall, auprc, …")
+]
+Margin = Annotated[
+    float, typer.Option(help="Points within which arms are equivalent, and to plan seeds for.")
+]
+Against = Annotated[
+    str | None, typer.Option(help="Show generated arms against this one, as `augment+focal`.")
+]
 FromReport = Annotated[
     Path | None, typer.Option("--from", help="Repeat the comparison of this report.")
 ]
@@ -79,6 +93,10 @@ def compare(
     preset: Preset = "quick",
     redraw: Redraw = False,
     test_part: TestPart = OPEN,
+    primary: Primary = None,
+    measure: MeasureKey = PRIMARY,
+    margin: Margin = 2.0,
+    against: Against = None,
     synthetic: ArmImages = None,
     override: Override = None,
     from_report: FromReport = None,
@@ -97,7 +115,8 @@ def compare(
     else:
         values = _split_all(arms=arms, schedules=schedules, amounts=amount, seeds=seeds)
         values["synthetic"] = _parse_pairs(synthetic or [])
-        values |= {"redraw": redraw, "test_part": test_part}
+        values |= {"redraw": redraw, "test_part": test_part, "primary": primary}
+        values |= {"measure": measure, "margin": margin, "against": against}
         config = _new_comparison(preset, override, set=set_name, **values)
     network = custom_network(config.model_dump())  # named on this command line
     cells = check_compare(workspace, config)

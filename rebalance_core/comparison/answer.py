@@ -2,35 +2,140 @@
 
 from collections.abc import Mapping, Sequence
 
-from rebalance_core.classifiers.measures import primary_measure
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import BASELINE, Arm
-from rebalance_core.comparison.contrasts import find_reference
-from rebalance_core.comparison.records import Contrast, Row
+from rebalance_core.comparison.contrasts import find_reference, outcome
+from rebalance_core.comparison.records import Claim, Contrast, Row
 from rebalance_core.comparison.statistics import FEWEST_SEEDS, SIGNIFICANT
 
+RISING = 1.0  # points in the last fifth, from which the baseline is said to rise
 Contrasts = Sequence[tuple[Row, Contrast]]
 
 
-def answer_text(rows: Sequence[Row], *, redraw: bool, failed: int = 0, absent: str = "") -> str:
-    """Summarise which differences between arms the rows support, and which they do not.
+def answer_text(
+    rows: Sequence[Row],
+    claim: Claim | None = None,
+    *,
+    redraw: bool,
+    failed: int = 0,
+    absent: str = "",
+    rise: float | None = None,
+    title: str = "macro-F1",
+) -> str:
+    """Answer whether the primary arm beats every arm without a generator, and what else is shown.
 
-    Compares every generated arm with the reference, then every arm with the baseline. `absent` is
-    the sentence on classes without a test image (`absence_sentence`).
+    `absent` is the sentence on classes without a test image (`absence_sentence`), `rise` the gain
+    of the baseline on validation in the last fifth of its training, in points, `title` the measure.
     """
     to_baseline = [(row, row.baseline_contrast) for row in rows if row.gain is not None]
     contrasts = [*to_baseline, *_reference_contrasts(rows)]
     if contrasts and max(len(c.gains) for _, c in contrasts) < FEWEST_SEEDS:
-        parts = [_too_few_seeds(rows, to_baseline, redraw)]
+        parts = [_too_few_seeds(rows, to_baseline, redraw, title)]
     elif contrasts:
-        parts = [_against_reference(rows), _against_baseline(to_baseline)]
-        parts.append(_conditions(rows, contrasts, redraw))
+        # With generated arms, gains over the baseline alone would praise what a remedy equals.
+        parts = _claim_sentences(rows, claim, title) or [_against_baseline(to_baseline, title)]
+        parts.append(_conditions(rows, contrasts, redraw, claim))
     else:
-        parts = [_against_baseline(to_baseline)]
+        parts = [_against_baseline(to_baseline, title)]
+    if rise is not None and rise >= RISING:
+        parts.append(
+            f"The baseline still rises: {rise:.1f} points on validation in the last fifth of its "
+            "training; longer training may change the differences."
+        )
     if failed:
         verb = "classifier failed and is" if failed == 1 else "classifiers failed and are"
         parts.append(f"{failed} {verb} missing here.")
     return " ".join(filter(None, [*parts, absent, *_unverified(rows)]))
+
+
+def _claim_sentences(rows: Sequence[Row], claim: Claim | None, title: str) -> list[str]:
+    """Whether the primary arm beats the free ones, what could have been shown, and objections."""
+    if claim is None:
+        return []
+    if not claim.against or claim.closest is None:
+        return [_no_rival(rows, claim)]
+    return [
+        _verdict(rows, claim, title),
+        *_rivals(rows, claim),
+        *_could_show(claim),
+        *_objections(claim),
+    ]
+
+
+def _verdict(rows: Sequence[Row], claim: Claim, title: str) -> str:
+    """The answer in one sentence."""
+    by_name = {row.name: row for row in rows}
+    primary = describe_arm(by_name[claim.primary])
+    assert claim.closest is not None  # checked by the caller
+    closest, contrast = describe_arm(by_name[claim.closest]), claim.against[claim.closest]
+    points = f"{format_points(_gain(contrast), '+')} points of {title}"
+    if claim.is_shown:
+        yes, arms = "Yes, ", "every arm that costs"
+        if claim.missing:
+            yes, arms = "", "the arms tried that cost"
+        return (
+            f"{yes}{primary} beats {arms} no generator: {points} over the closest, {closest} "
+            f"(95 %: {_format_interval(contrast)})."
+        )
+    if contrast.interval is None:
+        return (
+            f"It is not shown that {primary} beats the arms that cost no generator: its difference "
+            f"to {closest}, {points}, cannot be tested."
+        )
+    span = f"{points}, 95 %: {_format_interval(contrast)}"
+    if contrast.is_significant and _gain(contrast) < 0:
+        return f"No, {closest}, which costs no generator, is better than {primary} ({span})."
+    others = [n for n, c in claim.against.items() if not c.is_gain and n != claim.closest]
+    also = f", nor {' or '.join(describe_arm(by_name[n]) for n in others)}" if others else ""
+    return (
+        f"It is not shown that {primary} beats {closest}, which costs no generator ({span}){also}."
+    )
+
+
+def _rivals(rows: Sequence[Row], claim: Claim) -> list[str]:
+    """The sentence on free arms that were not compared."""
+    if not claim.missing:
+        return []
+    tried = ", ".join(row.arm for row in rows if row.free)
+    return [
+        f"Compared without a generator: {tried}; missing: {', '.join(claim.missing)}, without "
+        "which nothing is claimed about the best without one."
+    ]
+
+
+def _no_rival(rows: Sequence[Row], claim: Claim) -> str:
+    if any(row.free for row in rows):
+        return f"No arm without a generator has a seed in common with {claim.primary}."
+    return (
+        "No arm without a generator was compared: whether generated images beat simple remedies "
+        f"cannot be determined; add at least {', '.join(claim.missing)}."
+    )
+
+
+def _could_show(claim: Claim) -> list[str]:
+    """The sentence on equivalence, and the one on what these seeds and test images can show."""
+    power, margin = claim.power, f"{claim.margin:g} points"
+    if power is None or outcome(claim) != "open":
+        return []
+    sentences = []
+    if claim.equivalence_p is not None and claim.equivalence_p < SIGNIFICANT:
+        sentences.append(
+            f"The two are equivalent within {margin} (p {format_p(claim.equivalence_p, '= ')})."
+        )
+    text = f"Differences below {format_points(power.detectable)} points stay invisible here"
+    if power.detectable > claim.margin and power.seeds is not None:
+        text += f"; {power.seeds} seeds would show {margin}"
+    elif power.detectable > claim.margin:
+        text += f"; no number of seeds can show {margin} on these test images"
+        if power.test_groups:
+            text += f", but {power.test_groups:,} independent ones could"
+    return [*sentences, f"{text} (with 80 % probability)."]
+
+
+def _objections(claim: Claim) -> list[str]:
+    if not claim.exploratory:
+        return []
+    return [f"This is exploratory: {'; '.join(claim.exploratory)}."]
 
 
 def absence_sentence(absent: Mapping[int, Sequence[str]], redraw: bool) -> str:
@@ -83,14 +188,13 @@ def _gain(contrast: Contrast) -> float:
     return contrast.gain
 
 
-def _too_few_seeds(rows: Sequence[Row], to_baseline: Contrasts, redraw: bool) -> str:
+def _too_few_seeds(rows: Sequence[Row], to_baseline: Contrasts, redraw: bool, title: str) -> str:
     to_reference = _reference_contrasts(rows)
     seeds = max(len(c.gains) for _, c in [*to_baseline, *to_reference])
     parts = []
     if to_baseline:
         parts.append(
-            f"the largest difference in {primary_measure().title} to the baseline is "
-            f"{_largest(to_baseline)}"
+            f"the largest difference in {title} to the baseline is {_largest(to_baseline)}"
         )
     if to_reference:
         parts.append(
@@ -119,49 +223,19 @@ def _describe_reference(rows: Sequence[Row]) -> str:
     return f"{describe_arm(reference)} (of the arms without a generator the best on validation)"
 
 
-def _against_reference(rows: Sequence[Row]) -> str:
-    """The sentence on generated arms against the best arm without a generator."""
-    if not any(row.is_generated for row in rows):
-        return ""
-    contrasts = _reference_contrasts(rows)
-    if contrasts:
-        return _sentence(
-            contrasts,
-            f"Against {_describe_reference(rows)}",
-            "no generated arm is shown to win",
-            ("wins", "loses"),
-        )
-    free = [row.arm for row in rows if row.free]
-    if free in ([], [BASELINE]):
-        return (
-            f"No arm without a generator was compared{' but the baseline' if free else ''}: "
-            "whether generated images beat simple remedies cannot be determined; add at least "
-            "oversample and augment+oversample."
-        )
-    reference = find_reference(rows)
-    if reference is not None and reference.arm == BASELINE:
-        return "Of the arms without a generator, the baseline itself is the best on validation."
-    return f"No generated arm has a seed in common with {_describe_reference(rows)}."
-
-
-def _against_baseline(contrasts: Contrasts) -> str:
+def _against_baseline(contrasts: Contrasts, title: str) -> str:
+    """One sentence on all contrasts with the baseline: the significant ones first."""
     if not contrasts:
         return "Nothing was compared with the baseline."
-    title = primary_measure().title
-    return _sentence(contrasts, "Against the baseline", "", (f"raises {title}", f"lowers {title}"))
-
-
-def _sentence(contrasts: Contrasts, opening: str, none_wins: str, verbs: tuple[str, str]) -> str:
-    """One sentence on contrasts with one other arm: the significant ones first, then the rest."""
+    verbs = f"raises {title}", f"lowers {title}"
     significant = sorted((p for p in contrasts if p[1].is_significant), key=lambda p: -_gain(p[1]))
     equal = [p for p in contrasts if _has_equal_gains(p[1])]
     short = [p for p in contrasts if len(p[1].gains) < FEWEST_SEEDS]
     unclear = [p for p in contrasts if p not in significant and p not in equal and p not in short]
-    parts = [] if any(c.is_gain for _, c in significant) or not none_wins else [none_wins]
-    parts += [_significant(row, contrast, verbs) for row, contrast in significant]
+    parts = [_significant(row, contrast, verbs) for row, contrast in significant]
     if unclear:
         parts.append(
-            _unclear(unclear, "any arm" if len(unclear) == len(contrasts) else "the others")
+            _unclear(unclear, "any arm" if len(unclear) == len(contrasts) else "the others", title)
         )
     parts += [
         f"{describe_arm(row)} cannot be tested (the same difference, "
@@ -173,7 +247,7 @@ def _sentence(contrasts: Contrasts, opening: str, none_wins: str, verbs: tuple[s
         f"{describe_arm(row)} cannot be tested ({_seed_counts([(row, contrast)])} in common)"
         for row, contrast in short
     ]
-    return f"{opening}, {'; '.join(parts)}."
+    return f"Against the baseline, {'; '.join(parts)}."
 
 
 def _has_equal_gains(contrast: Contrast) -> bool:
@@ -189,10 +263,9 @@ def _significant(row: Row, contrast: Contrast, verbs: tuple[str, str]) -> str:
     )
 
 
-def _unclear(contrasts: Contrasts, plural: str) -> str:
+def _unclear(contrasts: Contrasts, plural: str, title: str) -> str:
     """The clause on differences that are not significant."""
     row, contrast = max(contrasts, key=lambda pair: abs(_gain(pair[1])))
-    title = primary_measure().title
     arms, difference, name = describe_arm(row), f"the difference in {title} is", ""
     if len(contrasts) > 1:
         arms, difference = plural, f"the largest difference in {title} is"
@@ -219,18 +292,31 @@ def _seed_counts(contrasts: Contrasts) -> str:
     return f"{span} seed{'' if most == 1 else 's'}"
 
 
-def _conditions(rows: Sequence[Row], contrasts: Contrasts, redraw: bool) -> str:
+def _conditions(
+    rows: Sequence[Row], contrasts: Contrasts, redraw: bool, claim: Claim | None
+) -> str:
     """The sentence on what the intervals cover and how many comparisons they are corrected for."""
     number = rows[0].contrasts
+    has_groups = claim is not None and claim.groups > 1
     parts = [
         f"{_seed_counts(contrasts)}, {_varied(rows, redraw)}",
-        f"intervals and p corrected for {number} comparison{'s' if number > 1 else ''}",
+        f"intervals cover {'seeds and test images' if has_groups else 'seeds alone'}",
+        f"those of the table are corrected for {number} comparison{'s' if number > 1 else ''}",
     ]
-    if any(row.amount is not None or Arm.parse(row.arm).recipe.sampler != "as-is" for row in rows):
+    updates = {row.updates for row in rows}
+    if len(updates) == 1 and None not in updates:
+        parts.append("all arms had the same number of updates")
+    elif len(updates) > 1 or _has_longer_epochs(rows):
         parts.append("arms had equal epochs, not equal updates")
     if redraw:
-        parts.append("draws from one dataset overlap, so the intervals are somewhat too narrow")
+        parts.append("for draws from this dataset, which overlap")
     return f"({'; '.join(parts)}.)"
+
+
+def _has_longer_epochs(rows: Sequence[Row]) -> bool:
+    return any(
+        row.amount is not None or Arm.parse(row.arm).recipe.sampler != "as-is" for row in rows
+    )
 
 
 def _varied(rows: Sequence[Row], redraw: bool) -> str:

@@ -280,22 +280,25 @@ def _hashed(config: ClassifierConfig, weights: str | None) -> dict[str, Any]:
     return config.model_dump(mode="json") | {"pretrained": weights}
 
 
-def find_finished(workspace: Workspace, key: str) -> CellRecord | None:
+def find_finished(workspace: Workspace, key: str, with_curve: bool) -> CellRecord | None:
     """Find a cell's result in any comparison of the workspace, skipping damaged ones."""
     for path in workspace.runs.glob(f"[!.]*/result/cells/{key}.json"):
-        if (record := read_finished(path, key)) is not None:
+        if (record := read_finished(path, key, with_curve)) is not None:
             return record.model_copy(update={"taken_from": path.parents[2].name})
     return None
 
 
-def read_finished(path: Path, key: str) -> CellRecord | None:
-    """Read the complete result of a cell.
+def read_finished(path: Path, key: str, with_curve: bool) -> CellRecord | None:
+    """Read the complete result of a cell, or return None.
 
-    None if the file is missing, damaged, another cell's or lacks a measure.
+    None if the file is missing or damaged, belongs to another cell, or lacks a measure, the
+    probabilities or, `with_curve`, the test measures of every epoch.
     """
     try:
         record = read_cell(path)
     except UserError:
         return None
     is_complete = measures().keys() <= record.best.test.measures.keys()
+    is_complete &= path.with_suffix(".npz").exists()
+    is_complete &= not with_curve or all(e.test_accuracy is not None for e in record.curve)
     return record if record.cell == key and is_complete else None

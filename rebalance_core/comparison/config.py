@@ -6,23 +6,27 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.measures import PRIMARY, find_measure
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.amounts import parse_amount
 from rebalance_core.comparison.arms import BASELINE, Arm, arm_name
 from rebalance_core.config import Config, Seed, SetRef, SyntheticRef, Unique
+from rebalance_core.errors import UserError
 from rebalance_core.training_sets.config import OPEN, TestPart
 
 DEFAULT_ARMS = (BASELINE, "bagan-gp", "ddpm")  # the paper's
 
-# Best validation accuracy in percent, paper section 5.4 (Figures 2, 5, 6, 7).
+# Training images of the paper's data, section 4.
+PAPER_COUNTS = {"glioma": 1321, "meningioma": 1339, "notumor": 1595, "pituitary": 1457}
+# {(arm, amount, schedule): best validation accuracy in percent}, section 5.4 (Figures 2, 5, 6, 7).
 PAPER_ACCURACY = {
-    (BASELINE, "always"): 88.875,
-    ("bagan-gp", "always"): 88.7097,
-    ("ddpm", "always"): 86.3710,
-    ("bagan-gp", "until"): 88.3468,
-    ("ddpm", "until"): 85.4234,
-    ("bagan-gp", "real-every"): 87.9839,
-    ("ddpm", "real-every"): 87.1976,
+    (BASELINE, None, "always"): 88.875,
+    ("bagan-gp", "1000", "always"): 88.7097,
+    ("ddpm", "1000", "always"): 86.3710,
+    ("bagan-gp", "1000", "until:10"): 88.3468,
+    ("ddpm", "1000", "until:10"): 85.4234,
+    ("bagan-gp", "1000", "real-every:4"): 87.9839,
+    ("ddpm", "1000", "real-every:4"): 87.1976,
 }
 
 
@@ -36,6 +40,16 @@ ArmNames = AfterValidator(lambda names: tuple(arm_name(n) for n in names))
 # Parsed here only to reject invalid schedules early; resolved with the training set.
 ScheduleNames = AfterValidator(lambda names: tuple(str(Schedule.parse(n)) for n in names))
 Amounts = AfterValidator(lambda amounts: tuple(a for a in amounts if parse_amount(a)))
+
+
+def _measure_key(key: str) -> str:
+    measure = find_measure(key)
+    if not measure.higher_is_better:
+        raise UserError(f"Of {key} lower is better; a comparison tests one of which higher is.")
+    return measure.key
+
+
+MeasureKey = Annotated[str, AfterValidator(_measure_key)]
 
 
 class CompareConfig(Config):
@@ -61,31 +75,44 @@ class CompareConfig(Config):
     redraw: bool = False
     # {images of an arm, or `ddpm, seed 1`: synthetic set}; default: the newest that fits
     synthetic: dict[str, SyntheticRef] = Field(default_factory=dict)
+    primary: str | None = None  # arm that the question is about; None: the best on validation
+    measure: MeasureKey = PRIMARY  # whose differences are tested
+    margin: float = Field(default=2.0, gt=0, le=100)  # points: of equivalence and of power
+    against: str | None = None  # arm shown as the reference; None: the best free on validation
+    test_every_epoch: bool = True  # for figures at the best epoch on test (5.4), never for choices
     reuse: bool = True  # copy cells that another comparison has finished
     classifier: ClassifierConfig = ClassifierConfig()
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
+            "test_every_epoch": False,
             "amounts": ("1.0",),
             "cap": 300,
             "schedules": ("always", "until:4", "real-every:4"),
             "classifier": {
                 "size": 32,
                 "epochs": 8,
+                "budget": "updates",
                 "lr": 0.01,
                 "cosine": True,
                 "batch_size": 64,
                 "precision": "fp32",
             },
         },
-        "small": {"amounts": ("1.0",), "classifier": {"size": 64, "epochs": 20, "lr": 0.01}},
+        "small": {
+            "test_every_epoch": False,
+            "amounts": ("1.0",),
+            "classifier": {"size": 64, "epochs": 20, "budget": "updates", "lr": 0.01},
+        },
         "paper": {},
         "strong": {
+            "test_every_epoch": False,
             "amounts": ("0.5",),
             "schedules": ("always", "until:20", "real-every:4"),
             "classifier": {
                 "size": 128,
                 "epochs": 40,
+                "budget": "updates",
                 "lr": 0.02,
                 "cosine": True,
                 "augmentation": "scans",

@@ -1,5 +1,9 @@
-"""The job that trains arms × schedules × amounts × seeds on one training set, cell by cell."""
+"""The job that trains arms × schedules × amounts × seeds on one training set, cell by cell.
 
+Test predictions are a second pass, after all cells are trained and the primary arm is fixed.
+"""
+
+import io
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,19 +31,27 @@ from rebalance_core.comparison.records import (
     CellRecord,
     FailedCell,
     KeptClassifier,
+    Planned,
+    TrainedCell,
+    read_cell,
     read_cells,
     read_failed_cell,
     read_kept_classifier,
+    read_planned,
     read_planned_cells,
     read_synthetic_names,
+    read_trained_cell,
 )
-from rebalance_core.comparison.results import summarise
+from rebalance_core.comparison.results import choose_primary, summarise
+from rebalance_core.comparison.scores import probabilities_path
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError, first_line
 from rebalance_core.imaging.grid import resize_images
 from rebalance_core.runs.directory import RunDirectory
+from rebalance_core.runs.run import Cancelled
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
-from rebalance_core.system.files import atomic_folder, remove_folder, write_json
+from rebalance_core.system.files import atomic_folder, remove_folder, write_bytes, write_json
+from rebalance_core.training_sets.config import Part
 from rebalance_core.training_sets.evaluations import record_evaluation
 from rebalance_core.training_sets.load import Images, load_part
 from rebalance_core.training_sets.resolve import TrainingSet, read_set
@@ -55,7 +67,7 @@ CLASSIFIERS = "classifiers"
 
 
 def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
-    """Train every unfinished cell, then write the results and the report."""
+    """Train every unfinished cell, evaluate all on test, then write the results and the report."""
     config = CompareConfig.build(**run.config)
     inputs = inputs_of_run(workspace, run, config)
     weights = pretrained_hash(workspace, config)
@@ -67,14 +79,19 @@ def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     for each in inputs.values():
         record_evaluation(workspace, each.training_set, run.id)
     shutil.rmtree(run.result / "failed", ignore_errors=True)  # failed cells are trained again
-    train_cells(workspace, run, config, cells, inputs, dataset, imagenet=weights is not None)
+    imagenet = weights is not None
+    train_cells(workspace, run, config, cells, inputs, dataset, imagenet=imagenet)
+    planned_test = fix_primary(workspace, run, config, cells)
+    evaluate_cells(run, config, cells, inputs, dataset, imagenet=imagenet)
     paths = {cell.label: run.result / "failed" / f"{cell.key}.json" for cell in cells}
     failed = {label: read_failed_cell(path) for label, path in paths.items() if path.exists()}
     results = None
     if finished := read_cells(run.path):
         from rebalance_core.comparison.report import write_report
 
-        results = summarise(workspace, config, inputs, finished, failed=len(failed))
+        results = summarise(
+            workspace, run.id, config, inputs, finished, planned_test, failed=len(failed)
+        )
         write_json(run.result / "results.json", results.model_dump(mode="json"))
         write_report(workspace, run.path, results)
     if failed:
@@ -134,7 +151,7 @@ def train_cells(
     epochs = config.classifier.epochs
     logged = state["cells"] * epochs + len(state["curve"])  # lines that the checkpoint covers
     run.log(logged, event="start")
-    parts: tuple[TrainingSet, tuple[Images, Images, Images]] | None = None
+    parts: tuple[TrainingSet, tuple[Images, Images, Images | None]] | None = None
     for number, cell in enumerate(cells):
 
         def log(metrics: dict[str, Any], number: int = number, cell: Cell = cell) -> None:
@@ -142,11 +159,11 @@ def train_cells(
             run.log(step, **cell.record, **metrics)
             run.progress(step / (len(cells) * epochs), f"{cell.label}, seed {cell.seed}")
 
-        record = load_finished(workspace, run, config, cell)
+        record = load_trained(workspace, run, config, cell)
         if record is not None:
             # Finished before a kill truncated its lines, or by another comparison: only log them.
             for epoch in record.curve[max(0, logged - number * epochs) :]:
-                log(epoch.model_dump())
+                log({k: v for k, v in epoch.model_dump().items() if not k.startswith("test_")})
             continue
         cell_inputs = inputs[cell.seed]
         if parts is None or parts[0] is not cell_inputs.training_set:
@@ -172,13 +189,13 @@ def train_cells(
             write_json(run.result / "failed" / f"{cell.key}.json", failure.model_dump(mode="json"))
             print(f"{cell.label}, seed {cell.seed} failed: {error}")
         else:
-            record = CellRecord.model_validate(
+            record = TrainedCell.model_validate(
                 {**cell.record, "plan": cell.plan, "synthetic": cell.synthetic, **outcome}
             )
             save_if_best(
                 run, config, record, cell_inputs, weights, dataset.channels, imagenet=imagenet
             )
-            write_json(cell_path(run.path, cell.key), record.model_dump(mode="json"))
+            save_trained(run.path, record, weights)
         run.checkpoint({"cells": number + 1, "curve": []})
 
 
@@ -186,33 +203,127 @@ def cell_path(run: Path, key: str) -> Path:
     return run / "result" / "cells" / f"{key}.json"
 
 
-def load_finished(
+def trained_path(run: Path, key: str) -> Path:
+    """The record of a trained cell; its weights are beside it, until it is evaluated on test."""
+    return run / "result" / "trained" / f"{key}.json"
+
+
+def save_trained(run: Path, record: TrainedCell, weights: "dict[str, Tensor]") -> None:
+    """Keep a trained cell and the weights of its chosen epoch."""
+    from safetensors.torch import save
+
+    path = trained_path(run, record.cell)
+    contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+    write_bytes(path.with_suffix(".safetensors"), save(contiguous))
+    write_json(path, record.model_dump(mode="json"))
+
+
+def load_trained(
     workspace: Workspace, run: RunDirectory, config: CompareConfig, cell: Cell
-) -> CellRecord | None:
-    """Return the result of a cell that this run or, with reuse, another one has finished.
+) -> TrainedCell | None:
+    """Return a cell that this run has trained or, with reuse, another one has finished.
 
     A result of another run is copied into this one. None if the cell has to be trained.
     """
     path = cell_path(run.path, cell.key)
-    record = read_finished(path, cell.key)
-    if record is None and config.reuse:
-        record = find_finished(workspace, cell.key)
-        if record is not None:
-            names = {"amount": cell.amount, "synthetic": cell.synthetic}  # not part of the key
-            record = record.model_copy(update=names)
-            write_json(path, record.model_dump(mode="json"))
+    record = read_finished(path, cell.key, with_curve=config.test_every_epoch)
+    if record is not None:
+        return record
+    trained = trained_path(run.path, cell.key)
+    if trained.exists() and trained.with_suffix(".safetensors").exists():
+        return read_trained_cell(trained)
+    found = find_finished(workspace, cell.key, config.test_every_epoch) if config.reuse else None
+    if found is None:
+        return None
+    names = {"amount": cell.amount, "synthetic": cell.synthetic}  # not part of the key
+    record = found.model_copy(update=names)
+    source = workspace.runs / str(record.taken_from)
+    write_bytes(
+        probabilities_path(run.path, cell.key), probabilities_path(source, cell.key).read_bytes()
+    )
+    write_json(path, record.model_dump(mode="json"))
     return record
 
 
 def load_parts(
     dataset: Dataset, training_set: TrainingSet, config: CompareConfig, run: RunDirectory
-) -> tuple[Images, Images, Images]:
-    """Load the training, validation and test images at the classifier's size."""
-    train, validation, test = (
-        load_part(dataset, training_set, part, config.classifier.size, run.progress)
-        for part in ("train", "validation", "test")
-    )
-    return train, validation, test
+) -> tuple[Images, Images, Images | None]:
+    """Load the training and validation images at the classifier's size, and test if it is used."""
+
+    def load(part: Part) -> Images:
+        return load_part(dataset, training_set, part, config.classifier.size, run.progress)
+
+    return load("train"), load("validation"), load("test") if config.test_every_epoch else None
+
+
+def fix_primary(
+    workspace: Workspace, run: RunDirectory, config: CompareConfig, cells: list[Cell]
+) -> Planned:
+    """What the comparison claims or not, stored before any test prediction is made."""
+    path = run.result / "primary.json"
+    if not path.exists():
+        trained = [
+            read_cell(cell_path(run.path, cell.key))
+            if cell_path(run.path, cell.key).exists()
+            else read_trained_cell(trained_path(run.path, cell.key))
+            for cell in cells
+            if cell_path(run.path, cell.key).exists() or trained_path(run.path, cell.key).exists()
+        ]
+        write_json(path, choose_primary(workspace, config, trained).model_dump(mode="json"))
+    return read_planned(run.path)
+
+
+def evaluate_cells(
+    run: RunDirectory,
+    config: CompareConfig,
+    cells: list[Cell],
+    inputs: Mapping[int, CellInputs],
+    dataset: Dataset,
+    *,
+    imagenet: bool,
+) -> None:
+    """Predict the test images with each trained cell's weights of the chosen epoch."""
+    from safetensors.torch import load_file
+
+    from models.classifier import Classifier
+    from rebalance_core.classifiers.metrics import measure
+    from rebalance_core.classifiers.training import predict_rounded
+
+    loaded: tuple[TrainingSet, Images] | None = None
+    for number, cell in enumerate(cells):
+        trained = trained_path(run.path, cell.key)
+        if cell_path(run.path, cell.key).exists() or not trained.exists():
+            continue
+        training_set = inputs[cell.seed].training_set
+        if loaded is None or loaded[0] is not training_set:
+            size = config.classifier.size
+            loaded = training_set, load_part(dataset, training_set, "test", size, run.progress)
+        images = loaded[1]
+        model = Classifier(list(training_set.classes), config.classifier.network, imagenet)
+        model.load_state_dict(load_file(trained.with_suffix(".safetensors")))
+        probabilities = predict_rounded(model, images.images, config.classifier.precision)
+        save_probabilities(run.path, cell.key, probabilities, images.ids)
+        rare = [training_set.class_index(label) for label in training_set.minority]
+        test = measure(probabilities.astype(np.float32), images.labels, rare)
+        record = read_trained_cell(trained).model_dump(mode="json")
+        record["best"] |= {"test": test}
+        evaluated = CellRecord.model_validate(record)
+        write_json(cell_path(run.path, cell.key), evaluated.model_dump(mode="json"))
+        trained.unlink()
+        trained.with_suffix(".safetensors").unlink()
+        run.progress((number + 1) / len(cells), "evaluating on test")
+        if run.should_stop():
+            raise Cancelled
+    shutil.rmtree(run.result / "trained", ignore_errors=True)
+
+
+def save_probabilities(
+    run: Path, key: str, probabilities: np.ndarray, images: tuple[str, ...]
+) -> None:
+    """Keep float16 (n, K) and the n image ids of a cell's test predictions."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, probabilities=probabilities, images=np.array(images))
+    write_bytes(probabilities_path(run, key), buffer.getvalue())
 
 
 def train_cell(
@@ -221,7 +332,7 @@ def train_cell(
     config: CompareConfig,
     cell: Cell,
     inputs: CellInputs,
-    parts: tuple[Images, Images, Images],
+    parts: tuple[Images, Images, Images | None],
     *,
     imagenet: bool,
     log: Any,
@@ -281,7 +392,7 @@ def added_images(
 def save_if_best(
     run: RunDirectory,
     config: CompareConfig,
-    record: CellRecord,
+    record: TrainedCell,
     inputs: CellInputs,
     weights: "dict[str, Tensor]",
     channels: int,
@@ -388,7 +499,7 @@ def cell_states(
     states = {}
     started = {line["cell"] for line in lines}
     for key in (cell.cell for cell in cells):
-        if cell_path(run, key).exists():
+        if cell_path(run, key).exists() or trained_path(run, key).exists():
             states[key] = "done"
         elif (run / "result" / "failed" / f"{key}.json").exists():
             states[key] = "failed"

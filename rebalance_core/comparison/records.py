@@ -32,7 +32,7 @@ from rebalance_core.system.files import read_json
 T = TypeVar("T")
 REMEDY = "remove it and resume the comparison"
 CELL_FILE = "cell.json"  # record of a kept classifier, in its folder
-STATISTICS = 2  # version of the statistics; results of another version are computed again
+STATISTICS = 3  # version of the statistics; results of another version are computed again
 
 
 def _parsed(parse: Callable[[str], object]) -> AfterValidator:
@@ -122,23 +122,30 @@ class TestRecord(Measured):
         return self
 
 
-class BestRecord(Record):
-    """The epoch with the best primary measure on validation, and its results on test."""
+class ChosenEpoch(Record):
+    """The epoch with the best macro-F1 on validation."""
 
     epoch: Epoch
     validation_macro_f1: Share
+
+
+class BestRecord(ChosenEpoch):
+    """The chosen epoch and its results on test."""
+
     test: TestRecord
 
 
 class EpochRecord(Record):
-    """One epoch of a cell: the training loss, and the measures on validation and test."""
+    """One epoch of a cell: training loss, validation measures and, where evaluated, test ones."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float | None]
 
     epoch: Epoch
     validation_accuracy: Share
-    test_accuracy: Share
+    test_accuracy: Share | None = None
+    updates: Count | None = None  # since the start
+    images: Count | None = None  # shown since the start, repetitions included
 
 
 class CellIdentity(Record):
@@ -162,12 +169,12 @@ class FailedCell(CellIdentity):
     reason: str
 
 
-class CellRecord(CellIdentity):
-    """The complete result of one cell."""
+class TrainedCell(CellIdentity):
+    """A trained cell, before its test predictions are made."""
 
     plan: dict[str, Count]  # {class: images added}
     synthetic: str | None
-    best: BestRecord
+    best: ChosenEpoch
     curve: Annotated[list[EpochRecord], Field(min_length=1)]
     seconds: Seconds
     taken_from: str | None = None  # run that trained it, if it was another one
@@ -179,6 +186,12 @@ class CellRecord(CellIdentity):
         if self.best.epoch > len(self.curve):
             raise ValueError("best.epoch is not an epoch of the curve")
         return self
+
+
+class CellRecord(TrainedCell):
+    """The complete result of one cell."""
+
+    best: BestRecord
 
 
 class Contrast(Record):
@@ -203,6 +216,53 @@ class Contrast(Record):
     @property
     def is_gain(self) -> bool:
         return self.is_significant and self.gain is not None and self.gain > 0
+
+
+class Power(Record):
+    """What a contrast could have shown with 80 % probability, in points (`statistics.Power`)."""
+
+    margin: Points
+    detectable: Points
+    limit: Points
+    seeds: Count | None
+    test_groups: Count | None
+
+
+class Planned(Record):
+    """What was fixed before a test prediction was made: `primary.json` of a comparison."""
+
+    primary: str | None = None  # name of the row or arm; None: no generated arm
+    rule: Literal["named", "validation"] = "validation"
+    measure: str = PRIMARY
+    margin: Points = 2.0  # of equivalence and power
+    against: str | None = None  # row shown as the reference, instead of the best on validation
+    exploratory: list[str] = []  # reasons why a claim is not a confirmation
+
+
+class Claim(Record):
+    """Whether the primary arm beats every arm without a generator, each contrast at 95 %."""
+
+    primary: str  # name of a row
+    rule: Literal["named", "validation"]
+    measure: str = PRIMARY  # key of the measure whose differences are tested
+    exploratory: list[str]
+    against: dict[str, Contrast]  # {free row: contrast with it}
+    closest: str | None  # the free row with the smallest gain
+    is_shown: bool
+    missing: list[str]  # free arms that a claim should be tested against
+    margin: Points
+    power: Power | None  # of the contrast with `closest`
+    equivalence_p: Share | None
+    groups: Count  # of test images
+
+
+class SubsetGain(Record):
+    """Accuracy on a subset of the test images, percent, and the primary arm's gain there."""
+
+    name: str  # such as `class glioma`
+    images: Count
+    accuracy: dict[str, Points]  # {row: mean over seeds}
+    gain: Contrast  # to the claim's closest free arm
 
 
 class Row(Measured):
@@ -230,7 +290,9 @@ class Row(Measured):
     confusion: Confusion  # over all seeds
     validation_swing: Share | None
     last_test_accuracy: Share | None = None  # at the last epoch
-    best_test_accuracy: Share
+    best_test_accuracy: Share | None
+    updates: Count | None = None  # per seed
+    images_seen: Count | None = None  # per seed, repetitions included
     best_test_accuracy_20_epochs: Share | None
     best_test_accuracy_30_epochs: Share | None
     paper_accuracy: float | None  # percent
@@ -331,6 +393,9 @@ class Findings(Record):
     absent: str  # sentence on classes without a test image, or empty
     proven_gain: bool
     notes: list[str] = []  # sentences on what the result does not cover
+    claim: Claim | None = None  # None without generated arms
+    subsets: list[SubsetGain] = []  # where the primary arm helps or hurts
+    measure: str = PRIMARY  # key of the measure whose differences are tested
     outdated: bool = False  # whether another version wrote the file
 
     @model_validator(mode="after")
@@ -423,6 +488,17 @@ def read_cells(run: Path) -> list[CellRecord]:
             raise damaged(path, "best.test.confusion: it has other classes than other cells")
         cells.append(cell)
     return cells
+
+
+def read_trained_cell(path: Path) -> TrainedCell:
+    """Read a trained cell; raises UserError if it is missing or damaged."""
+    return _check(TrainedCell, _load(path), path)
+
+
+def read_planned(run: Path) -> Planned:
+    """Read what was fixed before a comparison's test predictions; raises UserError if damaged."""
+    path = run / "result" / "primary.json"
+    return _check(Planned, _load(path), path) if path.exists() else Planned()
 
 
 def read_failed_cell(path: Path) -> FailedCell:

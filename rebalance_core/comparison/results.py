@@ -10,29 +10,55 @@ from typing import Any
 
 import numpy as np
 
-from rebalance_core.classifiers.measures import measures
-from rebalance_core.classifiers.schedules import Schedule
+from rebalance_core.classifiers.measures import PRIMARY, find_measure, measures
 from rebalance_core.comparison.answer import absence_sentence, answer_text
-from rebalance_core.comparison.arms import Arm, is_remedy_generator
+from rebalance_core.comparison.arms import BASELINE, Arm, is_remedy_generator
 from rebalance_core.comparison.cells import CellInputs
-from rebalance_core.comparison.config import PAPER_ACCURACY, CompareConfig
-from rebalance_core.comparison.contrasts import is_gain_proven, with_contrasts
+from rebalance_core.comparison.config import PAPER_ACCURACY, PAPER_COUNTS, CompareConfig
+from rebalance_core.comparison.contrasts import (
+    best_on_validation,
+    is_gain_proven,
+    make_claim,
+    with_contrasts,
+)
+from rebalance_core.comparison.disagreements import read_training_sets
 from rebalance_core.comparison.records import (
     STATISTICS,
     CellRecord,
+    Claim,
     EpochRecord,
     Findings,
+    Planned,
     Results,
     Row,
     SetFacts,
     TestRecord,
+    TrainedCell,
     damaged,
     read_cells,
+    read_planned,
     read_stored_results,
 )
+from rebalance_core.comparison.scores import (
+    ArmScores,
+    Score,
+    TestImages,
+    is_shared,
+    read_probabilities,
+    read_test_images,
+    score_cell,
+)
 from rebalance_core.comparison.statistics import interval, swing
+from rebalance_core.comparison.subsets import (
+    class_masks,
+    known_poses,
+    near_masks,
+    pose_masks,
+    subset_gains,
+)
 from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.health import unknown_patients_note
+from rebalance_core.datasets.source import BUILT_IN
 from rebalance_core.errors import UserError
 from rebalance_core.runs.directory import code_version, find_run
 from rebalance_core.runs.executor import RunView, view_run
@@ -66,9 +92,11 @@ class Origin:
 
 def summarise(
     workspace: Workspace,
+    run: str,
     config: CompareConfig,
     inputs: Mapping[int, CellInputs],
     cells: Sequence[CellRecord],
+    planned: Planned,
     *,
     failed: int = 0,
 ) -> Results:
@@ -87,18 +115,39 @@ def summarise(
         for seed in seeds
         for synthetic in inputs[seed].synthetic.values()
     }
+    training_sets = {seed: inputs[seed].training_set for seed in config.seeds}
+    tests = read_test_images(dataset, training_sets)
+    probabilities = read_probabilities(workspace.runs / run, cells)
+    shared = is_shared(training_sets)
+    scores = score_arms(cells, tests, shared, planned.measure, probabilities)
     rows = [
         _with_generator_seconds(row, [seconds.get(name) for name in row.synthetic_sets])
-        for row in make_rows(cells, read_origins(workspace, cells))
+        for row in make_rows(
+            cells,
+            read_origins(workspace, cells),
+            scores,
+            planned,
+            is_paper_data=is_paper_data(dataset),
+        )
     ]
     absent = {facts.seed: facts.absent for facts in sets}
+    claim = make_claim(rows, scores, planned)
+    masks = {
+        **class_masks(tests, training_set.classes),
+        **pose_masks(dataset, training_sets, known_poses(dataset)),
+        **near_masks(dataset, training_sets),
+    }
     findings = make_findings(
         rows,
+        claim,
+        measure=planned.measure,
+        subsets=subset_gains(cells, claim, tests, masks) if claim else [],
         classes=list(training_set.classes),
         preset=config.preset,
         redraw=config.redraw,
         failed=failed,
         absent=absent,
+        rise=rise_of_baseline(cells),
         notes=result_notes(dataset, [inputs[seed] for seed in config.seeds]),
     )
     return Results(
@@ -121,7 +170,15 @@ def summarise(
 
 
 def make_findings(
-    rows: list[Row], *, absent: Mapping[int, Sequence[str]], redraw: bool, failed: int, **facts: Any
+    rows: list[Row],
+    claim: Claim | None = None,
+    *,
+    absent: Mapping[int, Sequence[str]],
+    redraw: bool,
+    failed: int,
+    rise: float | None = None,
+    measure: str = PRIMARY,
+    **facts: Any,
 ) -> Findings:
     """Draw the conclusions from the rows; `absent` is {seed: classes without a test image}."""
     sentence = absence_sentence(absent, redraw)
@@ -129,9 +186,19 @@ def make_findings(
         redraw=redraw,
         failed=failed,
         results=rows,
-        answer=answer_text(rows, redraw=redraw, failed=failed, absent=sentence),
+        answer=answer_text(
+            rows,
+            claim,
+            redraw=redraw,
+            failed=failed,
+            absent=sentence,
+            rise=rise,
+            title=find_measure(measure).title,
+        ),
         absent=sentence,
-        proven_gain=is_gain_proven(rows),
+        proven_gain=is_gain_proven(rows, claim),
+        measure=measure,
+        claim=claim,
         **facts,
     )
 
@@ -180,7 +247,7 @@ def set_facts(dataset: Dataset, training_set: TrainingSet, seed: int) -> SetFact
     )
 
 
-def read_origins(workspace: Workspace, cells: Iterable[CellRecord]) -> dict[str, Origin]:
+def read_origins(workspace: Workspace, cells: Iterable[TrainedCell]) -> dict[str, Origin]:
     """{synthetic set: its origin}, for all sets that the cells use."""
     origins = {}
     for name in dict.fromkeys(cell.synthetic for cell in cells if cell.synthetic):
@@ -206,12 +273,16 @@ def read_results(workspace: Workspace, run: Path) -> Findings | None:
     cells = [_remeasure(cell) for cell in read_cells(run)]
     if any(len(cell.best.test.confusion) != len(stored.classes) for cell in cells):
         raise damaged(path, "classes: they are not those of the cells")
+    planned = read_planned(run)
+    scores = _scores_of_run(workspace, run, cells, planned.measure)
     rows = [
         _with_generator_seconds(row, [stored.generator_seconds.get(row.name)])
-        for row in make_rows(cells, read_origins(workspace, cells))
+        for row in make_rows(cells, read_origins(workspace, cells), scores, planned)
     ]
     findings = make_findings(
         rows,
+        make_claim(rows, scores, planned),
+        measure=planned.measure,
         classes=stored.classes,
         preset=stored.preset,
         redraw=stored.redraw,
@@ -219,6 +290,24 @@ def read_results(workspace: Workspace, run: Path) -> Findings | None:
         absent={cell.seed: _classes_without_images(cell, stored.classes) for cell in cells},
     )
     return findings.model_copy(update={"outdated": True})
+
+
+def _scores_of_run(
+    workspace: Workspace, run: Path, cells: Sequence[CellRecord], measure: str
+) -> dict[str, ArmScores]:
+    """The scores of a stored comparison; without test groups where its dataset is gone."""
+    sets = read_training_sets(run)
+    try:
+        dataset = open_dataset(workspace, next(iter(sets.values())).config.dataset)
+        return score_arms(
+            cells,
+            read_test_images(dataset, sets),
+            is_shared(sets),
+            measure,
+            read_probabilities(run, cells),
+        )
+    except (UserError, KeyError):  # removed, or another version
+        return score_arms(cells, measure=measure)
 
 
 def displayed_result(workspace: Workspace, view: RunView) -> dict[str, Any]:
@@ -273,17 +362,80 @@ def _scatter(present: np.ndarray, values: np.ndarray) -> list[float | None]:
     return [next(remaining) if is_present else None for is_present in present]
 
 
+def choose_primary(
+    workspace: Workspace, config: CompareConfig, cells: Sequence[TrainedCell]
+) -> Planned:
+    """The primary arm, by its name in the plan or by validation, and what makes it exploratory."""
+    origins = read_origins(workspace, cells)
+    scores: dict[str, dict[int, float]] = {}
+    named: str | None = None
+    for cell in cells:
+        generator = cell.synthetic and _generator(cell.synthetic, cell.arm, origins)
+        if cell.synthetic and not is_remedy_generator(generator):
+            scores.setdefault(cell.label, {})[cell.seed] = cell.best.validation_macro_f1
+            if named is None and config.primary in (cell.label, cell.arm):
+                named = cell.label
+    reused = {cell.seed for cell in cells if cell.taken_from}
+    reasons = []
+    if config.primary and named is None:
+        reasons.append(f"the planned primary arm {config.primary} has no finished classifier")
+    if named is None and reused:
+        reasons.append(
+            "the primary arm was chosen when test predictions of reused classifiers were known"
+        )
+    if reused and reused != {cell.seed for cell in cells}:
+        reasons.append("seeds were added to an earlier comparison")
+    return Planned(
+        primary=named or best_on_validation(scores),
+        rule="named" if named else "validation",
+        measure=config.measure,
+        margin=config.margin,
+        against=config.against,
+        exploratory=reasons,
+    )
+
+
+def score_arms(
+    cells: Sequence[CellRecord],
+    tests: Mapping[int, TestImages] | None = None,
+    shared: bool = True,
+    measure: str = PRIMARY,
+    probabilities: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, ArmScores]:
+    """{name of a row: its scores by seed}.
+
+    `tests` are the test images of each seed, `shared` if all seeds have the same; `probabilities`
+    are those of each cell, which measures other than of the confusion matrix need.
+    """
+    scored: dict[str, dict[int, Score]] = {}
+    for cell in cells:
+        images = (tests or {}).get(cell.seed)
+        of_cell = (probabilities or {}).get(cell.cell)
+        score = score_cell(cell, images, find_measure(measure), of_cell)
+        scored.setdefault(cell.label, {})[cell.seed] = score
+    overlap = None
+    if tests and not shared:
+        overlap = float(np.mean([len(t.labels) / t.training_images for t in tests.values()]))
+    return {name: ArmScores(by_seed, overlap) for name, by_seed in scored.items()}
+
+
 def make_rows(
-    cells: Sequence[CellRecord], origins: Mapping[str, Origin] | None = None
+    cells: Sequence[CellRecord],
+    origins: Mapping[str, Origin] | None = None,
+    scores: Mapping[str, ArmScores] | None = None,
+    planned: Planned | None = None,
+    *,
+    is_paper_data: bool = False,
 ) -> list[Row]:
     """Make one row per arm, amount and schedule, in the order of the cells.
 
-    `origins` maps synthetic sets to their origin.
+    `origins` maps synthetic sets to their origin, `scores` row names to scores (`score_arms`).
     """
     groups: dict[tuple[str, str | None, str], list[CellRecord]] = {}
     for cell in cells:
         groups.setdefault((cell.arm, cell.amount, cell.schedule), []).append(cell)
-    return with_contrasts([_row(group, origins or {}) for group in groups.values()])
+    rows = [_row(group, origins or {}, is_paper_data) for group in groups.values()]
+    return with_contrasts(rows, scores or score_arms(cells), planned)
 
 
 def paper_figure(curve: Sequence[EpochRecord], epochs: int) -> float | None:
@@ -291,11 +443,21 @@ def paper_figure(curve: Sequence[EpochRecord], epochs: int) -> float | None:
     return None if len(curve) < epochs else _best_test_accuracy(curve[:epochs])
 
 
-def _best_test_accuracy(curve: Iterable[EpochRecord]) -> float:
-    return max(epoch.test_accuracy for epoch in curve)
+def _best_test_accuracy(curve: Iterable[EpochRecord]) -> float | None:
+    """The best of the epochs; None unless every epoch was evaluated on test."""
+    values = [epoch.test_accuracy for epoch in curve]
+    return max(v for v in values if v is not None) if None not in values else None
 
 
-def _row(group: Sequence[CellRecord], origins: Mapping[str, Origin]) -> Row:
+def is_paper_data(dataset: Dataset) -> bool:
+    """Whether a dataset has the training images of the paper's (section 4), a few more or less."""
+    counts = dataset.counts().get("train", {})
+    if counts.keys() != PAPER_COUNTS.keys() or dataset.manifest.source.get("source") in BUILT_IN:
+        return False
+    return all(abs(counts[label] - number) <= 10 for label, number in PAPER_COUNTS.items())
+
+
+def _row(group: Sequence[CellRecord], origins: Mapping[str, Origin], is_paper_data: bool) -> Row:
     first = group[0]
     tests = [cell.best.test for cell in group]
     scores = [test.primary for test in tests]
@@ -328,12 +490,33 @@ def _row(group: Sequence[CellRecord], origins: Mapping[str, Origin]) -> Row:
             [swing([epoch.validation_accuracy for epoch in cell.curve]) for cell in group]
         ),
         last_test_accuracy=_mean([cell.curve[-1].test_accuracy for cell in group]),
-        best_test_accuracy=float(np.mean([_best_test_accuracy(cell.curve) for cell in group])),
+        best_test_accuracy=_mean([_best_test_accuracy(cell.curve) for cell in group]),
         best_test_accuracy_20_epochs=_mean([paper_figure(cell.curve, 20) for cell in group]),
         best_test_accuracy_30_epochs=_mean([paper_figure(cell.curve, 30) for cell in group]),
-        paper_accuracy=PAPER_ACCURACY.get((first.arm, Schedule.parse(first.schedule).kind)),
+        paper_accuracy=PAPER_ACCURACY.get((first.arm, first.amount, first.schedule))
+        if is_paper_data
+        else None,
         seconds=float(np.mean([cell.seconds for cell in group])),
+        updates=first.curve[-1].updates,
+        images_seen=first.curve[-1].images,
     )
+
+
+def rise_of_baseline(cells: Iterable[CellRecord]) -> float | None:
+    """Points of validation macro-F1 that the baseline gains in the last fifth of its training.
+
+    The mean of that fifth less the mean of the fifth before, over its seeds; None without it or
+    with fewer than ten epochs.
+    """
+    rises = []
+    for cell in cells:
+        found = [(epoch.model_extra or {}).get(f"validation_{PRIMARY}") for epoch in cell.curve]
+        values = [value for value in found if value is not None]
+        fifth = len(values) // 5
+        if cell.arm == BASELINE and fifth >= 2:
+            last, before = np.mean(values[-fifth:]), np.mean(values[-2 * fifth : -fifth])
+            rises.append(100 * float(last - before))
+    return _mean(rises)
 
 
 def _total(tests: Sequence[TestRecord]) -> list[list[int]]:

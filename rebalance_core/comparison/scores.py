@@ -1,5 +1,6 @@
 """Scores of arms on their test images, and how they change without a group of these."""
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +151,22 @@ def group_confusions(predictions: np.ndarray, images: TestImages, classes: int) 
     confusions = np.zeros((groups, classes, classes), np.int64)
     np.add.at(confusions, (images.groups, images.labels, predictions), 1)
     return confusions
+
+
+def read_probabilities(run: Path, cells: Sequence[CellRecord]) -> dict[str, np.ndarray]:
+    """{cell: its test probabilities, float32 (n, K)}, of the cells whose file is whole."""
+    found = {}
+    for cell in cells:
+        try:
+            with np.load(probabilities_path(run, cell.cell), allow_pickle=False) as kept:
+                probabilities = kept["probabilities"].astype(np.float32)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+            continue
+        predictions = np.array(cell.best.test.predictions)
+        shape = (len(predictions), len(cell.best.test.confusion))
+        if probabilities.shape == shape and (probabilities.argmax(axis=1) == predictions).all():
+            found[cell.cell] = probabilities
+    return found
 
 
 def probabilities_path(run: Path, key: str) -> Path:

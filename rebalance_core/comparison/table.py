@@ -73,6 +73,8 @@ def columns() -> list[Column]:
         *map(_measure_column, others),
         Column("Swing", lambda row: _percent(row.validation_swing)),
         Column("Last epoch", lambda row: _percent(row.last_test_accuracy), help="Accuracy at it."),
+        Column("Updates", lambda row: row.updates, "count", help="Per seed."),
+        Column("Images seen", lambda row: row.images_seen, "count", help="Per seed."),
         Column("Minutes", _minutes, decimals=1),
         Column("Best epoch (chosen on test)", lambda row: _percent(row.best_test_accuracy)),
         Column("… of 20", lambda row: _percent(row.best_test_accuracy_20_epochs)),

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
+from rebalance_core.classifiers.config import ClassifierConfig
+from rebalance_core.classifiers.epochs import balanced_steps
 from rebalance_core.comparison.cells import Cell
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.config import Config
@@ -54,7 +56,6 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
     import torch
     import torch.nn.functional as F
 
-    from rebalance_core.classifiers.config import ClassifierConfig
     from rebalance_core.classifiers.recipe import Recipe
     from rebalance_core.classifiers.training import (
         EVALUATION_BATCH,
@@ -100,10 +101,13 @@ def time_steps(config: TimingConfig, run: Run) -> dict[str, float]:
     return {name: min(values) for name, values in seconds.items()}
 
 
-def count_shown_images(cell: Cell, counts: Mapping[str, int], epochs: int) -> int:
+def count_shown_images(cell: Cell, counts: Mapping[str, int], config: ClassifierConfig) -> int:
     """Number of training images in all epochs of a cell."""
+    if config.budget == "updates":
+        steps = balanced_steps(list(counts.values()), config.batch_size)
+        return config.epochs * steps * config.batch_size
     total = 0
-    for kind in cell.schedule.epochs(epochs):
+    for kind in cell.schedule.epochs(config.epochs):
         added = cell.plan if kind != "real" else {}
         real = {c: 0 if kind == "synthetic" and added.get(c) else n for c, n in counts.items()}
         sizes = [n + added.get(c, 0) for c, n in real.items()]
@@ -124,10 +128,10 @@ def estimate(workspace: Workspace, config: CompareConfig, cells: Iterable[Cell])
     if rates is None:
         return None
     training_set = open_set(workspace, config.set)
-    epochs = config.classifier.epochs
-    evaluated = epochs * (len(training_set.validation) + len(training_set.test))
+    epochs, tests = config.classifier.epochs, config.classifier.epochs * config.test_every_epoch + 1
+    evaluated = epochs * len(training_set.validation) + tests * len(training_set.test)
     seconds: float = START + sum(
-        rates["train"] * count_shown_images(cell, training_set.counts, epochs)
+        rates["train"] * count_shown_images(cell, training_set.counts, config.classifier)
         + rates["evaluate"] * evaluated
         for cell in cells
     )

@@ -261,6 +261,14 @@ def near_groups(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> np.
     return group_rows(len(dataset.catalogue), both)
 
 
+def independent_units(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> np.ndarray:
+    """The id of each row's unit (n,): images linked by a patient or by a group of copies."""
+    patients = dataset.catalogue["group"].to_numpy().astype(str)
+    copies = near_groups(dataset, difference).astype(str)
+    links = np.concatenate([equal_pairs(patients), equal_pairs(copies)])
+    return group_rows(len(dataset.catalogue), links)
+
+
 def pair_kinds(dataset: Dataset, difference: float) -> tuple[np.ndarray, np.ndarray]:
     """Near-duplicate pairs of rows (m, 2), each once, and how they match: KINDS, str (m,).
 

@@ -13,6 +13,8 @@ from sets import synthetic_set
 from test_study import CLASSIFIER, logged
 
 from rebalance_core.classifiers.loading import load_classifier
+from rebalance_core.classifiers.metrics import measure
+from rebalance_core.classifiers.training import predict_rounded
 from rebalance_core.comparison.cells import check_compare, save_set_of_seed, set_of_seed
 from rebalance_core.comparison.classify import (
     ClassifyConfig,
@@ -42,6 +44,7 @@ from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.system.files import read_json, write_bytes, write_json
 from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.load import load_part
 from rebalance_core.training_sets.resolve import TrainingSet, make_set, open_set
 from rebalance_core.workspace import Workspace
 
@@ -367,8 +370,12 @@ def test_the_time_is_estimated_from_timed_steps(workspace: Workspace, phantom: D
     write_json(made / "state.json", {**read_json(made / "state.json"), "status": "done"})
     chosen = open_set(workspace, "phantom")
     plain, over = sum(chosen.counts.values()), 4 * max(chosen.counts.values())
-    assert [count_shown_images(c, chosen.counts, 3) for c in cells] == [3 * plain, 3 * over]
-    evaluated = 3 * (len(chosen.validation) + len(chosen.test))
+    classifier = config.classifier
+    assert [count_shown_images(c, chosen.counts, classifier) for c in cells] == [
+        3 * plain,
+        3 * over,
+    ]
+    evaluated = 3 * len(chosen.validation) + len(chosen.test)
     expected = START + 0.5 * 3 * (plain + over) + 2 * 0.125 * evaluated
     assert estimate(workspace, config, cells) == pytest.approx(expected)
     slower = config_of(classifier={**TINY, "size": 64})
@@ -382,7 +389,7 @@ def test_images_shown_follow_schedule_and_sampler(workspace: Workspace, phantom:
     )
     counts = {"glioma": 10, "meningioma": 10, "notumor": 60, "pituitary": 10}
     cells = check_compare(workspace, config)
-    shown = [count_shown_images(c, counts, 3) for c in cells]
+    shown = [count_shown_images(c, counts, config.classifier) for c in cells]
     # 10 added to each of three classes: 120 with them, 90 without
     assert shown == [
         120 + 2 * 90,
@@ -392,6 +399,91 @@ def test_images_shown_follow_schedule_and_sampler(workspace: Workspace, phantom:
         40 + 2 * 40,
         40 + 80 + 40,
     ]
+
+
+def test_with_a_budget_of_updates_every_arm_sees_as_many_images(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    """Three epochs of 4 classes with 48 images each, in batches of 16: 12 updates per epoch."""
+    synthetic_set(workspace, "ddpm", "phantom")
+    run = finished(
+        workspace,
+        arms=("none", "oversample", "undersample", "ddpm"),
+        schedules=("always", "until:1"),
+        classifier={**TINY, "budget": "updates"},
+    )
+    assert max(open_set(workspace, "phantom").counts.values()) == 48
+    cells = read_cells(run)
+    assert len(cells) == 5
+    assert {tuple((e.updates, e.images) for e in cell.curve) for cell in cells} == {
+        ((12, 192), (24, 384), (36, 576))
+    }
+    rows = read_json(run / "result" / "results.json")["results"]
+    assert {(row["updates"], row["images_seen"]) for row in rows} == {(36, 576)}
+    planned = check_compare(workspace, config_of(classifier={**TINY, "budget": "updates"}))
+    counts = open_set(workspace, "phantom").counts
+    config = config_of(classifier={**TINY, "budget": "updates"}).classifier
+    assert [count_shown_images(cell, counts, config) for cell in planned] == [576]
+
+
+def test_test_predictions_are_made_after_the_last_cell_and_kept(
+    workspace: Workspace, phantom: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthetic_set(workspace, "ddpm", "phantom")
+    config = config_of(arms=("none", "oversample", "ddpm"), seeds=(0, 1))
+    run = run_of(workspace, config)
+    seen: list[tuple[int, int, bool]] = []
+
+    def spy(*arguments: Any) -> np.ndarray:
+        trained = len(list((run.result / "trained").glob("*.json")))
+        finished_cells = len(list((run.result / "cells").glob("*.json")))
+        seen.append((trained, finished_cells, (run.result / "primary.json").exists()))
+        return predict_rounded(*arguments)
+
+    monkeypatch.setattr("rebalance_core.classifiers.training.predict_rounded", spy)
+    compare_job(workspace, run)
+    assert seen == [(6 - k, k, True) for k in range(6)]
+    assert not (run.result / "trained").exists()
+    assert not [key for line in logged(run.path) for key in line if key.startswith("test_")]
+    assert read_json(run.result / "primary.json") == {
+        "primary": "ddpm, 10, always",
+        "rule": "validation",
+        "measure": "macro_f1",
+        "margin": 2.0,
+        "against": None,
+        "exploratory": [],
+    }
+    test = load_part(phantom, open_set(workspace, "phantom"), "test", 32)
+    for cell in read_cells(run.path):
+        with np.load(run.result / "cells" / f"{cell.cell}.npz") as kept:
+            probabilities, images = kept["probabilities"], kept["images"].tolist()
+        assert probabilities.dtype == np.float16
+        assert probabilities.shape == (30, 4)
+        assert tuple(images) == test.ids
+        values = measure(probabilities.astype(np.float32), test.labels, (0, 1, 3))
+        assert values["predictions"] == cell.best.test.predictions
+        assert values["nll"] == pytest.approx(cell.best.test.measures["nll"])
+        assert values["rare_recall"] == cell.best.test.measures["rare_recall"]
+
+
+def test_a_primary_arm_chosen_when_test_predictions_were_known_is_exploratory(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    synthetic_set(workspace, "ddpm", "phantom")
+    arms = ("none", "ddpm")
+    finished(workspace, arms=arms, seeds=(0, 1, 2))
+    again = read_json(finished(workspace, arms=arms, seeds=(0, 1, 2)) / "result" / "primary.json")
+    assert again["exploratory"] == [
+        "the primary arm was chosen when test predictions of reused classifiers were known"
+    ]
+    run = finished(workspace, arms=arms, seeds=(0, 1, 2, 3), primary="ddpm")
+    more = read_json(run / "result" / "primary.json")
+    assert (more["primary"], more["rule"]) == ("ddpm, 10, always", "named")
+    assert more["exploratory"] == ["seeds were added to an earlier comparison"]
+    answer = read_json(run / "result" / "results.json")["answer"]
+    assert "This is exploratory: seeds were added to an earlier comparison." in answer
+    named = finished(workspace, arms=arms, seeds=(7, 8, 9), primary="ddpm", margin=5.0)
+    assert read_json(named / "result" / "primary.json")["exploratory"] == []
 
 
 def test_timing_config_survives_json() -> None:
