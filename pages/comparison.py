@@ -17,7 +17,7 @@ from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import BASELINE, arm_name, descriptions, generated_arms
 from rebalance_core.comparison.cells import Cell, check_compare, plan_notes
 from rebalance_core.comparison.config import DEFAULT_ARMS, CompareConfig
-from rebalance_core.comparison.job import cell_states, live_curves
+from rebalance_core.comparison.job import cell_states, curves
 from rebalance_core.comparison.rebalanced import plan_rebalanced, zip_rebalanced
 from rebalance_core.comparison.report import schedule_epochs
 from rebalance_core.comparison.timing import estimate, timing_config
@@ -26,7 +26,6 @@ from rebalance_core.errors import UserError
 from rebalance_core.plots.comparison import cell_grid, comparison_curves, schedule_strips
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.runs.executor import RunView, list_runs
-from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.runs.start import start_run
 from rebalance_core.synthesis.synthetic_set import (
     newest_synthetic,
@@ -52,9 +51,11 @@ def render(workspace: Workspace) -> None:
     run_names = {v.id: f"{v.name}, {v.config.get('preset', 'no preset')} ({v.id})" for v in views}
     run = choose("Comparison", list(run_names), "run", format_func=run_names.__getitem__)
     view = next(v for v in views if v.id == run)
+    is_tested = not view.live and view.config.get("test_every_epoch", True)
+    titles = [m for m in curve_titles() if is_tested or not m.startswith("test_")]
     metric = st.selectbox(
         "Curve",
-        list(curve_titles()),
+        list(titles),
         format_func=curve_titles().__getitem__,
         help="Click a name in the legend to hide its curve, twice to see it alone.",
     )
@@ -255,7 +256,7 @@ def _submit(workspace: Workspace, config: CompareConfig) -> RunView:
 
 
 def _curves(view: RunView, metric: str) -> None:
-    lines = live_curves(read_metrics(view.path))
+    lines = curves(view.path)
     cells, states = cell_states(view.path, lines)
     if cells:
         done = sum(state == "done" for state in states.values())

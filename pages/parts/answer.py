@@ -11,13 +11,9 @@ import streamlit as st
 from pages.parts.gallery import Group, Tile, enlarge, gallery, image_tile
 from pages.parts.live import apply, job_panel, latest_run
 from pages.parts.markdown import escape_markdown
-from rebalance_core.classifiers.measures import primary_measure
+from rebalance_core.classifiers.measures import find_measure, primary_measure
 from rebalance_core.comparison.classify import ClassifyConfig
-from rebalance_core.comparison.contrasts import (
-    baseline_contrasts,
-    describe_outcome,
-    reference_contrasts,
-)
+from rebalance_core.comparison.contrasts import baseline_contrasts
 from rebalance_core.comparison.disagreements import (
     Disagreement,
     find_disagreements,
@@ -48,7 +44,7 @@ def show_results(workspace: Workspace, view: RunView) -> None:
         st.caption(escape_markdown(note))
     if results.preset == "quick":
         st.caption("A demonstration at 32 px with few images and epochs, not a finding.")
-    _contrast_plots(view, rows)
+    _contrast_plots(view, results)
     _downloads(view, results)
     st.subheader("Table")
     _table(rows)
@@ -65,30 +61,61 @@ def show_results(workspace: Workspace, view: RunView) -> None:
         _classifier(workspace, view)
 
 
-def _contrast_plots(view: RunView, rows: list[Row]) -> None:
-    """Plot the gains of generated arms over the reference, then of all arms over the baseline."""
-    measure = primary_measure().title
-    if to_reference := reference_contrasts(rows):
-        name = next(row.name for row in rows if row.is_reference)
-        st.markdown(escape_markdown(f"Generated arms compared with the reference, {name}"))
-        st.plotly_chart(gain_intervals(to_reference, measure, name), key=f"reference {view.id}")
-        outcomes = [
-            f"{arm}: {describe_outcome(contrast)}" for arm, contrast in to_reference.items()
-        ]
+def _contrast_plots(view: RunView, results: Findings) -> None:
+    """Plot the primary arm against every free one, then all arms against the baseline."""
+    rows, claim, title = results.results, results.claim, find_measure(results.measure).title
+    if claim is not None and claim.against:
+        st.markdown(escape_markdown(f"The primary arm, {claim.primary}, against every free one"))
+        figure = gain_intervals(claim.against, title, "the arm on the left")
+        st.plotly_chart(figure, key=f"claim {view.id}")
+        rule = "best on validation" if claim.rule == "validation" else "named in the plan"
         st.caption(
-            escape_markdown(
-                f"{'; '.join(outcomes)}. The reference is the arm without a generator that is best "
-                "on validation; it is never chosen on the test split."
-            )
+            f"Points that it is above each arm that costs no generator, with 95 % intervals; it is "
+            f"the {rule}, fixed before any test prediction was made. It is claimed to be better "
+            "only where all intervals are above zero, which keeps the level of one test."
         )
+    if results.subsets:
+        _subsets(results)
     if to_baseline := baseline_contrasts(rows):
         st.markdown("All arms compared with the baseline")
-        st.plotly_chart(gain_intervals(to_baseline, measure, "baseline"), key=f"gains {view.id}")
+        st.plotly_chart(gain_intervals(to_baseline, title, "baseline"), key=f"gains {view.id}")
         st.caption(
-            "95 % confidence intervals, Bonferroni-corrected (like p) for all differences shown; "
-            "small strokes are single seeds. An open circle could not be tested: fewer than three "
-            "seeds, or the same difference at every seed."
+            "95 % confidence intervals, corrected like p for all differences of the table; small "
+            "strokes are single seeds. An open circle could not be tested: fewer than three seeds, "
+            "or the same difference at every seed."
         )
+
+
+def _subsets(results: Findings) -> None:
+    """Render where the primary arm helps or hurts: classes, poses, similar images."""
+    claim = results.claim
+    assert claim is not None  # subsets are of its primary arm
+    st.markdown("Where it helps or hurts")
+    st.dataframe(
+        [
+            {
+                "test images": subset.name,
+                "number": subset.images,
+                claim.primary: subset.accuracy.get(claim.primary),
+                str(claim.closest): subset.accuracy.get(str(claim.closest)),
+                "difference": subset.gain.gain,
+                "95 % from": subset.gain.interval and subset.gain.interval[0],
+                "95 % to": subset.gain.interval and subset.gain.interval[1],
+            }
+            for subset in results.subsets
+        ],
+        hide_index=True,
+        column_config={
+            name: st.column_config.NumberColumn(name, format="%.1f")
+            for name in (claim.primary, str(claim.closest), "difference", "95 % from", "95 % to")
+        },
+    )
+    st.caption(
+        "Percent classified correctly (of one class: its recall), mean over seeds, at the epoch "
+        f"chosen on validation, and the difference to {escape_markdown(str(claim.closest))}. "
+        "Intervals are of one subset each, not corrected. Similar: the same content as a training "
+        "image, up to a difference of 0.16; a claim that rests on these rests on memory."
+    )
 
 
 def _cost(view: RunView, rows: list[Row]) -> None:
@@ -115,15 +142,14 @@ def _table(rows: list[Row]) -> None:
     )
     st.caption(
         "Percent on the test split at the epoch selected on validation, mean over seeds; click a "
-        "heading to sort. Gains over the baseline and the reference: points of "
-        f"{primary_measure().title}, paired by seed. The interval "
-        "and p come from one paired t-test, both Bonferroni-corrected for all differences in this "
-        "table; they cover the seeds, not other test images. All arms were trained for the same "
-        "number of epochs, which means more updates for an arm that adds images. Swing: mean "
-        "absolute change of validation accuracy between epochs. Last epoch: test accuracy at the "
-        "last epoch, which no validation image selected. Minutes: for one seed, including "
-        "the generator's training and sampling. From “Best epoch” on: the accuracy as the paper "
-        "computes it, at the best epoch on the test split itself, and the paper's own figures."
+        "heading to sort. Gains over the baseline and the reference (of the arms without a "
+        "generator the best on validation): points, paired by seed. Interval and p come from one "
+        "model of seeds and test images and are corrected together for all differences in this "
+        "table. Updates and images seen: per seed. Swing: mean absolute change of validation "
+        "accuracy between epochs. Minutes: for one seed, including the generator's training and "
+        "sampling. Last epoch, and from “Best epoch” on, where every epoch was tested: the "
+        "accuracy at the last epoch, at the best epoch on the test split itself (as the paper "
+        "computes it), and the paper's own figures for its data."
     )
 
 

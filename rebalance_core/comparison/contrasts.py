@@ -198,24 +198,6 @@ def baseline_contrasts(rows: Iterable[Row]) -> dict[str, Contrast]:
     return {row.name: row.baseline_contrast for row in rows if row.gain is not None}
 
 
-def reference_contrasts(rows: Iterable[Row]) -> dict[str, Contrast]:
-    """{generated arm: contrast with the reference}; empty if the reference is the baseline."""
-    return {
-        row.name: row.reference
-        for row in rows
-        if row.reference is not None and row.reference.gain is not None
-    }
-
-
-def describe_outcome(contrast: Contrast) -> str:
-    """The outcome as text: `wins`, `loses`, `cannot be tested` or not significant."""
-    if contrast.p is None or contrast.gain is None:
-        return "cannot be tested"
-    if not contrast.is_significant:
-        return f"nothing can be said with {len(contrast.gains)} seeds"
-    return "wins" if contrast.gain > 0 else "loses"
-
-
 def is_gain_proven(rows: Sequence[Row], claim: Claim | None) -> bool:
     """Whether the comparison shows a gain that its question is about.
 

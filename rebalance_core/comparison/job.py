@@ -48,6 +48,7 @@ from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.errors import UserError, first_line
 from rebalance_core.imaging.grid import resize_images
 from rebalance_core.runs.directory import RunDirectory
+from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.runs.run import Cancelled
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.system.files import atomic_folder, remove_folder, write_bytes, write_json
@@ -482,6 +483,24 @@ def live_curves(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
     lines = with_labels(m for m in metrics if _is_epoch(m))
     latest = {(line["cell"], line["epoch"]): line for line in lines}
     return sorted(latest.values(), key=lambda m: float(m.get("time", 0.0)))
+
+
+def curves(run: Path) -> list[dict[str, Any]]:
+    """The curves of a comparison: while it runs, training and validation only; then test as well.
+
+    Test measures exist for every epoch only if the config asks for them.
+    """
+    lines = live_curves(read_metrics(run))
+    if not (run / "result" / "results.json").exists():
+        return lines
+    tested = {
+        (cell.cell, epoch.epoch): {
+            k: v for k, v in epoch.model_dump().items() if k.startswith("test_") and v is not None
+        }
+        for cell in read_cells(run)
+        for epoch in cell.curve
+    }
+    return [{**line, **tested.get((line["cell"], line["epoch"]), {})} for line in lines]
 
 
 def _is_epoch(line: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ import base64
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,19 @@ import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader
 from plotly.offline import get_plotlyjs
 
-from rebalance_core.classifiers.measures import curve_titles, measures, primary_measure
+from rebalance_core.classifiers.measures import (
+    curve_titles,
+    find_measure,
+    measures,
+    primary_measure,
+)
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import with_labels
 from rebalance_core.comparison.config import CompareConfig
-from rebalance_core.comparison.contrasts import (
-    baseline_contrasts,
-    describe_outcome,
-    reference_contrasts,
-)
+from rebalance_core.comparison.contrasts import baseline_contrasts
 from rebalance_core.comparison.records import (
     CellRecord,
     Results,
-    Row,
     StoredComparison,
     read_cells,
     read_synthetic_names,
@@ -101,8 +101,13 @@ def write_report(workspace: Workspace, path: Path, results: Results) -> None:
         dataset=dataset,
         health=_health(dataset),
         bars=_bars(dataset, training_set, results),
-        gains=_plot(gain_intervals(baseline_contrasts(rows), primary.title, "baseline")),
-        reference=_reference(rows),
+        gains=_plot(
+            gain_intervals(
+                baseline_contrasts(rows), find_measure(results.measure).title, "baseline"
+            )
+        ),
+        claim=_claim(results),
+        measure=find_measure(results.measure),
         unverified=[s.origin for s in sets if s.unverified],
         cost=_plot(gain_per_minute(rows)),
         strips=_plot(schedule_strips(schedule_epochs(CompareConfig.build(**results.config)))),
@@ -111,7 +116,11 @@ def write_report(workspace: Workspace, path: Path, results: Results) -> None:
         samples=[block for s in sets for block in _samples(dataset, s)],
         quizzes=[describe_tally(s.name, t) for s in sets if (t := read_tally(workspace, s.name))],
         training=[_training(workspace, s) for s in sets],
-        curves=[(t, _plot(comparison_curves(labelled, m, t))) for m, t in curve_titles().items()],
+        curves=[
+            (title, _plot(comparison_curves(labelled, metric, title)))
+            for metric, title in curve_titles().items()
+            if any(line.get(metric) is not None for line in lines)
+        ],
         cells=cells,
     )
     write_text(path / "result" / "report.html", page)
@@ -226,20 +235,12 @@ def _percents(values: list[float | None]) -> list[str]:
     return ["–" if value is None else f"{100 * value:.1f}" for value in values]
 
 
-def _reference(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Plot and outcomes of every generated arm against the reference.
-
-    None if the reference is the baseline or no arm is generated.
-    """
-    contrasts = reference_contrasts(rows)
-    if not contrasts:
+def _claim(results: Results) -> str | None:
+    """Plot of the primary arm against every free arm; None without generated arms."""
+    if results.claim is None or not results.claim.against:
         return None
-    name = next(row.name for row in rows if row.is_reference)
-    return {
-        "name": name,
-        "plot": _plot(gain_intervals(contrasts, primary_measure().title, name)),
-        "outcomes": {arm: describe_outcome(contrast) for arm, contrast in contrasts.items()},
-    }
+    title = find_measure(results.measure).title
+    return _plot(gain_intervals(results.claim.against, title, "the arm on the left"))
 
 
 def _health(dataset: Dataset) -> list[tuple[str, Any]]:
@@ -285,7 +286,12 @@ def _poses(dataset: Dataset) -> dict[str, Any] | None:
         )
     record = clustering.record
     elbow = elbow_plot(record.tried, record.inertia, record.elbows, record.ks)
-    return {"elbow": _plot(elbow), "record": record, "grids": grids}
+    return {
+        "elbow": _plot(elbow),
+        "record": record,
+        "grids": grids,
+        "images": len(clustering.fitted_on),
+    }
 
 
 def _samples(dataset: Dataset, synthetic: SyntheticSet) -> list[dict[str, Any]]:
