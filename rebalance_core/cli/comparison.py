@@ -92,6 +92,9 @@ def compare(
     seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
     preset: Preset = "quick",
     redraw: Redraw = False,
+    repeat_splits: Annotated[
+        bool, typer.Option(help="With --redraw: draw the test images again too, if it can be done.")
+    ] = False,
     test_part: TestPart = OPEN,
     primary: Primary = None,
     measure: MeasureKey = PRIMARY,
@@ -115,7 +118,12 @@ def compare(
     else:
         values = _split_all(arms=arms, schedules=schedules, amounts=amount, seeds=seeds)
         values["synthetic"] = _parse_pairs(synthetic or [])
-        values |= {"redraw": redraw, "test_part": test_part, "primary": primary}
+        values |= {
+            "redraw": redraw,
+            "repeat_splits": repeat_splits,
+            "test_part": test_part,
+            "primary": primary,
+        }
         values |= {"measure": measure, "margin": margin, "against": against}
         config = _new_comparison(preset, override, set=set_name, **values)
     network = custom_network(config.model_dump())  # named on this command line

@@ -100,13 +100,16 @@ def _emit_made(workspace: Workspace, made: TrainingSet, as_json: bool) -> None:
 def redraw(
     name: str,
     seed: Annotated[int, typer.Option(help="Seed of the new set, NAME-seed<n>.")] = 1,
+    new_test: Annotated[
+        bool, typer.Option(help="Draw the test images again too (NAME-split<n>).")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Save the training set that differs from NAME only in its seed, for `compare --redraw`."""
     from rebalance_core.comparison.cells import save_set_of_seed
 
     workspace = Workspace.from_environment()
-    made = save_set_of_seed(workspace, name, seed)
+    made = save_set_of_seed(workspace, name, seed, new_test=new_test)
     notes = set_notes(open_dataset(workspace, made.config.dataset), made)
     emit({"set": made.name, "counts": made.counts, "notes": notes}, as_json)
 

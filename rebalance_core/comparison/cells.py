@@ -107,8 +107,10 @@ def check_compare(workspace: Workspace, config: CompareConfig) -> list[Cell]:
 
 def resolve_inputs(workspace: Workspace, config: CompareConfig) -> dict[int, CellInputs]:
     """{seed: inputs of its cells}, with every synthetic set checked against its training set."""
+    if config.repeat_splits and not config.redraw:
+        raise UserError("Repeated splits need --redraw: each seed draws its own images.")
     if config.redraw:
-        draws = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
+        draws = _draws(workspace, config)
         draws = {seed: drawn.with_test_part(config.test_part) for seed, drawn in draws.items()}
         return {
             seed: make_inputs(workspace, drawn, resolve_synthetic(workspace, config, drawn, seed))
@@ -119,17 +121,31 @@ def resolve_inputs(workspace: Workspace, config: CompareConfig) -> dict[int, Cel
     return dict.fromkeys(config.seeds, shared)
 
 
-def set_of_seed(workspace: Workspace, name: str, seed: int) -> TrainingSet:
+def _draws(workspace: Workspace, config: CompareConfig) -> dict[int, TrainingSet]:
+    """{seed: its training set}, of a comparison that redraws."""
+    return {
+        seed: set_of_seed(workspace, config.set, seed, new_test=config.repeat_splits)
+        for seed in config.seeds
+    }
+
+
+def set_of_seed(
+    workspace: Workspace, name: str, seed: int, *, new_test: bool = False
+) -> TrainingSet:
     """The training set that differs from `name` only in its seed.
 
-    This is `name` itself or `<name>-seed<n>`, which need not be saved. Raises UserError if another
-    set has that name.
+    This is `name` itself or `<name>-seed<n>`, which need not be saved; with `new_test` its test
+    images are drawn by the seed too (`<name>-split<n>`). Raises UserError if another set has that
+    name, or if the dataset's own test split cannot be drawn again.
     """
     base = open_set(workspace, name)
-    if base.config.seed == seed:
+    if new_test:
+        _check_test_can_be_drawn(workspace, base)
+    changes = {"seed": seed, "test_seed": seed if new_test else base.config.test_seed}
+    config = base.config.model_copy(update=changes)
+    if config == base.config:
         return base
-    config = base.config.model_copy(update={"seed": seed})
-    drawn_name = f"{name}-seed{seed}"
+    drawn_name = f"{name}-{'split' if new_test else 'seed'}{seed}"
     if drawn_name not in list_sets(workspace):
         return resolve_set(workspace, drawn_name, config)
     saved = open_set(workspace, drawn_name)
@@ -141,9 +157,20 @@ def set_of_seed(workspace: Workspace, name: str, seed: int) -> TrainingSet:
     return saved
 
 
-def save_set_of_seed(workspace: Workspace, name: str, seed: int) -> TrainingSet:
+def _check_test_can_be_drawn(workspace: Workspace, training_set: TrainingSet) -> None:
+    dataset = open_dataset(workspace, training_set.config.dataset)
+    if "test" in dataset.counts():
+        raise UserError(
+            f"Dataset {dataset.name} has a test split of its own, which all seeds share; compare "
+            "without --repeat-splits."
+        )
+
+
+def save_set_of_seed(
+    workspace: Workspace, name: str, seed: int, *, new_test: bool = False
+) -> TrainingSet:
     """Return `set_of_seed`, saved so that generators can be trained on it."""
-    drawn = set_of_seed(workspace, name, seed)
+    drawn = set_of_seed(workspace, name, seed, new_test=new_test)
     if drawn.name in [*list_sets(workspace), *list_datasets(workspace)]:
         return drawn
     return make_set(workspace, drawn.name, drawn.config)
@@ -155,7 +182,7 @@ def plan_notes(workspace: Workspace, config: CompareConfig) -> list[str]:
     dataset = open_dataset(workspace, base.config.dataset)
     if not config.redraw:
         return set_notes(dataset, base)
-    draws = {seed: set_of_seed(workspace, config.set, seed) for seed in config.seeds}
+    draws = _draws(workspace, config)
     notes = {seed: set_notes(dataset, drawn) for seed, drawn in draws.items()}
     return [f"Seed {seed}: {note}" for seed, of_seed in notes.items() for note in of_seed]
 

@@ -73,6 +73,8 @@ class CompareConfig(Config):
     seeds: Annotated[tuple[Seed, ...], Unique] = Field(default=(0,), min_length=1)
     # each seed draws its own skew and uses generators trained on that draw only
     redraw: bool = False
+    # with redraw, each seed draws its own test images too, from a dataset without a test split
+    repeat_splits: bool = False
     # {images of an arm, or `ddpm, seed 1`: synthetic set}; default: the newest that fits
     synthetic: dict[str, SyntheticRef] = Field(default_factory=dict)
     primary: str | None = None  # arm that the question is about; None: the best on validation
