@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,6 +42,19 @@ def logit_adjusted(
     """Cross-entropy of logits + τ · log prior (Menon et al. 2021, arXiv 2007.07314, eq. 10)."""
     prior = counts.clamp(min=1) / counts.clamp(min=1).sum()
     return F.cross_entropy(logits + adjustment * prior.log(), labels)
+
+
+def adjust_probabilities(
+    probabilities: np.ndarray, counts: Sequence[int], adjustment: float = ADJUSTMENT
+) -> np.ndarray:
+    """Softmax of logits − τ · log prior: float (n, K), for `counts` training images per class.
+
+    Logit adjustment after training (Menon et al. 2021, arXiv 2007.07314, section 4.1).
+    """
+    prior = np.maximum(np.asarray(counts, dtype=np.float64), 1)
+    weighted_values = probabilities.astype(np.float64) * (prior / prior.sum()) ** -adjustment
+    total = weighted_values.sum(axis=1, keepdims=True)
+    return np.asarray((weighted_values / total).astype(np.float32))
 
 
 def loss_function(loss: Loss, counts: Sequence[int], device: torch.device) -> LossFunction:

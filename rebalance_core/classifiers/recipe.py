@@ -7,15 +7,17 @@ from typing import Literal
 Sampler = Literal["as-is", "over", "under"]
 Loss = Literal["cross-entropy", "class-weighted", "focal", "logit-adjusted"]
 Augmentation = Literal["none", "scans"]
+Prediction = Literal["as-is", "logit-adjusted"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The sampler, loss and augmentation that one classifier is trained with."""
+    """The sampler, loss and augmentation of one classifier, and what is made of its predictions."""
 
     sampler: Sampler = "as-is"
     loss: Loss = "cross-entropy"
     augmentation: Augmentation = "none"
+    prediction: Prediction = "as-is"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,12 @@ REMEDIES = {
             "logit-adjusted",
             "the log frequencies of the classes are added to the logits in training",
             {"loss": "logit-adjusted"},
+        ),
+        Remedy(
+            "logit-adjusted-after",
+            "the log frequencies of the classes are subtracted from the logits of the finished "
+            "classifier, without any training",
+            {"prediction": "logit-adjusted"},
         ),
     )
 }

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from models.classifier import Classifier, seeded_classifier
 from rebalance_core.classifiers.augmentation import augment_scans
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.epochs import balanced_steps, period_rows
-from rebalance_core.classifiers.losses import LossFunction, loss_function
+from rebalance_core.classifiers.losses import LossFunction, adjust_probabilities, loss_function
 from rebalance_core.classifiers.measures import PRIMARY, measures
 from rebalance_core.classifiers.metrics import measure
 from rebalance_core.classifiers.recipe import Recipe
@@ -230,16 +230,21 @@ def predict(model: Classifier, images: np.ndarray, accelerator: Accelerator) -> 
     return np.concatenate(batches)
 
 
-def predict_rounded(model: Classifier, images: np.ndarray, precision: Precision) -> np.ndarray:
+def predict_rounded(
+    model: Classifier, images: np.ndarray, precision: Precision, prior: Sequence[int] | None = None
+) -> np.ndarray:
     """Class probabilities, float16 (n, K), as they are kept: whatever is computed is of these.
 
-    Raises CellFailed if the weights are NaN or infinite.
+    Adjusted for `prior`, the training images per class, if it is given. Raises CellFailed if the
+    weights are NaN or infinite.
     """
     accelerator = create_accelerator(precision)
     model.to(accelerator.device).to(memory_format=torch.channels_last)
     probabilities = predict(model, images, accelerator)
     if not np.isfinite(probabilities).all():
         raise CellFailed(NOT_FINITE)
+    if prior is not None:
+        probabilities = adjust_probabilities(probabilities, prior)
     return probabilities.astype(np.float16)
 
 

@@ -36,7 +36,8 @@ Arms = Annotated[
     str | None,
     typer.Option(
         help="Comma-separated; parts of an arm are joined by +, as in augment+focal+ddpm. Parts: "
-        "none, augment, oversample, undersample, class-weights, focal, logit-adjusted, a "
+        "none, augment, oversample, undersample, class-weights, focal, logit-adjusted, "
+        "logit-adjusted-after, a "
         "generator, or a synthetic set."
     ),
 ]

@@ -61,13 +61,26 @@ class Arm:
                     )
                 values[name] = value
         images = values.pop("images", None)
-        return cls(images, Recipe(**values))  # type: ignore[arg-type] # values of REMEDIES
+        recipe = Recipe(**values)  # type: ignore[arg-type] # values of REMEDIES
+        _check_predictions(text, recipe)
+        return cls(images, recipe)
 
     def __str__(self) -> str:
         """The words joined in a fixed order, so that equal arms have equal names."""
         recipe = asdict(self.recipe).items()
         words = [word for word, r in REMEDIES.items() if r.changes.items() <= recipe]
         return "+".join([*words, *([self.images] if self.images else [])]) or BASELINE
+
+
+def _check_predictions(text: str, recipe: Recipe) -> None:
+    """Raise UserError where the class frequencies would be corrected for twice."""
+    if recipe.prediction == "as-is":
+        return
+    if recipe.sampler != "as-is" or recipe.loss not in ("cross-entropy", "focal"):
+        raise UserError(
+            f"Arm {text!r} corrects for the class frequencies twice, in training and after; leave "
+            "out one of the two."
+        )
 
 
 def _settings(word: str) -> Mapping[str, str]:

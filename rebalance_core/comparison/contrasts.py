@@ -18,7 +18,7 @@ from rebalance_core.comparison.statistics import (
 )
 
 # Free arms without which a claim names what is missing.
-NEEDED_RIVALS = (BASELINE, "oversample", "augment+oversample")
+NEEDED_RIVALS = (BASELINE, "oversample", "augment+oversample", "logit-adjusted-after")
 Scores = Mapping[str, ArmScores]  # by the name of a row
 
 
@@ -165,7 +165,7 @@ def make_claim(rows: Sequence[Row], scores: Scores, planned: Planned) -> Claim |
         for row in free
         if _differences((primary.name, row.name), scores)
     }
-    closest = min(against, key=lambda name: against[name].gain or 0.0, default=None)
+    closest = _strongest_rival(against)
     estimate = None if closest is None else _compare((primary.name, closest), scores)
     tried = {row.arm for row in free}
     return Claim(
@@ -186,6 +186,15 @@ def make_claim(rows: Sequence[Row], scores: Scores, planned: Planned) -> Claim |
         margin=planned.margin,
         groups=0 if estimate is None else estimate.groups,
     )
+
+
+def _strongest_rival(against: Mapping[str, Contrast]) -> str | None:
+    """The free row that decides: a better one, else one that is not beaten, else the closest."""
+    better = [n for n, c in against.items() if c.is_significant and (c.gain or 0) < 0]
+    open_ones = [n for n, c in against.items() if c.interval and not c.is_gain]
+    untested = [n for n, c in against.items() if not c.interval]
+    names = better or open_ones or untested or list(against)
+    return min(names, key=lambda name: against[name].gain or 0.0, default=None)
 
 
 def contrast_alone(pair: tuple[str, str], scores: Scores) -> Contrast:

@@ -6,6 +6,7 @@ Test predictions are a second pass, after all cells are trained and the primary 
 import io
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,7 @@ def train_cells(
                 load_parts(dataset, cell_inputs.training_set, config, run),
             )
         try:
-            outcome, weights = train_cell(
+            outcome, weights = _trained_without(run.path, cell) or train_cell(
                 workspace,
                 run,
                 config,
@@ -185,6 +186,7 @@ def train_cells(
                 resume_state=state if state.get("cell") == cell.key else None,
                 number=number,
             )
+            _adjust_validation(config, cell, cell_inputs, outcome, weights, parts[1][1], imagenet)
         except CellFailed as error:
             failure = FailedCell(**cell.record, reason=str(error))
             write_json(run.result / "failed" / f"{cell.key}.json", failure.model_dump(mode="json"))
@@ -193,11 +195,61 @@ def train_cells(
             record = TrainedCell.model_validate(
                 {**cell.record, "plan": cell.plan, "synthetic": cell.synthetic, **outcome}
             )
-            save_if_best(
-                run, config, record, cell_inputs, weights, dataset.channels, imagenet=imagenet
-            )
+            if cell.arm.recipe.prediction == "as-is":  # the network alone predicts otherwise
+                save_if_best(
+                    run, config, record, cell_inputs, weights, dataset.channels, imagenet=imagenet
+                )
             save_trained(run.path, record, weights)
         run.checkpoint({"cells": number + 1, "curve": []})
+
+
+def _trained_without(run: Path, cell: Cell) -> "tuple[dict[str, Any], dict[str, Tensor]] | None":
+    """The same cell without adjusted predictions, if this run has trained it."""
+    from safetensors.torch import load_file
+
+    plain = replace(cell.arm, recipe=replace(cell.arm.recipe, prediction="as-is"))
+    if plain == cell.arm:
+        return None
+    path = trained_path(run, replace(cell, arm=plain).key)
+    if not (path.exists() and path.with_suffix(".safetensors").exists()):
+        return None
+    outcome = read_trained_cell(path).model_dump(include={"best", "curve", "seconds"})
+    return outcome, load_file(path.with_suffix(".safetensors"))
+
+
+def _prior(cell: Cell, inputs: CellInputs, epochs: int) -> list[int] | None:
+    """Training images per class in the last epoch; None if predictions are not adjusted."""
+    if cell.arm.recipe.prediction == "as-is":
+        return None
+    added = cell.plan if cell.schedule.epochs(epochs)[-1] != "real" else {}
+    training_set = inputs.training_set
+    return [training_set.counts[c] + added.get(c, 0) for c in training_set.classes]
+
+
+def _adjust_validation(
+    config: CompareConfig,
+    cell: Cell,
+    inputs: CellInputs,
+    outcome: dict[str, Any],
+    weights: "dict[str, Tensor]",
+    validation: Images,
+    imagenet: bool,
+) -> None:
+    """Replace the validation score of the chosen epoch by that of adjusted predictions."""
+    prior = _prior(cell, inputs, config.classifier.epochs)
+    if prior is None:
+        return
+    from models.classifier import Classifier
+    from rebalance_core.classifiers.metrics import macro_f1
+    from rebalance_core.classifiers.training import predict_rounded
+
+    classes = list(inputs.training_set.classes)
+    model = Classifier(classes, config.classifier.network, imagenet)
+    model.load_state_dict(weights)
+    precision = config.classifier.precision
+    probabilities = predict_rounded(model, validation.images, precision, prior)
+    score = macro_f1(probabilities.astype(np.float32), validation.labels)
+    outcome["best"] = {**outcome["best"], "validation_macro_f1": score}
 
 
 def cell_path(run: Path, key: str) -> Path:
@@ -302,7 +354,9 @@ def evaluate_cells(
         images = loaded[1]
         model = Classifier(list(training_set.classes), config.classifier.network, imagenet)
         model.load_state_dict(load_file(trained.with_suffix(".safetensors")))
-        probabilities = predict_rounded(model, images.images, config.classifier.precision)
+        prior = _prior(cell, inputs[cell.seed], config.classifier.epochs)
+        precision = config.classifier.precision
+        probabilities = predict_rounded(model, images.images, precision, prior)
         save_probabilities(run.path, cell.key, probabilities, images.ids)
         rare = [training_set.class_index(label) for label in training_set.minority]
         test = measure(probabilities.astype(np.float32), images.labels, rare)

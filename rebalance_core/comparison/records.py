@@ -247,7 +247,7 @@ class Claim(Record):
     measure: str = PRIMARY  # key of the measure whose differences are tested
     exploratory: list[str]
     against: dict[str, Contrast]  # {free row: contrast with it}
-    closest: str | None  # the free row with the smallest gain
+    closest: str | None  # the free row that decides: better, else not beaten, else closest
     is_shown: bool
     missing: list[str]  # free arms that a claim should be tested against
     margin: Points

@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from rebalance_core.classifiers.losses import (
+    adjust_probabilities,
     class_weights,
     focal,
     logit_adjusted,
@@ -64,3 +66,14 @@ def test_each_loss_is_found_by_its_name() -> None:
         "focal": focal(LOGITS, LABELS).item(),
         "logit-adjusted": logit_adjusted(LOGITS, LABELS, shown).item(),
     }
+
+
+def test_probabilities_adjusted_after_training_are_those_of_adjusted_logits() -> None:
+    """Menon et al. 2021, section 4.1: argmax of logits less the log prior."""
+    rng = np.random.default_rng(0)
+    logits = torch.as_tensor(rng.normal(size=(50, 3)))
+    counts = [80, 15, 5]
+    adjusted = adjust_probabilities(logits.softmax(dim=1).numpy(), counts)
+    expected = (logits - torch.tensor([0.8, 0.15, 0.05], dtype=torch.float64).log()).softmax(dim=1)
+    assert adjusted == pytest.approx(expected.numpy(), rel=1e-5)
+    assert adjust_probabilities(adjusted, [1, 1, 1]) == pytest.approx(adjusted, rel=1e-5)

@@ -18,6 +18,7 @@ from rebalance_core.errors import UserError
         ("focal", Arm(recipe=Recipe(loss="focal"))),
         ("logit-adjusted", Arm(recipe=Recipe(loss="logit-adjusted"))),
         ("augment", Arm(recipe=Recipe(augmentation="scans"))),
+        ("logit-adjusted-after", Arm(recipe=Recipe(prediction="logit-adjusted"))),
         ("ddpm", Arm(images="ddpm")),
         ("my images", Arm(images="my images")),
         ("augment+focal+ddpm", Arm("ddpm", Recipe(loss="focal", augmentation="scans"))),
@@ -52,3 +53,17 @@ def test_two_of_a_kind_are_refused(text: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         Arm.parse(text)
     assert str(error.value) == f"Arm {text!r} {message}"
+
+
+@pytest.mark.parametrize("word", ["oversample", "undersample", "class-weights", "logit-adjusted"])
+def test_class_frequencies_are_not_corrected_for_twice(word: str) -> None:
+    text = f"{word}+logit-adjusted-after"
+    with pytest.raises(UserError) as error:
+        Arm.parse(text)
+    assert str(error.value) == (
+        f"Arm {text!r} corrects for the class frequencies twice, in training and after; leave out "
+        "one of the two."
+    )
+    assert (
+        str(Arm.parse("logit-adjusted-after+ddpm+augment")) == "augment+logit-adjusted-after+ddpm"
+    )

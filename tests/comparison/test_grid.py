@@ -13,8 +13,9 @@ from sets import synthetic_set
 from test_study import CLASSIFIER, logged
 
 from rebalance_core.classifiers.loading import load_classifier
+from rebalance_core.classifiers.losses import adjust_probabilities
 from rebalance_core.classifiers.metrics import measure
-from rebalance_core.classifiers.training import predict_rounded
+from rebalance_core.classifiers.training import predict_rounded, train_classifier
 from rebalance_core.comparison.cells import check_compare, save_set_of_seed, set_of_seed
 from rebalance_core.comparison.classify import (
     ClassifyConfig,
@@ -464,6 +465,37 @@ def test_test_predictions_are_made_after_the_last_cell_and_kept(
         assert values["predictions"] == cell.best.test.predictions
         assert values["nll"] == pytest.approx(cell.best.test.measures["nll"])
         assert values["rare_recall"] == cell.best.test.measures["rare_recall"]
+
+
+def test_logit_adjustment_after_training_trains_nothing(
+    workspace: Workspace, phantom: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+    real_train = train_classifier
+
+    def count(*arguments: Any, **named: Any) -> Any:
+        trained.append(1)
+        return real_train(*arguments, **named)
+
+    monkeypatch.setattr("rebalance_core.classifiers.training.train_classifier", count)
+    run = finished(workspace, arms=("none", "logit-adjusted-after"), seeds=(0, 1))
+    assert len(trained) == 2
+    by_arm = {(c.arm, c.seed): c for c in read_cells(run)}
+    counts = [open_set(workspace, "phantom").counts[label] for label in phantom.classes]
+    for seed in (0, 1):
+        plain, adjusted = by_arm["none", seed], by_arm["logit-adjusted-after", seed]
+        assert plain.best.epoch == adjusted.best.epoch
+        assert plain.curve == adjusted.curve
+        kept = {}
+        for cell in (plain, adjusted):
+            with np.load(run / "result" / "cells" / f"{cell.cell}.npz") as file:
+                kept[cell.arm] = file["probabilities"].astype(np.float32)
+        expected = adjust_probabilities(kept["none"], counts)
+        assert kept["logit-adjusted-after"] == pytest.approx(expected, abs=2e-3)
+    # alone, it trains the baseline first
+    trained.clear()
+    finished(workspace, arms=("logit-adjusted-after",), seeds=(5,))
+    assert len(trained) == 1
 
 
 def test_a_primary_arm_chosen_when_test_predictions_were_known_is_exploratory(
