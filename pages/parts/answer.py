@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from pages.parts.frame import show_user_errors
 from pages.parts.gallery import Group, Tile, enlarge, gallery, image_tile
 from pages.parts.live import apply, job_panel, latest_run
 from pages.parts.markdown import escape_markdown
@@ -16,6 +17,7 @@ from rebalance_core.comparison.classify import ClassifyConfig
 from rebalance_core.comparison.contrasts import baseline_contrasts
 from rebalance_core.comparison.disagreements import (
     Disagreement,
+    confused_images,
     find_disagreements,
     read_training_sets,
 )
@@ -24,7 +26,12 @@ from rebalance_core.comparison.records import Findings, Row, read_cells, read_ke
 from rebalance_core.comparison.results import read_results
 from rebalance_core.comparison.table import table
 from rebalance_core.datasets.dataset import Dataset, open_dataset
-from rebalance_core.plots.comparison import confusion_plot, gain_intervals, gain_per_minute
+from rebalance_core.plots.comparison import (
+    confusion_plot,
+    gain_intervals,
+    gain_per_minute,
+    selected_cell,
+)
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
 from rebalance_core.workspace import Workspace
@@ -52,7 +59,7 @@ def show_results(workspace: Workspace, view: RunView) -> None:
         ["Confusion matrices", "Where two arms differ", "Gain and cost", "Classifier"]
     )
     with confusions:
-        _confusions(view, results)
+        show_user_errors(_confusions)(workspace, view, results)
     with disagreements:
         _disagreements(workspace, view, rows)
     with cost:
@@ -181,18 +188,46 @@ def _downloads(view: RunView, results: Findings) -> None:
             )
 
 
-def _confusions(view: RunView, results: Findings) -> None:
+def _confusions(workspace: Workspace, view: RunView, results: Findings) -> None:
     names = [row.name for row in results.results]
     chosen = st.multiselect("Side by side", names, default=names[:2], key=f"confusions {view.id}")
     rows = [row for row in results.results if row.name in chosen]
+    selected: tuple[str, tuple[str, str]] | None = None
     for start in range(0, len(rows), 2):
         for column, row in zip(st.columns(2), rows[start : start + 2], strict=False):
             column.markdown(f"**{escape_markdown(row.name)}**")
-            figure = confusion_plot(row.confusion, results.classes)
-            column.plotly_chart(figure, key=f"confusion {row.name} {view.id}")
+            event = column.plotly_chart(
+                confusion_plot(row.confusion, results.classes),
+                key=f"confusion {row.name} {view.id}",
+                on_select="rerun",
+                selection_mode="points",
+            )
+            if cell := selected_cell(event["selection"]["points"]):
+                selected = row.name, cell
     st.caption(
-        "Counts of test images over all seeds; one row per true class, colored by its proportions."
+        "Counts of test images over all seeds; one row per true class, colored by its proportions. "
+        "Click a cell to see its images."
     )
+    if selected is not None:
+        _confused(workspace, view, *selected)
+
+
+def _confused(workspace: Workspace, view: RunView, name: str, cell: tuple[str, str]) -> None:
+    """Render the test images of one cell of a confusion matrix."""
+    sets = read_training_sets(view.path)
+    dataset = open_dataset(workspace, next(iter(sets.values())).config.dataset)
+    images = confused_images(read_cells(view.path), sets, dataset, name, *cell)
+    true, predicted = cell
+    title = f"{name}: {len(images)} images of {true} that a seed predicted as {predicted}"
+    tiles = [
+        replace(image_tile(dataset, image), caption=f"{hits} of {tested} seeds")
+        for image, (hits, tested) in list(images.items())[:MAX_IMAGES]
+    ]
+    if not tiles:
+        st.info(escape_markdown(f"{name}: no image of {true} was predicted as {predicted}."))
+        return
+    if clicked := gallery([Group(tiles, title)], key=f"confused {view.id}"):
+        enlarge(dataset, clicked)
 
 
 def _disagreements(workspace: Workspace, view: RunView, rows: list[Row]) -> None:

@@ -65,11 +65,46 @@ def find_disagreements(
     return sorted(disagreements, key=lambda d: d.second - d.first), len(pairs)
 
 
+def confused_images(
+    cells: Sequence[CellRecord],
+    sets: Mapping[int, TrainingSet],
+    dataset: Dataset,
+    name: str,
+    true: str,
+    predicted: str,
+) -> dict[str, tuple[int, int]]:
+    """The test images of one cell of a row's confusion matrix, the most frequent first.
+
+    {image of class `true`: (seeds that predicted `predicted`, seeds that tested it)}
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    for by_image in _predictions(cells, sets, dataset, name).values():
+        for image, (label, prediction) in by_image.items():
+            if label == true:
+                hits, tested = counts.get(image, (0, 0))
+                counts[image] = hits + (prediction == predicted), tested + 1
+    found = {image: pair for image, pair in counts.items() if pair[0]}
+    return dict(sorted(found.items(), key=lambda item: -item[1][0] / item[1][1]))
+
+
 def _correct_images(
     cells: Sequence[CellRecord], sets: Mapping[int, TrainingSet], dataset: Dataset, name: str
 ) -> dict[int, dict[str, bool]]:
     """{seed: {test image: whether the arm classified it correctly}}."""
-    correct = {}
+    return {
+        seed: {image: label == predicted for image, (label, predicted) in by_image.items()}
+        for seed, by_image in _predictions(cells, sets, dataset, name).items()
+    }
+
+
+def _predictions(
+    cells: Sequence[CellRecord], sets: Mapping[int, TrainingSet], dataset: Dataset, name: str
+) -> dict[int, dict[str, tuple[str, str]]]:
+    """{seed: {test image: (its class, the predicted class)}} of a row.
+
+    Raises UserError where predictions are not those of the test images.
+    """
+    found = {}
     for cell in cells:
         if cell.label != name:
             continue
@@ -88,6 +123,6 @@ def _correct_images(
                 f"{training_set.name}; remove its file and resume the comparison."
             )
         predicted = [training_set.classes[class_id] for class_id in predictions]
-        pairs = zip(training_set.test, predicted, labels, strict=True)
-        correct[cell.seed] = {image: p == label for image, p, label in pairs}
-    return correct
+        pairs = zip(training_set.test, labels, predicted, strict=True)
+        found[cell.seed] = {image: (str(label), p) for image, label, p in pairs}
+    return found

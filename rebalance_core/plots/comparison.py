@@ -171,9 +171,34 @@ def confusion_plot(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> g
         zmax=1,
         hovertemplate="true %{y}, predicted %{x}: %{text} (%{z:.0%})<extra></extra>",
     )
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(type="category")
+    # A heatmap's cells cannot be selected; invisible points above them can.
+    cells = [(true, predicted) for true in classes for predicted in classes]
+    figure.add_scatter(
+        x=[predicted for _, predicted in cells],
+        y=[true for true, _ in cells],
+        customdata=cells,
+        mode="markers",
+        marker={"symbol": "square", "size": 40, "color": COLOURS[1], "opacity": 0},
+        selected={"marker": {"opacity": 0.35}},
+        unselected={"marker": {"opacity": 0}},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
+    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_layout(clickmode="event+select", dragmode=False)
     return figure
+
+
+def selected_cell(points: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """The (true, predicted) classes of the selected point of a confusion plot; None without one."""
+    for point in points:
+        values = point.get("customdata")
+        if isinstance(values, Mapping):
+            values = list(values.values())
+        if isinstance(values, list | tuple) and len(values) == 2:
+            return str(values[0]), str(values[1])
+    return None
 
 
 def schedule_strips(strips: dict[str, list[str]]) -> go.Figure:
