@@ -96,7 +96,7 @@ def _table(views: list[RunView], parents_of: dict[str, list[str]]) -> None:
 def _row(
     view: RunView, parent_ids: list[str], names: dict[str, str], children: int
 ) -> dict[str, Any]:
-    started, finished = view.state.started, view.state.finished
+    seconds = view.state.work_seconds if view.state.finished else None
     return {
         "Name": view.name,
         "Kind": view.kind,
@@ -104,7 +104,7 @@ def _row(
         "Progress": 1.0 if view.status == "done" else view.progress.fraction,
         "Stage": view.progress.stage if view.live else "",
         "Created": f"{datetime.fromtimestamp(view.record.created):%Y-%m-%d %H:%M:%S}",
-        "Duration": format_duration(finished - started) if started and finished else "",
+        "Duration": "" if seconds is None else format_duration(seconds),
         "Size": run_bytes(view) / MB,
         "Parents": ", ".join(names[parent] for parent in parent_ids),
         "Children": children,

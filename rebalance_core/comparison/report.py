@@ -336,6 +336,6 @@ def _training(workspace: Workspace, synthetic: SyntheticSet) -> dict[str, Any]:
     spec = generator_specs().get(view.config.get("generator", ""))
     groups = loss_groups(metrics, spec.plot_groups if spec else ())
     details["plots"] = [_plot(loss_curves(metrics, names)) for names in groups]
-    if view.state.finished and view.state.started:
-        details["seconds"] = view.state.finished - view.state.started
+    if view.state.finished:
+        details["seconds"] = view.state.work_seconds
     return details

@@ -560,7 +560,7 @@ def generator_seconds(workspace: Workspace, provenance: Provenance) -> float | N
             state = view_run(find_run(workspace, run_id)).state
         except UserError:
             return None
-        if state.finished is None or state.started is None:
+        if state.finished is None or state.work_seconds is None:
             return None
-        total += state.finished - state.started
+        total += state.work_seconds
     return total

@@ -65,6 +65,7 @@ class RunDirectory(Run):
         self._listener = listener
         self._state = read_state(path).model_dump()
         self._state_lock = threading.Lock()
+        self._clock: tuple[float, float] | None = None  # seconds before, start
         self._file_lock = threading.Lock()  # of its file, for which the trainer never waits
         self._started = (time.time(), 0.0)
         self._stop_requested = threading.Event()
@@ -146,8 +147,15 @@ class RunDirectory(Run):
                     self._state["status"] = status
                 self._state.update(values)
                 self._state["heartbeat"] = time.time()
+                if self._clock is not None:
+                    before, start = self._clock
+                    self._state["worked"] = before + time.monotonic() - start
                 state = dict(self._state)
             write_json(self.path / "state.json", state, new_folders=False)
+
+    def start_clock(self) -> None:
+        """Count seconds of work from now on, on top of those before an interruption."""
+        self._clock = float(self._state.get("worked") or 0.0), time.monotonic()
 
     def end(self, status: Status, reason: str | None = None) -> None:
         """Record how the run ended; on a full disk, in the reserved space."""

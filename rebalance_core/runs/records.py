@@ -59,8 +59,16 @@ class RunState(BaseModel):
     memory: MemoryUse | None = None
     started: Timestamp | None = None
     finished: Timestamp | None = None
+    worked: Annotated[float, Field(ge=0, lt=2**37)] | None = None  # seconds, over all starts
     reason: str | None = None
     device: str | None = None
+
+    @property
+    def work_seconds(self) -> float | None:
+        """Seconds of work, those before an interruption included; None if unknown."""
+        if self.worked is not None or self.finished is None or self.started is None:
+            return self.worked
+        return max(0.0, self.finished - self.started)  # versions up to 0.1
 
     @model_validator(mode="after")
     def _pid_is_complete(self) -> Self:

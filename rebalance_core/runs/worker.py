@@ -35,6 +35,7 @@ TERMINATED = "Terminated by the system (SIGTERM)."
 def execute(workspace: Workspace, run: RunDirectory) -> None:
     """Execute the run's job in this process and record how it ended; raises what the job raises."""
     with run_lock(run.path):
+        run.start_clock()
         run.write_state(
             "running",
             **current_process(),
