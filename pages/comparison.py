@@ -22,6 +22,7 @@ from rebalance_core.comparison.rebalanced import plan_rebalanced, zip_rebalanced
 from rebalance_core.comparison.report import schedule_epochs
 from rebalance_core.comparison.timing import estimate, timing_config
 from rebalance_core.config import PRESETS
+from rebalance_core.datasets.dataset import list_datasets
 from rebalance_core.errors import UserError
 from rebalance_core.plots.comparison import cell_grid, comparison_curves, schedule_strips
 from rebalance_core.plots.dataset import class_bars
@@ -122,7 +123,8 @@ def _new(workspace: Workspace, training_set: TrainingSet) -> None:
     )
     test_part, is_confirmed = _test_part(workspace, training_set)
     with st.popover("Claim"):
-        claim = _claim(generated, own)
+        others = [n for n in list_datasets(workspace) if n != training_set.config.dataset]
+        claim = _claim(generated, own, others)
     values: dict[str, Any] = {
         **claim,
         "test_part": test_part,
@@ -149,7 +151,7 @@ def _new(workspace: Workspace, training_set: TrainingSet) -> None:
         apply(lambda: _submit(workspace, config), submitted_message)
 
 
-def _claim(generated: list[str], own: list[str]) -> dict[str, Any]:
+def _claim(generated: list[str], own: list[str], others: list[str]) -> dict[str, Any]:
     """Render the fields that are fixed before any test prediction is made."""
     primary = st.selectbox(
         "Primary arm",
@@ -172,7 +174,14 @@ def _claim(generated: list[str], own: list[str]) -> dict[str, Any]:
         help="Arms are called equivalent if they differ by less; the answer says how many seeds "
         "would show such a difference.",
     )
-    return {"primary": primary, "measure": measure, "margin": margin}
+    external = st.selectbox(
+        "External test set",
+        [None, *others],
+        format_func=lambda name: name or "none",
+        help="Evaluate on all images of another dataset with the same classes, too; nothing is "
+        "trained or chosen on it.",
+    )
+    return {"primary": primary, "measure": measure, "margin": margin, "external": external}
 
 
 def _test_part(workspace: Workspace, training_set: TrainingSet) -> tuple[str, bool]:

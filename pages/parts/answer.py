@@ -52,6 +52,12 @@ def show_results(workspace: Workspace, view: RunView) -> None:
     if results.preset == "quick":
         st.caption("A demonstration at 32 px with few images and epochs, not a finding.")
     _contrast_plots(view, results)
+    if results.external is not None:
+        external = results.external
+        st.subheader(f"On {escape_markdown(external.dataset)}")
+        st.info(escape_markdown(external.answer))
+        st.caption(f"{external.images:,} images, on which nothing was trained or chosen.")
+        _rows_table(external.results)
     _downloads(view, results)
     st.subheader("Table")
     _table(rows)
@@ -134,6 +140,11 @@ def _cost(view: RunView, rows: list[Row]) -> None:
 
 
 def _table(rows: list[Row]) -> None:
+    _rows_table(rows)
+    _table_caption()
+
+
+def _rows_table(rows: list[Row]) -> None:
     columns, values = table(rows)
     st.dataframe(
         pd.DataFrame(values, columns=[column.title for column in columns]),
@@ -147,6 +158,9 @@ def _table(rows: list[Row]) -> None:
             for column in columns
         },
     )
+
+
+def _table_caption() -> None:
     st.caption(
         "Percent on the test split at the epoch selected on validation, mean over seeds; click a "
         "heading to sort. Gains over the baseline and the reference (of the arms without a "

@@ -97,6 +97,9 @@ def compare(
         bool, typer.Option(help="With --redraw: draw the test images again too, if it can be done.")
     ] = False,
     test_part: TestPart = OPEN,
+    external: Annotated[
+        str | None, typer.Option(help="Evaluate on all images of this dataset, too.")
+    ] = None,
     primary: Primary = None,
     measure: MeasureKey = PRIMARY,
     margin: Margin = 2.0,
@@ -123,6 +126,7 @@ def compare(
             "redraw": redraw,
             "repeat_splits": repeat_splits,
             "test_part": test_part,
+            "external": external,
             "primary": primary,
         }
         values |= {"measure": measure, "margin": margin, "against": against}

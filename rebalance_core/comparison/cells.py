@@ -13,7 +13,7 @@ from rebalance_core.comparison.amounts import cap_plan, check_amount, resolve_am
 from rebalance_core.comparison.arms import Arm, descriptions, generated_arms, variant_name
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.records import CellRecord, read_cell
-from rebalance_core.datasets.dataset import list_datasets, open_dataset
+from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.errors import UserError
 from rebalance_core.poses.weights import weights_metadata
 from rebalance_core.synthesis.synthetic_set import (
@@ -102,7 +102,33 @@ def plan_additions(config: CompareConfig, training_set: TrainingSet, amount: str
 def check_compare(workspace: Workspace, config: CompareConfig) -> list[Cell]:
     """Resolve the cells of a comparison; raises UserError if it cannot be run."""
     inputs = resolve_inputs(workspace, config)
+    if config.external is not None:
+        open_external(workspace, config.external, inputs[config.seeds[0]].training_set)
     return resolve_cells(config, inputs, pretrained_hash(workspace, config))
+
+
+def open_external(workspace: Workspace, name: str, training_set: TrainingSet) -> Dataset:
+    """The external dataset; raises UserError unless it is another one with the same classes."""
+    dataset, own = (open_dataset(workspace, n) for n in (name, training_set.config.dataset))
+    if dataset.fingerprint == own.fingerprint:
+        raise UserError(f"{name} is the dataset that is compared on; name another one.")
+    if dataset.classes != own.classes:
+        raise UserError(
+            f"Dataset {name} has the classes {', '.join(dataset.classes)}, not those of {own.name} "
+            f"({', '.join(own.classes)}); evaluate on one with the same names."
+        )
+    if dataset.channels != own.channels:
+        raise UserError(
+            f"Dataset {name} has {dataset.channels} channel(s), {own.name} {own.channels}; "
+            "evaluate on one with as many."
+        )
+    shared = len(set(dataset.catalogue["sha256"]) & set(own.catalogue["sha256"]))
+    if shared:
+        raise UserError(
+            f"{shared} images of {name} are also in {own.name}, byte for byte; evaluate on a "
+            "dataset of other images."
+        )
+    return dataset
 
 
 def resolve_inputs(workspace: Workspace, config: CompareConfig) -> dict[int, CellInputs]:
@@ -307,19 +333,24 @@ def _hashed(config: ClassifierConfig, weights: str | None) -> dict[str, Any]:
     return config.model_dump(mode="json") | {"pretrained": weights}
 
 
-def find_finished(workspace: Workspace, key: str, with_curve: bool) -> CellRecord | None:
+def find_finished(
+    workspace: Workspace, key: str, with_curve: bool, external: str | None
+) -> CellRecord | None:
     """Find a cell's result in any comparison of the workspace, skipping damaged ones."""
     for path in workspace.runs.glob(f"[!.]*/result/cells/{key}.json"):
-        if (record := read_finished(path, key, with_curve)) is not None:
+        if (record := read_finished(path, key, with_curve, external)) is not None:
             return record.model_copy(update={"taken_from": path.parents[2].name})
     return None
 
 
-def read_finished(path: Path, key: str, with_curve: bool) -> CellRecord | None:
+def read_finished(
+    path: Path, key: str, with_curve: bool, external: str | None = None
+) -> CellRecord | None:
     """Read the complete result of a cell, or return None.
 
     None if the file is missing or damaged, belongs to another cell, or lacks a measure, the
-    probabilities or, `with_curve`, the test measures of every epoch.
+    probabilities or, `with_curve`, the test measures of every epoch, or the results on the dataset
+    with the fingerprint `external`.
     """
     try:
         record = read_cell(path)
@@ -327,5 +358,7 @@ def read_finished(path: Path, key: str, with_curve: bool) -> CellRecord | None:
         return None
     is_complete = measures().keys() <= record.best.test.measures.keys()
     is_complete &= path.with_suffix(".npz").exists()
+    if external is not None:
+        is_complete &= record.external is not None and record.external.fingerprint == external
     is_complete &= not with_curve or all(e.test_accuracy is not None for e in record.curve)
     return record if record.cell == key and is_complete else None

@@ -10,7 +10,7 @@ from rebalance_core.classifiers.measures import PRIMARY, find_measure
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.amounts import parse_amount
 from rebalance_core.comparison.arms import BASELINE, Arm, arm_name
-from rebalance_core.config import Config, Seed, SetRef, SyntheticRef, Unique
+from rebalance_core.config import Config, DatasetRef, Seed, SetRef, SyntheticRef, Unique
 from rebalance_core.errors import UserError
 from rebalance_core.training_sets.config import OPEN, TestPart
 
@@ -81,6 +81,8 @@ class CompareConfig(Config):
     measure: MeasureKey = PRIMARY  # whose differences are tested
     margin: float = Field(default=2.0, gt=0, le=100)  # points: of equivalence and of power
     against: str | None = None  # arm shown as the reference; None: the best free on validation
+    # another dataset with the same classes, evaluated on as well; never for training or a choice
+    external: DatasetRef | None = None
     test_every_epoch: bool = True  # for figures at the best epoch on test (5.4), never for choices
     reuse: bool = True  # copy cells that another comparison has finished
     classifier: ClassifierConfig = ClassifierConfig()

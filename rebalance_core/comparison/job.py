@@ -19,6 +19,7 @@ from rebalance_core.comparison.cells import (
     CellInputs,
     find_finished,
     make_inputs,
+    open_external,
     pretrained_hash,
     read_finished,
     resolve_cells,
@@ -82,9 +83,14 @@ def compare_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         record_evaluation(workspace, each.training_set, run.id)
     shutil.rmtree(run.result / "failed", ignore_errors=True)  # failed cells are trained again
     imagenet = weights is not None
-    train_cells(workspace, run, config, cells, inputs, dataset, imagenet=imagenet)
+    external = None
+    if config.external is not None:
+        base = inputs[config.seeds[0]].training_set
+        external = open_external(workspace, config.external, base)
+    mark = external.fingerprint if external else None
+    train_cells(workspace, run, config, cells, inputs, dataset, imagenet=imagenet, external=mark)
     planned_test = fix_primary(workspace, run, config, cells)
-    evaluate_cells(run, config, cells, inputs, dataset, imagenet=imagenet)
+    evaluate_cells(run, config, cells, inputs, dataset, external, imagenet=imagenet)
     paths = {cell.label: run.result / "failed" / f"{cell.key}.json" for cell in cells}
     failed = {label: read_failed_cell(path) for label, path in paths.items() if path.exists()}
     results = None
@@ -145,6 +151,7 @@ def train_cells(
     dataset: Dataset,
     *,
     imagenet: bool,
+    external: str | None = None,
 ) -> None:
     """Train the unfinished cells; an interrupted cell continues from its last epoch."""
     from rebalance_core.classifiers.training import CellFailed
@@ -161,7 +168,7 @@ def train_cells(
             run.log(step, **cell.record, **metrics)
             run.progress(step / (len(cells) * epochs), f"{cell.label}, seed {cell.seed}")
 
-        record = load_trained(workspace, run, config, cell)
+        record = load_trained(workspace, run, config, cell, external)
         if record is not None:
             # Finished before a kill truncated its lines, or by another comparison: only log them.
             for epoch in record.curve[max(0, logged - number * epochs) :]:
@@ -272,20 +279,27 @@ def save_trained(run: Path, record: TrainedCell, weights: "dict[str, Tensor]") -
 
 
 def load_trained(
-    workspace: Workspace, run: RunDirectory, config: CompareConfig, cell: Cell
+    workspace: Workspace,
+    run: RunDirectory,
+    config: CompareConfig,
+    cell: Cell,
+    external: str | None = None,
 ) -> TrainedCell | None:
     """Return a cell that this run has trained or, with reuse, another one has finished.
 
-    A result of another run is copied into this one. None if the cell has to be trained.
+    A result of another run is copied into this one. `external`: fingerprint of the dataset that it
+    has to be evaluated on too. None if the cell has to be trained.
     """
     path = cell_path(run.path, cell.key)
-    record = read_finished(path, cell.key, with_curve=config.test_every_epoch)
+    record = read_finished(path, cell.key, config.test_every_epoch, external)
     if record is not None:
         return record
     trained = trained_path(run.path, cell.key)
     if trained.exists() and trained.with_suffix(".safetensors").exists():
         return read_trained_cell(trained)
-    found = find_finished(workspace, cell.key, config.test_every_epoch) if config.reuse else None
+    if not config.reuse:
+        return None
+    found = find_finished(workspace, cell.key, config.test_every_epoch, external)
     if found is None:
         return None
     names = {"amount": cell.amount, "synthetic": cell.synthetic}  # not part of the key
@@ -332,10 +346,14 @@ def evaluate_cells(
     cells: list[Cell],
     inputs: Mapping[int, CellInputs],
     dataset: Dataset,
+    external: Dataset | None,
     *,
     imagenet: bool,
 ) -> None:
-    """Predict the test images with each trained cell's weights of the chosen epoch."""
+    """Predict the test images with each trained cell's weights of the chosen epoch.
+
+    And all images of the dataset `external`.
+    """
     from safetensors.torch import load_file
 
     from models.classifier import Classifier
@@ -362,6 +380,12 @@ def evaluate_cells(
         test = measure(probabilities.astype(np.float32), images.labels, rare)
         record = read_trained_cell(trained).model_dump(mode="json")
         record["best"] |= {"test": test}
+        if external is not None:
+            others = external_images(external, training_set, config.classifier.size)
+            probabilities = predict_rounded(model, others.images, precision, prior)
+            save_probabilities(run.path, f"{cell.key}-external", probabilities, others.ids)
+            test = measure(probabilities.astype(np.float32), others.labels, rare)
+            record["external"] = {"fingerprint": external.fingerprint, "test": test}
         evaluated = CellRecord.model_validate(record)
         write_json(cell_path(run.path, cell.key), evaluated.model_dump(mode="json"))
         trained.unlink()
@@ -370,6 +394,14 @@ def evaluate_cells(
         if run.should_stop():
             raise Cancelled
     shutil.rmtree(run.result / "trained", ignore_errors=True)
+
+
+def external_images(external: Dataset, training_set: TrainingSet, size: int) -> Images:
+    """All images of another dataset, resized like those of the training set."""
+    table = external.catalogue
+    labels = np.array([training_set.class_index(c) for c in table["class"]], dtype=np.int64)
+    images = external.array(size, fit=training_set.config.fit)
+    return Images(images, labels, tuple(table["image"]))
 
 
 def save_probabilities(

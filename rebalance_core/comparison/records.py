@@ -188,10 +188,18 @@ class TrainedCell(CellIdentity):
         return self
 
 
+class ExternalTest(Record):
+    """A cell's results on all images of another dataset."""
+
+    fingerprint: str  # of the dataset
+    test: TestRecord
+
+
 class CellRecord(TrainedCell):
     """The complete result of one cell."""
 
     best: BestRecord
+    external: ExternalTest | None = None
 
 
 class Contrast(Record):
@@ -381,6 +389,16 @@ class OldResults(Record):
         return seconds
 
 
+class ExternalFindings(Record):
+    """The same rows and claim on another dataset, on which nothing was trained or chosen."""
+
+    dataset: str
+    images: Count
+    results: list[Row]
+    claim: Claim | None
+    answer: str
+
+
 class Findings(Record):
     """The rows of a comparison and what follows from them."""
 
@@ -395,6 +413,7 @@ class Findings(Record):
     notes: list[str] = []  # sentences on what the result does not cover
     claim: Claim | None = None  # None without generated arms
     subsets: list[SubsetGain] = []  # where the primary arm helps or hurts
+    external: ExternalFindings | None = None
     measure: str = PRIMARY  # key of the measure whose differences are tested
     outdated: bool = False  # whether another version wrote the file
 

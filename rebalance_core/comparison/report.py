@@ -107,6 +107,7 @@ def write_report(workspace: Workspace, path: Path, results: Results) -> None:
             )
         ),
         claim=_claim(results),
+        external=table(results.external.results) if results.external else None,
         measure=find_measure(results.measure),
         unverified=[s.origin for s in sets if s.unverified],
         cost=_plot(gain_per_minute(rows)),

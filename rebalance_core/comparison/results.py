@@ -27,6 +27,7 @@ from rebalance_core.comparison.records import (
     CellRecord,
     Claim,
     EpochRecord,
+    ExternalFindings,
     Findings,
     Planned,
     Results,
@@ -57,6 +58,7 @@ from rebalance_core.comparison.subsets import (
     subset_gains,
 )
 from rebalance_core.datasets.dataset import Dataset, open_dataset
+from rebalance_core.datasets.duplicates import independent_units
 from rebalance_core.datasets.health import unknown_patients_note
 from rebalance_core.datasets.source import BUILT_IN
 from rebalance_core.errors import UserError
@@ -142,6 +144,7 @@ def summarise(
         claim,
         measure=planned.measure,
         subsets=subset_gains(cells, claim, tests, masks) if claim else [],
+        external=external_findings(workspace, config, training_set, cells, planned),
         classes=list(training_set.classes),
         preset=config.preset,
         redraw=config.redraw,
@@ -166,6 +169,45 @@ def summarise(
         code=code_version(),
         machine=f"{platform.platform()}, {platform.processor() or platform.machine()}",
         versions={name: version(name) for name in VERSIONS},
+    )
+
+
+def external_findings(
+    workspace: Workspace,
+    config: CompareConfig,
+    training_set: TrainingSet,
+    cells: Sequence[CellRecord],
+    planned: Planned,
+) -> ExternalFindings | None:
+    """The same rows and claim on the external dataset; None without one."""
+    if config.external is None:
+        return None
+    dataset = open_dataset(workspace, config.external)
+    moved = [
+        cell.model_copy(update={"best": cell.best.model_copy(update={"test": cell.external.test})})
+        for cell in cells
+        if cell.external is not None and cell.external.fingerprint == dataset.fingerprint
+    ]
+    if not moved:
+        return None
+    rare = tuple(training_set.class_index(label) for label in training_set.minority)
+    images = TestImages(
+        np.array([training_set.class_index(c) for c in dataset.catalogue["class"]], np.int64),
+        np.unique(independent_units(dataset), return_inverse=True)[1],
+        rare,
+        len(training_set.train),
+    )
+    tests = dict.fromkeys(config.seeds, images)
+    scores = score_arms(moved, tests, True, planned.measure)
+    rows = make_rows(moved, read_origins(workspace, moved), scores, planned)
+    claim = make_claim(rows, scores, planned)
+    title = find_measure(planned.measure).title
+    return ExternalFindings(
+        dataset=dataset.name,
+        images=len(dataset.catalogue),
+        results=rows,
+        claim=claim,
+        answer=answer_text(rows, claim, redraw=config.redraw, title=title),
     )
 
 
