@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
+from sklearn.metrics import f1_score
 
 from rebalance_core.classifiers.schedules import Schedule
+from rebalance_core.comparison.answer import answer_text
+from rebalance_core.comparison.records import Claim, Row
+from rebalance_core.comparison.statistics import estimate
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 STUDY: dict[str, Any] = json.loads((RESULTS / "comparison-phantom-step20.json").read_text())
@@ -80,3 +84,45 @@ def test_every_number_of_the_answer_follows_from_the_cells() -> None:
         "had equal epochs, not equal updates.)"
     )
     assert STUDY["proven_gain"] is False
+
+
+def test_the_answer_at_equal_updates_follows_from_the_kept_probabilities() -> None:
+    """The claim's contrast, recomputed from the committed predictions by scikit-learn."""
+    study = json.loads((RESULTS / "comparison-phantom-step20-equal-updates.json").read_text())
+    with np.load(RESULTS / "comparison-phantom-step20-equal-updates.npz") as kept:
+        labels, arms = kept["labels"].astype(int), kept["arms"].tolist()
+        predictions = kept["probabilities"].argmax(axis=-1)
+    claim = study["claim"]
+    assert (claim["primary"], claim["closest"]) == ("ddpm, 1.0, always", "augment+oversample")
+    first, second = (predictions[arms.index(claim[key])] for key in ("primary", "closest"))
+
+    def gain(kept: np.ndarray) -> np.ndarray:
+        """The differences in macro-F1 of each seed on some of the images, in points."""
+        return np.array(
+            [
+                100
+                * (
+                    f1_score(labels[kept], a[kept], average="macro", zero_division=0)
+                    - f1_score(labels[kept], b[kept], average="macro", zero_division=0)
+                )
+                for a, b in zip(first, second, strict=True)
+            ]
+        )
+
+    everything = np.ones(len(labels), bool)
+    gains = gain(everything)
+    assert claim["against"]["augment+oversample"]["gains"] == pytest.approx(gains)
+    left_out = []
+    for image in range(len(labels)):
+        kept = everything.copy()
+        kept[image] = False
+        left_out.append(gain(kept))
+    of = estimate(gains.tolist(), np.array(left_out).T)
+    assert of is not None
+    low, high = claim["against"]["augment+oversample"]["interval"]
+    assert of.interval() == pytest.approx((low, high))
+    assert f"95 %: {low:.1f} to {high:.1f}" in study["answer"]
+    rows = [Row.model_validate(row) for row in study["results"]]
+    read = Claim.model_validate(claim)
+    assert answer_text(rows, read, redraw=study["redraw"]) == study["answer"]
+    assert study["answer"] in (RESULTS / "comparison.md").read_text()
