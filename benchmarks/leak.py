@@ -227,4 +227,9 @@ def main(name: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        print(
+            "Name a dataset of the workspace and a folder; nothing was measured.", file=sys.stderr
+        )
+        sys.exit(0)
     sys.exit(main(sys.argv[1], Path(sys.argv[2])))
