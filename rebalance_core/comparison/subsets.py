@@ -12,6 +12,7 @@ from rebalance_core.datasets.duplicates import equal_groups, load_near_pairs
 from rebalance_core.poses.clustering import has_clustering, open_clustering
 from rebalance_core.training_sets.resolve import TrainingSet
 
+FEWEST_IMAGES = 10  # of a subset, below which its interval would say nothing
 Masks = Mapping[str, Mapping[int, np.ndarray]]  # {subset: {seed: bool (n,) of its test images}}
 
 
@@ -31,6 +32,9 @@ def subset_gains(
         images = int(np.mean([mask.sum() for mask in by_seed.values()]))
         if claim.closest is None or primary is None or not images:
             continue
+        gain = contrast_alone((claim.primary, claim.closest), scores)
+        if images < FEWEST_IMAGES:
+            gain = gain.model_copy(update={"interval": None, "p": None, "p_corrected": None})
         gains.append(
             SubsetGain(
                 name=name,
@@ -40,7 +44,7 @@ def subset_gains(
                     for row, arm in scores.items()
                     if arm.by_seed
                 },
-                gain=contrast_alone((claim.primary, claim.closest), scores),
+                gain=gain,
             )
         )
     return gains

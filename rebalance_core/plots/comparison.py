@@ -166,22 +166,27 @@ def confusion_plot(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> g
         text=counts,
         texttemplate="%{text}",
         showscale=False,
-        colorscale=[[0, "rgba(0,114,178,0.04)"], [1, "rgba(0,114,178,0.85)"]],
+        colorscale=[[0, "#F3F8FB"], [1, "#2A86BC"]],  # opaque: the text contrasts in both themes
         zmin=0,
         zmax=1,
-        hovertemplate="true %{y}, predicted %{x}: %{text} (%{z:.0%})<extra></extra>",
+        hoverinfo="skip",
     )
     # A heatmap's cells cannot be selected; invisible points above them can.
-    cells = [(true, predicted) for true in classes for predicted in classes]
+    cells = [
+        (true, predicted, counts[row][column], fractions[row][column])
+        for row, true in enumerate(classes)
+        for column, predicted in enumerate(classes)
+    ]
     figure.add_scatter(
-        x=[predicted for _, predicted in cells],
-        y=[true for true, _ in cells],
+        x=[cell[1] for cell in cells],
+        y=[cell[0] for cell in cells],
         customdata=cells,
         mode="markers",
         marker={"symbol": "square", "size": 40, "color": COLOURS[1], "opacity": 0},
         selected={"marker": {"opacity": 0.35}},
         unselected={"marker": {"opacity": 0}},
-        hoverinfo="skip",
+        hovertemplate="true %{y}, predicted %{x}: %{customdata[2]} (%{customdata[3]:.0%})"
+        "<extra></extra>",
         showlegend=False,
     )
     figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
@@ -196,7 +201,7 @@ def selected_cell(points: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None
         values = point.get("customdata")
         if isinstance(values, Mapping):
             values = list(values.values())
-        if isinstance(values, list | tuple) and len(values) == 2:
+        if isinstance(values, list | tuple) and len(values) == 4:
             return str(values[0]), str(values[1])
     return None
 

@@ -9,6 +9,13 @@ from studio import LONG, Server, begun, fill, held_at, last_step, settled, statu
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.workspace import Workspace
 
+# The centre of a confusion plot's cell in the window, from the predicted and the true class.
+CENTRE = """(plot, [predicted, true]) => {
+  const layout = plot._fullLayout, box = plot.getBoundingClientRect();
+  return [box.x + layout.xaxis._offset + layout.xaxis.d2p(predicted),
+          box.y + layout.yaxis._offset + layout.yaxis.d2p(true)];
+}"""
+
 
 def add_arm(page: Page, name: str) -> None:
     arms = page.get_by_role("combobox", name="Arms")
@@ -65,6 +72,12 @@ def test_a_grid_from_its_start_to_its_report(
     # the table, the confusions, the pictures on which two arms differ
     expect(page.get_by_test_id("stDataFrame")).to_be_visible()
     expect(page.get_by_text("Test images over all seeds")).to_be_visible()
+    matrix = page.get_by_role("tabpanel").locator(".js-plotly-plot").first
+    matrix.evaluate("plot => plot.scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(500)
+    page.mouse.click(*matrix.evaluate(CENTRE, ["notumor", "notumor"]))
+    opened = re.compile(r"none: \d+ images of notumor that a seed predicted as notumor")
+    expect(page.get_by_text(opened)).to_be_visible()
     page.get_by_role("tab", name="Where two arms differ").click()
     differ = re.compile(r"Right with oversample, wrong with none: \d+ of 30")
     expect(page.get_by_text(differ)).to_be_visible()
