@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 5000
 setup: $(VENV)/.done
 
 # uv where there is one (faster), pip otherwise; again only when the requirements change.
-$(VENV)/.done: requirements.txt requirements-dicom.txt requirements-dev.txt
+$(VENV)/.done: requirements.txt requirements-dicom.txt requirements-nifti.txt requirements-dev.txt
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv --quiet --allow-existing --python '>=3.11' $(VENV) && \
 		uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt; \

@@ -7,7 +7,7 @@ from pages.parts.dataset_form import dataset_form
 from pages.parts.frame import run_page, show_user_errors
 from pages.parts.health import health
 from pages.parts.images import images
-from pages.parts.live import apply, latest_run, render_run
+from pages.parts.live import apply, dismiss, is_dismissed, latest_run, render_run
 from pages.parts.markdown import escape_markdown
 from pages.parts.training_set_form import training_set_form
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
@@ -20,16 +20,26 @@ def render(workspace: Workspace) -> None:
     names = list_datasets(workspace)
     with st.expander("Add a dataset", expanded=not names, icon=":material/add:"):
         dataset_form(workspace)
-    importing = latest_run(workspace, "import", lambda view: view.status != "done")
-    if importing and (importing.live or importing.status == "failed"):
-        st.markdown(f"**{escape_markdown(importing.name)}**")
-        render_run(importing)
+    _current_import(workspace)
     if not names:
         st.info("No dataset yet. Add the phantom above to try everything without a download.")
         return
     name = choose("Dataset", names, "dataset")
     show_user_errors(_dataset)(workspace, name)
     _remove(workspace, name)
+
+
+def _current_import(workspace: Workspace) -> None:
+    """Render the import that is running or has failed, unless a later one succeeded."""
+    view = latest_run(workspace, "import", lambda view: view.live)
+    view = view or latest_run(workspace, "import", lambda view: True)
+    if view is None or is_dismissed(view) or not (view.live or view.status == "failed"):
+        return
+    left, right = st.columns([6, 1], vertical_alignment="center")
+    left.markdown(f"**{escape_markdown(view.name)}**")
+    if view.status == "failed" and right.button("Dismiss", key=f"dismiss {view.id}"):
+        apply(lambda: dismiss(view))
+    render_run(view)
 
 
 def _dataset(workspace: Workspace, name: str) -> None:

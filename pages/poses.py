@@ -15,7 +15,6 @@ from pages.parts.naming import name_field
 from pages.parts.sets import last_saved_set, save_set, save_subset
 from pages.parts.weights import get_weights
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
-from rebalance_core.imaging.decode import open_image
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.plots.poses import cluster_scatter, elbow_plot, selected_images, silhouette_plot
 from rebalance_core.poses.clustering import (
@@ -335,7 +334,7 @@ def _inspect(dataset: Dataset, clustering: PoseClustering, image: str) -> None:
     """Show an original with its pose and let the user correct the pose."""
     row = clustering.assignments.iloc[dataset.rows[image]]
     left, right = st.columns([3, 2])
-    with open_image(dataset.read_original(image)) as opened:
+    with dataset.open(image) as opened:
         left.image(opened, width="stretch")
     with right:
         st.text(image)

@@ -53,8 +53,17 @@ def _has_too_many_bytes(name: str) -> bool:
 
 
 def home() -> Path:
-    """The path in $REBALANCE_HOME, or ./workspace, whether or not it is usable."""
+    """The path in $REBALANCE_HOME, or ./workspace, whether or not it is usable.
+
+    Raises UserError for `~user/…` of a user who does not exist.
+    """
     path = Path(os.environ.get(HOME_VARIABLE) or "workspace")
+    try:
+        path = path.expanduser()  # shells expand `~`, files of services do not
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} in {HOME_VARIABLE} has no such home folder; write the whole path."
+        ) from error
     try:
         return path.resolve()
     except (OSError, RuntimeError):  # circular links

@@ -81,9 +81,10 @@ def test_adding_a_dataset_tells_what_it_holds(added: tuple[Path, dict[str, Any]]
     found = {k: v for k, v in value.pop("duplicates").items() if not k.startswith(near)}
     distinct = found.pop("distinct_images")
     assert list(distinct) == list("0123456789")
-    assert all(
-        0 < distinct[label] <= DIGITS["train"][label] + DIGITS["test"][label] for label in distinct
-    )
+    findings = value.pop("findings")
+    assert set(findings) == {"near", "few-levels"}
+    assert findings["few-levels"]["images"] == 0  # of most images, hence a note
+    assert "have fewer than 16 gray levels, as line art" in findings["few-levels"]["note"]
     assert found == {
         "symmetries": "none",
         "identical_groups": 0,
@@ -99,6 +100,10 @@ def test_adding_a_dataset_tells_what_it_holds(added: tuple[Path, dict[str, Any]]
         "counts": DIGITS,
         "imbalance_ratio": 6.0,
         "unreadable": [],
+        "gray_levels": "",
+        "left_out": [],
+        "left_out_counts": {},
+        "notes": [],
         "path": str(home / "datasets" / "digits"),
     }
 

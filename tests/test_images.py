@@ -12,6 +12,7 @@ from PIL import Image
 
 from rebalance_core.imaging.decode import is_gray, open_image
 from rebalance_core.imaging.grid import Fit, fit_square, make_grid, png_bytes, resize_images
+from rebalance_core.imaging.picture import Display, Ground
 
 UPRIGHT = 0x0112  # the EXIF tag of the orientation
 
@@ -266,6 +267,34 @@ def test_a_thin_image_is_padded_without_a_large_square() -> None:
 
 
 def test_other_formats_are_not_decoded() -> None:
-    for form in ("EPS", "PPM"):
+    for form in ("EPS", "TGA"):
         with pytest.raises(ValueError, match="cannot identify image file"):
             open_image(encoded(noise(), form))
+
+
+def test_a_damaged_further_frame_leaves_the_first_one_readable() -> None:
+    frames = [noise().quantize(64) for _ in range(3)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=[5, 6, 7])
+    opened = open_image(data[: len(encoded(frames[0], "GIF")) + 40])
+    assert np.array_equal(np.asarray(opened), np.asarray(frames[0].convert("RGB")))
+    pages = encoded(noise(), "TIFF", save_all=True, append_images=[noise()])
+    broken = bytearray(pages)
+    broken[-60:] = bytes(60)
+    assert np.array_equal(np.asarray(open_image(bytes(broken))), np.asarray(noise()))
+
+
+@pytest.mark.parametrize(
+    ("limits", "pixels"), [((0.0, 1.0), [[0, 64, 255]]), ((-1.0, 1.0), [[128, 159, 255]])]
+)
+def test_limits_map_gray_values(limits: tuple[float, float], pixels: list[list[int]]) -> None:
+    data = encoded(Image.fromarray(np.array([[0, 0.25, 1]], np.float32)), "TIFF")
+    opened = open_image(data, Display(low=limits[0], high=limits[1]))
+    assert np.asarray(opened).tolist() == pixels
+
+
+@pytest.mark.parametrize(
+    ("ground", "pixels"), [("black", [[0, 0, 100]]), ("white", [[255, 127, 100]])]
+)
+def test_the_ground_is_behind_transparent_pixels(ground: Ground, pixels: list[list[int]]) -> None:
+    image = Image.fromarray(np.array([[[0, 0], [0, 128], [100, 255]]], np.uint8), "LA")
+    assert np.asarray(open_image(encoded(image), Display(ground=ground))).tolist() == pixels

@@ -1,17 +1,25 @@
 """Form that imports a dataset: built-in, uploaded files or folder, local path, Kaggle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from pages.parts.choose import remember
+from pages.parts.decoding_form import decoding_form
 from pages.parts.live import apply
+from pages.parts.markdown import escape_markdown
 from pages.parts.naming import name_field
-from rebalance_core.datasets.importing import check_name_available, save_upload
+from pages.parts.preview import preview
+from rebalance_core.datasets.importing import (
+    MAX_UPLOAD_FILES,
+    check_name_available,
+    check_upload_count,
+    save_upload,
+)
 from rebalance_core.datasets.source import KAGGLE, KAGGLE_STUDY, ImportConfig
-from rebalance_core.imaging.decode import IMAGE_SUFFIXES
+from rebalance_core.errors import UserError
 from rebalance_core.imaging.symmetry import DESCRIPTIONS
 from rebalance_core.runs.start import start_run
 from rebalance_core.workspace import Workspace
@@ -19,6 +27,10 @@ from rebalance_core.workspace import Workspace
 LAYOUT = (
     "One folder per class: `<class>/…`, or `Training|Testing/<class>/…`. Or a CSV with the columns "
     "path and label and, optionally, split and group (the patient)."
+)
+MANY_FILES = (
+    "For more than a few hundred files, upload a zip or use “From a path”: a browser takes minutes "
+    f"for a thousand files, and more than {MAX_UPLOAD_FILES} are refused."
 )
 
 
@@ -37,25 +49,25 @@ def dataset_form(workspace: Workspace) -> None:
         help="How an image may be changed and still be the same picture. Copies are searched "
         "among images that are changed in these ways.",
     )
-    built_in, upload, folder, path, kaggle = st.tabs(
-        ["Built-in", "Upload files", "Upload a folder", "Local path", "Kaggle"]
+    st.session_state["decoding"] = decoding_form()
+    path, built_in, upload, folder, kaggle = st.tabs(
+        ["From a path", "Built-in", "Upload files", "Upload a folder", "Kaggle"]
     )
-    with built_in:
-        _built_in(workspace)
-    with upload:
-        types = ["zip", "csv", *(suffix.removeprefix(".") for suffix in sorted(IMAGE_SUFFIXES))]
-        st.caption(f"A zip, or images with a CSV. {LAYOUT}")
-        files = st.file_uploader("Files", types, accept_multiple_files=True)
-        _upload(workspace, files, "files")
-    with folder:
-        st.caption(LAYOUT)
-        files = st.file_uploader("Folder", accept_multiple_files="directory")
-        _upload(workspace, files, "folder")
     with path:
         st.caption(f"A zip, a folder or a CSV. {LAYOUT}")
         source = st.text_input("Path on this machine")
         name = name_field("Name", Path(source).stem if source else "", "name of path")
-        _limits_and_add(workspace, "add path", name, lambda: source, ready=bool(source and name))
+        _limits_and_add(workspace, "add path", name, source)
+    with built_in:
+        _built_in(workspace)
+    with upload:
+        st.caption(f"A zip, or images with a CSV. {LAYOUT}")
+        files = st.file_uploader("Files", accept_multiple_files=True)
+        _upload(workspace, files, "files")
+    with folder:
+        st.caption(f"{LAYOUT} {MANY_FILES}")
+        files = st.file_uploader("Folder", accept_multiple_files="directory")
+        _upload(workspace, files, "folder")
     with kaggle:
         st.markdown(
             "Downloads a fixed version of a dataset from Kaggle to this machine. None of your data "
@@ -89,18 +101,22 @@ def _upload(workspace: Workspace, files: list[Any], key: str) -> None:
     stem = first.parts[0] if len(first.parts) > 1 else first.stem
     name = name_field("Name", stem, f"name of {key}")
 
-    def save() -> str:
-        return save_upload(workspace, [(file.name, file) for file in files])
-
-    _limits_and_add(workspace, f"add {key}", name, save, ready=bool(files and name))
+    if len(files) > MAX_UPLOAD_FILES:
+        try:
+            check_upload_count(len(files))
+        except UserError as error:
+            st.error(escape_markdown(str(error)))
+        files = []
+    _limits_and_add(workspace, f"add {key}", name, "", files)
 
 
 def _limits_and_add(
-    workspace: Workspace, key: str, name: str, source: Callable[[], str], *, ready: bool
+    workspace: Workspace, key: str, name: str, source: str, files: Sequence[Any] = ()
 ) -> None:
+    """Render limits, a preview and the button for a path (`source`) or uploaded files."""
     fields = ImportConfig.model_fields
-    with st.expander("Zip limits", icon=":material/shield:"):
-        columns = st.columns(3)
+    with st.expander("Zip limits and encoding", icon=":material/shield:"):
+        columns = st.columns(4)
         limits = {
             "max_files": columns[0].number_input(
                 "Maximum files", 1, value=fields["max_files"].default, key=f"{key} files"
@@ -115,16 +131,35 @@ def _limits_and_add(
                 key=f"{key} ratio",
                 help="Unpacked : packed size of one file; images rarely exceed 50 : 1.",
             ),
+            "encoding": columns[3].text_input(
+                "Encoding",
+                key=f"{key} encoding",
+                placeholder="UTF-8",
+                help="Code page of the names in a zip, or of a CSV, such as gbk or cp1252.",
+            ),
         }
+    ready = bool((source or files) and name)
+    options: dict[str, Any] = dict(limits)
+    if ready:
+        try:
+            config = ImportConfig.build(name=name, source=source, **limits)
+            options["columns"] = preview(config, files, key)
+        except UserError as error:
+            st.error(escape_markdown(str(error)))
+
+    def save() -> str:
+        return save_upload(workspace, [(f.name, f) for f in files]) if files else source
+
     if st.button("Add", key=key, type="primary", disabled=not ready):
-        _import(workspace, name, source, **limits)
+        _import(workspace, name, save, **options)
 
 
 def _import(workspace: Workspace, name: str, source: Callable[[], str], **values: object) -> None:
     def start() -> None:
         check_name_available(workspace, name)
         symmetries = st.session_state["symmetries"]
-        config = ImportConfig.build(name=name, source=source(), symmetries=symmetries, **values)
+        values.update(symmetries=symmetries, **st.session_state["decoding"])
+        config = ImportConfig.build(name=name, source=source(), **values)
         start_run(workspace, config)
         remember("dataset", name)
 

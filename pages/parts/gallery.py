@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 from PIL import Image
 
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.imaging.decode import open_image
+from rebalance_core.datasets.gray_levels import format_level
 from rebalance_core.imaging.symmetry import IDENTITY, KINDS, apply_symmetry
 
 Mark = Literal["", "warn", "out"]  # none, framed, faded
@@ -130,7 +131,7 @@ def data_url(image: Image.Image, size: int = TILE) -> str:
 
 @st.cache_data(max_entries=4000, show_spinner=False)
 def _source(fingerprint: str, image: str, symmetry: int, _dataset: Dataset) -> str:
-    with open_image(_dataset.read_original(image)) as opened:
+    with _dataset.open(image) as opened:
         if symmetry == IDENTITY:
             return data_url(opened)
         turned = apply_symmetry(np.asarray(opened)[None], symmetry)[0]
@@ -151,12 +152,18 @@ def image_tile(
     return Tile(image, _source(dataset.fingerprint, image, symmetry, dataset), caption, image)
 
 
+def _limits(row: "pd.Series[Any]") -> str:
+    """The gray values shown as black and white; '' for images of 8 bits."""
+    low, high = row.get("low", np.nan), row.get("high", np.nan)
+    return "" if np.isnan(low) else f"{format_level(low)} to {format_level(high)}"
+
+
 @st.dialog("Image", width="large")
 def enlarge(dataset: Dataset, image: str) -> None:
     """Show an original image with its file name and metadata in a dialog."""
     row = dataset.catalogue.iloc[dataset.rows[image]]
     left, right = st.columns([3, 2])
-    with open_image(dataset.read_original(image)) as opened:
+    with dataset.open(image) as opened:
         left.image(opened, width="stretch")
     metadata = {
         "File": image,
@@ -164,6 +171,7 @@ def enlarge(dataset: Dataset, image: str) -> None:
         "Split": row["split"],
         "Pixels": f"{row['width']} × {row['height']}",
         "Stored as": row["mode"],
+        "Gray values": _limits(row),
         "Bytes": f"{row['bytes']:,}",
         "Brightness": f"{row['brightness']:.1f} of 255",
         "Patient": row["group"],

@@ -5,8 +5,10 @@ import streamlit as st
 
 from pages.parts.gallery import Group, enlarge, gallery, image_tile
 from pages.parts.markdown import escape_markdown
+from pages.parts.preview import render_left_out
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE, orientations
+from rebalance_core.datasets.gray_levels import describe_levels
 from rebalance_core.datasets.health import (
     Finding,
     brightness_statistics,
@@ -15,7 +17,7 @@ from rebalance_core.datasets.health import (
     format_statistics,
     unknown_patients_note,
 )
-from rebalance_core.imaging.symmetry import DESCRIPTIONS
+from rebalance_core.imaging.symmetry import DESCRIPTIONS, IDENTITY
 from rebalance_core.plots.dataset import brightness_boxes
 
 GROUPS_PER_PAGE = 8
@@ -64,6 +66,8 @@ def health(dataset: Dataset) -> None:
             icon=":material/broken_image:",
         ):
             st.dataframe(unreadable, hide_index=True)
+    render_left_out(dataset.manifest.left_out)
+    _conversion(dataset)
     for finding in found:
         _row(finding)
     if not any(finding.groups for finding in found):
@@ -74,6 +78,17 @@ def health(dataset: Dataset) -> None:
         if finding.name == selected and finding.groups:
             _groups(dataset, finding)
     _shortcuts(dataset)
+
+
+def _conversion(dataset: Dataset) -> None:
+    """Render how images that are not 8 bits were converted, and what was left out of files."""
+    manifest = dataset.manifest
+    for sentence in (
+        describe_levels(manifest.gray_levels, len(dataset.catalogue)),
+        *manifest.notes,
+    ):
+        if sentence:
+            st.caption(escape_markdown(sentence))
 
 
 def _distinct(dataset: Dataset) -> None:
@@ -99,25 +114,40 @@ def _distinct_images(fingerprint: str, difference: float, _dataset: Dataset) -> 
 def _row(finding: Finding) -> None:
     left, right = st.columns([5, 1], vertical_alignment="center")
     icon = ":material/warning:" if finding.groups else ":material/check:"
-    counts = f"{len(finding.groups):,} groups, {finding.images:,} images"
-    largest = max(map(len, finding.groups), default=0)
-    size = f", the largest of {largest}" if largest > 2 else ""
+    counts = f"{finding.images:,} images"
+    size = ""
+    if not finding.by_class:
+        counts = f"{len(finding.groups):,} groups, {counts}"
+        largest = max(map(len, finding.groups), default=0)
+        size = f", the largest of {largest}" if largest > 2 else ""
     description = f"  \n:small[{finding.description}]" if finding.groups else ""
+    if finding.note and not finding.groups:
+        icon = ":material/info:"
+    if finding.note:
+        description += f"  \n:small[{finding.note}]"
     left.markdown(f"{icon} **{finding.title}**: {counts}{size}{description}")
     if finding.groups:
         is_open = st.session_state.get("finding") == finding.name
-        if right.button("Close" if is_open else "View", key=f"view {finding.name}"):
-            st.session_state["finding"] = None if is_open else finding.name
-            st.rerun(scope="fragment")
+        right.button(
+            "Close" if is_open else "View",
+            key=f"view {finding.name}",
+            on_click=_open,
+            args=(None if is_open else finding.name,),
+        )
+
+
+def _open(name: str | None) -> None:
+    st.session_state["finding"] = name
 
 
 def _groups(dataset: Dataset, finding: Finding) -> None:
     pages = -(-len(finding.groups) // GROUPS_PER_PAGE)
     with st.container(border=True):
         left, right = st.columns([4, 1], vertical_alignment="bottom")
+        order = "largest groups first, every image turned like the first of its group"
         left.markdown(
-            f"**{finding.title}**, largest groups first, every image turned like the first "
-            "of its group. Click an image to enlarge the original."
+            f"**{finding.title}**, {'by class' if finding.by_class else order}. "
+            "Click an image to enlarge the original."
         )
         page = right.number_input(f"Page of {pages}", 1, pages, 1, key=f"page of {finding.name}")
         names = dataset.catalogue["image"].tolist()
@@ -125,7 +155,9 @@ def _groups(dataset: Dataset, finding: Finding) -> None:
         groups = []
         for rows in finding.groups[first : first + GROUPS_PER_PAGE]:
             hidden = len(rows) - MAX_TILES
-            symmetries = orientations(dataset, rows, selected_difference())
+            symmetries = [IDENTITY] * len(rows)
+            if not finding.by_class:
+                symmetries = orientations(dataset, rows, selected_difference())
             tiles = [
                 image_tile(dataset, names[row], symmetry=symmetry)
                 for row, symmetry in zip(rows[:MAX_TILES], symmetries, strict=False)

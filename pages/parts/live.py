@@ -34,6 +34,7 @@ POLL = 3.0  # status, progress
 REDRAW = 10.0  # curves, previews, log
 SHORT_RUN, MAX_POLL_FACTOR = 300.0, 3.0
 PLOTS_PER_ROW = 2
+DISMISSED = "dismissed"  # empty file in a run's directory
 BADGES = {
     "queued": ("gray", ":material/hourglass_top:"),
     "running": ("blue", ":material/play_arrow:"),
@@ -49,6 +50,15 @@ def latest_run(
 ) -> RunView | None:
     """Return the newest run of a kind for which `matches` is true."""
     return next((v for v in list_runs(workspace, kind) if matches(v)), None)
+
+
+def dismiss(view: RunView) -> None:
+    """Hide the failure of a run from the page of its kind; the Runs page still shows it."""
+    (view.path / DISMISSED).touch()
+
+
+def is_dismissed(view: RunView) -> bool:
+    return (view.path / DISMISSED).exists()
 
 
 def run_label(view: RunView) -> str:

@@ -13,7 +13,6 @@ from pages.parts.naming import name_field
 from pages.parts.sets import last_saved_set, save_set, saved_message
 from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.errors import UserError
-from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.grid import FITS, fit_square
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.poses.clustering import has_clustering, open_clustering
@@ -177,7 +176,7 @@ def _fit(dataset: Dataset) -> str:
         st.caption("All images are square: nothing is padded or cropped.")
         return "pad"
     st.caption(f"{len(non_square):,} images are not square. The first of them in each mode:")
-    with open_image(dataset.read_original(non_square[0])) as image:
+    with dataset.open(non_square[0]) as image:
         for column, fit in zip(st.columns(3), FITS, strict=True):
             column.image(fit_square(image, 96, 3, fit), caption=f"{fit}: {FIT_DESCRIPTIONS[fit]}")
     return str(st.radio("Resize mode", FITS, key="fit", bind="query-params", horizontal=True))

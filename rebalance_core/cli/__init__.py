@@ -21,6 +21,7 @@ from rebalance_core.cli import (
 from rebalance_core.cli.common import print_error
 from rebalance_core.cli.datasets import show_dataset
 from rebalance_core.errors import UserError
+from rebalance_core.system.console import escape_unprintable
 from rebalance_core.system.files import translate_disk_full
 from rebalance_core.workspace import home
 
@@ -57,6 +58,7 @@ for name, function in OLD_COMMANDS.items():
 
 def main() -> None:
     """Run the command line; a user error is one sentence on stderr and exit code 2."""
+    escape_unprintable()
     try:
         with translate_disk_full(home()):
             app()

@@ -51,7 +51,7 @@ def confirm(question: str) -> None:
 def emit(value: Mapping[str, Any], as_json: bool) -> None:
     """Print the result on stdout: one JSON object, or one line per key."""
     if as_json:
-        print(json.dumps(value, ensure_ascii=False))
+        print(json.dumps(value))  # ASCII, for consoles and pipes of any encoding
         return
     for name, item in value.items():
         text = json.dumps(item, ensure_ascii=False) if isinstance(item, dict | list) else item

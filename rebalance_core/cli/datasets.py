@@ -1,14 +1,16 @@
 """`datasets …`: import, show, export and remove datasets."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from rebalance_core.cli.common import Json, Seed, Yes, confirm, emit, emit_listing, start
 from rebalance_core.datasets.dataset import Dataset, export_dataset, list_datasets, open_dataset
 from rebalance_core.datasets.duplicates import DEFAULT_DIFFERENCE, MAX_DIFFERENCE
-from rebalance_core.datasets.source import BUILT_IN, KAGGLE, ImportConfig
+from rebalance_core.datasets.gray_levels import describe_levels
+from rebalance_core.datasets.left_out import left_out_record
+from rebalance_core.datasets.source import BUILT_IN, KAGGLE, Column, ImportConfig
 from rebalance_core.errors import UserError
 from rebalance_core.removal import dataset_dependents, remove_dataset_only
 from rebalance_core.workspace import Workspace
@@ -28,6 +30,7 @@ def show_dataset(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> di
     from rebalance_core.datasets.health import (
         brightness_statistics,
         duplicate_statistics,
+        finding_statistics,
         format_statistics,
     )
 
@@ -41,6 +44,10 @@ def show_dataset(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> di
         "counts": counts,
         "imbalance_ratio": round(max(train.values()) / max(1, min(train.values())), 3),
         "unreadable": [file.model_dump() for file in dataset.manifest.unreadable],
+        **left_out_record(dataset.manifest.left_out),
+        "gray_levels": describe_levels(dataset.manifest.gray_levels, len(dataset.catalogue)),
+        "notes": dataset.manifest.notes,
+        "findings": finding_statistics(dataset, difference),
         "duplicates": duplicate_statistics(dataset, difference),
         "brightness": brightness_statistics(dataset).round(3).to_dict("index"),
         "forms": format_statistics(dataset).round(3).to_dict("index"),
@@ -67,6 +74,29 @@ def add(
             "digits and letters, else all."
         ),
     ] = "auto",
+    gray_range: Annotated[
+        str,
+        typer.Option(
+            "--range",
+            metavar="LOW,HIGH",
+            help="Gray values shown as black and white, of images that are not 8 bits; auto: one "
+            "range for the dataset, or for each series or volume.",
+        ),
+    ] = "auto",
+    plane: Annotated[
+        str, typer.Option(help="Slices of NIfTI volumes: axial, coronal or sagittal.")
+    ] = "axial",
+    slice_step: Annotated[int, typer.Option(help="Take every n-th slice of a volume.")] = 5,
+    encoding: Annotated[
+        str, typer.Option(help="Code page of the names in a zip, and of a CSV, such as gbk.")
+    ] = "",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Heading in a CSV: path, label, split or group=HEADING (repeat)."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be imported; write nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Import a dataset as NAME and check it for problems."""
@@ -82,12 +112,40 @@ def add(
         max_gib=max_gib,
         max_ratio=max_ratio,
         symmetries=symmetries,
+        gray_range=gray_range,
+        plane=plane,
+        slice_step=slice_step,
+        encoding=encoding,
+        columns=_parse_columns(column or []),
     )
+    if dry_run:
+        emit(_dry_run(workspace, config), as_json)
+        return
 
     def result(_: object) -> dict[str, Any]:
         return show_dataset(open_dataset(workspace, name))
 
     start(config, False, as_json, result)
+
+
+def _parse_columns(pairs: list[str]) -> dict[str, str]:
+    """Parse `["label=dx", …]`."""
+    columns = {}
+    for pair in pairs:
+        column, _, heading = pair.partition("=")
+        if column not in get_args(Column) or not heading:
+            raise UserError(f"--column takes path, label, split or group=HEADING, not {pair!r}.")
+        columns[column] = heading
+    return columns
+
+
+def _dry_run(workspace: Workspace, config: ImportConfig) -> dict[str, Any]:
+    from rebalance_core.datasets.importing import check_name_available
+    from rebalance_core.datasets.preview import preview_source
+
+    check_name_available(workspace, config.name)
+    preview = preview_source(config)
+    return {"dry_run": True, "dataset": config.name, **preview.record()}
 
 
 @app.command("list")

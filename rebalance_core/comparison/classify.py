@@ -12,9 +12,10 @@ from rebalance_core.classifiers.loading import load_classifier
 from rebalance_core.comparison.job import best_classifier
 from rebalance_core.comparison.records import KeptClassifier, read_kept_classifier
 from rebalance_core.config import Config, RunRef
+from rebalance_core.datasets.dataset import Dataset, open_dataset
 from rebalance_core.datasets.importing import remove_upload
+from rebalance_core.datasets.inspecting import open_alone
 from rebalance_core.errors import UserError, first_line
-from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.grid import fit_square
 from rebalance_core.runs.directory import RunDirectory, find_run
 from rebalance_core.runs.executor import RunView, view_run
@@ -71,6 +72,14 @@ def classify_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     return {"predictions": predictions}
 
 
+def _dataset_of(workspace: Workspace, record: KeptClassifier) -> Dataset | None:
+    """The dataset that the classifier was trained on; None if it is no longer there."""
+    try:
+        return open_dataset(workspace, record.dataset or record.set)
+    except UserError:
+        return None
+
+
 def classify(workspace: Workspace, config: ClassifyConfig) -> list[dict[str, Any]]:
     """Predict the class and class probabilities of each image.
 
@@ -82,10 +91,11 @@ def classify(workspace: Workspace, config: ClassifyConfig) -> list[dict[str, Any
     _, folder, record = find_kept_classifier(workspace, config.run)
     accelerator = create_accelerator("fp32")
     model = load_classifier(folder).to(accelerator.device)
+    dataset = _dataset_of(workspace, record)
     predictions = []
     for path in map(Path, config.images):
         try:
-            image = open_image(path)
+            image = dataset.open_other(path) if dataset else open_alone(path)
         except (ValueError, OSError) as error:
             raise UserError(
                 f"{path.name} cannot be read as an image ({first_line(error)})."

@@ -1,7 +1,5 @@
 """Export of a rebalanced training set: real and synthetic images with a manifest."""
 
-import csv
-import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -19,6 +17,7 @@ from rebalance_core.system.files import (
     temp_path,
     write_json,
 )
+from rebalance_core.system.tables import csv_text
 from rebalance_core.training_sets.resolve import TrainingSet, open_set
 from rebalance_core.workspace import Workspace
 
@@ -64,8 +63,12 @@ def rebalanced_files(
     labels = dict(zip(dataset.catalogue["image"], dataset.catalogue["class"], strict=True))
     for number, image in enumerate(training_set.train):
         # Numbered, since files in two source folders may have the same name.
-        name = f"{labels[image]}/real_{number:06d}_{_short(PurePosixPath(image).name)}"
-        yield name, dataset.read_original(image), {"kind": "real", "source": image}
+        is_part = dataset.file_name(image) != image
+        original = PurePosixPath(image).name + (".png" if is_part else "")
+        name = f"{labels[image]}/real_{number:06d}_{_short(original)}"
+        # of a file of several images, only the one that belongs to the set
+        content = dataset.png(image) if is_part else dataset.read_original(image)
+        yield name, content, {"kind": "real", "source": image}
     for label, count in plan.items() if synthetic_set else ():
         assert synthetic_set is not None
         for file in synthetic_set.files(label)[:count]:
@@ -101,7 +104,9 @@ def write_rebalanced(
             lines.append({"file": name, "class": PurePosixPath(name).parts[0], **line})
         manifest = _manifest(training_set, synthetic_set, plan, arm, lines)
         write_json(temporary / "manifest.json", manifest)
-        (temporary / "manifest.csv").write_text(_csv(lines))
+        (temporary / "manifest.csv").write_bytes(
+            csv_text(lines, ("file", "class", "kind", "source"), end="\r\n").encode()
+        )
     return {"folder": str(target.resolve()), **manifest}
 
 
@@ -145,11 +150,3 @@ def _manifest(
         "counts": {c: training_set.counts[c] + plan.get(c, 0) for c in training_set.classes},
         "note": "Research software, not for diagnosis. Generated images do not show real patients.",
     }
-
-
-def _csv(lines: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["file", "class", "kind", "source"])
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()

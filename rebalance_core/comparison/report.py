@@ -4,8 +4,6 @@ The page works offline and contains the config and environment, so the compariso
 """
 
 import base64
-import csv
-import io
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -58,6 +56,7 @@ from rebalance_core.synthesis.pictures import sample_rows
 from rebalance_core.synthesis.quiz import describe_tally, read_tally
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.system.files import parse_json, write_text
+from rebalance_core.system.tables import csv_text
 from rebalance_core.training_sets.config import SetConfig
 from rebalance_core.training_sets.resolve import (
     TrainingSet,
@@ -126,7 +125,7 @@ def write_report(workspace: Workspace, path: Path, results: Results) -> None:
     )
     write_text(path / "result" / "report.html", page)
     write_text(path / "result" / "cells.csv", cells_table(cells))
-    write_text(path / "result" / "curves.csv", _csv(lines))
+    write_text(path / "result" / "curves.csv", csv_text(lines))
 
 
 def curve_lines(cells: Iterable[CellRecord]) -> list[dict[str, Any]]:
@@ -154,17 +153,7 @@ def cells_table(cells: Iterable[CellRecord]) -> str:
                 "seconds": cell.seconds,
             }
         )
-    return _csv(lines)
-
-
-def _csv(lines: list[dict[str, Any]]) -> str:
-    """Format lines as CSV, with every column that any of them has."""
-    columns = dict.fromkeys(name for line in lines for name in line)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return csv_text(lines)
 
 
 def schedule_epochs(config: CompareConfig) -> dict[str, list[str]]:
@@ -245,8 +234,11 @@ def _claim(results: Results) -> str | None:
 
 
 def _health(dataset: Dataset) -> list[tuple[str, Any]]:
-    """Counts of unreadable files and duplicates in the dataset."""
-    facts = [("unreadable files skipped", len(dataset.manifest.unreadable))]
+    """Counts of unreadable files, files left out and duplicates in the dataset."""
+    facts = [
+        ("unreadable files skipped", len(dataset.manifest.unreadable)),
+        ("files left out", sum(file.count for file in dataset.manifest.left_out)),
+    ]
     duplicates = duplicate_statistics(dataset).items()
     return facts + [(k.replace("_", " "), v) for k, v in duplicates if isinstance(v, int | float)]
 

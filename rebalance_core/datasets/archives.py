@@ -7,19 +7,28 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
-from rebalance_core.datasets.source import Entry, ImportConfig
+from rebalance_core.datasets.archive_names import decode_names
+from rebalance_core.datasets.source import Entry, ImportConfig, Listing
 from rebalance_core.errors import UserError, first_line
+from rebalance_core.imaging.decode import HEAD
 
 BLOCK = 2**20  # bytes
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError)
 
 
 @contextmanager
-def open_archive(path: Path, config: ImportConfig) -> Iterator[tuple[dict[str, Entry], list[str]]]:
-    """The files and folders of a zip; raises UserError if it is damaged or exceeds a limit."""
+def open_archive(
+    file: Path | BinaryIO, config: ImportConfig, path: Path | str | None = None
+) -> Iterator[Listing]:
+    """The files and folders of a zip; raises UserError if it is damaged or exceeds a limit.
+
+    Errors name it as `path`.
+    """
+    path = path or str(file)
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise UserError(
             f"{path} is not a readable zip ({error}); pack or download it again."
@@ -27,29 +36,23 @@ def open_archive(path: Path, config: ImportConfig) -> Iterator[tuple[dict[str, E
     with archive:
         members = archive.infolist()
         _check_limits(members, path, config)
-        names: set[str] = set()
-        for member in members:
+        files: dict[str, Entry] = {}
+        folders = []
+        for member, name in zip(members, decode_names(members, path, config.encoding), strict=True):
+            _check_name(name, path)
             _check_member(member, path, config)
-            if not member.is_dir() and _name(member) in names:
-                raise UserError(
-                    f"{path} contains {_name(member)!r} twice; pack it again with one of them."
-                )
-            names.add(_name(member))
-        yield (
-            {
-                _name(m): Entry(m.file_size, _reader(archive, m, path))
-                for m in members
-                if not m.is_dir()
-            },
-            [_name(m) for m in members if m.is_dir()],
-        )
+            name = str(PurePosixPath(name.replace("\\", "/")))
+            if member.is_dir():
+                folders.append(name)
+            elif name in files:
+                raise UserError(f"{path} contains {name!r} twice; pack it again with one of them.")
+            else:
+                read = _reader(archive, member, path)
+                files[name] = Entry(member.file_size, read, _head_reader(archive, member))
+        yield Listing(files, folders, [])
 
 
-def _name(member: zipfile.ZipInfo) -> str:
-    return str(PurePosixPath(member.filename.replace("\\", "/")))
-
-
-def _check_limits(members: list[zipfile.ZipInfo], path: Path, config: ImportConfig) -> None:
+def _check_limits(members: list[zipfile.ZipInfo], path: Path | str, config: ImportConfig) -> None:
     gib = sum(m.file_size for m in members) / 2**30
     if len(members) > config.max_files or gib > config.max_gib:
         raise UserError(
@@ -59,13 +62,17 @@ def _check_limits(members: list[zipfile.ZipInfo], path: Path, config: ImportConf
         )
 
 
-def _check_member(member: zipfile.ZipInfo, path: Path, config: ImportConfig) -> None:
-    name = PurePosixPath(member.filename.replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts or ":" in member.filename.partition("/")[0]:
+def _check_name(text: str, path: Path | str) -> None:
+    """Raise UserError for a name that is absolute or leaves the archive."""
+    name = PurePosixPath(text.replace("\\", "/"))
+    if name.is_absolute() or ".." in name.parts or ":" in text.partition("/")[0]:
         raise UserError(
-            f"{path} is refused: its entry {member.filename!r} points outside the archive; "
+            f"{path} is refused: its entry {text!r} points outside the archive; "
             "pack it again from inside its folder."
         )
+
+
+def _check_member(member: zipfile.ZipInfo, path: Path | str, config: ImportConfig) -> None:
     if stat.S_ISLNK(member.external_attr >> 16):
         raise UserError(
             f"{path} is refused: its entry {member.filename!r} is a link; pack the files instead."
@@ -85,7 +92,20 @@ def _check_member(member: zipfile.ZipInfo, path: Path, config: ImportConfig) -> 
         )
 
 
-def _reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Callable[[], bytes]:
+def _head_reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], bytes]:
+    def read() -> bytes:
+        try:
+            with archive.open(member) as file:
+                return file.read(HEAD)
+        except (NotImplementedError, *DAMAGED):
+            return b""
+
+    return read
+
+
+def _reader(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path | str
+) -> Callable[[], bytes]:
     def read() -> bytes:
         try:
             # in blocks, since a member whose stated size is wrong is read only up to that size

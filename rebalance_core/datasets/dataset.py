@@ -4,19 +4,25 @@ import hashlib
 import io
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
+from rebalance_core.datasets.catalogue import OPTIONAL
+from rebalance_core.datasets.gray_levels import RELATIVE
+from rebalance_core.datasets.inspecting import open_alone
 from rebalance_core.datasets.manifest import Manifest, damaged, read_manifest
 from rebalance_core.errors import UserError
-from rebalance_core.imaging.decode import open_image
-from rebalance_core.imaging.grid import Fit, fit_square
+from rebalance_core.imaging.decode import forget_files, open_image
+from rebalance_core.imaging.grid import Fit, fit_square, png_bytes
+from rebalance_core.imaging.picture import PLANES, Display
 from rebalance_core.imaging.symmetry import allowed_symmetries
 from rebalance_core.system.files import (
     DISK_FULL,
@@ -68,7 +74,9 @@ class Dataset:
     def catalogue(self) -> "pd.DataFrame":
         """One row per image: image (its id, the name in the source), class, split, group and pose
         ('' if unknown), sha256, bytes, offset (in `originals`), width, height (px), mode (in the
-        file), brightness (mean, 0 to 255). Raises UserError if the file was edited."""
+        file), brightness (mean, 0 to 255). Where any image needs them, NA or NaN for the others:
+        frame (index in a file of several images), low and high (gray values shown as 0 and 255).
+        Raises UserError if the file was edited."""
         import pandas as pd
 
         try:
@@ -77,11 +85,18 @@ class Dataset:
             raise damaged(self.name, f"its catalogue cannot be read: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != self.manifest.catalogue:
             raise damaged(self.name, "its catalogue was changed by hand")
-        text = dict.fromkeys(("image", "class", "split", "group", "pose", "sha256", "mode"), str)
+        names = ("image", "class", "split", "group", "pose", "sha256", "mode")
+        text = dict.fromkeys((*names, *OPTIONAL), str)
         # A name may contain a carriage return, which `to_csv` does not quote.
         catalogue = pd.read_csv(
             io.BytesIO(data), dtype=text, keep_default_na=False, lineterminator="\n"
         )
+        try:
+            for name in set(OPTIONAL) & set(catalogue):
+                numbers = [float(text) if text else np.nan for text in catalogue[name]]
+                catalogue[name] = pd.array(numbers, "Int64" if name == "frame" else "float64")
+        except (ValueError, TypeError) as error:
+            raise damaged(self.name, "its catalogue has a limit that is not a number") from error
         if sorted(set(catalogue["class"])) != self.classes:
             raise damaged(self.name, "manifest.json names other classes than its catalogue")
         return catalogue
@@ -90,6 +105,86 @@ class Dataset:
     def rows(self) -> dict[str, int]:
         """{image id: row of the catalogue and of every array}"""
         return {image: row for row, image in enumerate(self.catalogue["image"])}
+
+    @cached_property
+    def _displays(self) -> list[Display]:
+        """How the image of each row becomes 8 bits."""
+        ground, plane = self.manifest.ground, self.manifest.source.get("plane")
+        common = Display(
+            ground=ground or "black",
+            plane=next((p for p in PLANES if p == plane), PLANES[0]),
+            legacy=ground is None,
+        )
+        table = self.catalogue
+        if not any(name in table for name in OPTIONAL):
+            return [common] * len(table)
+        count = len(table)
+        frames = table["frame"].fillna(0).tolist() if "frame" in table else [0] * count
+        limits = [(None, None)] * count
+        if "low" in table:
+            pairs = zip(table["low"].tolist(), table["high"].tolist(), strict=True)
+            limits = [(low, high) if low == low else (None, None) for low, high in pairs]
+        return [
+            replace(common, frame=int(frame), low=low, high=high)
+            for frame, (low, high) in zip(frames, limits, strict=True)
+        ]
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """SHA-256 of what each image shows: that of its file, except for frames and limits."""
+        hashes: list[str] = self.catalogue["sha256"].tolist()
+        if self.manifest.ground != "white" and not set(OPTIONAL) & set(self.catalogue):
+            return hashes
+        common = Display()
+        own = []
+        for digest, display in zip(hashes, self._displays, strict=True):
+            if replace(display, legacy=False) != common:
+                text = f"{digest} {display.frame} {display.plane} {display.limits} {display.ground}"
+                digest = hashlib.sha256(text.encode()).hexdigest()
+            own.append(digest)
+        return own
+
+    def open(self, image: str) -> Image.Image:
+        """An image in mode L or RGB, as all of the studio shows it; raises UserError if damaged."""
+        try:
+            return open_image(self.read_original(image), self._displays[self.rows[image]])
+        except ValueError as error:
+            raise damaged(self.name, f"{image!r} cannot be read: {error}") from error
+
+    def png(self, image: str) -> bytes:
+        """An image as the studio shows it, as PNG."""
+        with self.open(image) as opened:
+            return png_bytes(np.asarray(opened))
+
+    def open_other(self, data: bytes | Path) -> Image.Image:
+        """A file from elsewhere in mode L or RGB, displayed like the images of this dataset.
+
+        Raises ValueError if it cannot be read.
+        """
+        limits = {
+            "" if entry.scale == "range" else entry.shares: (entry.low, entry.high)
+            for entry in self.manifest.gray_levels
+            if entry.low is not None and entry.high is not None and entry.scale not in RELATIVE
+        }
+        return open_alone(data, limits, self.manifest.ground or "black")
+
+    def file_name(self, image: str) -> str:
+        """The name of the file in the source that an image came from."""
+        table = self.catalogue
+        has_frame = "frame" in table and bool(table["frame"].notna()[self.rows[image]])
+        return image.rpartition("#")[0] if has_frame else image
+
+    @cached_property
+    def used_levels(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Of each image, the number of distinct gray levels (1 to 256) and those from its darkest
+        to its brightest pixels (0 to 255); None if an earlier version imported the dataset."""
+        try:
+            with np.load(self.path / "levels.npz") as file:
+                levels, spread = file["levels"].astype(int), file["spread"].astype(int)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        count = len(self.catalogue)
+        return (levels, spread) if levels.shape == spread.shape == (count,) else None
 
     @cached_property
     def _locations(self) -> list[tuple[int, int, str]]:
@@ -147,7 +242,8 @@ class Dataset:
             _allocate(folder / "a.npy")
 
             def decode(row: int) -> None:
-                with open_image(self.read_original(ids[row])) as image:
+                display = self._displays[row]
+                with open_image(self.read_original(ids[row]), display) as image:
                     images[row] = fit_square(image, shape[1], self.channels, fit)
 
             # threads suffice, since Pillow releases the GIL to decode and resize
@@ -162,6 +258,7 @@ class Dataset:
                 raise UserError(disk_full_message(self.path.parents[1])) from error
             raise damaged(self.name, f"an original cannot be read: {error}") from error
         finally:
+            forget_files()
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -183,8 +280,12 @@ def _read_array(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def fingerprint(table: "pd.DataFrame") -> str:
-    """SHA-256 of the id, class, split, group, pose and content of all images, in any order."""
-    columns = ("image", "class", "split", "group", "pose", "sha256")
+    """SHA-256 of the id, class, split, group, pose and content of all images, in any order.
+
+    Also of the limits of gray values, where images have any.
+    """
+    columns = ["image", "class", "split", "group", "pose", "sha256"]
+    columns += [name for name in ("low", "high") if name in table]
     rows = zip(*(table[name] for name in columns), strict=True)
     lines = sorted("\t".join(row) for row in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -214,8 +315,9 @@ def _open(path: Path, changed: tuple[int, ...]) -> Dataset:
 def export_dataset(dataset: Dataset, folder: Path) -> None:
     """Write the originals into a new folder, under their names in the source."""
     with atomic_folder(folder) as temporary:
-        for image in dataset.catalogue["image"]:
-            target = temporary / image
+        files = {dataset.file_name(image): image for image in dataset.catalogue["image"]}
+        for name, image in files.items():
+            target = temporary / name
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(dataset.read_original(image))

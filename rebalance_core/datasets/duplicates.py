@@ -27,7 +27,6 @@ from rebalance_core.datasets.dataset import Dataset
 from rebalance_core.datasets.inspecting import thumbnail
 from rebalance_core.datasets.manifest import damaged, read_manifest
 from rebalance_core.datasets.registration import Registration
-from rebalance_core.imaging.decode import open_image
 from rebalance_core.imaging.symmetry import IDENTITY, INVERSE, KINDS, compose
 from rebalance_core.system.files import write_bytes
 
@@ -182,7 +181,7 @@ def equal_pairs(values: np.ndarray) -> np.ndarray:
 
 def identical_pairs(dataset: Dataset) -> np.ndarray:
     """Pairs of rows (m, 2) that join all byte-identical files."""
-    return equal_pairs(dataset.catalogue["sha256"].to_numpy().astype(str))
+    return equal_pairs(np.array(dataset.digests))
 
 
 def equal_groups(dataset: Dataset) -> np.ndarray:
@@ -233,7 +232,7 @@ def _find_near_pairs(dataset: Dataset) -> np.ndarray:
     images = dataset.catalogue["image"].tolist()
 
     def read(image: str) -> np.ndarray:
-        with open_image(dataset.read_original(image)) as original:
+        with dataset.open(image) as original:
             return thumbnail(original)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -1,5 +1,6 @@
-"""Problems of a dataset: duplicates, leaks between splits, label conflicts, shortcuts."""
+"""Problems of a dataset: copies, leaks between splits, label conflicts, gray levels, shortcuts."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,20 @@ from rebalance_core.datasets.duplicates import (
     near_groups,
     pair_kinds,
 )
+from rebalance_core.datasets.inspecting import BLANK_SPREAD
 from rebalance_core.imaging.symmetry import FLIP, KINDS, MIRROR
 
 if TYPE_CHECKING:
     import pandas as pd
 
 QUANTILES = {"least": 0.0, "q1": 0.25, "median": 0.5, "q3": 0.75, "most": 1.0}
+
+
+FEW_LEVELS = 16  # distinct gray levels that a photograph or scan exceeds
+MIN_IMAGES = 8  # from which a typical brightness is known
+DISTANCE, STEPS = 64.0, 7  # gray levels, and robust standard deviations, that are far
+RATIO, RATIOS = 3.0, 8  # the same of the ratio of brightness
+MAD_TO_SIGMA = 1.4826  # of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,8 @@ class Finding:
     title: str
     description: str
     groups: tuple[tuple[int, ...], ...]  # rows of the catalogue, largest group first
+    note: str = ""  # what is true of most of the dataset and therefore not listed
+    by_class: bool = False  # whether a group is all images of one class, else copies
 
     @property
     def images(self) -> int:
@@ -122,7 +133,134 @@ def examine(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> list[Fi
                 across(groups(equal_pairs(patients)), splits),
             )
         )
-    return [Finding(name, title, text, tuple(found)) for name, title, text, found in checks]
+    copies = [Finding(name, title, text, tuple(found)) for name, title, text, found in checks]
+    return copies + examine_levels(dataset)
+
+
+def examine_levels(dataset: Dataset) -> list[Finding]:
+    """Checks of what images look like in 8 bits; groups are the images of one class.
+
+    Datasets of earlier versions have no counts of gray levels, so that only their brightness is
+    checked.
+    """
+    catalogue = dataset.catalogue
+    brightness = catalogue["brightness"].to_numpy(dtype=float)
+    is_blank = np.zeros(len(catalogue), bool)
+    findings = []
+    if dataset.used_levels is not None:
+        levels, spread = dataset.used_levels
+        is_blank = spread <= BLANK_SPREAD
+        findings = [_blank(dataset, is_blank), _few_levels(dataset, levels, is_blank)]
+    dark, bright = brightness_outliers(brightness, ~is_blank)
+    return [
+        *findings,
+        Finding(
+            "dark",
+            "Far darker than the rest",
+            "Underexposed, cut off, or of another scale of gray values: check how they were made.",
+            _by_class(dataset, dark),
+            by_class=True,
+        ),
+        Finding(
+            "bright",
+            "Far brighter than the rest",
+            "Overexposed, on another ground, inverted, or of another scale of gray values.",
+            _by_class(dataset, bright),
+            by_class=True,
+        ),
+    ]
+
+
+def _blank(dataset: Dataset, is_blank: np.ndarray) -> Finding:
+    return Finding(
+        "blank",
+        "Blank images",
+        "They show one gray level, or hardly more: a failed export or conversion, an empty slice. "
+        "Leave them out, or set the range of gray values at import.",
+        _by_class(dataset, is_blank),
+        f"All {len(is_blank):,} images are blank." if is_blank.all() else "",
+        by_class=True,
+    )
+
+
+def _few_levels(dataset: Dataset, levels: np.ndarray, is_blank: np.ndarray) -> Finding:
+    is_few = (levels < FEW_LEVELS) & ~is_blank
+    note = ""
+    if is_few.any() and is_few.sum() > (~is_blank).sum() / 2:
+        note = (
+            f"{is_few.sum():,} of {len(levels):,} images have fewer than {FEW_LEVELS} gray levels, "
+            "as line art and masks do; if yours are not, set the range of gray values at import."
+        )
+        is_few = np.zeros_like(is_few)
+    return Finding(
+        "few-levels",
+        "Few gray levels",
+        f"Fewer than {FEW_LEVELS} of 256 gray levels, unlike the rest: a mask, line art, or a "
+        "conversion that lost the picture.",
+        _by_class(dataset, is_few),
+        note,
+        by_class=True,
+    )
+
+
+def brightness_outliers(brightness: np.ndarray, is_shown: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Masks (n,) of the images that are far darker and far brighter than the others.
+
+    Brightness is the mean gray level, 0 to 255. Only images `is_shown` count. Far: in gray levels
+    (DISTANCE and STEPS), or in the ratio of what remains to black or to white (RATIO and RATIOS).
+    """
+    shown = brightness[is_shown]
+    if len(shown) < MIN_IMAGES:
+        nothing = np.zeros(len(brightness), bool)
+        return nothing, nothing
+    steps = _deviations(brightness, shown, DISTANCE / STEPS) / STEPS
+    floor = float(np.log(RATIO)) / RATIOS
+    to_black = _deviations(np.log1p(brightness), np.log1p(shown), floor) / RATIOS
+    to_white = _deviations(np.log1p(255 - brightness), np.log1p(255 - shown), floor) / RATIOS
+    dark = (steps < -1) | (to_black < -1)
+    return is_shown & dark, is_shown & ((steps > 1) | (to_white < -1))
+
+
+def _deviations(values: np.ndarray, reference: np.ndarray, floor: float) -> np.ndarray:
+    """Distances from the median of `reference`, in its robust standard deviations, at least
+    `floor`."""
+    median = np.median(reference)
+    sigma = MAD_TO_SIGMA * float(np.median(np.abs(reference - median)))
+    scaled: np.ndarray = (values - median) / max(sigma, floor)
+    return scaled
+
+
+def _by_class(dataset: Dataset, chosen: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    """The chosen rows of each class, the largest class first."""
+    labels = dataset.catalogue["class"].to_numpy()
+    groups = [tuple(np.flatnonzero(chosen & (labels == c)).tolist()) for c in dataset.classes]
+    return tuple(sorted(filter(None, groups), key=lambda rows: (-len(rows), rows[0])))
+
+
+def finding_statistics(
+    dataset: Dataset, difference: float = DEFAULT_DIFFERENCE
+) -> dict[str, dict[str, Any]]:
+    """{finding: its numbers of groups and images, images by class, and the first image}.
+
+    Checks that passed are left out.
+    """
+    labels = dataset.catalogue["class"].to_numpy()
+    table: dict[str, dict[str, Any]] = {}
+    for finding in examine(dataset, difference):
+        if not finding.groups and not finding.note:
+            continue
+        rows = [row for group in finding.groups for row in group]
+        counts = Counter(str(labels[row]) for row in rows)
+        table[finding.name] = {
+            "title": finding.title,
+            "groups": len(finding.groups),
+            "images": len(rows),
+            "by_class": {label: counts[label] for label in dataset.classes if counts[label]},
+            "first": dataset.catalogue["image"][rows[0]] if rows else "",
+            "description": finding.description,
+            "note": finding.note,
+        }
+    return table
 
 
 def distinct_images(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> dict[str, int]:

@@ -5,29 +5,28 @@ import os
 import secrets
 import shutil
 import time
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from rebalance_core.datasets.catalogue import BATCH, BATCH_BYTES, PARALLEL_FROM, Catalogue
 from rebalance_core.datasets.dataset import Dataset, fingerprint, open_dataset
 from rebalance_core.datasets.duplicates import near_pairs, save_near_pairs
-from rebalance_core.datasets.folders import LAYOUT, is_image, label_files, walk_folder
-from rebalance_core.datasets.inspecting import THUMBNAIL, inspect_batch
+from rebalance_core.datasets.inspecting import THUMBNAIL, InspectOptions, inspect_batch
+from rebalance_core.datasets.left_out import fold
 from rebalance_core.datasets.manifest import FORMAT, Manifest, UnreadableFile
+from rebalance_core.datasets.opening import check_classes, check_labels, open_source
 from rebalance_core.datasets.source import (
-    BUILT_IN,
-    KAGGLE,
-    KAGGLE_STUDY,
-    MAX_LABEL,
+    TABLE_SUFFIXES,
+    Column,
     ImportConfig,
+    Source,
     SourceFile,
     guess_symmetries,
-    is_label,
 )
 from rebalance_core.errors import UserError
 from rebalance_core.imaging.symmetry import Symmetries, allowed_symmetries
@@ -43,29 +42,9 @@ from rebalance_core.system.files import (
 from rebalance_core.system.processes import parallel_map
 from rebalance_core.workspace import Workspace, check_name
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 T = TypeVar("T")
 GRAY_SHARE = 0.99  # of images that must be gray for a dataset of one channel
-PARALLEL_FROM = 512  # images, below which starting worker processes takes longer
-BATCH = 64  # images per task of a worker process
-BATCH_BYTES = 2**24
-COLUMNS = (
-    "image",
-    "class",
-    "split",
-    "group",
-    "pose",
-    "sha256",
-    "bytes",
-    "offset",
-    "width",
-    "height",
-    "mode",
-    "brightness",
-    "gray",
-)
+MAX_UPLOAD_FILES = 300  # above, a browser freezes: its time grows with the square of the number
 
 
 def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Dataset:
@@ -75,7 +54,8 @@ def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Data
         translate_disk_full(workspace.root),
         atomic_folder(workspace.datasets / config.name) as folder,
     ):
-        table, unreadable = _read_source(config, folder, run)
+        images, unreadable, source = _read_source(config, folder, run)
+        table = images.table()
         classes = sorted(set(table["class"]))
         symmetries = config.symmetries
         if symmetries == "auto":
@@ -90,14 +70,22 @@ def import_dataset(workspace: Workspace, config: ImportConfig, run: Run) -> Data
             channels=1 if gray.mean() >= GRAY_SHARE else 3,
             fingerprint=fingerprint(table),
             catalogue=hashlib.sha256(catalogue).hexdigest(),
-            source=config.model_dump(mode="json"),
+            source={**config.model_dump(mode="json"), "columns": _in_one_line(config.columns)},
             unreadable=unreadable,
+            left_out=fold(source.left_out),
             created=time.time(),
             symmetries=symmetries,
+            gray_levels=images.gray_levels,
+            ground=images.ground,
+            notes=[*source.notes, *images.notes()],
         )
-        write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+        write_json(folder / "manifest.json", manifest.model_dump(mode="json", by_alias=True))
         os.sync()  # before the rename, so that a complete dataset survives a power cut
     return open_dataset(workspace, config.name)
+
+
+def _in_one_line(columns: Mapping[Column, str]) -> str:
+    return ", ".join(f"{column}={heading}" for column, heading in columns.items())
 
 
 def check_name_available(workspace: Workspace, name: str) -> None:
@@ -119,11 +107,29 @@ def import_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     config = ImportConfig.build(**run.config)
     try:
         dataset = import_dataset(workspace, config, run)
-    except UserError:
+    except UserError as error:
         remove_upload(workspace, config.source)
-        raise
+        raise UserError(_without_upload_path(str(error), workspace, config.source)) from error
     remove_upload(workspace, config.source)  # the dataset has the originals
     return {"dataset": dataset.name}
+
+
+def _without_upload_path(sentence: str, workspace: Workspace, source: str) -> str:
+    """The sentence with the name of an uploaded file instead of its path in the workspace."""
+    folder = _upload_folder(workspace, source)
+    if folder is None:
+        return sentence
+    return sentence.replace(f"{folder}/", "").replace(str(folder), "The upload")
+
+
+def check_upload_count(count: int) -> None:
+    """Raise UserError for more files than a browser uploads in a reasonable time."""
+    if count > MAX_UPLOAD_FILES:
+        raise UserError(
+            f"{count:,} files are too many for an upload, whose time grows with the square of "
+            f"their number; above {MAX_UPLOAD_FILES}, upload them as one zip, or enter the path of "
+            "their folder under “From a path”."
+        )
 
 
 def save_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> str:
@@ -132,6 +138,7 @@ def save_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> 
     Accepts one zip, images with a CSV of labels, or the files of a folder; raises UserError
     otherwise.
     """
+    check_upload_count(len(files))
     names = [PurePosixPath(name.replace("\\", "/")) for name, _ in files]
     outside = [n for n in names if n.is_absolute() or ".." in n.parts]
     if outside:
@@ -144,13 +151,11 @@ def save_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> 
         raise UserError(
             f"Two files are named {str(repeated[0])!r}; rename one, or drop their folder."
         )
-    folders = {n.parent for n in names if is_image(str(n))}
-    tables = [n for n in names if n.suffix.lower() == ".csv" and len(n.parts) <= 2]
-    if len(folders) > 1:
-        tables = []  # stray files next to class folders
+    tables = [n for n in names if n.suffix.lower() in TABLE_SUFFIXES]
     zips = [n for n in names if n.suffix.lower() == ".zip" and len(n.parts) == 1]
     is_flat = all(len(n.parts) == 1 for n in names)
-    if (zips and len(names) > 1) or len(tables) > 1 or (is_flat and not zips and not tables):
+    has_labels = bool(tables) and len(tables) < len(names)
+    if (zips and len(names) > 1) or (is_flat and not zips and not has_labels):
         raise UserError(
             "The classes of these files are not given; drop one zip, a folder of class folders, or "
             "images together with one CSV of their paths and labels."
@@ -160,6 +165,7 @@ def save_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> 
         for name, (_, content) in zip(names, files, strict=True):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
+            content.seek(0)  # a preview may have read it
             with target.open("wb") as out:
                 shutil.copyfileobj(content, out)
     except OSError as error:
@@ -169,64 +175,28 @@ def save_upload(workspace: Workspace, files: Sequence[tuple[str, BinaryIO]]) -> 
         raise UserError(
             f"{error.filename} cannot be saved ({error.strerror}); rename it."
         ) from error
-    return str(folder / next(iter(zips or tables), ""))
+    return str(folder / next(iter(zips), ""))
 
 
 def remove_upload(workspace: Workspace, source: str) -> None:
     """Remove an upload; a source outside the uploads folder is left untouched."""
+    folder = _upload_folder(workspace, source)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _upload_folder(workspace: Workspace, source: str) -> Path | None:
+    """The folder of an upload; None if the source is elsewhere."""
     path = Path(os.path.normpath(source))
-    if path.is_absolute() and path.is_relative_to(workspace.uploads):
-        parts = path.relative_to(workspace.uploads).parts
-        if parts:
-            shutil.rmtree(workspace.uploads / parts[0], ignore_errors=True)
+    if not path.is_absolute() or not path.is_relative_to(workspace.uploads):
+        return None
+    parts = path.relative_to(workspace.uploads).parts
+    return workspace.uploads / parts[0] if parts else None
 
 
 def cleanup_import(workspace: Workspace, run_id: str, config: Mapping[str, Any]) -> None:
     """Remove what an import keeps outside its run: the upload, which a resumed run needs."""
     remove_upload(workspace, str(config.get("source", "")))
-
-
-@contextmanager
-def open_source(config: ImportConfig) -> Iterator[list[SourceFile]]:
-    """The images of the source, sorted by id; a zip stays open within the context."""
-    if config.source in BUILT_IN:
-        from rebalance_core.datasets import builtin
-
-        is_phantom = config.source == "phantom"
-        yield builtin.phantom_files(config) if is_phantom else builtin.digits_files()
-        return
-    path = _resolve_path(config.source)
-    if path.is_dir():
-        yield label_files(*walk_folder(path), path)
-    elif path.suffix.lower() == ".csv":
-        from rebalance_core.datasets.tables import table_files
-
-        yield table_files(path)
-    else:
-        from rebalance_core.datasets.archives import open_archive
-
-        with open_archive(path, config) as (entries, folders):
-            yield label_files(entries, folders, path)
-
-
-def _resolve_path(source: str) -> Path:
-    if source == KAGGLE or source.startswith(f"{KAGGLE}:"):
-        from rebalance_core.datasets.kaggle import download
-
-        return download(source.partition(":")[2] or KAGGLE_STUDY)
-    path = Path(source).expanduser()
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(
-            f"{path} does not exist; choose a zip, a folder, a CSV, or one of "
-            f"{', '.join((*BUILT_IN, KAGGLE))}."
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}); allow access or choose another."
-        ) from error
-    return path
 
 
 def _check_disk_space(files: list[SourceFile], folder: Path) -> None:
@@ -241,112 +211,38 @@ def _check_disk_space(files: list[SourceFile], folder: Path) -> None:
         )
 
 
-def _check_labels(files: list[SourceFile], source: str) -> None:
-    """Raise UserError for labels that are not valid folder names, or names that are not UTF-8."""
-    for file in files:
-        if not file.image.isascii() and any("\ud800" <= c <= "\udfff" for c in file.image):
-            raise UserError(f"{source}: the name {file.image!r} is not in UTF-8; rename the file.")
-    folded: dict[str, str] = {}
-    for label in sorted({file.label for file in files}):
-        if not is_label(label):
-            raise UserError(
-                f"{source}: class {label[:MAX_LABEL]!r} is not a valid folder name; use up to "
-                f"{MAX_LABEL} characters without slashes, control characters, "
-                "`](` and a leading dot."
-            )
-        other = folded.setdefault(unicodedata.normalize("NFC", label).casefold(), label)
-        if other != label:
-            raise UserError(
-                f"{source}: classes {other!r} and {label!r} differ only in case or in how "
-                "accents are encoded; rename one, or merge them."
-            )
-
-
-def _check_classes(
-    files: list[SourceFile],
-    columns: dict[str, list[str]],
-    unreadable: list[UnreadableFile],
-    source: str,
-) -> None:
-    labels = sorted({file.label for file in files})
-    pairs = set(zip(columns["class"], columns["split"], strict=True))
-    counts = Counter(columns["class"])
-    if len(labels) < 2:
-        raise UserError(
-            f"{source} contains one class, {labels[0]!r}; at least two are needed: {LAYOUT}."
-        )
-    for label in labels:
-        if counts[label] < 2:
-            number = "no readable image" if not counts[label] else "a single readable image"
-            images = {file.image for file in files if file.label == label}
-            reason = _main_reason([entry for entry in unreadable if entry.image in images])
-            raise UserError(
-                f"{source}: class {label!r} has {number}{reason}; "
-                "add images, at least two, or remove it."
-            )
-        if (label, "train") not in pairs:
-            splits = sorted(split for c, split in pairs if c == label)
-            raise UserError(
-                f"{source}: class {label!r} has images only in the {' and '.join(splits)} split; "
-                "add training images, or remove it."
-            )
-
-
-def _main_reason(unreadable: list[UnreadableFile]) -> str:
-    """The most frequent reason, its number of files and the first of these; "" for no files."""
-    if not unreadable:
-        return ""
-    reason, count = Counter(entry.reason for entry in unreadable).most_common(1)[0]
-    first = next(entry.image for entry in unreadable if entry.reason == reason)
-    return f" ({count} of {len(unreadable)} unreadable files, {first!r} first: {reason})"
-
-
 def _read_source(
     config: ImportConfig, folder: Path, run: Run
-) -> "tuple[pd.DataFrame, list[UnreadableFile]]":
-    """Copy and inspect all files of the source: the catalogue, and the unreadable files.
-
-    Writes `originals` and `thumbnails` (64 × 64 bytes each, in the catalogue's order) to `folder`.
-    """
-    import pandas as pd
-
-    with (
-        open_source(config) as files,
-        (folder / "originals").open("wb") as originals,
-        (folder / "thumbnails").open("wb") as thumbnails,
-    ):
-        _check_labels(files, config.source)
+) -> tuple[Catalogue, list[UnreadableFile], Source]:
+    """Copy and inspect all files: the catalogue, the unreadable files, and the source."""
+    options = InspectOptions(config.plane, config.slice_step, config.gray_limits)
+    inspect = partial(inspect_batch, options=options)
+    with open_source(config) as source, Catalogue(folder) as catalogue:
+        files = source.files
+        check_labels(files, config.source)
         _check_disk_space(files, folder)
-        columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         unreadable: list[UnreadableFile] = []
-        offsets: dict[str, int] = {}  # SHA-256 → start of its bytes
-        results = read_and_inspect(files, inspect_batch)
-        for number, (file, data, inspection) in enumerate(results, start=1):
+        stage = f"reading {len(files)} images"
+        for number, (file, data, inspection) in enumerate(read_and_inspect(files, inspect), 1):
             if inspection.reason:
                 unreadable.append(UnreadableFile(image=file.image, reason=inspection.reason))
             else:
-                digest = inspection.columns["sha256"]
-                if digest not in offsets:
-                    offsets[digest] = originals.tell()
-                    originals.write(data)
-                row = {
-                    **inspection.columns,
-                    "image": file.image,
-                    "class": file.label,
-                    "split": file.split,
-                    "group": file.group or inspection.columns["group"],
-                    "pose": file.pose,
-                    "offset": offsets[digest],
-                }
-                for name, column in columns.items():
-                    column.append(row[name])
-                thumbnails.write(inspection.thumbnail)
+                catalogue.add(file, data, inspection)
             if number % 32 == 0:
-                if run.should_stop():
-                    raise Cancelled
-                run.progress(0.9 * number / len(files), f"reading {len(files)} images")
-        _check_classes(files, columns, unreadable, config.source)
-    return pd.DataFrame(columns), unreadable
+                _report(run, 0.8 * number / len(files), stage)
+        columns = catalogue.columns
+        pairs = list(zip(columns["class"], columns["split"], strict=True))
+        check_classes(source, pairs, unreadable, config.source)
+        catalogue.finish(lambda share: _report(run, 0.8 + 0.1 * share, "setting gray levels"))
+    catalogue.save_levels()
+    return catalogue, unreadable, source
+
+
+def _report(run: Run, fraction: float, stage: str) -> None:
+    """Report progress; raises Cancelled if the run should stop."""
+    if run.should_stop():
+        raise Cancelled
+    run.progress(fraction, stage)
 
 
 def read_and_inspect(

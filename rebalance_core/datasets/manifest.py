@@ -6,8 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from rebalance_core.config import STRICT, Timestamp, problem
+from rebalance_core.datasets.gray_levels import GrayLevels
+from rebalance_core.datasets.left_out import LeftOutFile
 from rebalance_core.datasets.source import guess_symmetries
 from rebalance_core.errors import UserError
+from rebalance_core.imaging.picture import Ground
 from rebalance_core.imaging.symmetry import Symmetries
 from rebalance_core.system.files import read_json
 
@@ -34,8 +37,13 @@ class Manifest(BaseModel):
     catalogue: Sha256  # of catalogue.csv
     source: dict[str, str | int | float | bool | None]  # config of the import
     unreadable: list[UnreadableFile]
+    left_out: list[LeftOutFile] = []  # files of the source that were not taken for images
     created: Timestamp
     symmetries: Symmetries  # under which an image is still the same picture
+    gray_levels: list[GrayLevels] = []  # of images that are not 8 bits
+    # behind transparent pixels; None for earlier versions, whose images are decoded as they did
+    ground: Ground | None = None
+    notes: list[str] = []  # what the import found out about source and images
 
     @model_validator(mode="before")
     @classmethod

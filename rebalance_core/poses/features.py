@@ -55,7 +55,7 @@ def dataset_features(
     width = EXTRACTORS[extractor].width
     key = _key(dataset, extractor, precision)
     cache = FeatureCache(dataset.path / "features" / key, width)
-    digests = [bytes.fromhex(d) for d in dataset.catalogue["sha256"]]
+    digests = [bytes.fromhex(digest) for digest in dataset.digests]
     missing = _missing(digests, cache)
     for other in sorted(dataset.path.parent.glob(f"[!.]*/features/{key}")):
         if missing and other != cache.folder:

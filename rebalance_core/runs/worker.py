@@ -24,6 +24,7 @@ from rebalance_core.runs.memory import is_out_of_memory, memory_advice
 from rebalance_core.runs.run import Cancelled
 from rebalance_core.runs.spec import job_specs
 from rebalance_core.runs.trust import check_trusted
+from rebalance_core.system.console import escape_unprintable
 from rebalance_core.system.files import disk_full_message, is_disk_full, write_json
 from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
@@ -132,6 +133,7 @@ def work(workspace: Workspace, run: RunDirectory) -> None:
 
 
 def main(path: Path, network: str | None = None) -> int:
+    escape_unprintable()
     workspace = Workspace(path.parent.parent)
     try:
         run = RunDirectory(path, network=network)

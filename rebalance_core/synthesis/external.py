@@ -111,11 +111,11 @@ def import_external(
 
 
 def _list_images(folder: Path, training_set: TrainingSet) -> list[SourceFile]:
-    """The images in `folder`, sorted by class and name; symbolic links are not followed."""
+    """The images in `folder`, sorted by class and name."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; {REMEDY}.")
     files = []
-    for name, entry in walk_folder(folder)[0].items():
+    for name, entry in walk_folder(folder).files.items():
         if not is_image(name):
             continue
         label, slash, _ = name.partition("/")

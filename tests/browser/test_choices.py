@@ -25,13 +25,15 @@ def test_an_address_from_before_does_not_undo_a_start_and_back_does(
     page.goto(f"{server.url}/data?dataset=first")
     settled(page)
     page.get_by_text("Add a dataset").first.click()
+    page.get_by_role("tab", name="Built-in").click()
     images = page.locator("input[aria-label='Images']")
     images.fill("120")
     images.press("Enter")
     settled(page)
 
     line.slow = True
-    page.get_by_role("button", name="Add", exact=True).first.click()
+    panel = page.get_by_role("tabpanel", name="Built-in")
+    panel.get_by_role("button", name="Add", exact=True).click()
     while "phantom" not in list_datasets(workspace):
         page.wait_for_timeout(50)
     images.fill("130")

@@ -37,8 +37,10 @@ def test_the_whole_way(page: Page, server: Server, home: Path, tmp_path: Path) -
 
     # add the phantom
     visit(page, "Data")
+    page.get_by_role("tab", name="Built-in").click()
     fill(page, "Images", "120")
-    page.get_by_role("button", name="Add", exact=True).first.click()
+    panel = page.get_by_role("tabpanel", name="Built-in")
+    panel.get_by_role("button", name="Add", exact=True).click()
     expect(page.get_by_role("heading", name="Images")).to_be_visible(timeout=LONG)
     expect(page.get_by_text("120", exact=True).first).to_be_visible()
 

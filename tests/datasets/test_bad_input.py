@@ -47,6 +47,10 @@ from rebalance_core.workspace import HOME_VARIABLE, Workspace
 MORE = "add images, at least two, or remove it."
 OUTSIDE = "points outside the archive; pack it again from inside its folder."
 LAYOUT = "<class>/*.png, or Training|Testing/<class>/*.png"
+NO_IMAGES = (
+    "{path} contains no images (1 file that is not an image (.txt), first cat/a.txt); put them "
+    "into one folder per class."
+)
 HUGE_REASON = "it has more than 50000000 pixels"
 
 
@@ -185,7 +189,7 @@ def only(data: bytes, name: str = "0.png") -> Callable[[Path], Path]:
 
 def unreadable(name: str, reason: str) -> str:
     """The sentence if class `fox` has one file, which cannot be read."""
-    files = f"(1 of 1 unreadable files, 'fox/{name}' first: {reason})"
+    files = f"(1 of 1: {reason}, first fox/{name})"
     return f"{{path}}: class 'fox' has no readable image {files}; {MORE}"
 
 
@@ -243,13 +247,8 @@ BAD = {
         lambda path: encrypted(path / "source.zip", folders(BARE)),
         "{path} is password-protected; unpack it and import the folder.",
     ),
-    "zip without images": Bad(
-        zipped({"cat/a.txt": b"a"}),
-        "{path} contains no images; put them into one folder per class.",
-    ),
-    "folder without images": Bad(
-        plain({"cat/a.txt": b"a"}), "{path} contains no images; put them into one folder per class."
-    ),
+    "zip without images": Bad(zipped({"cat/a.txt": b"a"}), NO_IMAGES),
+    "folder without images": Bad(plain({"cat/a.txt": b"a"}), NO_IMAGES),
     "one class": Bad(
         plain(folders({"cat": 3})),
         f"{{path}} contains one class, 'cat'; at least two are needed: {LAYOUT}.",
@@ -283,13 +282,13 @@ BAD = {
     ),
     "class of three faults": Bad(
         plain(folders(BARE) | {"fox/0.png": b"", "fox/1.png": b"text", "fox/2.png": b"more"}),
-        "{path}: class 'fox' has no readable image (2 of 3 unreadable files, 'fox/1.png' first: "
-        f"cannot identify image file); {MORE}",
+        "{path}: class 'fox' has no readable image (2 of 3: cannot identify image file, "
+        f"first fox/1.png); {MORE}",
     ),
     "class of one image and a fault": Bad(
         plain(folders(BARE | {"fox": 1}) | {"fox/x.png": b""}),
-        "{path}: class 'fox' has a single readable image (1 of 1 unreadable files, 'fox/x.png' "
-        f"first: the file is empty); {MORE}",
+        "{path}: class 'fox' has a single readable image (1 of 2: the file is empty, first "
+        f"fox/x.png); {MORE}",
     ),
     "classes differing by case": Bad(
         zipped(folders({"cat": 2, "Cat": 2})),

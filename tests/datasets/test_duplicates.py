@@ -410,6 +410,10 @@ def test_the_statistics_are_those_of_brute_force(dataset: Dataset, rows: list[Ro
         "turned",
         "near-across",
         "near-labels",
+        "blank",
+        "few-levels",
+        "dark",
+        "bright",
     ]
     assert len(findings["identical-across"].groups) == same["across"]
     assert len(findings["near-across"].groups) == near["across"]

@@ -294,7 +294,8 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (containing({}), "{path} contains no images; put them into one folder per class."),
     "no images": (
         containing({"cat/a.txt": b"a"}),
-        "{path} contains no images; put them into one folder per class.",
+        "{path} contains no images (1 file that is not an image (.txt), first cat/a.txt); put them "
+        "into one folder per class.",
     ),
     "one class": (
         containing(folders({"cat": 3})),
@@ -302,13 +303,13 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "one readable class": (
         containing(folders({"cat": 3}) | {"dog/0.png": b"text"}),
-        "{path}: class 'dog' has no readable image (1 of 1 unreadable files, 'dog/0.png' first: "
-        "cannot identify image file); add images, at least two, or remove it.",
+        "{path}: class 'dog' has no readable image (1 of 1: cannot identify image file, first "
+        "dog/0.png); add images, at least two, or remove it.",
     ),
     "no readable image": (
         containing({"cat/0.png": b"text", "dog/0.png": b"text"}),
-        "{path}: class 'cat' has no readable image (1 of 1 unreadable files, 'cat/0.png' first: "
-        "cannot identify image file); add images, at least two, or remove it.",
+        "{path}: class 'cat' has no readable image (1 of 1: cannot identify image file, first "
+        "cat/0.png); add images, at least two, or remove it.",
     ),
     "no class": (
         containing(folders(BARE) | {"x.png": png(1)}),
@@ -340,12 +341,20 @@ def test_a_hostile_source_is_refused_and_leaves_nothing(
     assert {p.name for p in tmp_path.iterdir()} <= {"source.zip", "home"}
 
 
-def test_a_link_in_a_folder_is_not_followed(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_link_that_leads_outside_is_not_followed(workspace: Workspace, tmp_path: Path) -> None:
     source = unpack(tmp_path / "source", folders(BARE))
     (tmp_path / "secret.png").write_bytes(png(1))
     (source / "cat" / "9.png").symlink_to(tmp_path / "secret.png")
-    (source / "fox").symlink_to(source / "dog")
-    assert import_source(workspace, source).counts() == {"train": BARE}
+    dataset = import_source(workspace, source)
+    assert dataset.counts() == {"train": BARE}
+    assert [file.model_dump() for file in dataset.manifest.left_out] == [
+        {
+            "file": "cat/9.png",
+            "label": "cat",
+            "reason": "a link to outside of the folder",
+            "count": 1,
+        }
+    ]
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "../out", "a/b", "a\\b", "dot.", "x" * 65, "a\nb"])

@@ -14,6 +14,8 @@ CATS = [f"cat/{k}.png,cat" for k in range(3)]
 OUTSIDE = "is outside the CSV's folder; put the CSV next to its images."
 LONG = "n" * 300
 EMPTY = "path or label is empty; fill it in."
+RENAME = "rename one to 'path', or choose it with --column"
+RENAME_LABEL = "rename one to 'label', or choose it with --column"
 LINES = [*CATS, "dog/0.png,dog", "dog/1.png,dog"]
 
 
@@ -165,9 +167,9 @@ def test_errors_are_reported_by_line(
     ("headings", "lines", "sentence"),
     [
         ("path,label", [], "lists no images; it needs one line per image."),
-        ("name,label", CATS, "has no column 'path', only name, label; rename one to 'path'."),
-        ("path;kind", [], "has no column 'label', only path, kind; rename one to 'label'."),
-        ("path", ["cat/0.png"], "has no column 'label', only path; rename one to 'label'."),
+        ("number,label", CATS, f"has no column 'path', only number, label; {RENAME} path=NAME."),
+        ("path;kind", [], f"has no column 'label', only path, kind; {RENAME_LABEL} label=NAME."),
+        ("path", ["cat/0.png"], f"has no column 'label', only path; {RENAME_LABEL} label=NAME."),
     ],
 )
 def test_missing_columns_and_lines_are_reported(
@@ -179,7 +181,7 @@ def test_missing_columns_and_lines_are_reported(
 
 def test_other_files_are_refused(workspace: Workspace, folder: Path) -> None:
     path = written(folder, "")
-    assert refusal(path) == f"{path} has no column 'path', only nothing; rename one to 'path'."
+    assert refusal(path) == f"{path} has no column 'path', only nothing; {RENAME} path=NAME."
     for text, encoding in (("path,label\nGröße.png,cat\n", "latin-1"), ("path,label\n", "utf-16")):
         path = written(folder, text, encoding)
         assert refusal(path).startswith(f"{path} is not readable as a CSV ('utf-8' codec can't ")

@@ -157,7 +157,7 @@ def test_a_gray_image_gets_the_channels_of_a_colour_dataset(
     assert synthetic.images("a")[:, 0, 0].tolist() == [[9, 9, 9], [1, 2, 3]]
 
 
-HUGE = b"P5 1 1 255\n"  # a form whose decoder stays shut
+HUGE = b"8BPS\0\1"  # a form whose decoder stays shut
 BAD: dict[str, tuple[dict[str, bytes], str]] = {
     "no image": (
         {},
