@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import BASELINE, Arm
-from rebalance_core.comparison.contrasts import find_reference, outcome
+from rebalance_core.comparison.contrasts import find_reference, has_equal_updates, outcome
 from rebalance_core.comparison.records import Claim, Contrast, Row
 from rebalance_core.comparison.statistics import FEWEST_SEEDS, SIGNIFICANT
 
@@ -57,6 +57,7 @@ def _claim_sentences(rows: Sequence[Row], claim: Claim | None, title: str) -> li
     return [
         _verdict(rows, claim, title),
         *_rivals(rows, claim),
+        *_budget(rows, claim),
         *_could_show(claim),
         *_objections(claim),
     ]
@@ -71,7 +72,7 @@ def _verdict(rows: Sequence[Row], claim: Claim, title: str) -> str:
     points = f"{format_points(_gain(contrast), '+')} points of {title}"
     if claim.is_shown:
         yes, arms = "Yes, ", "every arm that costs"
-        if claim.missing:
+        if claim.missing or not has_equal_updates(rows):
             yes, arms = "", "the arms tried that cost"
         return (
             f"{yes}{primary} beats {arms} no generator: {points} over the closest, {closest} "
@@ -86,10 +87,15 @@ def _verdict(rows: Sequence[Row], claim: Claim, title: str) -> str:
     if contrast.is_significant and _gain(contrast) < 0:
         return f"No, {closest}, which costs no generator, is better than {primary} ({span})."
     others = [n for n, c in claim.against.items() if not c.is_gain and n != claim.closest]
-    also = f", nor {' or '.join(describe_arm(by_name[n]) for n in others)}" if others else ""
+    also = f", nor {_alternatives([describe_arm(by_name[n]) for n in others])}" if others else ""
     return (
         f"It is not shown that {primary} beats {closest}, which costs no generator ({span}){also}."
     )
+
+
+def _alternatives(names: Sequence[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _rivals(rows: Sequence[Row], claim: Claim) -> list[str]:
@@ -100,6 +106,16 @@ def _rivals(rows: Sequence[Row], claim: Claim) -> list[str]:
     return [
         f"Compared without a generator: {tried}; missing: {', '.join(claim.missing)}, without "
         "which nothing is claimed about the best without one."
+    ]
+
+
+def _budget(rows: Sequence[Row], claim: Claim) -> list[str]:
+    """The sentence on a gain that unequal budgets may explain."""
+    if not claim.is_shown or has_equal_updates(rows):
+        return []
+    return [
+        "The arms did not have the same number of updates, and longer training alone can raise a "
+        "score: compare with the budget `updates` before claiming this."
     ]
 
 
@@ -303,13 +319,12 @@ def _conditions(
         f"intervals cover {'seeds and test images' if has_groups else 'seeds alone'}",
         f"those of the table are corrected for {number} comparison{'s' if number > 1 else ''}",
     ]
-    updates = {row.updates for row in rows}
-    if len(updates) == 1 and None not in updates:
+    if has_equal_updates(rows):
         parts.append("all arms had the same number of updates")
-    elif len(updates) > 1 or _has_longer_epochs(rows):
+    elif len({row.updates for row in rows}) > 1 or _has_longer_epochs(rows):
         parts.append("arms had equal epochs, not equal updates")
     if redraw:
-        parts.append("for draws from this dataset, which overlap")
+        parts.append("the draws are from this one dataset and overlap")
     return f"({'; '.join(parts)}.)"
 
 

@@ -210,13 +210,20 @@ def baseline_contrasts(rows: Iterable[Row]) -> dict[str, Contrast]:
 def is_gain_proven(rows: Sequence[Row], claim: Claim | None) -> bool:
     """Whether the comparison shows a gain that its question is about.
 
-    With generated arms: the primary arm, of verified origin, beats every free arm, and all
-    `NEEDED_RIVALS` are among these. Without generated arms: a remedy beats the baseline.
+    With generated arms: the primary arm, of verified origin, beats every free arm at equal updates,
+    and all `NEEDED_RIVALS` are among these. Without generated arms: a remedy beats the baseline.
     """
     if claim is None:
         return any(row.baseline_contrast.is_gain for row in rows)
     primary = next(row for row in rows if row.name == claim.primary)
-    return claim.is_shown and not claim.missing and not primary.unverified
+    is_complete = claim.is_shown and not claim.missing and has_equal_updates(rows)
+    return is_complete and not primary.unverified
+
+
+def has_equal_updates(rows: Iterable[Row]) -> bool:
+    """Whether all arms are known to have had the same number of updates."""
+    updates = {row.updates for row in rows}
+    return len(updates) == 1 and None not in updates
 
 
 def outcome(claim: Claim | None) -> Literal["shown", "refuted", "open", "none"]:

@@ -16,7 +16,10 @@ from rebalance_core.comparison.table import Column, columns, table
 
 
 def cells(
-    scores: dict[str, list[float]], epochs: int = 2, validation: dict[str, float] | None = None
+    scores: dict[str, list[float]],
+    epochs: int = 2,
+    validation: dict[str, float] | None = None,
+    updates: int | None = None,
 ) -> list[CellRecord]:
     """`arm` or `arm schedule` → one macro-F1 per seed on test, and one for all on validation."""
     cell_records = []
@@ -31,6 +34,7 @@ def cells(
                 epochs,
                 (validation or {}).get(arm, 0.5),
                 recall=(1.0, min(1.0, seed / 2)),
+                updates=updates,
             )
             for seed, value in enumerate(values)
         ]
@@ -64,12 +68,19 @@ def missing(tried: str, names: str) -> str:
 
 
 GENERATED = "skew and generator fixed"
+UNEQUAL = (
+    "The arms did not have the same number of updates, and longer training alone can raise a "
+    "score: compare with the budget `updates` before claiming this."
+)
 
 
 def answered(
-    scores: dict[str, list[float]], validation: dict[str, float] | None = None, **options: Any
+    scores: dict[str, list[float]],
+    validation: dict[str, float] | None = None,
+    updates: int | None = None,
+    **options: Any,
 ) -> str:
-    return answer_of(cells(scores, validation=validation), **options)
+    return answer_of(cells(scores, validation=validation, updates=updates), **options)
 
 
 def answer_of(cell_records: list[CellRecord], **options: Any) -> str:
@@ -238,14 +249,14 @@ MORE_RIVALS = RIVALS | {
             "bagan-gp at 1.0 beats the arms tried that cost no generator: +1.5 points of macro-F1 "
             "over the closest, oversample (95 %: 1.3 to 1.6). "
             f"{missing('none, oversample', 'augment+oversample, logit-adjusted-after')} "
-            f"{conditions(5, drawn=GENERATED)}; {EPOCHS}.)",
+            f"{UNEQUAL} {conditions(5, drawn=GENERATED)}; {EPOCHS}.)",
         ),
         (
             MORE_RIVALS,
             "bagan-gp",
-            "Yes, bagan-gp at 1.0 beats every arm that costs no generator: +1.5 points of macro-F1 "
+            "bagan-gp at 1.0 beats the arms tried that cost no generator: +1.5 points of macro-F1 "
             "over the closest, oversample (95 %: 1.3 to 1.6). "
-            f"{conditions(7, drawn=GENERATED)}; {EPOCHS}.)",
+            f"{UNEQUAL} {conditions(7, drawn=GENERATED)}; {EPOCHS}.)",
         ),
         (
             MORE_RIVALS,
@@ -285,13 +296,40 @@ MORE_RIVALS = RIVALS | {
             f"{conditions(1, drawn=GENERATED)}; {EPOCHS}.)",
         ),
     ],
-    ids=["rivals are missing", "shown", "refuted", "one is not beaten", "open", "untestable"],
+    ids=[
+        "rivals are missing",
+        "shown at unequal updates",
+        "refuted",
+        "one is not beaten",
+        "open",
+        "untestable",
+    ],
 )
 def test_the_answer_is_whether_the_primary_arm_beats_every_free_one(
     scores: dict[str, list[float]], best: str, answer: str
 ) -> None:
     """The primary arm is the generated one that is best on validation."""
     assert answered(scores, {"oversample": 0.6, best: 0.7}) == answer
+
+
+def test_yes_needs_every_rival_at_equal_updates() -> None:
+    validation = {"oversample": 0.6, "bagan-gp": 0.7}
+    equal = "all arms had the same number of updates.)"
+    assert answered(MORE_RIVALS, validation, updates=100) == (
+        "Yes, bagan-gp at 1.0 beats every arm that costs no generator: +1.5 points of macro-F1 "
+        f"over the closest, oversample (95 %: 1.3 to 1.6). {conditions(7, drawn=GENERATED)}; {equal}"
+    )
+    longer = [cell for cell in cells(MORE_RIVALS, validation=validation, updates=100)]
+    longer += cells({"ddpm until:10": [0.1, 0.2, 0.3]}, updates=200)
+    assert UNEQUAL in answer_of(longer)
+    assert not is_gain_proven(*claimed(longer))
+
+
+def test_several_arms_that_are_not_beaten_are_listed() -> None:
+    close = {name: [0.5, 0.62, 0.7] for name in ("none", "oversample", "augment+oversample")}
+    assert ", nor oversample or augment+oversample." in answered(
+        close | {"ddpm": [0.51, 0.61, 0.71]}
+    )
 
 
 def test_generated_arms_stand_beside_the_free_arm_that_is_best_on_validation() -> None:
@@ -385,7 +423,7 @@ def test_the_reference_is_chosen_over_the_seeds_that_all_free_arms_have() -> Non
 
 
 def test_images_of_unknown_origin_prove_nothing() -> None:
-    cell_records = cells(MORE_RIVALS, validation={"oversample": 0.6})
+    cell_records = cells(MORE_RIVALS, validation={"oversample": 0.6}, updates=100)
     origins = {f"pets-{arm}": Origin(arm, is_unverified=True) for arm in RIVALS}
     assert is_gain_proven(*claimed(cell_records, origins)) is False
     trusted = {name: replace(origin, is_unverified=False) for name, origin in origins.items()}
@@ -444,7 +482,7 @@ def test_classes_that_seeds_lack_are_named_with_their_seeds() -> None:
 def test_only_a_proven_gain_is_green(
     scores: dict[str, list[float]], validation: dict[str, float], green: bool
 ) -> None:
-    assert is_gain_proven(*claimed(cells(scores, validation=validation))) is green
+    assert is_gain_proven(*claimed(cells(scores, validation=validation, updates=100))) is green
 
 
 def test_without_a_baseline_generated_arms_still_meet_the_reference() -> None:
@@ -459,8 +497,8 @@ def test_without_a_baseline_generated_arms_still_meet_the_reference() -> None:
 def test_the_answer_names_what_each_seed_drew_and_what_is_missing() -> None:
     scores = {"none": [0.50, 0.60, 0.70], "ddpm": [0.51, 0.62, 0.76]}
     assert answered(scores, redraw=True).endswith(
-        f"{conditions(1, drawn='generator redrawn each time')}; {EPOCHS}; for draws from this "
-        "dataset, which overlap.)"
+        f"{conditions(1, drawn='generator redrawn each time')}; {EPOCHS}; the draws are "
+        "from this one dataset and overlap.)"
     )
     scores["focal"] = scores.pop("ddpm")
     assert "(3 seeds, each with its own skew; " in answered(scores, redraw=True)
