@@ -32,6 +32,7 @@ from rebalance_core.plots.comparison import (
     gain_per_minute,
     selected_cell,
 )
+from rebalance_core.plots.style import AS_SVG
 from rebalance_core.runs.executor import RunView
 from rebalance_core.runs.start import start_run
 from rebalance_core.workspace import Workspace
@@ -80,7 +81,7 @@ def _contrast_plots(view: RunView, results: Findings) -> None:
     if claim is not None and claim.against:
         st.markdown(escape_markdown(f"The primary arm, {claim.primary}, against every free one"))
         figure = gain_intervals(claim.against, title, "the arm on the left")
-        st.plotly_chart(figure, key=f"claim {view.id}")
+        st.plotly_chart(figure, key=f"claim {view.id}", config=AS_SVG)
         rule = "best on validation" if claim.rule == "validation" else "named in the plan"
         st.caption(
             f"Points that it is above each arm that costs no generator, with 95 % intervals; it is "
@@ -88,10 +89,11 @@ def _contrast_plots(view: RunView, results: Findings) -> None:
             "only where all intervals are above zero, which keeps the level of one test."
         )
     if results.subsets:
-        _subsets(results)
+        _subsets(view, results)
     if to_baseline := baseline_contrasts(rows):
         st.markdown("All arms compared with the baseline")
-        st.plotly_chart(gain_intervals(to_baseline, title, "baseline"), key=f"gains {view.id}")
+        figure = gain_intervals(to_baseline, title, "baseline")
+        st.plotly_chart(figure, key=f"gains {view.id}", config=AS_SVG)
         st.caption(
             "95 % confidence intervals, corrected like p for all differences of the table; small "
             "strokes are single seeds. An open circle could not be tested: fewer than three seeds, "
@@ -99,11 +101,14 @@ def _contrast_plots(view: RunView, results: Findings) -> None:
         )
 
 
-def _subsets(results: Findings) -> None:
+def _subsets(view: RunView, results: Findings) -> None:
     """Render where the primary arm helps or hurts: classes, poses, similar images."""
     claim = results.claim
     assert claim is not None  # subsets are of its primary arm
     st.markdown("Where it helps or hurts")
+    gains = {subset.name: subset.gain for subset in results.subsets}
+    figure = gain_intervals(gains, "accuracy", str(claim.closest))
+    st.plotly_chart(figure, key=f"subsets {view.id}", config=AS_SVG)
     st.dataframe(
         [
             {
@@ -134,7 +139,7 @@ def _subsets(results: Findings) -> None:
 def _cost(view: RunView, rows: list[Row]) -> None:
     compared = any(row.gain is not None for row in rows)
     if compared and any(row.generator_seconds is not None for row in rows):
-        st.plotly_chart(gain_per_minute(rows), key=f"cost {view.id}")
+        st.plotly_chart(gain_per_minute(rows), key=f"cost {view.id}", config=AS_SVG)
     else:
         st.info("Compare an arm with the baseline to see its gain per minute.")
 

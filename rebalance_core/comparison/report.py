@@ -6,6 +6,7 @@ The page works offline and contains the config and environment, so the compariso
 import base64
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from rebalance_core.plots.comparison import (
 )
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.plots.poses import elbow_plot
+from rebalance_core.plots.style import AS_SVG
 from rebalance_core.plots.training import loss_curves, loss_groups
 from rebalance_core.poses.clustering import has_clustering, open_clustering
 from rebalance_core.poses.pictures import cluster_rows
@@ -54,6 +56,8 @@ from rebalance_core.runs.executor import view_run
 from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.synthesis.pictures import sample_rows
 from rebalance_core.synthesis.quiz import describe_tally, read_tally
+from rebalance_core.synthesis.records import read_scores
+from rebalance_core.synthesis.scoring import count_near_copies, find_scoring, score_table
 from rebalance_core.synthesis.synthetic_set import SyntheticSet, open_synthetic
 from rebalance_core.system.files import parse_json, write_text
 from rebalance_core.system.tables import csv_text
@@ -69,6 +73,7 @@ from rebalance_core.workspace import Workspace
 
 ROW_LENGTH = 10  # images
 STORED = re.compile(r'<script type="application/json" id="study">(.*?)</script>', re.DOTALL)
+SCORED_COUNTS = ("class", "images", "near-copies of a training image")  # counted here anyway
 REMEDY = "choose a report or results.json"
 MAX_BYTES = 200 * 2**20  # of a report
 
@@ -106,6 +111,7 @@ def write_report(workspace: Workspace, path: Path, results: Results) -> None:
             )
         ),
         claim=_claim(results),
+        subsets=_subsets(results),
         external=table(results.external.results) if results.external else None,
         measure=find_measure(results.measure),
         unverified=[s.origin for s in sets if s.unverified],
@@ -116,6 +122,7 @@ def write_report(workspace: Workspace, path: Path, results: Results) -> None:
         samples=[block for s in sets for block in _samples(dataset, s)],
         quizzes=[describe_tally(s.name, t) for s in sets if (t := read_tally(workspace, s.name))],
         training=[_training(workspace, s) for s in sets],
+        generated=[_generated(workspace, dataset, s) for s in sets],
         curves=[
             (title, _plot(comparison_curves(labelled, metric, title)))
             for metric, title in curve_titles().items()
@@ -212,7 +219,7 @@ def _read_stored(file: Path) -> StoredComparison:
 
 
 def _plot(figure: go.Figure) -> str:
-    html: str = figure.to_html(full_html=False, include_plotlyjs=False)
+    html: str = figure.to_html(full_html=False, include_plotlyjs=False, config=AS_SVG)
     return html
 
 
@@ -231,6 +238,14 @@ def _claim(results: Results) -> str | None:
         return None
     title = find_measure(results.measure).title
     return _plot(gain_intervals(results.claim.against, title, "the arm on the left"))
+
+
+def _subsets(results: Results) -> str | None:
+    """Plot of the primary arm's gain on each subset of the test images; None without subsets."""
+    if results.claim is None or not results.subsets:
+        return None
+    gains = {subset.name: subset.gain for subset in results.subsets}
+    return _plot(gain_intervals(gains, "accuracy", str(results.claim.closest)))
 
 
 def _health(dataset: Dataset) -> list[tuple[str, Any]]:
@@ -309,6 +324,29 @@ def _samples(dataset: Dataset, synthetic: SyntheticSet) -> list[dict[str, Any]]:
             }
         )
     return blocks
+
+
+def _generated(workspace: Workspace, dataset: Dataset, synthetic: SyntheticSet) -> dict[str, Any]:
+    """A synthetic set's near-copies, the scores it was given, and the filters it went through."""
+    copies = count_near_copies(dataset, synthetic)
+    rows: list[dict[str, Any]] = [
+        {"class": label, "images": number, "near-copies of training images": copies[label]}
+        for label, number in synthetic.counts.items()
+    ]
+    view = find_scoring(workspace, synthetic)
+    scored: dict[str, dict[str, Any]] = {}
+    if view is not None and view.status == "done":
+        with suppress(UserError):  # damaged: shown as not scored
+            scored = {row["class"]: row for row in score_table(read_scores(view))}
+    titles = [title for title in next(iter(scored.values()), {}) if title not in SCORED_COUNTS]
+    for row in rows:
+        row |= {title: scored.get(row["class"], {}).get(title) for title in titles}
+    filters = [
+        f"{step.name}: {sum(map(len, step.removed.values())):,} images removed from "
+        f"{step.source.name}"
+        for step in synthetic.provenance.filters
+    ]
+    return {"name": synthetic.name, "rows": rows, "scored": bool(scored), "filters": filters}
 
 
 def _training(workspace: Workspace, synthetic: SyntheticSet) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from rebalance_core.comparison.contrasts import contrast_alone
 from rebalance_core.comparison.records import CellRecord, Claim, SubsetGain
 from rebalance_core.comparison.scores import ArmScores, Score, TestImages
 from rebalance_core.datasets.dataset import Dataset
-from rebalance_core.datasets.duplicates import equal_groups, load_near_pairs
+from rebalance_core.datasets.duplicates import has_similar
 from rebalance_core.poses.clustering import has_clustering, open_clustering
 from rebalance_core.training_sets.resolve import TrainingSet
 
@@ -102,16 +102,14 @@ def pose_masks(
 
 def near_masks(dataset: Dataset, sets: Mapping[int, TrainingSet]) -> Masks:
     """The test images with and without a similar training image, up to `MAX_DIFFERENCE`."""
-    equal = equal_groups(dataset)
-    near = load_near_pairs(dataset)
-    links = np.stack([equal[near["first"]], equal[near["second"]]], axis=1).reshape(-1, 2)
-    links = np.concatenate([links, links[:, ::-1]])
-    is_near = {}
-    for seed, training_set in sets.items():
-        train = equal[[dataset.rows[image] for image in training_set.train]]
-        similar = np.concatenate([train, links[np.isin(links[:, 1], train), 0]])
-        test = equal[[dataset.rows[image] for image in training_set.test]]
-        is_near[seed] = np.isin(test, similar)
+    is_near = {
+        seed: has_similar(
+            dataset,
+            [dataset.rows[image] for image in training_set.test],
+            [dataset.rows[image] for image in training_set.train],
+        )
+        for seed, training_set in sets.items()
+    }
     return {
         "similar to a training image": is_near,
         "not similar to any": {seed: ~mask for seed, mask in is_near.items()},

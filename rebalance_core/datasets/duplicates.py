@@ -260,6 +260,24 @@ def near_groups(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> np.
     return group_rows(len(dataset.catalogue), both)
 
 
+def has_similar(
+    dataset: Dataset, rows: Sequence[int], others: Sequence[int], difference: float = MAX_DIFFERENCE
+) -> np.ndarray:
+    """Which images at `rows`, n, differ from one at `others` by at most `difference`: bool (n,).
+
+    Under any of the dataset's symmetries; byte-identical files differ by nothing.
+    """
+    equal = equal_groups(dataset)
+    near = load_near_pairs(dataset)
+    near = near[near["difference"] <= difference]
+    links = np.stack([equal[near["first"]], equal[near["second"]]], axis=1).reshape(-1, 2)
+    links = np.concatenate([links, links[:, ::-1]])
+    among = equal[list(others)]
+    similar = np.concatenate([among, links[np.isin(links[:, 1], among), 0]])
+    is_similar: np.ndarray = np.isin(equal[list(rows)], similar)
+    return is_similar
+
+
 def independent_units(dataset: Dataset, difference: float = DEFAULT_DIFFERENCE) -> np.ndarray:
     """The id of each row's unit (n,): images linked by a patient or by a group of copies."""
     patients = dataset.catalogue["group"].to_numpy().astype(str)

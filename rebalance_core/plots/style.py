@@ -6,6 +6,8 @@ import plotly.graph_objects as go
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # of the curves of one arm
 
+AS_SVG = {"toImageButtonOptions": {"format": "svg"}}  # what the download button of a plot writes
+
 
 def base_figure(height: int, x: str, y: str) -> go.Figure:
     """An empty figure with the titles of its axes; `height` in px."""

@@ -362,6 +362,15 @@ def find_scoring(workspace: Workspace, synthetic: SyntheticSet) -> RunView | Non
     return None
 
 
+def count_near_copies(dataset: Dataset, synthetic: SyntheticSet) -> dict[str, int]:
+    """{class: generated images that are near-duplicates of a training image of any class}."""
+    real = load_part(dataset, synthetic.training_set, "train", synthetic.provenance.size).images
+    return {
+        label: int(is_near_copy(synthetic.images(label), real, dataset.symmetries).sum())
+        for label in synthetic.counts
+    }
+
+
 def score_table(scores: Scores) -> list[dict[str, Any]]:
     """One row per class: each metric of the generated images and of the real ones."""
     rows = []

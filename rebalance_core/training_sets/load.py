@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rebalance_core.datasets.dataset import Dataset, Progress
+from rebalance_core.datasets.duplicates import has_similar
 from rebalance_core.errors import UserError
 from rebalance_core.training_sets.config import NO_SKEW_ALIASES, Part
 from rebalance_core.training_sets.resolve import TrainingSet
@@ -91,6 +92,8 @@ def set_notes(dataset: Dataset, training_set: TrainingSet) -> list[str]:
             f"Fewer than {FEW} validation images of {', '.join(few)}: the chosen epoch depends on "
             "them; compare the last epoch's figures as well."
         )
+    if leaked_images(dataset, training_set):
+        notes.append(leak_note(dataset, training_set))
     official = dataset.counts()["train"]
     largest = max(official, key=lambda label: official[label])
     is_whole = training_set.config.skew in NO_SKEW_ALIASES or "@" in training_set.config.skew
@@ -101,6 +104,27 @@ def set_notes(dataset: Dataset, training_set: TrainingSet) -> list[str]:
             f"step:10@{largest}."
         )
     return notes
+
+
+def leaked_images(dataset: Dataset, training_set: TrainingSet) -> int:
+    """The number of test images that are near-duplicates of a training or validation image."""
+    rows, others = (
+        [dataset.rows[image] for image in images]
+        for images in (training_set.test, (*training_set.train, *training_set.validation))
+    )
+    return int(has_similar(dataset, rows, others, training_set.config.difference).sum())
+
+
+def leak_note(dataset: Dataset, training_set: TrainingSet) -> str:
+    """A sentence on the test images that are copies of a training or validation image."""
+    copies, difference = leaked_images(dataset, training_set), training_set.config.difference
+    how = f"(a difference of at most {difference:g}, symmetries {dataset.manifest.symmetries})"
+    if not copies:
+        return f"No test image is a copy of a training or validation image {how}."
+    return (
+        f"{copies:,} of {len(training_set.test):,} test images are copies of a training or "
+        f"validation image {how}: scores are too high. The split clean leaves such copies out."
+    )
 
 
 def check_validation_classes(dataset: Dataset, training_set: TrainingSet) -> None:

@@ -317,9 +317,10 @@ def test_yes_needs_every_rival_at_equal_updates() -> None:
     equal = "all arms had the same number of updates.)"
     assert answered(MORE_RIVALS, validation, updates=100) == (
         "Yes, bagan-gp at 1.0 beats every arm that costs no generator: +1.5 points of macro-F1 "
-        f"over the closest, oversample (95 %: 1.3 to 1.6). {conditions(7, drawn=GENERATED)}; {equal}"
+        "over the closest, oversample (95 %: 1.3 to 1.6). "
+        f"{conditions(7, drawn=GENERATED)}; {equal}"
     )
-    longer = [cell for cell in cells(MORE_RIVALS, validation=validation, updates=100)]
+    longer = cells(MORE_RIVALS, validation=validation, updates=100)
     longer += cells({"ddpm until:10": [0.1, 0.2, 0.3]}, updates=200)
     assert UNEQUAL in answer_of(longer)
     assert not is_gain_proven(*claimed(longer))

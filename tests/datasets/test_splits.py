@@ -20,6 +20,7 @@ from rebalance_core.poses.clustering import cluster_poses, open_clustering
 from rebalance_core.poses.config import PosesConfig
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.training_sets.config import SetConfig
+from rebalance_core.training_sets.load import leak_note, set_notes
 from rebalance_core.training_sets.resolve import TrainingSet, resolve_set
 from rebalance_core.training_sets.splits import SplitName
 from rebalance_core.workspace import Workspace
@@ -141,6 +142,28 @@ def test_groups_do_straddle_the_official_split(home: Workspace, layout: str) -> 
         )
         > 20
     )
+
+
+@pytest.mark.parametrize("layout", ["test", "test and validation"])
+def test_test_images_with_a_copy_in_training_or_validation_are_counted(
+    home: Workspace, layout: str
+) -> None:
+    dataset = open_dataset(home, layout)
+    official = resolve(home, layout, "official")
+    seen = set(map(picture, (*official.train, *official.validation)))
+    copies = sum(picture(image) in seen for image in official.test)
+    assert copies > 20
+    how = "(a difference of at most 0.12, symmetries all)"
+    note = (
+        f"{copies} of {len(official.test)} test images are copies of a training or validation "
+        f"image {how}: scores are too high. The split clean leaves such copies out."
+    )
+    assert leak_note(dataset, official) == note
+    assert note in set_notes(dataset, official)
+    clean = resolve(home, layout, "clean")
+    none = f"No test image is a copy of a training or validation image {how}."
+    assert leak_note(dataset, clean) == none
+    assert none not in set_notes(dataset, clean)
 
 
 @pytest.mark.parametrize("layout", ["test", "test and validation"])
