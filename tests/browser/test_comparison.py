@@ -10,10 +10,10 @@ from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.workspace import Workspace
 
 # The centre of a confusion plot's cell in the window, from the predicted and the true class.
-CENTRE = """(plot, [predicted, true]) => {
+CENTRE = """(plot, [predicted, truth]) => {
   const layout = plot._fullLayout, box = plot.getBoundingClientRect();
   return [box.x + layout.xaxis._offset + layout.xaxis.d2p(predicted),
-          box.y + layout.yaxis._offset + layout.yaxis.d2p(true)];
+          box.y + layout.yaxis._offset + layout.yaxis.d2p(truth)];
 }"""
 
 
