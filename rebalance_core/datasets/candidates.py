@@ -153,7 +153,8 @@ class CandidateIndex:
 
     `rows` are those indexed, similar images close together: not those without contrast, and of
     equal thumbnails the first alone, so that a thousand copies of one file are not a million pairs.
-    `repeated` are pairs (m, 2) of that first row and the other ones.
+    `repeated` are pairs (m, 2) of that first row and the other ones. `ranks` (count,) order rows by
+    the digest of their thumbnail.
     """
 
     def __init__(self, thumbnails: Thumbnails, count: int, symmetries: tuple[int, ...]) -> None:
@@ -166,6 +167,7 @@ class CandidateIndex:
         moments = np.zeros((self._features.shape[1],) * 2)
         first_rows: dict[bytes, int] = {}
         rows, repeated = [], []
+        digests = []
         for block in row_blocks(count):
             images = thumbnails(block)
             spectra = spectrum(images.astype(np.float32))
@@ -177,12 +179,15 @@ class CandidateIndex:
                 block, images, np.asarray(values.any(axis=1)), strict=True
             ):
                 digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+                digests.append(digest)
                 first = first_rows.setdefault(digest, int(row))
                 if has_contrast and first == row:
                     rows.append(first)
                 elif has_contrast:
                     repeated.append((first, int(row)))
         self.repeated = np.array(repeated, np.int64).reshape(-1, 2)
+        self.ranks = np.zeros(count, np.int64)
+        self.ranks[sorted(range(count), key=digests.__getitem__)] = np.arange(count)
         self._axes = np.linalg.eigh(moments)[1][:, ::-1][:, :_INDEXED].astype(np.float32)
         self.rows = np.array(rows, np.int64)
         if rows:
@@ -308,9 +313,13 @@ def least(records: np.ndarray, value: str, names: tuple[str, ...]) -> np.ndarray
     return np.sort(order[sequence[is_first]])
 
 
-def unordered(pairs: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """PAIR records of rows, each pair once, sorted by the `place` (n,) of the rows."""
-    swapped = place[pairs["first"]] > place[pairs["second"]]
+def unordered(pairs: np.ndarray, ranks: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """PAIR records of rows, each pair once, sorted by the `place` (n,) of the rows.
+
+    `first` is the row of the lower rank (n,), so that a search that starts from it does not depend
+    on the order of the rows.
+    """
+    swapped = ranks[pairs["first"]] > ranks[pairs["second"]]
     first, second = pairs["first"].copy(), pairs["second"].copy()
     pairs["first"][swapped], pairs["second"][swapped] = second[swapped], first[swapped]
     pairs["zoom"][swapped] = len(ZOOMS) - 1 - pairs["zoom"][swapped]

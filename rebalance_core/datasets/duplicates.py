@@ -60,7 +60,7 @@ def near_pairs(
     )
     place = np.zeros(count, np.int64)  # in the order of the index: similar images close together
     place[index.rows] = np.arange(len(index.rows))
-    pairs = unordered(pairs, place)
+    pairs = unordered(pairs, index.ranks, place)
     starts = _screen(index, thumbnails, pairs, lambda share: progress(0.3 + 0.3 * share))
     near = _register(thumbnails, starts, lambda share: progress(0.6 + 0.4 * share))
     repeated = np.zeros(len(index.repeated), NEAR)

@@ -23,6 +23,7 @@ _CENTRE = (THUMBNAIL - 1) / 2
 _FLAGS = np.array(SYMMETRIES)
 _MIN_GAIN = 0.1  # of contrast, below which a step is not trusted
 _DONE, _HOPELESS = 0.01, 0.45  # differences that no further step changes enough
+_TIE = 1e-3  # relative difference of sharpness, within which rounding may decide
 
 
 class Registration:
@@ -62,13 +63,27 @@ class Registration:
         """√(1 − r²) of rows `first` and `second` (m,), from 0 to 1: float (m,).
 
         Starts where the second under the symmetry (m,), at points scaled by `scale` and moved by
-        `shift` (m, 2; y and x, px), equals the first. The blurrier image is the template, so that
-        the order of the two is of no effect.
+        `shift` (m, 2; y and x, px), equals the first. The blurrier image is the template, and of
+        two equally blurred ones each is, so that the order of the two is of no effect.
         """
+        warps = (first, second, symmetry, shift, scale)
         swapped = self.sharpness[first] > self.sharpness[second]
-        shift, scale = inverse_warp(symmetry, shift, scale, swapped)
-        symmetry = np.where(swapped, np.array(INVERSE)[symmetry], symmetry)
-        first, second = np.where(swapped, second, first), np.where(swapped, first, second)
+        best = self._descend(*_exchange(swapped, *warps))
+        ties = np.isclose(self.sharpness[first], self.sharpness[second], rtol=_TIE, atol=0)
+        if ties.any():
+            reverse = _exchange(~swapped[ties], *(values[ties] for values in warps))
+            best[ties] = np.minimum(best[ties], self._descend(*reverse))
+        return best
+
+    def _descend(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        symmetry: np.ndarray,
+        shift: np.ndarray,
+        scale: np.ndarray,
+    ) -> np.ndarray:
+        """The least difference on the way, with rows `first` as the templates: (m,)."""
         best = np.ones(len(first))
         active = np.arange(len(first))
         for step in range(STEPS + 1):
@@ -126,6 +141,26 @@ def improved(
     shift = shift - scale * np.stack([dy, dx], axis=1)
     scale = scale * (1 - np.stack([growth_y, growth_x], axis=1) / _CENTRE)
     return shift.clip(-MAX_SHIFT, MAX_SHIFT), scale.clip(*SCALES)
+
+
+def _exchange(
+    swapped: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    symmetry: np.ndarray,
+    shift: np.ndarray,
+    scale: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The same warps (m,) with the two rows exchanged where `swapped` (m,) is true."""
+    shift, scale = inverse_warp(symmetry, shift, scale, swapped)
+    symmetry = np.where(swapped, np.array(INVERSE)[symmetry], symmetry)
+    return (
+        np.where(swapped, second, first),
+        np.where(swapped, first, second),
+        symmetry,
+        shift,
+        scale,
+    )
 
 
 def inverse_warp(

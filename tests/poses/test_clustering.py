@@ -100,7 +100,10 @@ def test_every_image_has_a_row_in_the_order_of_the_catalogue(
 def test_test_images_do_not_change_the_clustering_of_training_images(
     workspace: Workspace, tmp_path: Path, clustering: PoseClustering, brains: Dataset
 ) -> None:
-    """The same training images with other test images give exactly the same clusters."""
+    """The same training images with other test images give exactly the same clusters.
+
+    Their distances are equal up to rounding: features are computed in batches, which differ.
+    """
     source = tmp_path / "source"
     for image, label, split in brains.catalogue[["image", "class", "split"]].itertuples(
         index=False
@@ -113,10 +116,13 @@ def test_test_images_do_not_change_the_clustering_of_training_images(
         target.write_bytes(data)
     other = import_dataset(workspace, ImportConfig(name="o", source=str(source)), MemoryRun())
     other_clustering = cluster_poses(other, PosesConfig(dataset="o"), MemoryRun())
-    assert other_clustering.record.inertia == clustering.record.inertia
-    columns = ["image", "cluster", "pose", "distance", "x", "y", "z"]
-    rows = clustering.training[columns].reset_index(drop=True)
-    assert other_clustering.training[columns].reset_index(drop=True).equals(rows)
+    for label, inertia in clustering.record.inertia.items():
+        assert other_clustering.record.inertia[label] == pytest.approx(inertia, rel=1e-6)
+    names, numbers = ["image", "cluster", "pose"], ["distance", "x", "y", "z"]
+    rows = clustering.training.reset_index(drop=True)
+    other_rows = other_clustering.training.reset_index(drop=True)
+    assert other_rows[names].equals(rows[names])
+    assert other_rows[numbers].to_numpy() == pytest.approx(rows[numbers].to_numpy(), abs=1e-4)
 
 
 def test_test_images_are_assigned_to_the_nearest_centre(table: pd.DataFrame) -> None:
