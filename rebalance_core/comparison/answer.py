@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.arms import BASELINE, Arm
 from rebalance_core.comparison.contrasts import find_reference, has_equal_updates, outcome
-from rebalance_core.comparison.records import Claim, Contrast, Row
+from rebalance_core.comparison.records import Claim, Contrast, ExchangeRate, Row
 from rebalance_core.comparison.statistics import FEWEST_SEEDS, SIGNIFICANT
 
 RISING = 1.0  # points in the last fifth, from which the baseline is said to rise
@@ -21,9 +21,11 @@ def answer_text(
     absent: str = "",
     rise: float | None = None,
     title: str = "macro-F1",
+    exchange: Sequence[ExchangeRate] = (),
 ) -> str:
     """Answer whether the primary arm beats every arm without a generator, and what else is shown.
 
+    `exchange` are the exchange rates of the rows (`exchange_rates`).
     `absent` is the sentence on classes without a test image (`absence_sentence`), `rise` the gain
     of the baseline on validation in the last fifth of its training, in points, `title` the measure.
     """
@@ -34,6 +36,7 @@ def answer_text(
     elif contrasts:
         # With generated arms, gains over the baseline alone would praise what a remedy equals.
         parts = _claim_sentences(rows, claim, title) or [_against_baseline(to_baseline, title)]
+        parts += _worth(rows, claim, exchange)
         parts.append(_conditions(rows, contrasts, redraw, claim))
     else:
         parts = [_against_baseline(to_baseline, title)]
@@ -107,6 +110,48 @@ def _rivals(rows: Sequence[Row], claim: Claim) -> list[str]:
         f"Compared without a generator: {tried}; missing: {', '.join(claim.missing)}, without "
         "which nothing is claimed about the best without one."
     ]
+
+
+def _worth(rows: Sequence[Row], claim: Claim | None, exchange: Sequence[ExchangeRate]) -> list[str]:
+    """What the primary arm's images are worth in real ones, and beyond being shown more often."""
+    if claim is None:
+        return []
+    by_name = {row.name: row for row in rows}
+    primary = by_name[claim.primary]
+    sentences = [
+        f"The {rate.added:,} images of {describe_arm(primary)} were worth {_real_images(rate)}."
+        for rate in exchange
+        if rate.name == claim.primary
+    ]
+    placebos = [by_name[name] for name in claim.against if by_name[name].is_control]
+    for placebo in placebos:
+        if primary.gain is not None and placebo.gain is not None:
+            sentences.append(
+                f"Of its difference to the baseline, {format_points(primary.gain, '+')} points, "
+                f"frozen copies of real images reach {format_points(placebo.gain, '+')} "
+                f"({describe_arm(placebo)})."
+            )
+    return sentences
+
+
+def _real_images(rate: ExchangeRate) -> str:
+    """`about 140 real ones (95 %: 70 to more than 204)`."""
+
+    def number(value: float) -> str:
+        return f"more than {rate.most:,}" if value >= rate.most else f"{value:,.0f}"
+
+    if rate.real <= 0:
+        text = "no real one given back"
+    elif rate.real >= rate.most:
+        text = f"more than the {rate.most:,} real ones given back"
+    else:
+        text = f"about {rate.real:,.0f} real ones given back"
+    if rate.interval is None:
+        return f"{text} (too few seeds for an interval)"
+    low, high = rate.interval
+    if low == high:
+        return f"{text} (95 %: all of the interval is beyond that)"
+    return f"{text} (95 %: {number(low)} to {number(high)})"
 
 
 def _budget(rows: Sequence[Row], claim: Claim) -> list[str]:

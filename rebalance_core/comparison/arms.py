@@ -1,5 +1,6 @@
 """What an arm is: the images it adds, and the recipe of its classifier."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,6 +11,14 @@ from rebalance_core.errors import UserError
 from rebalance_core.generators.spec import generator_specs
 
 BASELINE = "none"
+# Controls: neither remedies nor generated arms, they show what added images are worth.
+PLACEBO = "placebo"
+_RETURNED = re.compile(r"returned:([1-9]\d{0,3})")
+CONTROLS = {
+    PLACEBO: "as many images as a generator adds, each a copy of a real one, augmented once",
+    "returned:1": "as many more real images of the rare classes as there are, of those that the "
+    "skew withheld (returned:2: twice as many)",
+}
 
 
 def generated_arms() -> tuple[str, ...]:
@@ -28,6 +37,7 @@ def descriptions() -> dict[str, str]:
     return {
         BASELINE: "the real images as they are",
         **{word: remedy.summary for word, remedy in REMEDIES.items()},
+        **CONTROLS,
         **{name: spec.summary for name, spec in generator_specs().items()},
     }
 
@@ -36,11 +46,13 @@ def descriptions() -> dict[str, str]:
 class Arm:
     """A classifier's recipe and the images added to its training set.
 
-    `images` is a generator (its newest synthetic set that fits is used) or a synthetic set.
+    `images` is a generator (its newest synthetic set that fits is used) or a synthetic set;
+    `control` is `placebo` or `returned:k` instead.
     """
 
     images: str | None = None
     recipe: Recipe = field(default_factory=Recipe)
+    control: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Arm":
@@ -60,16 +72,26 @@ class Arm:
                         "takes one."
                     )
                 values[name] = value
-        images = values.pop("images", None)
+        images, control = values.pop("images", None), values.pop("control", None)
+        if images and control:
+            raise UserError(
+                f"Arm {text!r} adds two kinds of images ({images} and {control}); an arm adds one."
+            )
         recipe = Recipe(**values)  # type: ignore[arg-type] # values of REMEDIES
         _check_predictions(text, recipe)
-        return cls(images, recipe)
+        return cls(images, recipe, control)
 
     def __str__(self) -> str:
         """The words joined in a fixed order, so that equal arms have equal names."""
         recipe = asdict(self.recipe).items()
         words = [word for word, r in REMEDIES.items() if r.changes.items() <= recipe]
-        return "+".join([*words, *([self.images] if self.images else [])]) or BASELINE
+        return "+".join(filter(None, [*words, self.images, self.control])) or BASELINE
+
+    @property
+    def returned(self) -> int | None:
+        """k of the control `returned:k`, None for another arm."""
+        match = _RETURNED.fullmatch(self.control or "")
+        return int(match[1]) if match else None
 
 
 def _check_predictions(text: str, recipe: Recipe) -> None:
@@ -87,6 +109,8 @@ def _settings(word: str) -> Mapping[str, str]:
     """The fields that one word of an arm's name sets."""
     if word == BASELINE:
         return {}
+    if word == PLACEBO or _RETURNED.fullmatch(word):
+        return {"control": word}
     return REMEDIES[word].changes if word in REMEDIES else {"images": word}
 
 

@@ -1,7 +1,7 @@
 """The cells of a comparison and their inputs, resolved before anything is trained."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.measures import measures
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.amounts import cap_plan, check_amount, resolve_amount
-from rebalance_core.comparison.arms import Arm, descriptions, generated_arms, variant_name
+from rebalance_core.comparison.arms import PLACEBO, Arm, descriptions, generated_arms, variant_name
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.records import CellRecord, read_cell
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
@@ -30,6 +30,7 @@ from rebalance_core.training_sets.resolve import (
     make_set,
     open_set,
     resolve_set,
+    withheld_images,
 )
 from rebalance_core.workspace import Workspace
 
@@ -41,16 +42,25 @@ class CellInputs:
     training_set: TrainingSet
     synthetic: dict[str, SyntheticSet]  # {images of an arm: synthetic set}
     absent: tuple[str, ...] = ()  # classes without a test image, excluded from averages
+    # {class: training images that the skew withheld}, for arms that give some back
+    withheld: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def make_inputs(
-    workspace: Workspace, training_set: TrainingSet, synthetic: dict[str, SyntheticSet]
+    workspace: Workspace,
+    config: CompareConfig,
+    training_set: TrainingSet,
+    synthetic: dict[str, SyntheticSet],
 ) -> CellInputs:
     """Build the inputs of one seed's cells; raises UserError if validation lacks a class."""
     dataset = open_dataset(workspace, training_set.config.dataset)
     check_validation_classes(dataset, training_set)
+    gives_back = any(arm.returned for arm in config.parsed)
     return CellInputs(
-        training_set, synthetic, tuple(missing_classes(dataset, training_set, "test"))
+        training_set,
+        synthetic,
+        tuple(missing_classes(dataset, training_set, "test")),
+        withheld_images(workspace, training_set) if gives_back else {},
     )
 
 
@@ -63,7 +73,7 @@ class Cell:
     amount: str | None  # None: no images are added
     seed: int
     synthetic: str | None  # name of the synthetic set
-    plan: dict[str, int]  # {class: images added}
+    plan: dict[str, int]  # {class: images added}, synthetic or given back
     base: str  # hash of training set, synthetic set's provenance and classifier config
 
     @property
@@ -95,6 +105,28 @@ def plan_additions(config: CompareConfig, training_set: TrainingSet, amount: str
         raise UserError(
             f"Amount {amount} adds no image to training set {training_set.name}, whose classes "
             "are balanced; impose a skew, or give a number of images."
+        )
+    return plan
+
+
+def returned_plan(inputs: CellInputs, k: int) -> dict[str, int]:
+    """{minority class: withheld images to give back}, k times its training images.
+
+    Raises UserError if there are fewer.
+    """
+    training_set = inputs.training_set
+    plan = {c: k * training_set.counts[c] for c in training_set.minority}
+    counts = {c: len(inputs.withheld.get(c, ())) for c in plan}
+    if missing := [f"{c}: {counts[c]} of {n}" for c, n in plan.items() if counts[c] < n]:
+        raise UserError(
+            f"Arm returned:{k} gives back more images than were withheld from training set "
+            f"{training_set.name} ({'; '.join(missing)}); choose a smaller number or a stronger "
+            "skew."
+        )
+    if not plan:
+        raise UserError(
+            f"Training set {training_set.name} has no rare class to give images back to; impose a "
+            "skew."
         )
     return plan
 
@@ -139,11 +171,13 @@ def resolve_inputs(workspace: Workspace, config: CompareConfig) -> dict[int, Cel
         draws = _draws(workspace, config)
         draws = {seed: drawn.with_test_part(config.test_part) for seed, drawn in draws.items()}
         return {
-            seed: make_inputs(workspace, drawn, resolve_synthetic(workspace, config, drawn, seed))
+            seed: make_inputs(
+                workspace, config, drawn, resolve_synthetic(workspace, config, drawn, seed)
+            )
             for seed, drawn in draws.items()
         }
     base = open_set(workspace, config.set).with_test_part(config.test_part)
-    shared = make_inputs(workspace, base, resolve_synthetic(workspace, config, base))
+    shared = make_inputs(workspace, config, base, resolve_synthetic(workspace, config, base))
     return dict.fromkeys(config.seeds, shared)
 
 
@@ -308,15 +342,18 @@ def _cells_of_seed(
         shared.append({"absent": inputs.absent})
     cells = []
     for arm in config.parsed:
-        if arm.images is None:
-            cells.append(Cell(arm, Schedule("always"), None, seed, None, {}, digest(shared)))
+        if arm.images is None and arm.control != PLACEBO:
+            plan = returned_plan(inputs, arm.returned) if arm.returned else {}
+            cells.append(Cell(arm, Schedule("always"), None, seed, None, plan, digest(shared)))
             continue
-        synthetic = inputs.synthetic[arm.images]
-        base = digest([*shared, synthetic.provenance.to_json()])
+        synthetic = inputs.synthetic[arm.images] if arm.images else None
+        base = digest([*shared, synthetic.provenance.to_json()] if synthetic else shared)
+        name = synthetic.name if synthetic else None
         for amount in config.amounts:
             plan = plan_additions(config, training_set, amount)
-            check_amount(plan, synthetic.counts, synthetic.name)
-            cells += [Cell(arm, s, amount, seed, synthetic.name, plan, base) for s in schedules]
+            if synthetic:
+                check_amount(plan, synthetic.counts, synthetic.name)
+            cells += [Cell(arm, s, amount, seed, name, plan, base) for s in schedules]
     if len({cell.key for cell in cells}) < len(cells):
         raise UserError(
             f"Two of the amounts {', '.join(config.amounts)} add the same images to training set "

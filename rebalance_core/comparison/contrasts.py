@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rebalance_core.comparison.arms import BASELINE
+from rebalance_core.comparison.arms import BASELINE, PLACEBO, Arm
 from rebalance_core.comparison.records import Claim, Contrast, Planned, Power, Row
 from rebalance_core.comparison.scores import ArmScores
 from rebalance_core.comparison.statistics import (
@@ -151,7 +151,9 @@ def _differences(pair: tuple[str, str], scores: Scores) -> list[float]:
 
 
 def make_claim(rows: Sequence[Row], scores: Scores, planned: Planned) -> Claim | None:
-    """Whether the primary arm beats every arm without a generator; None without generated arms.
+    """Whether the primary arm beats every arm without a generator and its placebo.
+
+    None without generated arms.
 
     An intersection-union test (Berger 1982, Technometrics 24): each contrast is tested at its own
     two-sided 95 %, and all have to be gains, which keeps the level of one test.
@@ -162,7 +164,7 @@ def make_claim(rows: Sequence[Row], scores: Scores, planned: Planned) -> Claim |
     free = [row for row in rows if row.free]
     against = {
         row.name: contrast_alone((primary.name, row.name), scores)
-        for row in free
+        for row in [*free, *_placebos(rows, primary)]
         if _differences((primary.name, row.name), scores)
     }
     closest = _strongest_rival(against)
@@ -186,6 +188,16 @@ def make_claim(rows: Sequence[Row], scores: Scores, planned: Planned) -> Claim |
         margin=planned.margin,
         groups=0 if estimate is None else estimate.groups,
     )
+
+
+def _placebos(rows: Iterable[Row], primary: Row) -> list[Row]:
+    """The placebos with as many images, shown in the same epochs."""
+    return [
+        row
+        for row in rows
+        if Arm.parse(row.arm).control == PLACEBO
+        and (row.amount, row.schedule) == (primary.amount, primary.schedule)
+    ]
 
 
 def _strongest_rival(against: Mapping[str, Contrast]) -> str | None:

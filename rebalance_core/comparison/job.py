@@ -27,6 +27,7 @@ from rebalance_core.comparison.cells import (
     synthetic_key,
 )
 from rebalance_core.comparison.config import CompareConfig
+from rebalance_core.comparison.controls import control_images
 from rebalance_core.comparison.records import (
     CELL_FILE,
     CellIdentity,
@@ -433,6 +434,8 @@ def train_cell(
     added = None
     if cell.arm.images is not None:
         added = added_images(inputs.synthetic[cell.arm.images], cell.plan, classes, parts[0])
+    elif cell.arm.control is not None:
+        added = control_images(workspace, cell, inputs, parts[0])
 
     def start() -> "Classifier":
         model = fresh_classifier(config.classifier, classes, cell.seed, imagenet=imagenet)
@@ -558,7 +561,7 @@ def _read_inputs(
     keys = {arm.images: synthetic_key(arm.images, seed) for arm in config.parsed if arm.images}
     names = read_synthetic_names(run, keys.values())
     synthetic = {images: open_synthetic(workspace, names[key]) for images, key in keys.items()}
-    return make_inputs(workspace, training_set, synthetic)
+    return make_inputs(workspace, config, training_set, synthetic)
 
 
 def live_curves(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -264,6 +264,20 @@ class Claim(Record):
     groups: Count  # of test images
 
 
+class ExchangeRate(Record):
+    """What the added images of a row are worth in real images of the same classes.
+
+    Both ends of `interval` and `real` are at least 0 and at most `most`, the largest number of
+    real images that was given back; at these limits the true value may lie beyond.
+    """
+
+    name: str  # of the row
+    added: Count  # images
+    real: Points
+    interval: Interval | None
+    most: Count
+
+
 class SubsetGain(Record):
     """Accuracy on a subset of the test images, percent, and the primary arm's gain there."""
 
@@ -285,7 +299,7 @@ class Row(Measured):
     added: dict[str, Count]
     synthetic: str | None
     synthetic_sets: list[str]
-    free: bool  # baseline or remedy: needs no generator
+    free: bool  # baseline or remedy: needs no generator; False for a control
     unverified: bool  # whether the generator's training images are unverified
     epoch: list[Epoch]
     scores: list[Share]  # the primary measure on test, one per seed
@@ -340,7 +354,12 @@ class Row(Measured):
     @property
     def is_generated(self) -> bool:
         """Whether the arm adds images of a trained generator."""
-        return not self.free
+        return not self.free and not self.is_control
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the arm is neither free nor generated: placebo, or real images given back."""
+        return Arm.parse(self.arm).control is not None
 
 
 class ComparedSeeds(Record):
@@ -413,6 +432,7 @@ class Findings(Record):
     notes: list[str] = []  # sentences on what the result does not cover
     claim: Claim | None = None  # None without generated arms
     subsets: list[SubsetGain] = []  # where the primary arm helps or hurts
+    exchange: list[ExchangeRate] = []  # of rows with images, where real ones were given back
     external: ExternalFindings | None = None
     measure: str = PRIMARY  # key of the measure whose differences are tested
     outdated: bool = False  # whether another version wrote the file

@@ -22,11 +22,13 @@ from rebalance_core.comparison.contrasts import (
     with_contrasts,
 )
 from rebalance_core.comparison.disagreements import read_training_sets
+from rebalance_core.comparison.exchange import exchange_rates
 from rebalance_core.comparison.records import (
     STATISTICS,
     CellRecord,
     Claim,
     EpochRecord,
+    ExchangeRate,
     ExternalFindings,
     Findings,
     Planned,
@@ -134,6 +136,7 @@ def summarise(
     ]
     absent = {facts.seed: facts.absent for facts in sets}
     claim = make_claim(rows, scores, planned)
+    rates = exchange_rates(rows, scores, training_set)
     masks = {
         **class_masks(tests, training_set.classes),
         **pose_masks(dataset, training_sets, known_poses(dataset)),
@@ -144,6 +147,7 @@ def summarise(
         claim,
         measure=planned.measure,
         subsets=subset_gains(cells, claim, tests, masks) if claim else [],
+        exchange=rates,
         external=external_findings(workspace, config, training_set, cells, planned),
         classes=list(training_set.classes),
         preset=config.preset,
@@ -220,6 +224,7 @@ def make_findings(
     failed: int,
     rise: float | None = None,
     measure: str = PRIMARY,
+    exchange: Sequence[ExchangeRate] = (),
     **facts: Any,
 ) -> Findings:
     """Draw the conclusions from the rows; `absent` is {seed: classes without a test image}."""
@@ -236,11 +241,13 @@ def make_findings(
             absent=sentence,
             rise=rise,
             title=find_measure(measure).title,
+            exchange=exchange,
         ),
         absent=sentence,
         proven_gain=is_gain_proven(rows, claim),
         measure=measure,
         claim=claim,
+        exchange=list(exchange),
         **facts,
     )
 
@@ -517,7 +524,7 @@ def _row(group: Sequence[CellRecord], origins: Mapping[str, Origin], is_paper_da
         added=first.plan,
         synthetic=first.synthetic,
         synthetic_sets=names,
-        free=all(map(is_remedy_generator, generators)),
+        free=Arm.parse(first.arm).control is None and all(map(is_remedy_generator, generators)),
         unverified=any(origins[name].is_unverified for name in names if name in origins),
         epoch=[cell.best.epoch for cell in group],
         measures={key: _mean([test.measures.get(key) for test in tests]) for key in measures()},

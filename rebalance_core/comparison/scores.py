@@ -77,6 +77,31 @@ class ArmScores:
             return None
         return np.array(arrays) if len({len(part) for part in arrays}) == 1 else None
 
+    def weighted(self, weight: float) -> "ArmScores":
+        """These scores times a number."""
+        return ArmScores(
+            {
+                seed: Score(
+                    weight * score.value,
+                    None if score.left_out is None else weight * score.left_out,
+                )
+                for seed, score in self.by_seed.items()
+            },
+            self.overlap,
+        )
+
+    def plus(self, other: "ArmScores") -> "ArmScores":
+        """The sum of two arms' scores at the seeds that both have."""
+        total = {}
+        for seed, score in self.by_seed.items():
+            if seed in other.by_seed:
+                parts = score.left_out, other.by_seed[seed].left_out
+                known = [part for part in parts if part is not None]
+                same = len(known) == 2 and len(known[0]) == len(known[1])
+                left_out = known[0] + known[1] if same else None
+                total[seed] = Score(score.value + other.by_seed[seed].value, left_out)
+        return ArmScores(total, self.overlap)
+
     def left_out_difference(self, other: "ArmScores") -> np.ndarray | None:
         seeds = [seed for seed in self.by_seed if seed in other.by_seed]
         first, second = self.left_out(seeds), other.left_out(seeds)

@@ -16,7 +16,7 @@ from rebalance_core.errors import UserError
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.training_sets.config import OPEN, RESERVED, SetConfig, TestPart
 from rebalance_core.training_sets.skew import limited_counts, reduced_counts, skewed_counts
-from rebalance_core.training_sets.splits import split_rows
+from rebalance_core.training_sets.splits import Split, split_rows
 from rebalance_core.workspace import Workspace, check_name
 
 REMEDY = "make it again, or remove it"
@@ -195,20 +195,9 @@ def _stored_config(path: Path, changed: int) -> dict[str, Any]:
 def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
     """Select the parts: the same config gives the same ids, a stronger skew a subset."""
     dataset = open_dataset(workspace, config.dataset)
-    split = split_rows(
-        dataset,
-        config.split,
-        config.difference,
-        config.validation,
-        config.seed,
-        config.test_seed,
-        config.reserve,
-    )
-    dropped = dict(split.dropped)
-    train, validation = split.train, split.validation
-    if config.distinct:
-        groups = near_groups(dataset, config.difference)
-        train = train[np.sort(np.unique(groups[train], return_index=True)[1])]
+    split, train = _split(dataset, config)
+    dropped, validation = dict(split.dropped), split.validation
+    if len(train) < len(split.train):
         dropped["train"] = dropped.get("train", 0) + len(split.train) - len(train)
     orders = _orders(dataset, train, [config.seed, 1])
     validation_orders = _orders(dataset, validation, [config.seed, 4])
@@ -245,6 +234,40 @@ def resolve_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingS
         reserved={part: tuple(images[rows]) for part, rows in reserved.items()},
         clustered=clustered,
     )
+
+
+def withheld_images(workspace: Workspace, training_set: TrainingSet) -> dict[str, tuple[str, ...]]:
+    """{class: training images that skew and limit left out, in the order a weaker skew adds them}.
+
+    They have the poses of the set, and are in none of its parts.
+    """
+    config = training_set.config
+    dataset = open_dataset(workspace, config.dataset)
+    rows = _orders(dataset, _split(dataset, config)[1], [config.seed, 1])
+    has_pose, _ = _has_pose(dataset, config.poses)
+    images = dataset.catalogue["image"].to_numpy()
+    used = {*training_set.train, *training_set.validation}
+    return {
+        label: tuple(i for i in images[order[has_pose[order]]] if i not in used)
+        for label, order in rows.items()
+    }
+
+
+def _split(dataset: Dataset, config: SetConfig) -> tuple[Split, np.ndarray]:
+    """The parts of a dataset, and the rows of training, distinct ones if the config says so."""
+    split = split_rows(
+        dataset,
+        config.split,
+        config.difference,
+        config.validation,
+        config.seed,
+        config.test_seed,
+        config.reserve,
+    )
+    if not config.distinct:
+        return split, split.train
+    groups = near_groups(dataset, config.difference)[split.train]
+    return split, split.train[np.sort(np.unique(groups, return_index=True)[1])]
 
 
 def make_subset(
