@@ -14,9 +14,16 @@ from pages.parts.sets import choose_set, warn_of_damaged
 from rebalance_core.classifiers.measures import curve_titles, measures
 from rebalance_core.classifiers.recipe import REMEDIES
 from rebalance_core.classifiers.schedules import Schedule
-from rebalance_core.comparison.arms import BASELINE, arm_name, descriptions, generated_arms
-from rebalance_core.comparison.cells import Cell, check_compare, plan_notes
-from rebalance_core.comparison.config import DEFAULT_ARMS, CompareConfig
+from rebalance_core.comparison.arms import (
+    BASELINE,
+    CONTROLS,
+    arm_name,
+    descriptions,
+    generated_arms,
+    is_remedy_generator,
+)
+from rebalance_core.comparison.cells import Cell, check_compare, default_arms, plan_notes
+from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.job import cell_states, curves
 from rebalance_core.comparison.rebalanced import plan_rebalanced, zip_rebalanced
 from rebalance_core.comparison.report import schedule_epochs
@@ -69,11 +76,10 @@ def render(workspace: Workspace) -> None:
 def _new(workspace: Workspace, training_set: TrainingSet) -> None:
     warn_of_damaged(workspace)
     generated = [arm for arm in generated_arms() if _has_images(workspace, training_set, arm)]
-    missing = [arm for arm in DEFAULT_ARMS if arm != BASELINE and arm not in generated]
-    if missing:
+    if not any(not is_remedy_generator(arm) for arm in generated):
         st.warning(
-            f"No generated images of {' and '.join(missing)} for this training set yet; only the "
-            "other arms can be compared."
+            "There are no generated images for this training set yet; only arms without a "
+            "generator can be compared."
         )
         link("generators", "Train a generator on this set")
     columns = st.columns(4)
@@ -93,17 +99,23 @@ def _new(workspace: Workspace, training_set: TrainingSet) -> None:
         "Synthetic images at most (0: no limit)", 0, value=base.cap or 0, key=f"cap {preset}"
     )
     own = _own_sets(workspace, training_set)
+    proposed, left_out = default_arms(workspace, training_set, preset)
     arms = st.multiselect(
         "Arms",
-        [BASELINE, *REMEDIES, *generated, *own],
-        default=[BASELINE, *(a for a in DEFAULT_ARMS if a in generated)],
+        [*dict.fromkeys([BASELINE, *REMEDIES, *CONTROLS, *generated, *own, *proposed])],
+        default=proposed,
+        key=f"arms {preset} {training_set.name}",
         format_func=str,
         accept_new_options=True,
-        help="Join names by + to combine arms, as in augment+focal+ddpm.",
+        help="The baseline and remedies cost no generator; placebo and returned:1 are controls, "
+        "which show what generated images are worth. Join names by + to combine arms, as in "
+        "augment+focal+ddpm.",
     )
+    for reason in left_out.values():
+        st.caption(escape_markdown(f"Not proposed: {reason}"))
     schedules = st.multiselect(
         "Schedules",
-        [*dict.fromkeys([*base.schedules, "until:half", "pretrain:half"])],
+        [*dict.fromkeys([*base.schedules, "real-every:4", "until:half", "pretrain:half"])],
         default=base.schedules,
         format_func=lambda s: Schedule.parse(s).words,
         key=f"schedules {preset}",

@@ -1,18 +1,20 @@
 """The `study` job: training set, poses, generators, samples, comparison and report in one run."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from rebalance_core.comparison.arms import generated_arms
+from rebalance_core.comparison.arms import Arm, generated_arms, without_unknown
 from rebalance_core.comparison.cells import (
+    CellInputs,
     check_arms,
     plan_additions,
+    returned_plan,
     save_set_of_seed,
     synthetic_key,
 )
-from rebalance_core.comparison.config import DEFAULT_ARMS, ArmNames, CompareConfig, Names
+from rebalance_core.comparison.config import CLAIM_ARMS, PAPER_ARMS, ArmNames, CompareConfig, Names
 from rebalance_core.config import Config, Reference, Seed, Unique
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.source import BUILT_IN, ImportConfig
@@ -37,6 +39,7 @@ from rebalance_core.training_sets.resolve import (
     make_subset,
     open_set,
     open_sets,
+    withheld_images,
 )
 from rebalance_core.training_sets.skew import skewed_counts
 from rebalance_core.training_sets.splits import SplitName
@@ -56,10 +59,18 @@ class StudyConfig(Config):
     dataset: Annotated[str, Reference("dataset", required=False)]  # built-in ones are imported
     preset: str = "quick"
     split: SplitName = "official"
-    skew: str = "auto"  # none from an imbalance ratio of 2, else step:10
+    # none from an imbalance ratio of 2, else step:10; of a built-in dataset always step:10
+    skew: str = "auto"
     seeds: Annotated[tuple[Seed, ...], Unique] = Field(default=(0,), min_length=1)
     fixed: bool = False  # one skew and one generator for all seeds, instead of one per seed
-    arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = DEFAULT_ARMS
+    arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = PAPER_ARMS
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {"arms": CLAIM_ARMS, "seeds": (0, 1, 2), "fixed": True},
+        "small": {"arms": CLAIM_ARMS, "seeds": (0, 1, 2)},
+        "paper": {"seeds": (0, 1, 2), "fixed": True},
+        "strong": {"arms": CLAIM_ARMS, "seeds": (0, 1, 2, 3, 4)},
+    }
 
 
 def check_study(workspace: Workspace, config: StudyConfig) -> None:
@@ -84,7 +95,11 @@ def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         steps.run_once("poses", PosesConfig(dataset=dataset.name, set=training_set.name))
     redraw = not config.fixed and len(config.seeds) > 1
     compare = CompareConfig.from_preset(
-        config.preset, set=training_set.name, seeds=config.seeds, arms=config.arms, redraw=redraw
+        config.preset,
+        set=training_set.name,
+        seeds=config.seeds,
+        arms=_arms(workspace, config, training_set),
+        redraw=redraw,
     )
     arms = dict.fromkeys(arm.images for arm in compare.parsed)
     generators = [str(name) for name in arms if name in generated_arms()]
@@ -105,6 +120,23 @@ def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     comparison = steps.run_once("compare", compare.model_copy(update={"synthetic": synthetic}))
     result = view_run(workspace.runs / comparison).result
     return {"dataset": dataset.name, "steps": steps.ids, **result}
+
+
+def _arms(workspace: Workspace, config: StudyConfig, training_set: TrainingSet) -> tuple[str, ...]:
+    """The arms of a study; of those of a preset the ones that can be compared on the set."""
+    if config.arms != StudyConfig.presets[config.preset].get("arms"):
+        return config.arms
+    withheld = CellInputs(training_set, {}, (), withheld_images(workspace, training_set))
+    arms = []
+    for name in without_unknown(config.arms):
+        if k := Arm.parse(name).returned:
+            try:
+                returned_plan(withheld, k)
+            except UserError as error:
+                print(f"Left out: {name}. {error}")
+                continue
+        arms.append(name)
+    return tuple(arms)
 
 
 def _synthetic_set(
@@ -162,7 +194,8 @@ def _training_set(
     skew = config.skew
     if skew == "auto":
         ratio = open_set(workspace, dataset.name).ratio
-        skew = NO_SKEW if ratio >= SKEWED_RATIO else DEFAULT_SKEW
+        is_natural = ratio >= SKEWED_RATIO and dataset.manifest.source.get("source") not in BUILT_IN
+        skew = NO_SKEW if is_natural else DEFAULT_SKEW
     limit = QUICK_LIMIT if config.preset == "quick" else None
     set_config = SetConfig(
         dataset=dataset.name,

@@ -1,5 +1,6 @@
 """`compare` and `rebalance`: compare arms, and export a rebalanced training set."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,7 +113,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Train classifiers for all arms, schedules and seeds, and report the differences."""
-    from rebalance_core.comparison.cells import check_compare
+    from rebalance_core.comparison.cells import check_compare, default_arms
+    from rebalance_core.training_sets.resolve import open_set
 
     workspace = Workspace.from_environment()
     if from_report is not None:
@@ -130,6 +132,12 @@ def compare(
             "primary": primary,
         }
         values |= {"measure": measure, "margin": margin, "against": against}
+        if arms is None:
+            values["arms"], left_out = default_arms(
+                workspace, open_set(workspace, set_name), preset
+            )
+            for arm, reason in left_out.items():
+                print(f"Left out: {arm}. {reason}", file=sys.stderr)
         config = _new_comparison(preset, override, set=set_name, **values)
     network = custom_network(config.model_dump())  # named on this command line
     cells = check_compare(workspace, config)

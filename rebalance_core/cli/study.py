@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from rebalance_core.cli.common import Detach, Json, Preset, Split, start
-from rebalance_core.comparison.config import DEFAULT_ARMS
 
 app = typer.Typer()
 
@@ -14,10 +13,22 @@ Skew = Annotated[
     typer.Option(help="As for `sets make`, or auto: step:10 unless the dataset is skewed already."),
 ]
 Seeds = Annotated[
-    str, typer.Option(help="Comma-separated; each redraws the skew and trains its own generators.")
+    str | None, typer.Option(help="Comma-separated; three by default, five at preset strong.")
 ]
 Fixed = Annotated[
-    bool, typer.Option("--fixed", help="Use one skew and the same generators for all seeds.")
+    bool | None,
+    typer.Option(
+        "--fixed/--redraw",
+        help="One skew and one generator for all seeds (default at quick and paper), or each seed "
+        "redraws the skew and trains its own.",
+    ),
+]
+Arms = Annotated[
+    str | None,
+    typer.Option(
+        help="Comma-separated; by default the rivals without a generator, the controls and "
+        "conditional-ddpm, at preset paper none,bagan-gp,ddpm."
+    ),
 ]
 
 
@@ -27,22 +38,20 @@ def study(
     preset: Preset = "quick",
     split: Split = "official",
     skew: Skew = "auto",
-    seeds: Seeds = "0",
-    fixed: Fixed = False,
-    arms: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(DEFAULT_ARMS),
+    seeds: Seeds = None,
+    fixed: Fixed = None,
+    arms: Arms = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Run every step: training set, poses, generators, samples, comparison, report."""
     from rebalance_core.study import StudyConfig
 
-    config = StudyConfig.build(
-        dataset=dataset,
-        preset=preset,
-        split=split,
-        skew=skew,
-        seeds=tuple(seeds.split(",")),
-        fixed=fixed,
-        arms=tuple(arms.split(",")),
-    )
+    given = {
+        "seeds": seeds and tuple(seeds.split(",")),
+        "fixed": fixed,
+        "arms": arms and tuple(arms.split(",")),
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    config = StudyConfig.from_preset(preset, dataset=dataset, split=split, skew=skew, **changes)
     start(config, detach, as_json)

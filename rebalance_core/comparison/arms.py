@@ -11,6 +11,8 @@ from rebalance_core.errors import UserError
 from rebalance_core.generators.spec import generator_specs
 
 BASELINE = "none"
+# Free arms without which a claim names what is missing.
+NEEDED_RIVALS = (BASELINE, "oversample", "augment+oversample", "logit-adjusted-after")
 # Controls: neither remedies nor generated arms, they show what added images are worth.
 PLACEBO = "placebo"
 _RETURNED = re.compile(r"returned:([1-9]\d{0,3})")
@@ -19,6 +21,12 @@ CONTROLS = {
     "returned:1": "as many more real images of the rare classes as there are, of those that the "
     "skew withheld (returned:2: twice as many)",
 }
+
+
+def without_unknown(names: Iterable[str]) -> tuple[str, ...]:
+    """The arms of a preset whose generator is installed."""
+    known = {None, *generated_arms()}
+    return tuple(name for name in names if Arm.parse(name).images in known)
 
 
 def generated_arms() -> tuple[str, ...]:

@@ -10,7 +10,14 @@ from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.measures import measures
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.amounts import cap_plan, check_amount, resolve_amount
-from rebalance_core.comparison.arms import PLACEBO, Arm, descriptions, generated_arms, variant_name
+from rebalance_core.comparison.arms import (
+    PLACEBO,
+    Arm,
+    descriptions,
+    generated_arms,
+    variant_name,
+    without_unknown,
+)
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.records import CellRecord, read_cell
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
@@ -95,6 +102,34 @@ class Cell:
     @property
     def label(self) -> str:
         return variant_name(str(self.arm), self.amount, str(self.schedule))
+
+
+def default_arms(
+    workspace: Workspace, training_set: TrainingSet, preset: str
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The arms of a preset that can be compared on a set, and {arm left out: reason}.
+
+    Generators with images for the set take part, whether the preset names them or not.
+    """
+    chosen: list[str] = []
+    left_out: dict[str, str] = {}
+    wanted = CompareConfig.from_preset(preset, set=training_set.name).arms
+    withheld: dict[str, tuple[str, ...]] | None = None
+    for name in dict.fromkeys([*without_unknown(wanted), *generated_arms()]):
+        arm = Arm.parse(name)
+        try:
+            if arm.images is not None:
+                newest_synthetic(workspace, training_set, arm.images)
+            if arm.returned:
+                if withheld is None:
+                    withheld = withheld_images(workspace, training_set)
+                returned_plan(CellInputs(training_set, {}, (), withheld), arm.returned)
+        except UserError as error:
+            if name in wanted:
+                left_out[name] = str(error)
+            continue
+        chosen.append(name)
+    return tuple(chosen), left_out
 
 
 def plan_additions(config: CompareConfig, training_set: TrainingSet, amount: str) -> dict[str, int]:

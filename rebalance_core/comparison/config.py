@@ -9,12 +9,14 @@ from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.measures import PRIMARY, find_measure
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.comparison.amounts import parse_amount
-from rebalance_core.comparison.arms import BASELINE, Arm, arm_name
+from rebalance_core.comparison.arms import BASELINE, NEEDED_RIVALS, PLACEBO, Arm, arm_name
 from rebalance_core.config import Config, DatasetRef, Seed, SetRef, SyntheticRef, Unique
 from rebalance_core.errors import UserError
 from rebalance_core.training_sets.config import OPEN, TestPart
 
-DEFAULT_ARMS = (BASELINE, "bagan-gp", "ddpm")  # the paper's
+PAPER_ARMS = (BASELINE, "bagan-gp", "ddpm")
+# What a claim needs: the free rivals, the controls, and one generator.
+CLAIM_ARMS = (*NEEDED_RIVALS, "smote", PLACEBO, "returned:1", "conditional-ddpm")
 
 # Training images of the paper's data, section 4.
 PAPER_COUNTS = {"glioma": 1321, "meningioma": 1339, "notumor": 1595, "pituitary": 1457}
@@ -59,7 +61,7 @@ class CompareConfig(Config):
     set: SetRef
     test_part: TestPart = OPEN  # of a set with reserved test images, the part to evaluate on
     arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = Field(
-        default=DEFAULT_ARMS, min_length=1
+        default=PAPER_ARMS, min_length=1
     )
     # of arms that add images (Figures 5, 6, 7)
     schedules: Annotated[tuple[str, ...], Names, ScheduleNames, Unique] = Field(
@@ -90,9 +92,10 @@ class CompareConfig(Config):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "test_every_epoch": False,
+            "arms": CLAIM_ARMS,
             "amounts": ("1.0",),
             "cap": 300,
-            "schedules": ("always", "until:4", "real-every:4"),
+            "schedules": ("always",),
             "classifier": {
                 "size": 32,
                 "epochs": 8,
@@ -105,14 +108,17 @@ class CompareConfig(Config):
         },
         "small": {
             "test_every_epoch": False,
+            "arms": CLAIM_ARMS,
             "amounts": ("1.0",),
+            "schedules": ("always",),
             "classifier": {"size": 64, "epochs": 20, "budget": "updates", "lr": 0.01},
         },
         "paper": {},
         "strong": {
             "test_every_epoch": False,
+            "arms": CLAIM_ARMS,
             "amounts": ("0.5",),
-            "schedules": ("always", "until:20", "real-every:4"),
+            "schedules": ("always",),
             "classifier": {
                 "size": 128,
                 "epochs": 40,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rebalance_core.comparison.arms import BASELINE, PLACEBO, Arm
+from rebalance_core.comparison.arms import BASELINE, NEEDED_RIVALS, PLACEBO, Arm
 from rebalance_core.comparison.records import Claim, Contrast, Planned, Power, Row
 from rebalance_core.comparison.scores import ArmScores
 from rebalance_core.comparison.statistics import (
@@ -17,8 +17,6 @@ from rebalance_core.comparison.statistics import (
     power,
 )
 
-# Free arms without which a claim names what is missing.
-NEEDED_RIVALS = (BASELINE, "oversample", "augment+oversample", "logit-adjusted-after")
 Scores = Mapping[str, ArmScores]  # by the name of a row
 
 
