@@ -1,4 +1,6 @@
-"""Augmentation for scans: variation between patients, positioning and scanners."""
+"""Augmentation: for scans, variation between patients, positioning and scanners; TrivialAugment."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -29,3 +31,21 @@ def augment_scans(images: Tensor, random: torch.Generator) -> Tensor:
     # Black stays black: contrast and brightness scale the distance from it.
     intensity = (warped + 1) * contrast * (1 + draw[6].view(-1, 1, 1, 1) * BRIGHTNESS)
     return (intensity - 1).clamp(-1, 1)
+
+
+def augment_trivially(images: Tensor, seeds: Sequence[int]) -> Tensor:
+    """TrivialAugment (Müller and Hutter 2021, arXiv 2103.10158), with the wide ranges.
+
+    float (n, C, H, W) in [-1, 1], rounded to 8 bits; each image gets one operation, drawn from its
+    own seed.
+    """
+    from torchvision.transforms.v2 import TrivialAugmentWide
+
+    transform = TrivialAugmentWide()
+    levels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+    made = []
+    with torch.random.fork_rng(devices=[]):
+        for image, seed in zip(levels, seeds, strict=True):
+            torch.manual_seed(seed)
+            made.append(transform(image))
+    return torch.stack(made).to(images.device).float().div_(127.5).sub_(1.0)

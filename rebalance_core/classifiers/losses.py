@@ -13,12 +13,24 @@ from rebalance_core.classifiers.recipe import Loss
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 FOCUS = 2.0  # γ, Lin et al. 2017, section 4.1
 ADJUSTMENT = 1.0  # τ, Menon et al. 2021, section 5.2
+SMOOTHING = 0.1  # Szegedy et al. 2016, arXiv 1512.00567, section 7
+EFFECTIVE = 0.9999  # β, Cui et al. 2019, as Cao et al. 2019 use it
 
 
 def class_weights(counts: Tensor) -> Tensor:
     """Inverse-frequency weights n / (K · n_k), float (K,); 0 for a class without images."""
     weights = counts.sum() / (len(counts) * counts.clamp(min=1))
     return torch.where(counts > 0, weights, torch.zeros_like(weights))
+
+
+def effective_weights(counts: Tensor, effective: float = EFFECTIVE) -> Tensor:
+    """Inverse effective numbers (1 − β) / (1 − β^n), with mean 1, float (K,).
+
+    Cui et al. 2019 (arXiv 1901.05555, eq. 2); 0 for a class without images.
+    """
+    weights = (1 - effective) / (1 - effective ** counts.double().clamp(min=1))
+    weights = torch.where(counts > 0, weights, torch.zeros_like(weights))
+    return (weights * (counts > 0).sum() / weights.sum()).float()
 
 
 def weighted(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -60,6 +72,8 @@ def adjust_probabilities(
 def loss_function(loss: Loss, counts: Sequence[int], device: torch.device) -> LossFunction:
     """The loss function of an epoch with `counts` images per class."""
     class_counts = torch.tensor(counts, dtype=torch.float32, device=device)
+    if loss == "label-smoothed":
+        return partial(F.cross_entropy, label_smoothing=SMOOTHING)
     if loss == "class-weighted":
         return partial(weighted, weights=class_weights(class_counts))
     if loss == "logit-adjusted":

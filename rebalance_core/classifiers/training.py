@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,20 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from models.classifier import Classifier, seeded_classifier
-from rebalance_core.classifiers.augmentation import augment_scans
+from rebalance_core.classifiers.augmentation import augment_scans, augment_trivially
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.epochs import balanced_steps, period_rows
-from rebalance_core.classifiers.losses import LossFunction, adjust_probabilities, loss_function
+from rebalance_core.classifiers.losses import (
+    LossFunction,
+    adjust_probabilities,
+    effective_weights,
+    loss_function,
+    weighted,
+)
 from rebalance_core.classifiers.measures import PRIMARY, measures
 from rebalance_core.classifiers.metrics import measure
-from rebalance_core.classifiers.recipe import Recipe
+from rebalance_core.classifiers.mixing import mix
+from rebalance_core.classifiers.recipe import Mixing, Recipe, Views
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.config import Precision
 from rebalance_core.errors import UserError
@@ -85,7 +93,8 @@ def train_classifier(
     # model, optimizer
     model = make_model() if make_model else fresh_classifier(config, data.classes, seed)
     model.to(accelerator.device).to(memory_format=torch.channels_last)
-    optimizer = make_sgd(config, model)
+    optimizer = make_sgd(config, model, float(recipe.decay) if recipe.decay != "none" else 0.0)
+    last_stage = last_stage_start(config.epochs) if recipe.stage != "none" else None
     curve: list[dict[str, Any]] = []
     best: dict[str, Any] = {"validation_macro_f1": -1.0}
     weights: dict[str, Tensor] = {}
@@ -101,12 +110,31 @@ def train_classifier(
     ]:
         start = time.monotonic()
         set_lr(config, optimizer, epoch)
-        rows = period_rows(class_ids, n_real, epoch_images, recipe.sampler, seed, epoch, count)
+        is_last_stage = last_stage is not None and epoch >= last_stage
+        sampler = recipe.sampler
+        if is_last_stage and recipe.stage == "last-layer":
+            sampler = "over"
+            retrain_last_layer(config, model, optimizer, seed, epoch)
+        rows = period_rows(class_ids, n_real, epoch_images, sampler, seed, epoch, count)
         counts = np.bincount(class_ids[rows], minlength=len(data.classes))
         loss_fn = loss_function(recipe.loss, counts.tolist(), accelerator.device)
+        if is_last_stage and recipe.stage == "reweighted":
+            shown = torch.as_tensor(counts, device=accelerator.device)
+            loss_fn = partial(weighted, weights=effective_weights(shown))
         augment = make_augmentation(config, recipe, seed, epoch)
         loss = train_epoch(
-            config, accelerator, model, optimizer, images, labels, rows, loss_fn, augment
+            config,
+            accelerator,
+            model,
+            optimizer,
+            images,
+            labels,
+            rows,
+            loss_fn,
+            augment,
+            mixing=recipe.mixing,
+            key=(seed, 15, epoch),
+            is_frozen=is_last_stage and recipe.stage == "last-layer",
         )
         seconds += time.monotonic() - start
         # evaluate
@@ -121,7 +149,8 @@ def train_classifier(
         test = None if data.test is None else evaluate(model, data.test, accelerator)
         curve.append(line | {f"test_{name}": test[name] for name in measures() if test})
         log(line)
-        if validation[PRIMARY] > best["validation_macro_f1"]:
+        is_candidate = last_stage is None or is_last_stage  # else not yet what the arm names
+        if is_candidate and validation[PRIMARY] > best["validation_macro_f1"]:
             best = {"epoch": epoch, "validation_macro_f1": validation[PRIMARY]}
             weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         if epoch < config.epochs:
@@ -134,7 +163,7 @@ def train_classifier(
                     "best": best,
                     "seconds": seconds,
                     # torch writes shared storage once
-                    "weights": model.state_dict() if best["epoch"] == epoch else weights,
+                    "weights": model.state_dict() if best.get("epoch") == epoch else weights,
                 }
             )
     return {"curve": curve, "best": best, "seconds": seconds}, weights
@@ -152,9 +181,54 @@ def fresh_classifier(
     return seeded_classifier(list(classes), derive_seed(seed, 20), config.network, imagenet)
 
 
-def make_sgd(config: ClassifierConfig, model: Classifier) -> torch.optim.Optimizer:
+def make_sgd(
+    config: ClassifierConfig, model: Classifier, decay: float = 0.0
+) -> torch.optim.Optimizer:
     """SGD (paper section 5.4), fused: one pass over the weights per step."""
-    return torch.optim.SGD(model.parameters(), config.lr, momentum=config.momentum, fused=True)
+    return torch.optim.SGD(
+        model.parameters(), config.lr, momentum=config.momentum, weight_decay=decay, fused=True
+    )
+
+
+def last_stage_start(epochs: int) -> int:
+    """The first epoch of the last fifth, in which a recipe's second stage is trained."""
+    return epochs - max(1, round(epochs / 5)) + 1
+
+
+def retrain_last_layer(
+    config: ClassifierConfig,
+    model: Classifier,
+    optimizer: torch.optim.Optimizer,
+    seed: int,
+    epoch: int,
+) -> None:
+    """Freeze all but the last linear layer, which starts anew in the first epoch of the stage.
+
+    Classifier re-training, cRT (Kang et al. 2020, arXiv 1910.09217, section 4.2). The learning
+    rate starts again, too, and falls to zero with a cosine if the config says so.
+    """
+    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    if not linear:
+        raise CellFailed("The network has no linear layer that could be trained again.")
+    own = {id(p) for p in linear[-1].parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in own)
+        parameter.grad = None
+    start = last_stage_start(config.epochs)
+    if config.cosine:
+        factor = warmup_cosine(epoch - start, 0, config.epochs - start + 1)
+        optimizer.param_groups[0]["lr"] = config.lr * factor
+    if epoch > start:
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, 22))
+        fresh = torch.nn.Linear(linear[-1].in_features, linear[-1].out_features)
+    with torch.no_grad():
+        linear[-1].weight.copy_(fresh.weight)
+        if linear[-1].bias is not None:
+            linear[-1].bias.copy_(fresh.bias)
+    for parameter in model.parameters():
+        optimizer.state.pop(parameter, None)  # the momentum of the first stage
 
 
 def set_lr(config: ClassifierConfig, optimizer: torch.optim.Optimizer, epoch: int) -> None:
@@ -165,6 +239,10 @@ def set_lr(config: ClassifierConfig, optimizer: torch.optim.Optimizer, epoch: in
 
 def make_augmentation(config: ClassifierConfig, recipe: Recipe, seed: int, epoch: int) -> Augment:
     """The augmentation of an epoch's batches, from (seed, epoch, batch) alone."""
+    if recipe.augmentation == "trivial":
+        return lambda images, batch: augment_trivially(
+            images, [derive_seed(seed, 16, epoch, batch, k) for k in range(len(images))]
+        )
     if "scans" not in (recipe.augmentation, config.augmentation):
         return lambda images, batch: images
     return lambda images, batch: augment_scans(images, keyed_generator(seed, 12, epoch, batch))
@@ -175,13 +253,15 @@ def train_step(
     model: Classifier,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
-    labels: Tensor,
-    loss_fn: LossFunction,
+    loss_fn: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """One update on images, float (n, C, H, W) in [-1, 1]; returns the loss, not synchronised."""
+    """One update on images, float (n, C, H, W) in [-1, 1]; returns the loss, not synchronised.
+
+    `loss_fn` is the loss of the images' logits, float (n, K).
+    """
     with accelerator.autocast():
         logits = model(images)
-    loss = loss_fn(logits.float(), labels)
+    loss = loss_fn(logits.float())
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
     optimizer.step()
@@ -198,16 +278,25 @@ def train_epoch(
     order: np.ndarray,
     loss_fn: LossFunction,
     augment: Augment,
+    *,
+    mixing: Mixing = "none",
+    key: tuple[int, ...] = (),
+    is_frozen: bool = False,
 ) -> float:
-    """Train for one epoch; returns the mean loss. Raises CellFailed if it is NaN or infinite."""
-    model.train()
+    """Train for one epoch; returns the mean loss. Raises CellFailed if it is NaN or infinite.
+
+    Batches are mixed from `key` and their number alone. `is_frozen`: the layers below the last one
+    are not trained, nor the statistics of their batch norm.
+    """
+    model.train(not is_frozen)
     rows = torch.as_tensor(order, device=images.device)
     if len(rows) % config.batch_size == 1:
         rows = rows[:-1]  # batch norm needs more than one image
     total = torch.zeros((), device=images.device)
     for number, batch in enumerate(rows.split(config.batch_size)):
         augmented = augment(to_float(images[batch]), number)
-        loss = train_step(accelerator, model, optimizer, augmented, labels[batch], loss_fn)
+        mixed, loss_of = mix(mixing, augmented, labels[batch], loss_fn, *key, number)
+        loss = train_step(accelerator, model, optimizer, mixed, loss_of)
         total += loss * len(batch)
     mean = float(total) / max(1, len(rows))
     if not math.isfinite(mean):
@@ -216,8 +305,16 @@ def train_epoch(
 
 
 @torch.no_grad()
-def predict(model: Classifier, images: np.ndarray, accelerator: Accelerator) -> np.ndarray:
-    """Class probabilities, float32 (n, K), of uint8 (n, H, W, C), in eval mode."""
+def predict(
+    model: Classifier, images: np.ndarray, accelerator: Accelerator, views: Views = "one"
+) -> np.ndarray:
+    """Class probabilities, float32 (n, K), of uint8 (n, H, W, C), in eval mode.
+
+    `mirrored`: the mean of those of each image and its mirror image.
+    """
+    if views == "mirrored":
+        both = [predict(model, part, accelerator) for part in (images, images[:, :, ::-1])]
+        return np.asarray((both[0] + both[1]) / 2)
     is_training = model.training
     model.eval()
     batches = [np.zeros((0, len(model.classes)), np.float32)]
@@ -231,7 +328,11 @@ def predict(model: Classifier, images: np.ndarray, accelerator: Accelerator) -> 
 
 
 def predict_rounded(
-    model: Classifier, images: np.ndarray, precision: Precision, prior: Sequence[int] | None = None
+    model: Classifier,
+    images: np.ndarray,
+    precision: Precision,
+    prior: Sequence[int] | None = None,
+    views: Views = "one",
 ) -> np.ndarray:
     """Class probabilities, float16 (n, K), as they are kept: whatever is computed is of these.
 
@@ -240,7 +341,7 @@ def predict_rounded(
     """
     accelerator = create_accelerator(precision)
     model.to(accelerator.device).to(memory_format=torch.channels_last)
-    probabilities = predict(model, images, accelerator)
+    probabilities = predict(model, images, accelerator, views)
     if not np.isfinite(probabilities).all():
         raise CellFailed(NOT_FINITE)
     if prior is not None:

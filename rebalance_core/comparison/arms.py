@@ -16,6 +16,7 @@ NEEDED_RIVALS = (BASELINE, "oversample", "augment+oversample", "logit-adjusted-a
 # Controls: neither remedies nor generated arms, they show what added images are worth.
 PLACEBO = "placebo"
 _RETURNED = re.compile(r"returned:([1-9]\d{0,3})")
+WEIGHTED = ("class-weighted", "logit-adjusted")  # losses that depend on the class frequencies
 CONTROLS = {
     PLACEBO: "as many images as a generator adds, each a copy of a real one, augmented once",
     "returned:1": "as many more real images of the rare classes as there are, of those that the "
@@ -86,7 +87,7 @@ class Arm:
                 f"Arm {text!r} adds two kinds of images ({images} and {control}); an arm adds one."
             )
         recipe = Recipe(**values)  # type: ignore[arg-type] # values of REMEDIES
-        _check_predictions(text, recipe)
+        _check_corrections(text, recipe)
         return cls(images, recipe, control)
 
     def __str__(self) -> str:
@@ -102,14 +103,23 @@ class Arm:
         return int(match[1]) if match else None
 
 
-def _check_predictions(text: str, recipe: Recipe) -> None:
-    """Raise UserError where the class frequencies would be corrected for twice."""
-    if recipe.prediction == "as-is":
-        return
-    if recipe.sampler != "as-is" or recipe.loss not in ("cross-entropy", "focal"):
+def _check_corrections(text: str, recipe: Recipe) -> None:
+    """Raise UserError where the class frequencies would be corrected for twice, or to no effect."""
+    is_resampled, is_weighted = recipe.sampler != "as-is", recipe.loss in WEIGHTED
+    if recipe.prediction != "as-is" and (is_resampled or is_weighted or recipe.stage != "none"):
         raise UserError(
             f"Arm {text!r} corrects for the class frequencies twice, in training and after; leave "
             "out one of the two."
+        )
+    if recipe.stage != "none" and (is_resampled or is_weighted):
+        raise UserError(
+            f"Arm {text!r} corrects for the class frequencies twice, in the last epochs and in all "
+            "of them; leave out one of the two."
+        )
+    if is_resampled and is_weighted:
+        raise UserError(
+            f"Arm {text!r} adjusts a loss for the class frequencies, which resampling makes equal; "
+            "leave out one of the two."
         )
 
 

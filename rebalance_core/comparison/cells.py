@@ -62,6 +62,13 @@ def make_inputs(
     """Build the inputs of one seed's cells; raises UserError if validation lacks a class."""
     dataset = open_dataset(workspace, training_set.config.dataset)
     check_validation_classes(dataset, training_set)
+    if dataset.manifest.symmetries == "none":
+        for arm in config.parsed:
+            if arm.recipe.views == "mirrored":
+                raise UserError(
+                    f"Arm {arm} averages over mirror images, which are other pictures in dataset "
+                    f"{dataset.name} (symmetries: none); leave it out."
+                )
     gives_back = any(arm.returned for arm in config.parsed)
     return CellInputs(
         training_set,

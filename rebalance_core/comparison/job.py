@@ -203,7 +203,7 @@ def train_cells(
             record = TrainedCell.model_validate(
                 {**cell.record, "plan": cell.plan, "synthetic": cell.synthetic, **outcome}
             )
-            if cell.arm.recipe.prediction == "as-is":  # the network alone predicts otherwise
+            if cell.arm.recipe.has_own_training:  # the network alone predicts otherwise
                 save_if_best(
                     run, config, record, cell_inputs, weights, dataset.channels, imagenet=imagenet
                 )
@@ -215,7 +215,7 @@ def _trained_without(run: Path, cell: Cell) -> "tuple[dict[str, Any], dict[str, 
     """The same cell without adjusted predictions, if this run has trained it."""
     from safetensors.torch import load_file
 
-    plain = replace(cell.arm, recipe=replace(cell.arm.recipe, prediction="as-is"))
+    plain = replace(cell.arm, recipe=replace(cell.arm.recipe, prediction="as-is", views="one"))
     if plain == cell.arm:
         return None
     path = trained_path(run, replace(cell, arm=plain).key)
@@ -243,10 +243,10 @@ def _adjust_validation(
     validation: Images,
     imagenet: bool,
 ) -> None:
-    """Replace the validation score of the chosen epoch by that of adjusted predictions."""
-    prior = _prior(cell, inputs, config.classifier.epochs)
-    if prior is None:
+    """Replace the validation score of the chosen epoch by that of the recipe's predictions."""
+    if cell.arm.recipe.has_own_training:
         return
+    prior, views = _prior(cell, inputs, config.classifier.epochs), cell.arm.recipe.views
     from models.classifier import Classifier
     from rebalance_core.classifiers.metrics import macro_f1
     from rebalance_core.classifiers.training import predict_rounded
@@ -255,7 +255,7 @@ def _adjust_validation(
     model = Classifier(classes, config.classifier.network, imagenet)
     model.load_state_dict(weights)
     precision = config.classifier.precision
-    probabilities = predict_rounded(model, validation.images, precision, prior)
+    probabilities = predict_rounded(model, validation.images, precision, prior, views)
     score = macro_f1(probabilities.astype(np.float32), validation.labels)
     outcome["best"] = {**outcome["best"], "validation_macro_f1": score}
 
@@ -374,8 +374,8 @@ def evaluate_cells(
         model = Classifier(list(training_set.classes), config.classifier.network, imagenet)
         model.load_state_dict(load_file(trained.with_suffix(".safetensors")))
         prior = _prior(cell, inputs[cell.seed], config.classifier.epochs)
-        precision = config.classifier.precision
-        probabilities = predict_rounded(model, images.images, precision, prior)
+        precision, views = config.classifier.precision, cell.arm.recipe.views
+        probabilities = predict_rounded(model, images.images, precision, prior, views)
         save_probabilities(run.path, cell.key, probabilities, images.ids)
         rare = [training_set.class_index(label) for label in training_set.minority]
         test = measure(probabilities.astype(np.float32), images.labels, rare)
@@ -383,7 +383,7 @@ def evaluate_cells(
         record["best"] |= {"test": test}
         if external is not None:
             others = external_images(external, training_set, config.classifier.size)
-            probabilities = predict_rounded(model, others.images, precision, prior)
+            probabilities = predict_rounded(model, others.images, precision, prior, views)
             save_probabilities(run.path, f"{cell.key}-external", probabilities, others.ids)
             test = measure(probabilities.astype(np.float32), others.labels, rare)
             record["external"] = {"fingerprint": external.fingerprint, "test": test}
