@@ -29,6 +29,10 @@ def stage_widths(size: int) -> list[int]:
     return [64] + [128] * (stages - 2) + [256]
 
 
+# eps and momentum, as torch counts it, of each framework's batch norm
+BATCH_NORMS = {"keras": (1e-3, 0.01), "torch": (1e-5, 0.1)}
+
+
 class _FirstOrderLeakyReLU(torch.autograd.Function):
     """LeakyReLU whose gradient is a constant to autograd, not a function of the input.
 
@@ -71,10 +75,11 @@ def _conv_stack(size: int, channels: int) -> nn.Sequential:
 
 
 class Decoder(nn.Module):
-    """Latents (n, 128) → images (n, C, size, size) in [-1, 1]."""
+    """Latents (n, 128) → images (n, C, size, size) in [-1, 1]; `batch_norm`: of BATCH_NORMS."""
 
-    def __init__(self, size: int, channels: int) -> None:
+    def __init__(self, size: int, channels: int, batch_norm: str = "torch") -> None:
         super().__init__()
+        eps, momentum = BATCH_NORMS[batch_norm]
         widths = stage_widths(size)[::-1]
         self.project = nn.Sequential(
             nn.Linear(LATENT_DIM, widths[0] * BASE_SIZE**2),
@@ -85,7 +90,7 @@ class Decoder(nn.Module):
         for ins, outs in pairwise(widths):
             layers += [
                 nn.ConvTranspose2d(ins, outs, 4, stride=2, padding=1),
-                nn.BatchNorm2d(outs),
+                nn.BatchNorm2d(outs, eps, momentum),
                 nn.LeakyReLU(NEGATIVE_SLOPE),
             ]
         last = nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1)
@@ -134,9 +139,14 @@ class BaganGP(nn.Module, PyTorchModelHubMixin):
     """
 
     def __init__(
-        self, size: int, channels: int, classes: list[str], unseen: list[str] | None = None
+        self,
+        size: int,
+        channels: int,
+        classes: list[str],
+        unseen: list[str] | None = None,
+        batch_norm: str = "torch",
     ) -> None:
-        """`unseen`: the classes without a training image.
+        """`unseen`: the classes without a training image; `batch_norm`: of BATCH_NORMS.
 
         Raises ValueError for arguments that are out of range: config.json may come from anywhere.
         """
@@ -148,6 +158,8 @@ class BaganGP(nn.Module, PyTorchModelHubMixin):
                 f"{channels} channels and classes {str(classes)[:100]} are not 1 or 3 channels and "
                 "distinct class names"
             )
+        if not isinstance(batch_norm, str) or batch_norm not in BATCH_NORMS:
+            raise ValueError(f"batch_norm {str(batch_norm)[:100]!r} is none of {[*BATCH_NORMS]}")
         self.size, self.channels, self.classes = size, channels, list(classes)
         self.unseen = list(unseen or [])
         flat_dim = stage_widths(size)[-1] * BASE_SIZE**2
@@ -157,7 +169,7 @@ class BaganGP(nn.Module, PyTorchModelHubMixin):
             nn.LeakyReLU(NEGATIVE_SLOPE),
         )
         self.embedding = nn.Embedding(len(classes), LATENT_DIM)
-        self.decoder = Decoder(size, channels)
+        self.decoder = Decoder(size, channels, batch_norm)
         self.discriminator = Discriminator(size, channels, len(classes))
         self.apply(_init_weights)
 
@@ -187,9 +199,16 @@ def _init_weights(module: nn.Module) -> None:
 
 
 def seeded_bagan(
-    size: int, channels: int, classes: list[str], seed: int, unseen: list[str] | None = None
+    size: int,
+    channels: int,
+    classes: list[str],
+    seed: int,
+    unseen: list[str] | None = None,
+    batch_norm: str = "torch",
 ) -> BaganGP:
     """Initialise a model from `seed`, without touching the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BaganGP(size=size, channels=channels, classes=classes, unseen=unseen)
+        return BaganGP(
+            size=size, channels=channels, classes=classes, unseen=unseen, batch_norm=batch_norm
+        )

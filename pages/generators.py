@@ -119,6 +119,8 @@ def _estimate(
         f"Time: {time}. Disk: {estimate.disk / 2**20:,.0f} MB of {free / 2**30:,.0f} GB free, "
         "mostly checkpoints."
     )
+    for note in estimate.notes:
+        st.warning(escape_markdown(note))
 
 
 def _load(workspace: Workspace, training_set: TrainingSet) -> None:

@@ -31,4 +31,4 @@ class ClassifierConfig(Config):
     # torchvision's name of a classifier (5.4), or module:function
     network: str = Field(default="resnet18", pattern=r"^(\w+|[\w.]+:\w+)$")
     pretrained: Pretrained = "no"  # ImageNet weights of the workspace (5.4: none)
-    precision: Precision = "auto"
+    precision: Precision = "fp32"  # (the framework's default)

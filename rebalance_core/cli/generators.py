@@ -1,5 +1,6 @@
 """`generators …`: train generators, sample from them, and look into them."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -90,15 +91,18 @@ def train(
     else:
         config = _existing(workspace, set_name, continue_from, folder, label, changes)
         _check_names(config, generator, set_name, folder)
-    if estimate_only:
-        if not is_new:
-            raise UserError("--estimate works only for new trainings.")
+    if estimate_only and not is_new:
+        raise UserError("--estimate works only for new trainings.")
+    if is_new:
         chosen = open_set(workspace, set_name)
         estimate = estimate_in_workspace(workspace, config.generator, config.training, chosen)
-        if estimate is None:
-            raise UserError(f"--estimate does not know what a {config.generator} costs.")
-        emit(asdict(estimate), as_json)
-        return
+        if estimate_only:
+            if estimate is None:
+                raise UserError(f"--estimate does not know what a {config.generator} costs.")
+            emit(asdict(estimate), as_json)
+            return
+        for note in estimate.notes if estimate else ():
+            print(f"Note: {note}", file=sys.stderr)
     start(config, detach, as_json)
 
 

@@ -111,7 +111,13 @@ class CompareConfig(Config):
             "arms": CLAIM_ARMS,
             "amounts": ("1.0",),
             "schedules": ("always",),
-            "classifier": {"size": 64, "epochs": 20, "budget": "updates", "lr": 0.01},
+            "classifier": {
+                "size": 64,
+                "epochs": 20,
+                "budget": "updates",
+                "lr": 0.01,
+                "precision": "auto",
+            },
         },
         "paper": {},
         "strong": {
@@ -127,6 +133,7 @@ class CompareConfig(Config):
                 "cosine": True,
                 "augmentation": "scans",
                 "pretrained": "if-available",
+                "precision": "auto",
             },
         },
     }

@@ -32,6 +32,7 @@ class Estimate:
 
     seconds: float | None  # None if the speed is unknown: before the first training on a GPU
     disk: int  # bytes of the generator and its checkpoints
+    notes: tuple[str, ...] = ()  # sentences on what makes this training a bad one
 
 
 def estimate_in_workspace(
@@ -56,7 +57,8 @@ def estimate(
         return None
     speeds = (measured_speed(view, spec, channels) for view in runs)
     speed = next((s for s in speeds if s), None) or _estimated_speed(spec)
-    return Estimate(None if speed is None else cost.flops / speed, 4 * cost.stored_floats)
+    seconds = None if speed is None else cost.flops / speed
+    return Estimate(seconds, 4 * cost.stored_floats, cost.notes)
 
 
 def measured_speed(view: RunView, spec: GeneratorSpec, channels: int) -> float | None:

@@ -37,6 +37,7 @@ class Cost(NamedTuple):
 
     flops: float  # floating-point operations; a multiply-add counts 2
     stored_floats: int  # float32 values left on disk, in the generator and its checkpoints
+    notes: tuple[str, ...] = ()  # sentences on what makes this training a bad one
 
 
 @dataclass(frozen=True)

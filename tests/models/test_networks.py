@@ -41,6 +41,17 @@ def test_bagan_makes_images_of_every_size(size: int) -> None:
     assert model.discriminator(images, labels).shape == (2,)
 
 
+def test_bagans_batch_norm_is_that_of_the_framework_it_names(tmp_path: Path) -> None:
+    for name, values in (("keras", (1e-3, 0.01)), ("torch", (1e-5, 0.1))):
+        model = seeded_bagan(32, 1, CLASSES, 0, batch_norm=name)
+        model.save_pretrained(tmp_path / name)
+        for each in (model, BaganGP.from_pretrained(tmp_path / name)):
+            norms = [m for m in each.modules() if isinstance(m, nn.BatchNorm2d)]
+            assert {(m.eps, m.momentum) for m in norms} == {values}
+    with pytest.raises(ValueError, match="batch_norm 'other' is none of"):
+        BaganGP(size=32, channels=1, classes=CLASSES, batch_norm="other")
+
+
 def test_bagan_refuses_other_sizes() -> None:
     for size in (16, 48, 512):
         with pytest.raises(ValueError, match=f"not {size}"):

@@ -12,6 +12,9 @@ FIXED_QUIRKS: Mapping[str, Any] = {
     "interpolation": "uniform",
     "wrong_labels": "other",
     "fake_labels": "batch",
+    "batch_norm": "torch",
+    "adam_eps": 1e-8,
+    "precision": "auto",
 }
 # Improvements for rare classes on the phantom (docs/results/bagan-gp.md).
 RARE_CLASS_TUNING: Mapping[str, Any] = {
@@ -34,6 +37,9 @@ class BaganConfig(Config):
     lr: float = Field(default=0.0002, gt=0)  # Adam, generator and discriminator (5.1)
     beta1: float = Field(default=0.5, ge=0, lt=1)  # Adam (5.1)
     beta2: float = Field(default=0.9, ge=0, lt=1)  # Adam (5.1)
+    adam_eps: float = Field(default=1e-7, gt=0, lt=1)  # (original: that of Keras)
+    # eps and momentum of batch norm: 0.001 and 0.01 (original: Keras), or 0.00001 and 0.1
+    batch_norm: Literal["keras", "torch"] = "keras"
     batch_size: int = Field(default=128, ge=2)  # images (original)
     discriminator_updates: int = Field(default=5, ge=1)  # per generator update (original)
     penalty: float = Field(default=10.0, ge=0)  # weight of the gradient penalty (original)
@@ -46,7 +52,7 @@ class BaganConfig(Config):
     ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the generator's EMA; 0: none
     autoencoder_looks: int = Field(default=60, ge=1)  # evaluations, one per epoch
     looks: int = Field(default=50, ge=1)  # evaluations, one per learning step (5.1)
-    precision: Precision = "auto"
+    precision: Precision = "fp32"  # (original)
     seed: Seed = 0
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -64,14 +64,18 @@ class BaganTrainer:
             list(data.classes),
             derive_seed(config.seed, 0),
             unseen=[c for n, c in enumerate(data.classes) if n not in self.class_ids],
+            batch_norm=config.batch_norm,
         )
         model.to(self.device).to(memory_format=torch.channels_last)
         betas = (config.beta1, config.beta2)
         autoencoder = [*model.encoder.parameters(), *model.generator_parameters()]
         self.optimizers = {
-            "autoencoder": torch.optim.Adam(autoencoder, config.autoencoder_lr, betas),
-            "generator": torch.optim.Adam(model.generator_parameters(), config.lr, betas),
-            "discriminator": torch.optim.Adam(model.discriminator.parameters(), config.lr, betas),
+            name: torch.optim.Adam(parameters, lr, betas, config.adam_eps)
+            for name, parameters, lr in (
+                ("autoencoder", autoencoder, config.autoencoder_lr),
+                ("generator", model.generator_parameters(), config.lr),
+                ("discriminator", [*model.discriminator.parameters()], config.lr),
+            )
         }
         self.ema_model = AveragedModel(  # the first update copies the weights
             self._generator_modules(),

@@ -22,6 +22,7 @@ MODERN_DEFAULTS: Mapping[str, Any] = {
     "warp": 0.15,
     "sampler": "dpm-solver++",
     "sampler_steps": 20,
+    "precision": "auto",
 }
 
 
@@ -46,7 +47,7 @@ class DiffusionConfig(Config):
     ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weights' EMA; 0: none
     sampler: Sampler = "ddpm"  # (3.2)
     sampler_steps: int = Field(default=1000, ge=1, le=1000)
-    precision: Precision = "auto"
+    precision: Precision = "fp32"  # (tutorial, by default)
     seed: Seed = 0
 
     def unet_shape(self, channels: int) -> UNetShape:
@@ -85,10 +86,12 @@ class DdpmConfig(DiffusionConfig):
             "prediction": "v_prediction",
             "sampler": "dpm-solver++",
             "sampler_steps": 20,
+            "precision": "auto",
         },
         "paper": {},
         "strong": {
             "epochs": 200,
+            "precision": "auto",
             "lr": 2e-4,
             "prediction": "v_prediction",
             "ema": 0.999,

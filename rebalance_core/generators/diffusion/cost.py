@@ -1,5 +1,7 @@
 """FLOPs and disk space of training a diffusion model, counted without torch."""
 
+from collections.abc import Sequence
+
 from models.unet_shape import UNetShape
 from rebalance_core.config import Config
 from rebalance_core.generators.diffusion.config import (
@@ -144,4 +146,24 @@ def _cost(
     # a checkpoint: the weights, Adam's two moments, the EMA, the finished models
     copies = 2 + len(image_counts) + (1 if config.ema else 0)
     stored = unet.parameters * (len(image_counts) + (KEPT + 1) * copies)  # the best may be older
-    return Cost(flops, stored)
+    return Cost(flops, stored, warmup_notes(config, lengths))
+
+
+def warmup_notes(config: DiffusionConfig, lengths: Sequence[int]) -> tuple[str, ...]:
+    """A sentence where a model has fewer than three times as many updates as its warm-up.
+
+    `lengths`: updates of each model.
+    """
+    fewest, warmup = min(lengths, default=0), config.warmup_steps
+    if not 0 < fewest < 3 * warmup:
+        return ()
+    rate = min(1.0, fewest / warmup)
+    effect = (
+        f"the learning rate never exceeds {rate:.0%} of {config.lr:g}"
+        if rate < 1
+        else f"{warmup / fewest:.0%} of the training is warm-up"
+    )
+    return (
+        f"The warm-up takes {warmup:,} updates, and a model has {fewest:,}: {effect}. "
+        f"Train longer, or set warmup_steps to {max(1, fewest // 10)}.",
+    )
