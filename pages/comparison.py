@@ -22,7 +22,13 @@ from rebalance_core.comparison.arms import (
     generated_arms,
     is_remedy_generator,
 )
-from rebalance_core.comparison.cells import Cell, check_compare, default_arms, plan_notes
+from rebalance_core.comparison.cells import (
+    Cell,
+    check_compare,
+    default_arms,
+    has_images,
+    plan_notes,
+)
 from rebalance_core.comparison.config import CompareConfig
 from rebalance_core.comparison.job import cell_states, curves
 from rebalance_core.comparison.rebalanced import plan_rebalanced, zip_rebalanced
@@ -35,11 +41,7 @@ from rebalance_core.plots.comparison import cell_grid, comparison_curves, schedu
 from rebalance_core.plots.dataset import class_bars
 from rebalance_core.runs.executor import RunView, list_runs
 from rebalance_core.runs.start import start_run
-from rebalance_core.synthesis.synthetic_set import (
-    newest_synthetic,
-    open_all_synthetic,
-    open_synthetic,
-)
+from rebalance_core.synthesis.synthetic_set import open_all_synthetic, open_synthetic
 from rebalance_core.training_sets.config import OPEN
 from rebalance_core.training_sets.evaluations import describe_parts
 from rebalance_core.training_sets.resolve import TrainingSet
@@ -75,7 +77,7 @@ def render(workspace: Workspace) -> None:
 
 def _new(workspace: Workspace, training_set: TrainingSet) -> None:
     warn_of_damaged(workspace)
-    generated = [arm for arm in generated_arms() if _has_images(workspace, training_set, arm)]
+    generated = [arm for arm in generated_arms() if has_images(workspace, training_set, arm)]
     if not any(not is_remedy_generator(arm) for arm in generated):
         st.warning(
             "There are no generated images for this training set yet; only arms without a "
@@ -208,14 +210,6 @@ def _test_part(workspace: Workspace, training_set: TrainingSet) -> tuple[str, bo
     return part, confirmed
 
 
-def _has_images(workspace: Workspace, training_set: TrainingSet, arm: str) -> bool:
-    try:
-        newest_synthetic(workspace, training_set, arm)
-    except UserError:
-        return False
-    return True
-
-
 def _own_sets(workspace: Workspace, training_set: TrainingSet) -> list[str]:
     """Names of synthetic sets that fit, sampled or imported, other than the newest of an arm."""
     names = []
@@ -293,7 +287,7 @@ def _curves(view: RunView, metric: str) -> None:
 
 def _export(workspace: Workspace, training_set: TrainingSet) -> None:
     st.subheader("Export the rebalanced training set")
-    arms = [arm for arm in generated_arms() if _has_images(workspace, training_set, arm)]
+    arms = [arm for arm in generated_arms() if has_images(workspace, training_set, arm)]
     if not arms:
         st.info("Once there are generated images for this set, it can be downloaded here.")
         return

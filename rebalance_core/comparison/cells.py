@@ -118,25 +118,45 @@ def default_arms(
 
     Generators with images for the set take part, whether the preset names them or not.
     """
+    config = CompareConfig.from_preset(preset, set=training_set.name)
+    names = dict.fromkeys(without_unknown(config.arms))
+    names |= dict.fromkeys(a for a in generated_arms() if has_images(workspace, training_set, a))
     chosen: list[str] = []
     left_out: dict[str, str] = {}
-    wanted = CompareConfig.from_preset(preset, set=training_set.name).arms
-    withheld: dict[str, tuple[str, ...]] | None = None
-    for name in dict.fromkeys([*without_unknown(wanted), *generated_arms()]):
-        arm = Arm.parse(name)
+    for name in names:
         try:
-            if arm.images is not None:
-                newest_synthetic(workspace, training_set, arm.images)
-            if arm.returned:
-                if withheld is None:
-                    withheld = withheld_images(workspace, training_set)
-                returned_plan(CellInputs(training_set, {}, (), withheld), arm.returned)
+            _check_default(workspace, config, training_set, Arm.parse(name))
         except UserError as error:
-            if name in wanted:
-                left_out[name] = str(error)
-            continue
-        chosen.append(name)
+            left_out[name] = str(error)
+        else:
+            chosen.append(name)
     return tuple(chosen), left_out
+
+
+def has_images(workspace: Workspace, training_set: TrainingSet, generator: str) -> bool:
+    """Whether there is a synthetic set of a generator that fits the training set."""
+    try:
+        newest_synthetic(workspace, training_set, generator)
+    except UserError:
+        return False
+    return True
+
+
+def _check_default(
+    workspace: Workspace, config: CompareConfig, training_set: TrainingSet, arm: Arm
+) -> None:
+    """Raise UserError if the images that an arm adds are missing or too few."""
+    if arm.images is not None:
+        newest = newest_synthetic(workspace, training_set, arm.images)
+        for amount in config.amounts:
+            plan = plan_additions(config, training_set, amount)
+            check_amount(plan, newest.counts, newest.name)
+    if arm.returned:
+        withheld = withheld_images(workspace, training_set)
+        returned_plan(CellInputs(training_set, {}, (), withheld), arm.returned)
+    if arm.control == PLACEBO:
+        for amount in config.amounts:
+            plan_additions(config, training_set, amount)
 
 
 def plan_additions(config: CompareConfig, training_set: TrainingSet, amount: str) -> dict[str, int]:
@@ -178,7 +198,15 @@ def check_compare(workspace: Workspace, config: CompareConfig) -> list[Cell]:
     inputs = resolve_inputs(workspace, config)
     if config.external is not None:
         open_external(workspace, config.external, inputs[config.seeds[0]].training_set)
-    return resolve_cells(config, inputs, pretrained_hash(workspace, config))
+    cells = resolve_cells(config, inputs, pretrained_hash(workspace, config))
+    names = dict.fromkeys(name for cell in cells for name in (str(cell.arm), cell.label))
+    for field_name in ("primary", "against"):
+        value = getattr(config, field_name)
+        if value is not None and value not in names:
+            raise UserError(
+                f"{field_name}={value!r}: it is not compared; name one of {', '.join(names)}."
+            )
+    return cells
 
 
 def open_external(workspace: Workspace, name: str, training_set: TrainingSet) -> Dataset:

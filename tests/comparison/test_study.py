@@ -10,7 +10,7 @@ import pytest
 from sets import synthetic_set
 
 from rebalance_core.comparison.cells import check_compare, plan_additions
-from rebalance_core.comparison.config import CompareConfig
+from rebalance_core.comparison.config import PAPER_ARMS, CompareConfig
 from rebalance_core.comparison.job import compare_job
 from rebalance_core.comparison.rebalanced import write_rebalanced
 from rebalance_core.datasets.dataset import Dataset
@@ -36,6 +36,7 @@ def ready(workspace: Workspace, phantom: Dataset) -> Workspace:
 
 def compare_run(workspace: Workspace, **changes: Any) -> Path:
     values = {
+        "arms": PAPER_ARMS,
         "amounts": "10",
         "schedules": ("always", "until:2"),
         "classifier": CLASSIFIER,
@@ -116,7 +117,7 @@ def test_a_cell_whose_lines_a_kill_truncated_is_not_trained_again(ready: Workspa
 
 def test_what_cannot_be_compared_is_refused_before_any_work(ready: Workspace) -> None:
     def refused(match: str, **changes: Any) -> None:
-        values = {"amounts": "10", "schedules": ("always",), **changes}
+        values = {"arms": PAPER_ARMS, "amounts": "10", "schedules": ("always",), **changes}
         config = CompareConfig.from_preset("quick", **{"set": "phantom", **values})
         with pytest.raises(UserError, match=match):
             check_compare(ready, config)
@@ -124,6 +125,8 @@ def test_what_cannot_be_compared_is_refused_before_any_work(ready: Workspace) ->
     refused("glioma: 10 of 11", amounts="11", cap=None)
     refused("are the same over 8 epochs", schedules=("always", "until:8"))
     refused("no synthetic set 'gone'", synthetic={"ddpm": "gone"})
+    refused("primary='focal': it is not compared; name one of none, bagan-gp,", primary="focal")
+    refused("against='<b>': it is not compared; name one of none, bagan-gp,", against="<b>")
     make_set(ready, "rare", SetConfig(dataset="phantom", skew="step:20"))
     refused("There are no images of bagan-gp for training set rare", set="rare")
     refused(
