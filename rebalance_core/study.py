@@ -175,6 +175,14 @@ def _one_pose(workspace: Workspace, steps: "_Steps", training_set: TrainingSet) 
     if name in list_sets(workspace):
         return open_set(workspace, name)
     dataset = open_dataset(workspace, training_set.config.dataset)
+    return make_subset(workspace, name, training_set, (most_frequent_pose(dataset, training_set),))
+
+
+def most_frequent_pose(dataset: Dataset, training_set: TrainingSet) -> str:
+    """The pose of the most training images, of those that every class has.
+
+    Raises UserError if there is none.
+    """
     table = open_clustering(dataset).assignments
     in_set = table[table["image"].isin(training_set.train)]
     counts = in_set.groupby("pose")["class"].agg(["nunique", "size"])
@@ -184,7 +192,7 @@ def _one_pose(workspace: Workspace, steps: "_Steps", training_set: TrainingSet) 
             f"No pose of dataset {dataset.name} has images of every class in training set "
             f"{training_set.name}; cluster it into fewer poses, or choose a weaker skew."
         )
-    return make_subset(workspace, name, training_set, (str(complete["size"].idxmax()),))
+    return str(complete["size"].idxmax())
 
 
 def _training_set(

@@ -54,9 +54,10 @@ HIDDEN = dict(leaves(TREE, hidden=True))
 
 
 def options(command: Any) -> set[str]:
-    """Every name of every option, `--help` included."""
-    named = [p.opts for p in command.params if p.param_type_name == "option"]
-    return {"--help", *(name for names in named for name in names)}
+    """Every name of every option, `--help` included; not those that only say no."""
+    shown = [p for p in command.params if p.param_type_name == "option"]
+    names = {name for p in shown for name in (*p.opts, *p.secondary_opts)}
+    return {"--help", *(name for name in names if not name.startswith("--no-"))}
 
 
 def arguments(command: Any) -> list[str]:

@@ -53,6 +53,8 @@ def show_results(workspace: Workspace, view: RunView) -> None:
     if results.preset == "quick":
         st.caption("A demonstration at 32 px with few images and epochs, not a finding.")
     _contrast_plots(view, results)
+    if results.paper:
+        _paper(results)
     if results.external is not None:
         external = results.external
         st.subheader(f"On {escape_markdown(external.dataset)}")
@@ -99,6 +101,27 @@ def _contrast_plots(view: RunView, results: Findings) -> None:
             "strokes are single seeds. An open circle could not be tested: fewer than three seeds, "
             "or the same difference at every seed."
         )
+
+
+def _paper(results: Findings) -> None:
+    """Render what the paper found, and what was found here."""
+    st.markdown("What the paper found")
+    st.dataframe(
+        [
+            {
+                "section": line.section,
+                "the paper": line.said,
+                "here": line.found,
+                "agrees": line.agrees,
+            }
+            for line in results.paper
+        ],
+        hide_index=True,
+    )
+    st.caption(
+        "Accuracies are the best of any epoch on the test split, chosen on that split as in the "
+        "paper; intervals are over seeds alone. Open: these seeds do not show it either way."
+    )
 
 
 def _subsets(view: RunView, results: Findings) -> None:

@@ -278,6 +278,15 @@ class ExchangeRate(Record):
     most: Count
 
 
+class PaperFinding(Record):
+    """A finding of the paper, what the comparison found, and whether the two agree."""
+
+    section: str
+    said: str
+    found: str
+    agrees: Literal["yes", "no", "open"]
+
+
 class SubsetGain(Record):
     """Accuracy on a subset of the test images, percent, and the primary arm's gain there."""
 
@@ -433,6 +442,7 @@ class Findings(Record):
     claim: Claim | None = None  # None without generated arms
     subsets: list[SubsetGain] = []  # where the primary arm helps or hurts
     exchange: list[ExchangeRate] = []  # of rows with images, where real ones were given back
+    paper: list[PaperFinding] = []  # at preset paper: what the paper found, and what was found here
     external: ExternalFindings | None = None
     measure: str = PRIMARY  # key of the measure whose differences are tested
     outdated: bool = False  # whether another version wrote the file

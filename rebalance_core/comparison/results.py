@@ -23,6 +23,7 @@ from rebalance_core.comparison.contrasts import (
 )
 from rebalance_core.comparison.disagreements import read_training_sets
 from rebalance_core.comparison.exchange import exchange_rates
+from rebalance_core.comparison.paper import Measured, paper_findings
 from rebalance_core.comparison.records import (
     STATISTICS,
     CellRecord,
@@ -64,8 +65,10 @@ from rebalance_core.datasets.duplicates import independent_units
 from rebalance_core.datasets.health import unknown_patients_note
 from rebalance_core.datasets.source import BUILT_IN
 from rebalance_core.errors import UserError
+from rebalance_core.poses.clustering import has_clustering, open_clustering
 from rebalance_core.runs.directory import code_version, find_run
 from rebalance_core.runs.executor import RunView, view_run
+from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.synthesis.records import Provenance
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.training_sets.config import NO_SKEW_ALIASES
@@ -157,6 +160,10 @@ def summarise(
         rise=rise_of_baseline(cells),
         notes=result_notes(dataset, [inputs[seed] for seed in config.seeds]),
     )
+    if config.preset == "paper":
+        measured = measured_before(workspace, dataset, cells)
+        lines = paper_findings(cells, measured, findings.proven_gain)
+        findings = findings.model_copy(update={"paper": lines})
     return Results(
         **dict(findings),
         set=config.set,
@@ -174,6 +181,28 @@ def summarise(
         machine=f"{platform.platform()}, {platform.processor() or platform.machine()}",
         versions={name: version(name) for name in VERSIONS},
     )
+
+
+def measured_before(
+    workspace: Workspace, dataset: Dataset, cells: Sequence[CellRecord]
+) -> Measured:
+    """The elbow of the current clustering, and the last losses of BAGAN-GP's autoencoder."""
+    clusters, losses = None, None
+    with suppress(UserError):
+        clusters = open_clustering(dataset).record.elbow if has_clustering(dataset) else None
+    for name in dict.fromkeys(cell.synthetic for cell in cells if cell.synthetic):
+        with suppress(UserError):
+            provenance = open_synthetic(workspace, name).provenance
+            if provenance.run is None:
+                continue
+            lines = read_metrics(find_run(workspace, provenance.run))
+            found = [
+                [line[key] for line in lines if key in line]
+                for key in ("autoencoder_mae", "autoencoder_mae_validation")
+            ]
+            if all(found):
+                losses = float(found[0][-1]), float(found[1][-1])
+    return Measured(clusters, losses)
 
 
 def external_findings(
