@@ -152,8 +152,8 @@ def main() -> int:
                 f"{time.monotonic() - start:.0f} s: {name} took {seconds[name]:.0f} s", flush=True
             )
             if not name.startswith("images of "):
-                arm, seed = name.rsplit(" ", 1)
-                done.setdefault(arm, set()).add(int(seed))
+                arm, number = name.rsplit(" ", 1)
+                done.setdefault(arm, set()).add(int(number))
             else:
                 kind = name.removeprefix("images of ")
                 for each in seeds:

@@ -61,6 +61,7 @@ class StudyConfig(Config):
     split: SplitName = "official"
     # none from an imbalance ratio of 2, else step:10; of a built-in dataset always step:10
     skew: str = "auto"
+    size: int | None = Field(default=None, ge=16, le=512)  # px; None: the preset's sizes
     seeds: Annotated[tuple[Seed, ...], Unique] = Field(default=(0,), min_length=1)
     fixed: bool = False  # one skew and one generator for all seeds, instead of one per seed
     arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = PAPER_ARMS
@@ -101,6 +102,9 @@ def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
         arms=_arms(workspace, config, training_set),
         redraw=redraw,
     )
+    if config.size is not None:
+        classifier = compare.classifier.model_copy(update={"size": config.size})
+        compare = compare.model_copy(update={"classifier": classifier})
     arms = dict.fromkeys(arm.images for arm in compare.parsed)
     generators = [str(name) for name in arms if name in generated_arms()]
     sets = (
@@ -116,7 +120,8 @@ def study_job(workspace: Workspace, run: RunDirectory) -> Mapping[str, Any]:
     for seed, each in sets.items():
         for name in generators:
             key = synthetic_key(name, seed)
-            synthetic[key] = _synthetic_set(workspace, steps, compare, each, name, seed)
+            sizes = {} if config.size is None else {"size": config.size}
+            synthetic[key] = _synthetic_set(workspace, steps, compare, each, name, seed, **sizes)
     comparison = steps.run_once("compare", compare.model_copy(update={"synthetic": synthetic}))
     result = view_run(workspace.runs / comparison).result
     return {"dataset": dataset.name, "steps": steps.ids, **result}
@@ -146,13 +151,19 @@ def _synthetic_set(
     training_set: TrainingSet,
     generator: str,
     seed: int | None,
+    **changes: int,
 ) -> str:
-    """Train a generator on a training set and sample it; return the synthetic set's name."""
+    """Train a generator on a training set and sample it; return the synthetic set's name.
+
+    `changes`: of the preset's fields.
+    """
     key = synthetic_key(generator, seed)
     trained_on = training_set
     if compare.preset == "paper" and generator_spec(generator).fixed_pose:
         trained_on = _one_pose(workspace, steps, training_set)
-    training = TrainConfig.make(generator, trained_on.name, compare.preset, seed=seed or 0)
+    training = TrainConfig.make(
+        generator, trained_on.name, compare.preset, seed=seed or 0, **changes
+    )
     train_run = steps.run_once("train", training, key)
     name = steps.name(f"{training_set.name}-{generator}", list_synthetic(workspace))
     plans = [plan_additions(compare, training_set, amount) for amount in compare.amounts]

@@ -38,6 +38,9 @@ def study(
     preset: Preset = "quick",
     split: Split = "official",
     skew: Skew = "auto",
+    size: Annotated[
+        int | None, typer.Option(help="Pixels of generators and classifier; the preset's if unset.")
+    ] = None,
     seeds: Seeds = None,
     fixed: Fixed = None,
     arms: Arms = None,
@@ -48,6 +51,7 @@ def study(
     from rebalance_core.study import StudyConfig
 
     given = {
+        "size": size,
         "seeds": seeds and tuple(seeds.split(",")),
         "fixed": fixed,
         "arms": arms and tuple(arms.split(",")),
