@@ -12,7 +12,7 @@ from rebalance_core.comparison.cells import (
     save_set_of_seed,
     synthetic_key,
 )
-from rebalance_core.comparison.config import DEFAULT_ARMS, ArmNames, CompareConfig, Names
+from rebalance_core.comparison.config import DEFAULT_ARMS, MAX_SEEDS, ArmNames, CompareConfig, Names
 from rebalance_core.config import Config, Reference, Seed, Unique
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.source import BUILT_IN, ImportConfig
@@ -57,7 +57,9 @@ class StudyConfig(Config):
     preset: str = "quick"
     split: SplitName = "official"
     skew: str = "auto"  # none from an imbalance ratio of 2, else step:10
-    seeds: Annotated[tuple[Seed, ...], Unique] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], Unique] = Field(
+        default=(0,), min_length=1, max_length=MAX_SEEDS
+    )
     fixed: bool = False  # one skew and one generator for all seeds, instead of one per seed
     arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = DEFAULT_ARMS
 
