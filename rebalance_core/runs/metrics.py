@@ -9,6 +9,7 @@ from rebalance_core.system.files import parse_json
 
 MAX_TAILS = 64  # metrics files whose lines are kept in memory
 MAX_LINES = 4096  # kept of each series, more than a curve has pixels
+MAX_SERIES = 20_000  # further ones share one; a comparison has one for each cell
 CHUNK = 2**22  # bytes read at once
 
 
@@ -73,7 +74,9 @@ class _Tail:
         self.count += 1
         key = _series_key(text)
         series = self.series.get(key)
-        if series is None:
+        if series is None and len(self.series) >= MAX_SERIES:
+            series = self.series.setdefault((), _Series())
+        elif series is None:
             series = self.series[key] = _Series()
         if not series.takes_next():
             return

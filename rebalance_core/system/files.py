@@ -129,7 +129,12 @@ def create_json(path: Path, value: Any) -> None:
         raise
     except OSError:  # a file system without hard links: atomic in name, if not in content
         with path.open("xb") as file:
-            file.write(draft.read_bytes())
+            try:
+                file.write(draft.read_bytes())
+                file.flush()
+            except OSError:
+                path.unlink()
+                raise
     finally:
         draft.unlink(missing_ok=True)
 

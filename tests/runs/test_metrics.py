@@ -4,7 +4,7 @@ import json
 import tracemalloc
 from pathlib import Path
 
-from rebalance_core.runs.metrics import MAX_LINES, count_unreadable_lines, read_metrics
+from rebalance_core.runs.metrics import MAX_LINES, MAX_SERIES, count_unreadable_lines, read_metrics
 
 
 def write_lines(path: Path, lines: list[dict[str, object]], mode: str = "w") -> None:
@@ -60,3 +60,9 @@ def test_the_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 40e6
     finally:
         tracemalloc.stop()
+
+
+def test_a_file_of_a_series_per_line_is_bounded_too(tmp_path: Path) -> None:
+    lines: list[dict[str, object]] = [{"step": n, "event": f"e{n}"} for n in range(60_000)]
+    write_lines(tmp_path, lines)
+    assert len(read_metrics(tmp_path)) <= MAX_SERIES + MAX_LINES + 1
