@@ -14,7 +14,14 @@ from rebalance_core.comparison.cells import (
     save_set_of_seed,
     synthetic_key,
 )
-from rebalance_core.comparison.config import CLAIM_ARMS, PAPER_ARMS, ArmNames, CompareConfig, Names
+from rebalance_core.comparison.config import (
+    CLAIM_ARMS,
+    MAX_SEEDS,
+    PAPER_ARMS,
+    ArmNames,
+    CompareConfig,
+    Names,
+)
 from rebalance_core.config import Config, Reference, Seed, Unique
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.source import BUILT_IN, ImportConfig
@@ -62,7 +69,9 @@ class StudyConfig(Config):
     # none from an imbalance ratio of 2, else step:10; of a built-in dataset always step:10
     skew: str = "auto"
     size: int | None = Field(default=None, ge=16, le=512)  # px; None: the preset's sizes
-    seeds: Annotated[tuple[Seed, ...], Unique] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], Unique] = Field(
+        default=(0,), min_length=1, max_length=MAX_SEEDS
+    )
     fixed: bool = False  # one skew and one generator for all seeds, instead of one per seed
     arms: Annotated[tuple[str, ...], Names, ArmNames, Unique] = PAPER_ARMS
 

@@ -1,25 +1,31 @@
 """Atomic writes, and JSON from untrusted files."""
 
+import errno
 import json
 import os
 import re
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rebalance_core.errors import UserError
 from rebalance_core.system.files import (
     atomic_folder,
+    create_json,
     read_json,
     remove_folder,
     remove_stale_temporaries,
     replace_folder,
+    temp_path,
     write_bytes,
     write_json,
 )
@@ -234,7 +240,7 @@ def test_temporaries_of_a_killed_process_are_removed_and_those_of_a_live_one_kep
         assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*unrelated, temporaries[1]])
         assert (tmp_path / temporaries[1] / "half.txt").read_text() == "half"
         # The pid is alive, but belongs to another process.
-        stale = re.sub(r"-\d+-\d+-", f"-{os.getpid()}-1-", temporaries[1])
+        stale = re.sub(r"-\d+-\w+-", f"-{os.getpid()}-1-", temporaries[1])
         (tmp_path / stale).mkdir()
         remove_stale_temporaries(tmp_path)
         assert not (tmp_path / stale).exists()
@@ -247,7 +253,72 @@ def test_temporaries_of_a_killed_process_are_removed_and_those_of_a_live_one_kep
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*unrelated, "next"])
 
 
+CLEAN_AFTER_A_STEP_OF_THE_CLOCK = """
+import sys
+from pathlib import Path
+import psutil
+original = psutil.Process.create_time
+psutil.Process.create_time = lambda process: original(process) + 3600
+from rebalance_core.system.files import remove_stale_temporaries
+remove_stale_temporaries(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a start without the clock")
+def test_setting_the_clock_leaves_the_files_of_a_live_process(tmp_path: Path) -> None:
+    """It moves the start times of all processes, as other processes see them."""
+    with atomic_folder(tmp_path / "made") as temporary:
+        (temporary / "half.txt").write_text("half")
+        command = [sys.executable, "-c", CLEAN_AFTER_A_STEP_OF_THE_CLOCK, str(tmp_path)]
+        subprocess.run(command, cwd=ROOT, check=True)
+        assert (temporary / "half.txt").read_text() == "half"
+    assert [p.name for p in tmp_path.iterdir()] == ["made"]
+
+
+def test_temporaries_of_earlier_versions_are_told_by_their_start_time(tmp_path: Path) -> None:
+    mine = temp_path(tmp_path / "pets").name
+    started = psutil.Process().create_time()
+    kept = re.sub(r"-\d+-\w+-", f"-{os.getpid()}-{started:.0f}-", mine)
+    stale = re.sub(r"-\d+-\w+-", f"-{os.getpid()}-{started - 5:.0f}-", mine)
+    for name in (kept, stale):
+        (tmp_path / name).touch()
+    remove_stale_temporaries(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [kept]
+
+
 def test_a_folder_is_removed(tmp_path: Path) -> None:
     write_bytes(tmp_path / "pets" / "a" / "b.bin", b"x")
     remove_folder(tmp_path / "pets")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_many_writers_of_a_new_file_exactly_one_succeeds(tmp_path: Path) -> None:
+    path, barrier = tmp_path / "sets" / "s.json", threading.Barrier(16)
+
+    def create(number: int) -> bool:
+        barrier.wait()
+        try:
+            create_json(path, {"number": number})
+        except FileExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        created = list(pool.map(create, range(16)))
+    assert created.count(True) == 1
+    assert read_json(path) == {"number": created.index(True)}
+    assert [p.name for p in path.parent.iterdir()] == ["s.json"]
+
+
+def test_a_new_file_is_created_without_hard_links_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    create_json(tmp_path / "s.json", {"a": 1})
+    with pytest.raises(FileExistsError):
+        create_json(tmp_path / "s.json", {"a": 2})
+    assert read_json(tmp_path / "s.json") == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["s.json"]

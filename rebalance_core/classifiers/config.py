@@ -20,13 +20,13 @@ class ClassifierConfig(Config):
     """The classifier that every arm trains. The defaults are the paper's (section 5.4)."""
 
     size: int = Field(default=128, ge=16, le=512)  # px (section 4)
-    epochs: int = Field(default=30, ge=1)  # (5.4)
+    epochs: int = Field(default=30, ge=1, le=10_000)  # (5.4)
     lr: float = Field(default=0.001, gt=0)  # SGD (5.4)
     # what is equal across arms: epochs (5.4), or updates: of `epochs` epochs of a balanced set
     budget: Literal["epochs", "updates"] = "epochs"
     momentum: float = Field(default=0.9, ge=0, lt=1)  # (5.4)
     cosine: bool = False  # cosine learning rate schedule, to zero
-    batch_size: int = Field(default=32, ge=2)  # images (not stated)
+    batch_size: int = Field(default=32, ge=2, le=65_536)  # images (not stated)
     augmentation: Augmentation = "none"  # of every arm's images (5.4: none)
     # torchvision's name of a classifier (5.4), or module:function
     network: str = Field(default="resnet18", pattern=r"^(\w+|[\w.]+:\w+)$")

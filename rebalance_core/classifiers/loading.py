@@ -18,6 +18,7 @@ def load_classifier(folder: Path) -> "Classifier":
     from safetensors import SafetensorError
 
     from models.classifier import Classifier
+    from rebalance_core.training.weights import check_finite
 
     try:
         config = read_json(folder / "config.json")
@@ -26,7 +27,9 @@ def load_classifier(folder: Path) -> "Classifier":
                 f"{folder} contains a classifier of {config['network']}, which is code and not run "
                 "from a folder; load it in its own project with `Classifier.from_pretrained`."
             )
-        return Classifier.from_pretrained(folder, strict=True).eval()
+        classifier = Classifier.from_pretrained(folder, strict=True).eval()
+        check_finite(classifier.state_dict())
+        return classifier
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         reason = first_line(error)
         raise UserError(f"{folder} does not contain a readable classifier ({reason}).") from error

@@ -1,9 +1,10 @@
 """The comparison's configs and the paper's reported figures."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from math import prod
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from rebalance_core.classifiers.config import ClassifierConfig
 from rebalance_core.classifiers.measures import PRIMARY, find_measure
@@ -17,6 +18,7 @@ from rebalance_core.training_sets.config import OPEN, TestPart
 PAPER_ARMS = (BASELINE, "bagan-gp", "ddpm")
 # What a claim needs: the free rivals, the controls, and one generator.
 CLAIM_ARMS = (*NEEDED_RIVALS, "smote", PLACEBO, "returned:1", "conditional-ddpm")
+MAX_SEEDS, MAX_CELLS = 1000, 20_000  # of one comparison, each a classifier that is trained
 
 # Training images of the paper's data, section 4.
 PAPER_COUNTS = {"glioma": 1321, "meningioma": 1339, "notumor": 1595, "pituitary": 1457}
@@ -72,7 +74,9 @@ class CompareConfig(Config):
         default=("1000",), min_length=1
     )
     cap: int | None = Field(default=None, ge=1)  # maximum number of synthetic images per arm
-    seeds: Annotated[tuple[Seed, ...], Unique] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], Unique] = Field(
+        default=(0,), min_length=1, max_length=MAX_SEEDS
+    )
     # each seed draws its own skew and uses generators trained on that draw only
     redraw: bool = False
     # with redraw, each seed draws its own test images too, from a dataset without a test split
@@ -137,6 +141,16 @@ class CompareConfig(Config):
             },
         },
     }
+
+    @model_validator(mode="after")
+    def _plan_is_bounded(self) -> Self:
+        factors = self.arms, self.schedules, self.amounts, self.seeds
+        cells = prod(len(factor) for factor in factors)
+        if cells > MAX_CELLS:
+            raise ValueError(
+                f"arms × schedules × amounts × seeds are {cells} cells, above {MAX_CELLS}"
+            )
+        return self
 
     @property
     def parsed(self) -> tuple[Arm, ...]:

@@ -4,7 +4,6 @@ The page works offline and contains the config and environment, so the compariso
 """
 
 import base64
-import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -72,8 +71,8 @@ from rebalance_core.training_sets.resolve import (
 from rebalance_core.workspace import Workspace
 
 ROW_LENGTH = 10  # images
-STORED = re.compile(r'<script type="application/json" id="study">(.*?)</script>', re.DOTALL)
 SCORED_COUNTS = ("class", "images", "near-copies of a training image")  # counted here anyway
+STORED = '<script type="application/json" id="study">', "</script>"  # around the stored results
 REMEDY = "choose a report or results.json"
 MAX_BYTES = 200 * 2**20  # of a report
 
@@ -211,9 +210,11 @@ def _read_stored(file: Path) -> StoredComparison:
         text = file.read_text(errors="replace")
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}); choose a report.") from error
-    embedded = STORED.search(text)
+    # Not by a pattern: over openings without an end, its time grows with their square.
+    _, _, embedded = text.partition(STORED[0])
     try:
-        return StoredComparison.model_validate(parse_json(embedded[1] if embedded else text))
+        stored = embedded.partition(STORED[1])[0] if embedded else text
+        return StoredComparison.model_validate(parse_json(stored))
     except ValueError as error:
         raise UserError(f"{file} is not a comparison report; {REMEDY}.") from error
 

@@ -136,6 +136,10 @@ def _find_mismatch(network: "nn.Module", state: Any) -> str | None:
             if not torch.is_tensor(tensor) or tensor.shape != expected[name].shape:
                 shape = tuple(getattr(tensor, "shape", ()))
                 return f"{name} has shape {shape} instead of {tuple(expected[name].shape)}"
+            if tensor.layout != torch.strided or tensor.is_meta:
+                return f"{name} is not stored as plain values"
+            if tensor.is_floating_point() != expected[name].is_floating_point():
+                return f"{name} has type {tensor.dtype}"
             if not bool(torch.isfinite(tensor).all()):
                 return f"{name} contains values that are NaN or infinite"
     return None

@@ -22,7 +22,14 @@ import numpy as np
 from rebalance_core import __version__
 from rebalance_core.errors import UserError
 from rebalance_core.runs.memory import read_memory
-from rebalance_core.runs.records import RunRecord, RunState, Status, read_record, read_state
+from rebalance_core.runs.records import (
+    Progress,
+    RunRecord,
+    RunState,
+    Status,
+    read_record,
+    read_state,
+)
 from rebalance_core.runs.run import Run, load_checkpoint
 from rebalance_core.system.files import (
     atomic_folder,
@@ -160,6 +167,10 @@ class RunDirectory(Run):
     def end(self, status: Status, reason: str | None = None) -> None:
         """Record how the run ended; on a full disk, in the reserved space."""
         (self.path / ".reserve").unlink(missing_ok=True)
+        if status == "done":  # whatever stage was the last to be reported
+            finished = Progress(fraction=1.0, seconds_left=0.0).model_dump()
+            with self._state_lock:
+                self._state["progress"] = finished
         self.write_state(status, reason=reason, finished=time.time())
 
     def reserve_disk(self) -> None:

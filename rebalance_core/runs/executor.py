@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from rebalance_core.errors import UserError
 from rebalance_core.runs.directory import (
     LIVE,
@@ -44,7 +46,7 @@ from rebalance_core.system.files import (
     translate_disk_full,
     write_json,
 )
-from rebalance_core.system.processes import find_process, host_name
+from rebalance_core.system.processes import find_process, host_name, process_identity
 from rebalance_core.workspace import HOME_VARIABLE, Workspace
 
 CANCEL_GRACE = 30.0  # seconds a run has to checkpoint before it is terminated, then killed
@@ -55,7 +57,7 @@ SPIN = {"GOMP_SPINCOUNT": "5000"}
 # requested from Linux and zeroed each time (benchmarks/ddpm_train_speed.py).
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 WORKER_ENVIRONMENT = {**SPIN, **KEEP_MEMORY}
-START_GRACE = 20.0  # seconds for which a queued run may have no process
+START_GRACE = 20.0  # seconds for which a queued run may have no process on record
 SILENCE = 60.0  # seconds without a heartbeat after which a run on another machine counts as gone
 RESUME_COMMAND = "resume the run on the command line (`runs resume {}`)"
 AHEAD = 300.0  # seconds: the clocks of two machines differ by less
@@ -265,7 +267,7 @@ def resume(workspace: Workspace, run_id: str, network: str | None = None) -> Run
         check_trusted(view.config, network, f"Run {view.id}", RESUME_COMMAND.format(view.id))
         (view.path / "cancel").unlink(missing_ok=True)
         write_json(view.path / "state.json", queued_state().model_dump(), new_folders=False)
-        spawn(workspace, view.path, network)
+        _spawn_locked(workspace, view.path, network)
     return view_run(view.path)
 
 
@@ -313,7 +315,16 @@ def describe(
 
 
 def spawn(workspace: Workspace, path: Path, network: str | None = None) -> None:
-    """Start the run's worker; the code it may import is an argument, which no file can forge."""
+    """Start the run's worker; the code it may import is an argument, which no file can forge.
+
+    The process is recorded at once, so that a worker slow to start is not taken for gone.
+    """
+    with states_lock(workspace.runs):
+        _spawn_locked(workspace, path, network)
+
+
+def _spawn_locked(workspace: Workspace, path: Path, network: str | None) -> None:
+    """Start the worker, which waits for the lock of states that is held here to claim the run."""
     environment = {
         **WORKER_ENVIRONMENT,
         **os.environ,
@@ -322,7 +333,7 @@ def spawn(workspace: Workspace, path: Path, network: str | None = None) -> None:
     }
     command = [sys.executable, "-m", "rebalance_core.runs.worker", str(path)]
     with (path / "log.txt").open("ab") as log:
-        subprocess.Popen(
+        process = subprocess.Popen(
             command if network is None else [*command, network],
             cwd=Path(__file__).resolve().parents[2],
             env=environment,
@@ -331,6 +342,10 @@ def spawn(workspace: Workspace, path: Path, network: str | None = None) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    # Of a full disk, a removed run or a process that has exited the worker's own writes tell.
+    with suppress(OSError, psutil.Error):
+        state = read_state(path).model_copy(update=process_identity(process.pid))
+        write_json(path / "state.json", state.model_dump(), new_folders=False)
 
 
 def _is_alive(state: RunState) -> bool:
@@ -340,7 +355,7 @@ def _is_alive(state: RunState) -> bool:
         return -AHEAD < silent < START_GRACE
     if not _runs_here(state):
         return -AHEAD < silent < SILENCE
-    return find_process(state.pid, state.pid_started or 0.0) is not None
+    return find_process(state.pid, state.process_start) is not None
 
 
 def _runs_here(state: RunState) -> bool:
@@ -356,7 +371,7 @@ def _enforce_cancel(path: Path, state: RunState) -> None:
         return
     if overdue < 0 or not _runs_here(state):
         return
-    process = find_process(state.pid, state.pid_started or 0.0)
+    process = find_process(state.pid, state.process_start)
     if process is None:
         return
     try:

@@ -54,6 +54,7 @@ class RunState(BaseModel):
     heartbeat: Timestamp = 0.0
     pid: Annotated[int, Field(gt=0, lt=2**31)] | None = None
     pid_started: Timestamp | None = None
+    birth: str | None = None  # of the process, independent of the clock
     host: str | None = None
     progress: Progress | None = None
     memory: MemoryUse | None = None
@@ -69,6 +70,11 @@ class RunState(BaseModel):
         if self.worked is not None or self.finished is None or self.started is None:
             return self.worked
         return max(0.0, self.finished - self.started)  # versions up to 0.1
+
+    @property
+    def process_start(self) -> float | str:
+        """What tells the run's process from others of its pid, for `find_process`."""
+        return self.birth or self.pid_started or 0.0
 
     @model_validator(mode="after")
     def _pid_is_complete(self) -> Self:

@@ -23,7 +23,7 @@ _DISK_FULL_TEXT = re.compile(
 )
 MAX_DEPTH = 100  # of nested JSON; our own files stay below ten
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character unless paired
-_TEMPORARY = re.compile(r"\..*\.(?P<host>\w+)-(?P<pid>\d+)-(?P<started>\d+)-\w+")
+_TEMPORARY = re.compile(r"\..*\.(?P<host>\w+)-(?P<pid>\d+)-(?P<started>\w+)-\w+")
 
 
 def digest(value: Any) -> str:
@@ -113,6 +113,30 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any, *, new_folders: bool = True) -> None:
     data = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     write_bytes(path, data.encode(), new_folders=new_folders)
+
+
+def create_json(path: Path, value: Any) -> None:
+    """Atomically write a new JSON file; raises FileExistsError if there is one already.
+
+    Of several processes that create the same file, exactly one succeeds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = temp_path(path)
+    write_json(draft, value)
+    try:
+        os.link(draft, path)  # unlike a rename, fails where the target exists
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: atomic in name, if not in content
+        with path.open("xb") as file:
+            try:
+                file.write(draft.read_bytes())
+                file.flush()
+            except OSError:
+                path.unlink()
+                raise
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -218,17 +242,20 @@ def remove_stale_temporaries(folder: Path) -> None:
         match = _TEMPORARY.fullmatch(path.name)
         if match is None or match["host"] != _host():
             continue
-        if find_process(int(match["pid"]), float(match["started"])) is None:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        started = match["started"]  # a birth, or seconds since 1970
+        if find_process(int(match["pid"]), float(started) if started.isdecimal() else started):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def temp_path(target: Path) -> Path:
     """A hidden path next to `target`, named after this process for `remove_stale_temporaries`."""
     process = current_process()
-    owner = f"{_host()}-{process['pid']}-{process['pid_started']:.0f}-{secrets.token_hex(4)}"
+    started = process["birth"] or f"{process['pid_started']:.0f}"
+    owner = f"{_host()}-{process['pid']}-{started}-{secrets.token_hex(4)}"
     prefix = target.name.encode()[:80].decode(errors="ignore")  # names are limited to 255 bytes
     return target.with_name(f".{prefix}.{owner}")
 

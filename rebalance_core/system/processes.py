@@ -9,6 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
@@ -18,14 +19,42 @@ U = TypeVar("U")
 
 
 def current_process() -> dict[str, Any]:
-    """This process as {pid, pid_started, host}: pids are reused, and differ between machines."""
-    pid = os.getpid()
-    return {"pid": pid, "pid_started": _start_time(pid), "host": host_name()}
+    """This process as {pid, pid_started, birth, host}; see `process_identity`."""
+    return dict(_own_identity(os.getpid()))
 
 
 @cache
-def _start_time(pid: int) -> float:
-    return psutil.Process(pid).create_time()
+def _own_identity(pid: int) -> dict[str, Any]:
+    return process_identity(pid)
+
+
+def process_identity(pid: int) -> dict[str, Any]:
+    """A process as {pid, pid_started, birth, host}: pids are reused, and differ between machines.
+
+    `pid_started` is in seconds since 1970; `birth` identifies the start without the clock, or is
+    None. Raises psutil.Error if there is no such process.
+    """
+    started = psutil.Process(pid).create_time()
+    return {"pid": pid, "pid_started": started, "birth": _birth(pid), "host": host_name()}
+
+
+def _birth(pid: int) -> str | None:
+    """When a process began, as `<boot>t<ticks since that boot>`; None where Linux does not tell.
+
+    Setting the clock moves the start times of all processes, in seconds, but not these.
+    """
+    try:
+        # The name before the last parenthesis may contain anything; see proc(5), field 22.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        boot = _boot()
+    except OSError:
+        return None
+    return f"{boot}t{int(fields[19])}"
+
+
+@cache
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
 
 
 @cache
@@ -33,13 +62,19 @@ def host_name() -> str:
     return socket.gethostname()
 
 
-def find_process(pid: int | None, started: float) -> psutil.Process | None:
-    """The process `pid` if it is alive and was started at `started`, within a second."""
+def find_process(pid: int | None, started: float | str) -> psutil.Process | None:
+    """The process `pid` if it is alive and is the one that began at `started`.
+
+    `started` is its birth, or its start time in seconds since 1970, compared within a second.
+    """
     if pid is None:
         return None  # which psutil interprets as the current process
     try:
         process = psutil.Process(pid)
-        is_same = abs(process.create_time() - started) < 1
+        if isinstance(started, str):
+            is_same = _birth(pid) == started
+        else:
+            is_same = abs(process.create_time() - started) < 1
         return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None

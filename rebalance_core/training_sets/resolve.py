@@ -13,7 +13,7 @@ from rebalance_core.config import STRICT, Reference, problem, read_model, refere
 from rebalance_core.datasets.dataset import Dataset, list_datasets, open_dataset
 from rebalance_core.datasets.duplicates import MAX_DIFFERENCE, near_groups
 from rebalance_core.errors import UserError
-from rebalance_core.system.files import read_json, write_json
+from rebalance_core.system.files import create_json, read_json
 from rebalance_core.training_sets.config import OPEN, RESERVED, SetConfig, TestPart
 from rebalance_core.training_sets.skew import limited_counts, reduced_counts, skewed_counts
 from rebalance_core.training_sets.splits import Split, split_rows
@@ -124,7 +124,18 @@ def make_set(workspace: Workspace, name: str, config: SetConfig) -> TrainingSet:
     """Resolve and save a training set; raises UserError if the name exists."""
     check_set_name(workspace, name)
     training_set = resolve_set(workspace, name, config)
-    write_json(workspace.sets / f"{name}.json", training_set.to_json())
+    return _save_new(workspace, training_set)
+
+
+def _save_new(workspace: Workspace, training_set: TrainingSet) -> TrainingSet:
+    """Save a set; raises UserError if another process has saved one of this name meanwhile."""
+    name = training_set.name
+    try:
+        create_json(workspace.sets / f"{name}.json", training_set.to_json())
+    except FileExistsError as error:
+        raise UserError(
+            f"Another process created {name!r} in the meantime; choose another name."
+        ) from error
     return training_set
 
 
@@ -307,8 +318,7 @@ def make_subset(
             "clustered": clustered,
         }
     )
-    write_json(workspace.sets / f"{name}.json", training_set.to_json())
-    return training_set
+    return _save_new(workspace, training_set)
 
 
 def _check_parts(

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from cell_records import cell_record
+from safetensors.torch import load_file, save_file
 from sets import synthetic_set
 from test_study import CLASSIFIER, logged
 
@@ -294,8 +296,15 @@ def test_what_is_not_an_image_or_classifier_is_refused(
     with pytest.raises(UserError, match="which is code and not run from a folder"):
         load_classifier(folder)
     write_json(folder / "config.json", config)
-    (folder / "model.safetensors").write_bytes(b"nonsense")
+    file = folder / "model.safetensors"
+    # copied, since the file that is mapped into memory is overwritten
+    weights = {name: tensor.clone() for name, tensor in load_file(file).items()}
+    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
+    file.write_bytes(b"nonsense")
     with pytest.raises(UserError, match="does not contain a readable classifier"):
+        load_classifier(folder)
+    save_file({**weights, name: torch.full_like(weights[name], torch.nan)}, file)
+    with pytest.raises(UserError, match=f"{name} contains NaN or infinity"):
         load_classifier(folder)
     other = create_run(workspace, "timing", {}, name="other")
     with pytest.raises(UserError, match="is not a comparison that kept a classifier"):

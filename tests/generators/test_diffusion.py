@@ -1,5 +1,7 @@
 """Diffusion against its formulas: weights, targets, guidance, the average, samples one by one."""
 
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.unet import AUGMENT_DIM, seeded_conditional_unet, seeded_unet
@@ -32,6 +35,7 @@ from rebalance_core.generators.diffusion.sampling import DiffusionGenerator
 from rebalance_core.generators.diffusion.training import averaged, update
 from rebalance_core.generators.diffusion.warps import SHIFT, draw_warps, warp_images
 from rebalance_core.runs.run import MemoryRun
+from rebalance_core.system.files import write_json
 from rebalance_core.training.batches import to_uint8
 from rebalance_core.training.device import create_accelerator
 from rebalance_core.training.random import keyed_generator
@@ -365,3 +369,94 @@ def test_paper_unet_is_ours_by_default() -> None:
     config = DdpmConfig.from_preset("paper")
     unet = seeded_unet(config.unet_shape(1), 0)
     assert sum(p.numel() for p in unet.parameters()) == 113_668_609
+
+
+def unet_files(folder: Path) -> tuple[Path, Path]:
+    unet = next(folder.rglob("unet"))
+    return unet / "config.json", unet / "diffusion_pytorch_model.safetensors"
+
+
+HOSTILE_CONFIGS: list[dict[str, Any]] = [
+    {"layers_per_block": 100_000},
+    {"sample_size": 10**9},
+    {"in_channels": 10**9},
+    {"in_channels": None},
+    {"norm_num_groups": 0},
+    {"norm_num_groups": 10**9},
+    {"attention_head_dim": 0},
+    {"block_out_channels": [10**9]},
+    {"down_block_types": ["os.system"]},
+]
+
+
+@pytest.mark.parametrize("kind", [make_ddpm, make_conditional])
+def test_a_hostile_config_of_the_unet_is_refused_before_it_is_built(
+    kind: Any, data: Callable[..., TrainingData], tmp_path: Path
+) -> None:
+    made = kind(data)
+    made.save(tmp_path)
+    config, _ = unet_files(tmp_path)
+    sound = json.loads(config.read_text())
+    for change in HOSTILE_CONFIGS:
+        write_json(config, {**sound, **change})
+        started = time.monotonic()
+        with pytest.raises(UserError, match=r"not contain a readable diffusion model .*config"):
+            type(made).load(tmp_path)
+        assert time.monotonic() - started < 5, change
+    write_json(config, [1])
+    with pytest.raises(UserError, match=r"config\.json is not an object"):
+        type(made).load(tmp_path)
+    # what the library would import by it is not looked at
+    write_json(config, {**sound, "quantization_config": {"quant_method": "bitsandbytes"}})
+    assert type(made).load(tmp_path).classes == made.classes
+
+
+@pytest.mark.parametrize("kind", [make_ddpm, make_conditional])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda w: w.pop("conv_out.weight"), "the weights lack conv_out.weight"),
+        (lambda w: w.update(extra=torch.zeros(1)), "the weights have the unknown extra"),
+        (
+            lambda w: w.update({"conv_out.bias": torch.zeros(7)}),
+            r"conv_out.bias has the shape \(7,\), not \(",
+        ),
+        (
+            lambda w: w.update({"conv_out.bias": w["conv_out.bias"].to(torch.complex64)}),
+            "conv_out.bias has the type C64, not F32",
+        ),
+        (
+            lambda w: w.update({"conv_out.bias": w["conv_out.bias"].to(torch.int64)}),
+            "conv_out.bias has the type I64, not F32",
+        ),
+        (lambda w: w["conv_out.bias"].fill_(float("nan")), "conv_out.bias contains NaN or inf"),
+        (lambda w: w["conv_out.bias"].fill_(float("inf")), "conv_out.bias contains NaN or inf"),
+    ],
+)
+def test_weights_that_are_not_the_networks_are_refused(
+    kind: Any,
+    change: Callable[[dict[str, Tensor]], object],
+    words: str,
+    data: Callable[..., TrainingData],
+    tmp_path: Path,
+) -> None:
+    made = kind(data)
+    made.save(tmp_path)
+    _, file = unet_files(tmp_path)
+    weights = {name: tensor.clone() for name, tensor in load_file(file).items()}
+    change(weights)
+    save_file(weights, file)
+    with pytest.raises(UserError, match=words):
+        type(made).load(tmp_path)
+
+
+def test_a_narrow_unet_of_an_earlier_version_keeps_its_groups(
+    data: Callable[..., TrainingData], tmp_path: Path
+) -> None:
+    made = make_ddpm(data)
+    made.save(tmp_path)
+    config, _ = unet_files(tmp_path)
+    write_json(config, {**json.loads(config.read_text()), "norm_num_groups": 32})
+    loaded = DdpmGenerator.load(tmp_path)
+    assert {unet.config.norm_num_groups for unet in loaded.unets.values()} <= {32, 8}
+    assert 32 in {unet.conv_norm_out.num_groups for unet in loaded.unets.values()}

@@ -138,6 +138,14 @@ def wrong_file(kind: str, path: Path, state: dict[str, Tensor]) -> Path:
         torch.save(state | {"extra.weight": torch.zeros(4)}, file)
     elif kind == "not finite":
         torch.save(state | {"fc.bias": torch.full((1000,), torch.nan)}, file)
+    elif kind == "sparse":
+        torch.save(state | {"fc.bias": torch.zeros(1000).to_sparse()}, file)
+    elif kind == "meta":
+        torch.save(state | {"fc.bias": torch.zeros(1000, device="meta")}, file)
+    elif kind == "complex":
+        torch.save(state | {"fc.bias": torch.zeros(1000, dtype=torch.complex64)}, file)
+    elif kind == "whole numbers":
+        torch.save(state | {"fc.bias": torch.zeros(1000, dtype=torch.int64)}, file)
     elif kind == "a list":
         torch.save([torch.zeros(3)], file)
     elif kind == "code":
@@ -165,6 +173,10 @@ WRONG = {
     "512))",
     "one layer more": "{} does not fit ResNet-18 (extra.weight is not one of its layers)",
     "not finite": "{} does not fit ResNet-18 (fc.bias contains values that are NaN or infinite)",
+    "sparse": "{} does not fit ResNet-18 (fc.bias is not stored as plain values)",
+    "meta": "{} does not fit ResNet-18 (fc.bias is not stored as plain values)",
+    "complex": "{} does not fit ResNet-18 (fc.bias has type torch.complex64)",
+    "whole numbers": "{} does not fit ResNet-18 (fc.bias has type torch.int64)",
     "a list": "{} does not fit ResNet-18 (it is not a dict of tensors)",
 }
 

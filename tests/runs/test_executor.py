@@ -19,9 +19,11 @@ from starting import submit
 from rebalance_core.datasets.dataset import list_datasets, open_dataset
 from rebalance_core.datasets.source import ImportConfig
 from rebalance_core.errors import UserError
+from rebalance_core.runs import executor
 from rebalance_core.runs.directory import RunDirectory, create_run, find_run
 from rebalance_core.runs.executor import (
     RunView,
+    _spawn_locked,
     cancel,
     describe,
     list_runs,
@@ -30,7 +32,8 @@ from rebalance_core.runs.executor import (
     resume,
     view_run,
 )
-from rebalance_core.runs.locks import run_lock
+from rebalance_core.runs.locks import run_lock, states_lock
+from rebalance_core.runs.records import read_state
 from rebalance_core.system.files import read_json, write_json
 from rebalance_core.system.processes import current_process
 from rebalance_core.workspace import Workspace
@@ -379,6 +382,32 @@ def test_a_job_sees_only_the_device_that_it_took(
     pid = wait(view.path, lambda view: view.state.pid is not None).state.pid
     assert psutil.Process(pid).environ()["CUDA_VISIBLE_DEVICES"] == "5,7"  # as it was started
     assert wait(view.path, ended).state.device == "GPU 5"
+
+
+def test_a_worker_that_is_slow_to_start_is_not_taken_for_gone(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cold disk or an overloaded machine it needs longer than the grace."""
+    path = create_run(workspace, "train", {"generator": "ddpm", "set": "nothing"}, name="late")
+    with states_lock(workspace.runs):  # the worker cannot claim the run meanwhile
+        _spawn_locked(workspace, path, None)
+        pid = read_state(path).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(executor, "START_GRACE", 0.0)
+    assert view_run(path).status == "queued"
+    os.kill(pid, signal.SIGCONT)
+    assert wait(path, ended).status == "failed"  # it ran; its config is incomplete
+
+
+def test_a_worker_that_dies_before_it_claims_its_run_is_told_at_once(workspace: Workspace) -> None:
+    path = create_run(workspace, "train", {"generator": "ddpm", "set": "nothing"}, name="early")
+    started = time.monotonic()
+    with states_lock(workspace.runs):
+        _spawn_locked(workspace, path, None)
+        os.kill(read_state(path).pid or 0, signal.SIGKILL)
+    assert wait(path, ended).status == "interrupted"
+    assert time.monotonic() - started < executor.START_GRACE / 2
 
 
 def test_a_run_is_worked_on_by_one_process(workspace: Workspace) -> None:

@@ -113,7 +113,8 @@ def callers(name: str) -> set[str]:
 
 def test_nothing_else_makes_or_starts_a_run() -> None:
     assert callers("create_run") == {"rebalance_core/runs/start.py"}
-    assert callers("spawn") == {"rebalance_core/runs/start.py", "rebalance_core/runs/executor.py"}
+    assert callers("spawn") == {"rebalance_core/runs/start.py"}
+    assert callers("_spawn_locked") == {"rebalance_core/runs/executor.py"}
     assert callers("record_run") == {"rebalance_core/runs/start.py", "rebalance_core/study.py"}
 
 

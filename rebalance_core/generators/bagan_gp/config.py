@@ -29,19 +29,21 @@ class BaganConfig(Config):
 
     preset: str = "paper"
     size: Literal[32, 64, 128, 256] = 64  # px (5.1)
-    autoencoder_epochs: int = Field(default=60, ge=1)  # (5.1)
+    autoencoder_epochs: int = Field(default=60, ge=1, le=1_000_000)  # (5.1)
     autoencoder_lr: float = Field(default=0.002, gt=0)  # Adam (5.1)
-    epochs: int = Field(default=100, ge=1)  # adversarial: 50 learning steps of two epochs (5.1)
-    autoencoder_steps: int | None = Field(default=None, ge=1)  # updates, instead of its epochs
-    steps: int | None = Field(default=None, ge=1)  # generator updates, instead of epochs
+    # adversarial: 50 learning steps of two epochs (5.1)
+    epochs: int = Field(default=100, ge=1, le=1_000_000)
+    # updates, instead of its epochs
+    autoencoder_steps: int | None = Field(default=None, ge=1, le=10**9)
+    steps: int | None = Field(default=None, ge=1, le=10**9)  # generator updates, instead of epochs
     lr: float = Field(default=0.0002, gt=0)  # Adam, generator and discriminator (5.1)
     beta1: float = Field(default=0.5, ge=0, lt=1)  # Adam (5.1)
     beta2: float = Field(default=0.9, ge=0, lt=1)  # Adam (5.1)
     adam_eps: float = Field(default=1e-7, gt=0, lt=1)  # (original: that of Keras)
     # eps and momentum of batch norm: 0.001 and 0.01 (original: Keras), or 0.00001 and 0.1
     batch_norm: Literal["keras", "torch"] = "keras"
-    batch_size: int = Field(default=128, ge=2)  # images (original)
-    discriminator_updates: int = Field(default=5, ge=1)  # per generator update (original)
+    batch_size: int = Field(default=128, ge=2, le=65_536)  # images (original)
+    discriminator_updates: int = Field(default=5, ge=1, le=1000)  # per generator update (original)
     penalty: float = Field(default=10.0, ge=0)  # weight of the gradient penalty (original)
     interpolation: Literal["normal", "uniform"] = "normal"  # of the penalty; original: N(0, 1)
     wrong_labels: Literal["any", "other"] = "any"  # original: any class, correct in 1/K

@@ -10,8 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers import UNet2DModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from models.unet import ConditionalUNet, ConditionEmbedding, noise_schedule, seeded_conditional_unet
@@ -28,6 +27,7 @@ from rebalance_core.generators.diffusion.formulas import (
     draw_timesteps,
     guided,
 )
+from rebalance_core.generators.diffusion.loading import read_unet
 from rebalance_core.generators.diffusion.sampling import DiffusionGenerator, preview_samples
 from rebalance_core.generators.diffusion.training import (
     ModelPosition,
@@ -45,6 +45,7 @@ from rebalance_core.training.batches import (
     to_float,
 )
 from rebalance_core.training.random import derive_seed, keyed_generator
+from rebalance_core.training.weights import load_weights
 
 POSE = 3  # key of the random numbers that draw a sample's pose
 
@@ -117,16 +118,15 @@ class ConditionalDdpmGenerator(DiffusionGenerator):
     def read(cls, folder: Path) -> Self:
         record = read_json(folder / cls.file)
         config = ConditionalDdpmConfig.build(**record["config"])
-        unet = UNet2DModel.from_pretrained(
-            folder / "unet", use_safetensors=True, local_files_only=True
-        )
-        weights = load_file(folder / "conditions.safetensors")
+        unet = read_unet(folder / "unet", config, unshuffle=config.unshuffle, conditional=True)
         shares = np.array(record["shares"], dtype=float)
         if shares.shape[0] != len(record["classes"]) or not (shares >= 0).all():
             raise ValueError("the shares of poses do not match the classes")
         classes, poses = shares.shape[0], shares.shape[1] - 1
-        conditions = ConditionEmbedding(classes, poses, weights["label.weight"].shape[1])
-        conditions.load_state_dict(weights)
+        dim = config.unet_shape(1).condition_dim
+        with torch.device("meta"):
+            conditions = ConditionEmbedding(classes, poses, dim)
+        load_weights(conditions, folder / "conditions.safetensors")
         return cls(
             ConditionalUNet(unet, conditions, config.unshuffle), config, record["classes"], shares
         )

@@ -1,7 +1,7 @@
 """Configs of the diffusion models, without torch, so that pages can import them."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -31,19 +31,23 @@ class DiffusionConfig(Config):
 
     preset: str = "paper"
     size: int = Field(default=128, ge=8, le=512, multiple_of=8)  # px (not stated; see the docs)
-    widths: tuple[int, ...] = (128, 128, 256, 256, 512, 512)  # channels per resolution (tutorial)
-    layers: int = Field(default=2, ge=1)  # residual blocks per resolution (tutorial)
-    attention: tuple[int, ...] = (4,)  # resolutions with self-attention, 0 = full (3.2)
+    # channels per resolution (tutorial)
+    widths: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        default=(128, 128, 256, 256, 512, 512), min_length=1, max_length=8
+    )
+    layers: int = Field(default=2, ge=1, le=16)  # residual blocks per resolution (tutorial)
+    # resolutions with self-attention, 0 = full (3.2)
+    attention: tuple[int, ...] = Field(default=(4,), max_length=8)
     # the noise (3.2), or the velocity (arXiv 2202.00512), which needs fewer steps and updates
     prediction: Literal["epsilon", "v_prediction"] = "epsilon"
     schedule: Literal["linear", "cosine"] = "linear"  # of the betas (3.2; arXiv 2102.09672)
     min_snr: float | None = Field(default=None, gt=0)  # γ of min-SNR weighting, arXiv 2303.09556
     lr: float = Field(default=0.001, gt=0)  # Adam (5.3)
     warmup_steps: int = Field(default=500, ge=0)  # (5.3), then cosine to zero
-    batch_size: int = Field(default=16, ge=1)  # images per batch (5.3)
+    batch_size: int = Field(default=16, ge=1, le=65_536)  # images per batch (5.3)
     accumulation: int = Field(default=1, ge=1, le=1024)  # batches per update
-    epochs: int = Field(default=50, ge=1)  # (5.3)
-    steps: int | None = Field(default=None, ge=1)  # updates per model, instead of epochs
+    epochs: int = Field(default=50, ge=1, le=1_000_000)  # (5.3)
+    steps: int | None = Field(default=None, ge=1, le=10**9)  # updates per model, instead of epochs
     ema: float = Field(default=0.0, ge=0, lt=1)  # decay of the weights' EMA; 0: none
     sampler: Sampler = "ddpm"  # (3.2)
     sampler_steps: int = Field(default=1000, ge=1, le=1000)

@@ -17,6 +17,7 @@ from rebalance_core.generators.diffusion.config import (
     DiffusionConfig,
 )
 from rebalance_core.generators.diffusion.formulas import Predict, draw_timesteps
+from rebalance_core.generators.diffusion.loading import read_unet
 from rebalance_core.generators.diffusion.sampling import DiffusionGenerator, preview_samples
 from rebalance_core.generators.diffusion.training import (
     ModelPosition,
@@ -65,13 +66,9 @@ class DdpmGenerator(DiffusionGenerator):
         for path in folders.values():
             if not (path / "model_index.json").exists():
                 raise UserError(f"{path} is not a diffusers pipeline: model_index.json is missing.")
-        unets = {
-            label: UNet2DModel.from_pretrained(
-                path / "unet", use_safetensors=True, local_files_only=True
-            )
-            for label, path in folders.items()
-        }
-        return cls(unets, DdpmConfig.build(**record["config"]))
+        config = DdpmConfig.build(**record["config"])
+        unets = {label: read_unet(path / "unet", config) for label, path in folders.items()}
+        return cls(unets, config)
 
 
 def unconditional(unet: UNet2DModel) -> Predict:

@@ -20,7 +20,7 @@ class SmoteConfig(Config):
     neighbours: int = Field(default=5, ge=1, le=1000)  # nearest ones in the class (4.2 there)
     # of the distances: pixels (as in the paper), or the 512 features of a ResNet-18
     space: Literal["pixels", "features"] = "pixels"
-    epochs: int = Field(default=30, ge=1)  # of that ResNet-18 (5.4)
+    epochs: int = Field(default=30, ge=1, le=10_000)  # of that ResNet-18 (5.4)
     lr: float = Field(default=0.001, gt=0, allow_inf_nan=False)  # of its SGD (5.4)
     precision: Precision = "auto"  # of its training
     seed: Seed = 0
