@@ -9,20 +9,37 @@ import torchvision.models
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+SMALL_RESNET = "resnet18_3x3"  # ResNet-18 whose first layers keep the resolution of small images
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of [0, 1]
 
 
 def classifier_names() -> list[str]:
-    """Names of torchvision's classification models."""
-    return list(torchvision.models.list_models(module=torchvision.models))
+    """Names of torchvision's classification models, and `resnet18_3x3`."""
+    return [*torchvision.models.list_models(module=torchvision.models), SMALL_RESNET]
+
+
+def small_resnet(classes: int) -> nn.Module:
+    """ResNet-18 with a 3×3 first convolution of stride 1, and without the pooling after it.
+
+    For images of about 32 px, of which the usual stem leaves 8 (He et al. 2016, arXiv 1512.03385,
+    section 4.2, as widely used with ResNet-18 for CIFAR).
+    """
+    model: nn.Module = torchvision.models.resnet18(weights=None, num_classes=classes)
+    stem = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's
+    model.conv1 = stem
+    model.maxpool = nn.Identity()
+    return model
 
 
 def build_network(network: str, classes: int) -> nn.Module:
-    """Initialise a torchvision model by name, or call `module:function` with the number of classes.
+    """Initialise a model of `classifier_names`, or call `module:function` with the class count.
 
     Raises ValueError for an unknown model, ImportError or AttributeError for an unknown function,
     TypeError if it does not return a `torch.nn.Module`, and whatever the function itself raises.
     """
+    if network == SMALL_RESNET:
+        return small_resnet(classes)
     module, colon, function = network.partition(":")
     if not colon:
         model: nn.Module = torchvision.models.get_model(network, weights=None, num_classes=classes)

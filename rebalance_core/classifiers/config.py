@@ -28,7 +28,7 @@ class ClassifierConfig(Config):
     cosine: bool = False  # cosine learning rate schedule, to zero
     batch_size: int = Field(default=32, ge=2, le=65_536)  # images (not stated)
     augmentation: Augmentation = "none"  # of every arm's images (5.4: none)
-    # torchvision's name of a classifier (5.4), or module:function
+    # torchvision's name of a classifier (5.4), resnet18_3x3 for small images, or module:function
     network: str = Field(default="resnet18", pattern=r"^(\w+|[\w.]+:\w+)$")
     pretrained: Pretrained = "no"  # ImageNet weights of the workspace (5.4: none)
     precision: Precision = "fp32"  # (the framework's default)

@@ -10,6 +10,7 @@ Augmentation = Literal["none", "scans", "trivial"]
 Mixing = Literal["none", "mixup", "cutmix"]
 Stage = Literal["none", "reweighted", "last-layer"]  # what the last fifth of the epochs does
 Decay = Literal["none", "5e-4"]
+Averaging = Literal["none", "last-epochs"]  # of the weights, over the last fifth of the epochs
 Prediction = Literal["as-is", "logit-adjusted"]
 Views = Literal["one", "mirrored"]
 
@@ -24,6 +25,7 @@ class Recipe:
     mixing: Mixing = "none"
     stage: Stage = "none"
     decay: Decay = "none"  # weight decay
+    averaging: Averaging = "none"
     prediction: Prediction = "as-is"
     views: Views = "one"  # of an image, whose predictions are averaged
 
@@ -105,6 +107,12 @@ REMEDIES = {
             {"stage": "last-layer"},
         ),
         Remedy("weight-decay", "weights are pulled to zero, with 0.0005", {"decay": "5e-4"}),
+        Remedy(
+            "weight-average",
+            "the weights after each of the last fifth of the epochs are averaged (stochastic "
+            "weight averaging)",
+            {"averaging": "last-epochs"},
+        ),
         Remedy(
             "mirrored-test",
             "predictions of a test image and its mirror image are averaged",

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from models.classifier import Classifier, seeded_classifier
 from rebalance_core.classifiers.augmentation import augment_scans, augment_trivially
@@ -94,7 +95,11 @@ def train_classifier(
     model = make_model() if make_model else fresh_classifier(config, data.classes, seed)
     model.to(accelerator.device).to(memory_format=torch.channels_last)
     optimizer = make_sgd(config, model, float(recipe.decay) if recipe.decay != "none" else 0.0)
-    last_stage = last_stage_start(config.epochs) if recipe.stage != "none" else None
+    has_last_stage = recipe.stage != "none" or recipe.averaging != "none"
+    last_stage = last_stage_start(config.epochs) if has_last_stage else None
+    # Stochastic weight averaging (Izmailov et al. 2018, arXiv 1803.05407, algorithm 1); the
+    # statistics of batch norm are averaged too, instead of computed anew over the images.
+    average = AveragedModel(model, use_buffers=True) if recipe.averaging != "none" else None
     curve: list[dict[str, Any]] = []
     best: dict[str, Any] = {"validation_macro_f1": -1.0}
     weights: dict[str, Tensor] = {}
@@ -102,6 +107,8 @@ def train_classifier(
     if state:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.load_state_dict(state["average"])
         curve, best, seconds = list(state["curve"]), state["best"], state["seconds"]
         weights = state["weights"]
     # epochs
@@ -136,9 +143,13 @@ def train_classifier(
             key=(seed, 15, epoch),
             is_frozen=is_last_stage and recipe.stage == "last-layer",
         )
+        evaluated = model
+        if average is not None and is_last_stage:
+            average.update_parameters(model)
+            evaluated = cast(Classifier, average.module)
         seconds += time.monotonic() - start
         # evaluate
-        validation = evaluate(model, data.validation, accelerator)
+        validation = evaluate(evaluated, data.validation, accelerator)
         line = {
             "epoch": epoch,
             "updates": count_updates(config, rows) + (curve[-1]["updates"] if curve else 0),
@@ -146,24 +157,25 @@ def train_classifier(
             "train_loss": loss,
         }
         line |= {f"validation_{name}": validation[name] for name in measures()}
-        test = None if data.test is None else evaluate(model, data.test, accelerator)
+        test = None if data.test is None else evaluate(evaluated, data.test, accelerator)
         curve.append(line | {f"test_{name}": test[name] for name in measures() if test})
         log(line)
         is_candidate = last_stage is None or is_last_stage  # else not yet what the arm names
         if is_candidate and validation[PRIMARY] > best["validation_macro_f1"]:
             best = {"epoch": epoch, "validation_macro_f1": validation[PRIMARY]}
-            weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+            weights = {k: v.detach().cpu().clone() for k, v in evaluated.state_dict().items()}
         if epoch < config.epochs:
             run.checkpoint_or_stop(
                 {
                     **(tag or {}),
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
+                    **({"average": average.state_dict()} if average is not None else {}),
                     "curve": curve,
                     "best": best,
                     "seconds": seconds,
                     # torch writes shared storage once
-                    "weights": model.state_dict() if best.get("epoch") == epoch else weights,
+                    "weights": evaluated.state_dict() if best.get("epoch") == epoch else weights,
                 }
             )
     return {"curve": curve, "best": best, "seconds": seconds}, weights

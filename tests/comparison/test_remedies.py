@@ -1,5 +1,6 @@
 """Remedies: mixing, TrivialAugment, weighting, second stages, mirrored predictions."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -98,15 +99,18 @@ def test_re_training_leaves_all_but_the_last_layer_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    "recipe", [Recipe(stage="last-layer"), Recipe(mixing="cutmix", decay="5e-4")]
+    "recipe",
+    [
+        Recipe(stage="last-layer"),
+        Recipe(mixing="cutmix", decay="5e-4"),
+        Recipe(stage="reweighted", averaging="last-epochs"),
+    ],
 )
 def test_a_second_stage_resumes_exactly(recipe: Recipe) -> None:
     states: list[dict[str, Any]] = []
 
     class Recorder(MemoryRun):
         def checkpoint_or_stop(self, state: dict[str, Any]) -> None:
-            import copy
-
             states.append(copy.deepcopy(state))
 
     data = CellData(toy(COUNTS, 0), None, toy((40, 40, 40), 100), None, ("a", "b", "c"))
@@ -119,6 +123,49 @@ def test_a_second_stage_resumes_exactly(recipe: Recipe) -> None:
         assert again["curve"] == whole["curve"]
         assert again["best"] == whole["best"]
         assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+def test_averaged_weights_are_the_mean_of_the_last_fifth_of_the_epochs() -> None:
+    """Of 15 epochs: 13, 14, 15; the statistics of batch norm are averaged, too."""
+    states: dict[int, dict[str, Any]] = {}
+
+    class Recorder(MemoryRun):
+        def checkpoint_or_stop(self, state: dict[str, Any]) -> None:
+            states[len(state["curve"])] = copy.deepcopy(state)
+
+    data = CellData(toy(COUNTS, 0), None, toy((40, 40, 40), 100), None, ("a", "b", "c"))
+    config = CONFIG.model_copy(update={"epochs": 15})
+    losses = {}
+    for recipe in (Recipe(), Recipe(averaging="last-epochs")):
+        outcome, _ = train_classifier(
+            config, data, recipe, Schedule("always"), 0, Recorder(), log=lambda line: None
+        )
+        losses[recipe.averaging] = [line["train_loss"] for line in outcome["curve"]]
+    assert losses["none"] == losses["last-epochs"]  # only what is evaluated and kept differs
+    assert last_stage_start(15) == 13
+    assert outcome["best"]["epoch"] >= 13
+    assert states[13]["best"]["epoch"] == 13  # the first candidate
+    for name, value in states[14]["average"].items():
+        name = name.removeprefix("module.")
+        if name == "n_averaged":
+            assert value == 2
+            continue
+        if value.is_floating_point():
+            both = [states[epoch]["model"][name] for epoch in (13, 14)]
+            assert torch.allclose(value, (both[0] + both[1]) / 2, atol=1e-6), name
+            assert torch.equal(states[13]["weights"][name], both[0])
+    last_layer = [states[epoch]["model"]["network.5.weight"] for epoch in (13, 14)]
+    assert not torch.equal(*last_layer)
+
+
+def test_an_arm_with_averaged_weights_is_compared_to_its_end(
+    workspace: Workspace, phantom: Dataset
+) -> None:
+    """The kept weights, with their counters of batches, load for the test predictions."""
+    run = finished(workspace, arms=("none", "weight-average"), seeds=(0,))
+    findings = read_results(workspace, run)
+    assert findings is not None
+    assert [row.arm for row in findings.results] == ["none", "weight-average"]
 
 
 def test_the_new_last_layer_is_drawn_from_the_seed() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from models.bagan_gp import BaganGP, seeded_bagan, stage_widths
-from models.classifier import Classifier, seeded_classifier
+from models.classifier import Classifier, build_network, classifier_names, seeded_classifier
 from models.unet import norm_groups, seeded_unet
 from models.unet_shape import UNetShape
 
@@ -137,3 +137,15 @@ def test_bagan_and_classifier_load_as_they_were_saved(tmp_path: Path) -> None:
     image = torch.randn(1, 1, 32, 32)
     loaded = Classifier.from_pretrained(tmp_path / "classifier").eval()
     assert torch.equal(classifier(image), loaded(image))
+
+
+def test_the_3x3_stem_keeps_the_resolution_of_small_images() -> None:
+    """Of 32 px, ResNet-18 leaves 1 before the average; with the 3×3 stem it is 4."""
+    usual, small = (build_network(name, 4) for name in ("resnet18", "resnet18_3x3"))
+    assert parameters(usual) - parameters(small) == 64 * 3 * (7 * 7 - 3 * 3)
+    sizes: list[torch.Size] = []
+    for network in (usual, small):
+        network.layer4.register_forward_hook(lambda _m, _i, out: sizes.append(out.shape[2:]))
+        assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 4)
+    assert sizes == [(1, 1), (4, 4)]
+    assert "resnet18_3x3" in classifier_names()
