@@ -1,6 +1,7 @@
 """Memory: how much is available, and the message when it runs out."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ from rebalance_core.runs.records import MemoryUse
 from rebalance_core.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 8 * 2**30  # bytes of address space
 GIB = 2**30
 
 
@@ -80,13 +82,20 @@ def test_what_is_a_lack_of_memory(error: BaseException, is_memory: bool) -> None
 def test_a_job_that_asks_for_too_much_memory_says_so(
     workspace: Workspace, phantom: Dataset
 ) -> None:
-    """A network of half a terabyte: torch really asks the system, which really refuses."""
+    """Activations of 2.4 GB each in a process of 8 GiB: the system really refuses them."""
     config: Config = TrainConfig.make(
-        "ddpm", "phantom", "quick", steps=1, widths=(131_072, 131_072), attention=(), batch_size=16
+        "ddpm", "phantom", "quick", size=256, steps=1, widths=(1024,), attention=(), batch_size=16
     )
     path = create_run(workspace, "train", config.model_dump(mode="json"), name="too large")
     worker = [sys.executable, "-m", "rebalance_core.runs.worker", str(path)]
-    done = subprocess.run(worker, cwd=ROOT, env=dict(os.environ), capture_output=True, timeout=120)
+    done = subprocess.run(
+        worker,
+        cwd=ROOT,
+        env=dict(os.environ),
+        capture_output=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT)),
+    )
     view = view_run(path)
     assert (done.returncode, view.status) == (1, "failed")
     assert view.state.reason.startswith("Out of memory (")

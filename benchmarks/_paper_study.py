@@ -1,6 +1,6 @@
 """The paper's study on one GPU: its baseline, two generators and three schedules, in parallel.
 
-`python benchmarks/paper_study.py DATASET OUT [--skew step:3] [--size 64] [--seeds 0,1,2]`
+`python benchmarks/_paper_study.py DATASET OUT [--skew step:3] [--size 64] [--seeds 0,1,2]`
 
 Every step is a run of the workspace, as `study DATASET --preset paper --fixed` makes it, but
 independent ones go side by side, since a single classifier does not fill a GPU. What differs from
