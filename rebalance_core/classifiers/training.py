@@ -27,7 +27,7 @@ from rebalance_core.classifiers.losses import (
 from rebalance_core.classifiers.measures import PRIMARY, measures
 from rebalance_core.classifiers.metrics import measure
 from rebalance_core.classifiers.mixing import mix
-from rebalance_core.classifiers.recipe import Mixing, Recipe, Views
+from rebalance_core.classifiers.recipe import Mixing, Recipe, Sampler, Views
 from rebalance_core.classifiers.schedules import Schedule
 from rebalance_core.config import Precision
 from rebalance_core.errors import UserError
@@ -118,17 +118,11 @@ def train_classifier(
         start = time.monotonic()
         set_lr(config, optimizer, epoch)
         is_last_stage = last_stage is not None and epoch >= last_stage
-        sampler = recipe.sampler
         if is_last_stage and recipe.stage == "last-layer":
-            sampler = "over"
             retrain_last_layer(config, model, optimizer, seed, epoch)
+        sampler, is_frozen = stage_sampler(recipe, is_last_stage)
         rows = period_rows(class_ids, n_real, epoch_images, sampler, seed, epoch, count)
         counts = np.bincount(class_ids[rows], minlength=len(data.classes))
-        loss_fn = loss_function(recipe.loss, counts.tolist(), accelerator.device)
-        if is_last_stage and recipe.stage == "reweighted":
-            shown = torch.as_tensor(counts, device=accelerator.device)
-            loss_fn = partial(weighted, weights=effective_weights(shown))
-        augment = make_augmentation(config, recipe, seed, epoch)
         loss = train_epoch(
             config,
             accelerator,
@@ -137,11 +131,11 @@ def train_classifier(
             images,
             labels,
             rows,
-            loss_fn,
-            augment,
+            epoch_loss(recipe, counts, is_last_stage, accelerator.device),
+            make_augmentation(config, recipe, seed, epoch),
             mixing=recipe.mixing,
             key=(seed, 15, epoch),
-            is_frozen=is_last_stage and recipe.stage == "last-layer",
+            is_frozen=is_frozen,
         )
         evaluated = model
         if average is not None and is_last_stage:
@@ -165,19 +159,13 @@ def train_classifier(
             best = {"epoch": epoch, "validation_macro_f1": validation[PRIMARY]}
             weights = {k: v.detach().cpu().clone() for k, v in evaluated.state_dict().items()}
         if epoch < config.epochs:
-            run.checkpoint_or_stop(
-                {
-                    **(tag or {}),
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    **({"average": average.state_dict()} if average is not None else {}),
-                    "curve": curve,
-                    "best": best,
-                    "seconds": seconds,
-                    # torch writes shared storage once
-                    "weights": evaluated.state_dict() if best.get("epoch") == epoch else weights,
-                }
-            )
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            if average is not None:
+                state["average"] = average.state_dict()
+            # torch writes shared storage once
+            kept = evaluated.state_dict() if best.get("epoch") == epoch else weights
+            state |= {"curve": curve, "best": best, "seconds": seconds, "weights": kept}
+            run.checkpoint_or_stop({**(tag or {}), **state})
     return {"curve": curve, "best": best, "seconds": seconds}, weights
 
 
@@ -200,6 +188,21 @@ def make_sgd(
     return torch.optim.SGD(
         model.parameters(), config.lr, momentum=config.momentum, weight_decay=decay, fused=True
     )
+
+
+def stage_sampler(recipe: Recipe, is_last_stage: bool) -> tuple[Sampler, bool]:
+    """The sampler of an epoch, and whether only the last layer is trained."""
+    is_frozen = is_last_stage and recipe.stage == "last-layer"
+    return ("over" if is_frozen else recipe.sampler), is_frozen
+
+
+def epoch_loss(
+    recipe: Recipe, counts: np.ndarray, is_last_stage: bool, device: torch.device
+) -> LossFunction:
+    """The loss function of an epoch that shows `counts` images of each class, (K,)."""
+    if is_last_stage and recipe.stage == "reweighted":
+        return partial(weighted, weights=effective_weights(torch.as_tensor(counts, device=device)))
+    return loss_function(recipe.loss, counts.tolist(), device)
 
 
 def last_stage_start(epochs: int) -> int:

@@ -99,14 +99,18 @@ def exchange_rate(
 def _range(
     images: np.ndarray, plausible: Sequence[bool | None], above: Sequence[bool]
 ) -> tuple[float, float] | None:
-    """The least and the largest plausible number; an end of the curve where none is plausible."""
+    """The numbers tried next below and above the plausible ones, so that none is left out.
+
+    An end of the curve where none is plausible.
+    """
     if None in plausible:
         return None
-    chosen = images[np.array(plausible, bool)]
+    chosen = np.flatnonzero(np.array(plausible, bool))
     if not len(chosen):  # worse than without added images, or better than with all real ones
         end = float(images[sum(above) - 1]) if any(above) else 0.0
         return end, end
-    return float(chosen.min()), float(chosen.max())
+    last = len(images) - 1
+    return float(images[max(chosen[0] - 1, 0)]), float(images[min(chosen[-1] + 1, last)])
 
 
 def _at(scores: ArmScores, seeds: set[int]) -> ArmScores:
