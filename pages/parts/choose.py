@@ -12,6 +12,8 @@ from itertools import count
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from pages.parts.markdown import escape_markdown
+
 # Session keys: the open page, its selections, the training set saved on it.
 PAGE, CHOICES, SAVED = "open page", "choices", "saved set"
 _NUMBERS = count()
@@ -71,6 +73,9 @@ def choose(
     if choice.requested == choice.value:
         choice.requested = None
     _write(key, choice.requested or choice.value)  # a requested option may not exist yet
+    if choice.requested is not None:
+        missing, shown = map(escape_markdown, (choice.requested, choice.label))
+        st.caption(f"{label} {missing} is not here, or not yet; {shown} is shown.")
     return choice.value
 
 

@@ -165,3 +165,12 @@ def test_what_a_button_did_is_shown_once_the_page_is_drawn_anew(
     assert [t.value for t in app.toast] == ["Removed dataset copy."]
     assert line not in [s.value for s in app.success]
     assert box(app, "Dataset").value == two[1]
+
+
+def test_an_address_of_what_is_not_there_is_told(workspace: Workspace, phantom: Dataset) -> None:
+    app = opened("home")
+    app.query_params["dataset"] = "gone*"
+    app.switch_page("pages/data.py").run()
+    assert box(app, "Dataset").value == phantom.name
+    told = rf"Dataset gone\* is not here, or not yet; {phantom.name} is shown."
+    assert told in [caption.value for caption in app.caption]
