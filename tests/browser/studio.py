@@ -168,6 +168,7 @@ def held_at(run: Path, moment: Callable[[dict[str, Any]], object]) -> Iterator[N
 
 def fill(page: Page, label: str, value: str) -> None:
     field = page.get_by_label(label, exact=True)
+    expect(field).to_have_count(1)  # not that of the form before, too
     field.fill(value)
     field.press("Enter")
     settled(page)

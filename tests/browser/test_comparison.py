@@ -30,9 +30,16 @@ def test_a_grid_from_its_start_to_its_report(
     browser: Browser, page: Page, server: Server, tiny: Workspace, tmp_path: Path
 ) -> None:
     page.goto(f"{server.url}/comparison?set=p")
-    expect(page.get_by_text("No generated images of bagan-gp and ddpm")).to_be_visible()
-    # arms: a preset, and two things at once
-    add_arm(page, "oversample")
+    expect(page.get_by_text("There are no generated images for this training set")).to_be_visible()
+    # arms: the proposed ones, of which two are kept, and two things at once
+    chosen = page.get_by_test_id("stMultiSelect").filter(has_text="Arms")
+    for proposed in ("none", "oversample", "logit-adjusted-after", "placebo"):
+        expect(chosen).to_contain_text(proposed)
+    expect(page.get_by_text(re.compile("^Not proposed: Arm returned:1 "))).to_be_visible()
+    for removed in ("placebo", "logit-adjusted-after", "augment+oversample"):
+        page.get_by_role("combobox", name="Arms").press("Backspace")
+        expect(chosen).not_to_contain_text(removed)
+        settled(page)
     add_arm(page, "focal+augment")
     fill(page, "Seeds", "2")
     expect(page.get_by_text("6 classifiers of 8 epochs at 32 px")).to_be_visible()

@@ -92,7 +92,7 @@ def test_the_whole_way(page: Page, server: Server, home: Path, tmp_path: Path) -
 
     # read the table
     table = page.get_by_test_id("stDataFrame").locator("td")  # behind the canvas
-    for cell in ("none", "bagan-gp, 1.0, always", "ddpm, 1.0, every 4th epoch real only"):
+    for cell in ("none", "bagan-gp, 1.0, always", "placebo, 1.0, always", "ddpm, 1.0, always"):
         expect(table.filter(has_text=re.compile(f"^{cell}$"))).to_have_count(1)
 
     # download the report, and the rebalanced set
