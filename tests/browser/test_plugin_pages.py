@@ -62,6 +62,8 @@ def test_a_plugin_is_trained_sampled_shown_and_removed(page: Page, server: Serve
     page.get_by_role("combobox", name="Arms").fill("pca")  # the list shows a part of its options
     expect(page.get_by_role("option", name="pca", exact=True)).to_be_visible()
     page.keyboard.press("Escape")
+    expect(page.get_by_role("option")).to_have_count(0)
+    settled(page)
 
     # remove it; the confirmation names the sampling run and the synthetic set
     visit(page, "Runs")
