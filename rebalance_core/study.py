@@ -54,6 +54,8 @@ from rebalance_core.workspace import MAX_NAME_LENGTH, Workspace, free_name
 
 SKEWED_RATIO = 2.0  # imbalance ratio from which `auto` imposes no skew
 DEFAULT_SKEW = "step:10"  # imposed below that ratio
+# Imposed on built-in datasets, so that enough images are withheld to give some back.
+BUILT_IN_SKEW = "step:20"
 QUICK_LIMIT = 600  # training images
 SUFFIX_LENGTH = 4  # characters by which `free_name` may truncate a name to make room for a number
 # Weight of a step in the progress bar, in proportion to its usual duration.
@@ -66,7 +68,7 @@ class StudyConfig(Config):
     dataset: Annotated[str, Reference("dataset", required=False)]  # built-in ones are imported
     preset: str = "quick"
     split: SplitName = "official"
-    # none from an imbalance ratio of 2, else step:10; of a built-in dataset always step:10
+    # none from an imbalance ratio of 2, else step:10; of a built-in dataset step:20
     skew: str = "auto"
     size: int | None = Field(default=None, ge=16, le=512)  # px; None: the preset's sizes
     seeds: Annotated[tuple[Seed, ...], Unique] = Field(
@@ -222,8 +224,9 @@ def _training_set(
     skew = config.skew
     if skew == "auto":
         ratio = open_set(workspace, dataset.name).ratio
-        is_natural = ratio >= SKEWED_RATIO and dataset.manifest.source.get("source") not in BUILT_IN
-        skew = NO_SKEW if is_natural else DEFAULT_SKEW
+        skew = NO_SKEW if ratio >= SKEWED_RATIO else DEFAULT_SKEW
+        if dataset.manifest.source.get("source") in BUILT_IN:
+            skew = BUILT_IN_SKEW
     limit = QUICK_LIMIT if config.preset == "quick" else None
     set_config = SetConfig(
         dataset=dataset.name,
