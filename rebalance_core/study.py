@@ -7,7 +7,6 @@ from pydantic import Field
 
 from rebalance_core.comparison.arms import Arm, generated_arms, without_unknown
 from rebalance_core.comparison.cells import (
-    CellInputs,
     check_arms,
     plan_additions,
     returned_plan,
@@ -142,12 +141,12 @@ def _arms(workspace: Workspace, config: StudyConfig, training_set: TrainingSet) 
     """The arms of a study; of those of a preset the ones that can be compared on the set."""
     if config.arms != StudyConfig.presets[config.preset].get("arms"):
         return config.arms
-    withheld = CellInputs(training_set, {}, (), withheld_images(workspace, training_set))
+    withheld = withheld_images(workspace, training_set)
     arms = []
     for name in without_unknown(config.arms):
         if k := Arm.parse(name).returned:
             try:
-                returned_plan(withheld, k)
+                returned_plan(training_set, withheld, k)
             except UserError as error:
                 print(f"Left out: {name}. {error}")
                 continue

@@ -1,12 +1,14 @@
 """The command line as a person or a script meets it: stdout, stderr, exit codes."""
 
 import io
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from rebalance_core.cli import main
@@ -50,3 +52,14 @@ def command(home: Path, *arguments: object, cwd: Path = ROOT, typed: str = "") -
         except SystemExit as end:
             code = int(end.code or 0)
     return Done(words, code, out.getvalue(), err.getvalue())
+
+
+def printed(
+    home: Path, *arguments: object, cwd: Path = ROOT, by: Command = command
+) -> dict[str, Any]:
+    """The one JSON object that a command prints, and nothing else."""
+    done = by(home, *arguments, "--json", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    value: dict[str, Any] = json.loads(done.stdout)
+    return value

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import ROOT, Command, command, process
+from commands import ROOT, Command, command, printed, process
 
 from rebalance_core.datasets.dataset import open_dataset
 from rebalance_core.generators.training import TrainConfig
@@ -26,15 +26,6 @@ DIGITS = {
     "test": dict.fromkeys("0123456789", 45),
 }
 LEFT = dict.fromkeys("0123456", 102) | dict.fromkeys("789", 17)  # 15 % cut for validation
-
-
-def told(home: Path, *arguments: object, cwd: Path = ROOT, by: Command = command) -> dict[str, Any]:
-    """The one JSON object that a command prints, and nothing else."""
-    done = by(home, *arguments, "--json", cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") == 1
-    value: dict[str, Any] = json.loads(done.stdout)
-    return value
 
 
 def refused(home: Path, *arguments: object, cwd: Path = ROOT, by: Command = command) -> str:
@@ -51,7 +42,7 @@ def refused(home: Path, *arguments: object, cwd: Path = ROOT, by: Command = comm
 def added(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A workspace with the digits, and what adding them told."""
     home = tmp_path_factory.mktemp("home")
-    return home, told(home, "datasets", "add", "digits", "digits", by=process)
+    return home, printed(home, "datasets", "add", "digits", "digits", by=process)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +100,8 @@ def test_adding_a_dataset_tells_what_it_holds(added: tuple[Path, dict[str, Any]]
 
 
 def test_datasets_are_listed_and_shown(home: Path, added: tuple[Path, dict[str, Any]]) -> None:
-    assert told(home, "datasets", "list") == {"datasets": {"digits": DIGITS}}
-    shown = told(home, "datasets", "show", "digits")
+    assert printed(home, "datasets", "list") == {"datasets": {"digits": DIGITS}}
+    shown = printed(home, "datasets", "show", "digits")
     assert shown["counts"] == DIGITS
     assert shown["path"] == str(home / "datasets" / "digits")
 
@@ -118,10 +109,10 @@ def test_datasets_are_listed_and_shown(home: Path, added: tuple[Path, dict[str, 
 def test_a_damaged_dataset_does_not_hide_the_others(new: Path, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "s", {f"{c}/{k}.png": 9 * k for c in "ab" for k in range(3)})
     for name in ("broken", "whole"):
-        told(new, "datasets", "add", name, source)
+        printed(new, "datasets", "add", name, source)
     with (new / "datasets" / "broken" / "catalogue.csv").open("a") as file:
         file.write("\n")
-    assert told(new, "datasets", "list")["datasets"] == {
+    assert printed(new, "datasets", "list")["datasets"] == {
         "broken": "Dataset broken is damaged (its catalogue was changed by hand); remove it and "
         "import it again.",
         "whole": {"train": {"a": 3, "b": 3}},
@@ -129,9 +120,9 @@ def test_a_damaged_dataset_does_not_hide_the_others(new: Path, tmp_path: Path) -
 
 
 def test_an_empty_workspace_lists_nothing_and_is_not_made(new: Path) -> None:
-    assert told(new, "datasets", "list") == {"datasets": {}}
-    assert told(new, "sets", "list") == {"sets": {}}
-    assert told(new, "runs", "list") == {"runs": []}
+    assert printed(new, "datasets", "list") == {"datasets": {}}
+    assert printed(new, "sets", "list") == {"sets": {}}
+    assert printed(new, "runs", "list") == {"runs": []}
     assert not new.exists()
 
 
@@ -142,21 +133,21 @@ def test_a_person_reads_lines(home: Path) -> None:
 
 
 def test_a_training_says_how_long_it_takes_before_it_starts(home: Path) -> None:
-    quick = told(home, "train", "ddpm", "digits", "--estimate")
+    quick = printed(home, "train", "ddpm", "digits", "--estimate")
     assert quick["seconds"] > 0
     words = ("generators", "train", "ddpm", "digits", "--estimate")
-    longer = told(home, *words, "--override", "steps=1000")
+    longer = printed(home, *words, "--override", "steps=1000")
     for name in ("--set", "--override"):
         assert refused(home, *words, name, "pace=1") == (
             "pace=1 does not fit DdpmConfig: Extra inputs are not permitted."
         )
     assert 2 * quick["seconds"] < longer["seconds"] < 10 * quick["seconds"]
     assert longer["disk"] == quick["disk"]
-    assert "train" not in {run["kind"] for run in told(home, "runs", "list")["runs"]}
+    assert "train" not in {run["kind"] for run in printed(home, "runs", "list")["runs"]}
 
 
 def test_a_generator_without_costs_has_no_estimate(new: Path, smote: str) -> None:
-    assert told(new, "datasets", "add", "digits", "digits")["dataset"] == "digits"
+    assert printed(new, "datasets", "add", "digits", "digits")["dataset"] == "digits"
     assert refused(new, "train", smote, "digits", "--estimate") == (
         "--estimate does not know what a smote costs."
     )
@@ -180,7 +171,7 @@ def test_a_training_is_continued_under_its_own_names(new: Path) -> None:
 
 def test_export_writes_the_originals(home: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
-    value = told(home, "datasets", "export", "digits", "out", cwd=tmp_path)
+    value = printed(home, "datasets", "export", "digits", "out", cwd=tmp_path)
     assert value == {"dataset": "digits", "folder": str(target)}
     files = [p.relative_to(target) for p in target.rglob("*.png")]
     counts = Counter(p.parts[:2] for p in files)
@@ -195,11 +186,11 @@ def test_export_writes_the_originals(home: Path, tmp_path: Path) -> None:
 
 def test_a_folder_is_added_by_its_relative_path_and_removed(new: Path, tmp_path: Path) -> None:
     folder_of(tmp_path / "pets", {"cat/0.png": 1, "cat/1.png": 2, "dog/0.png": 3, "dog/1.png": 4})
-    value = told(new, "datasets", "add", "pets", "pets", cwd=tmp_path)
+    value = printed(new, "datasets", "add", "pets", "pets", cwd=tmp_path)
     assert value["counts"] == {"train": {"cat": 2, "dog": 2}}
-    removed = told(new, "datasets", "remove", "pets", "--yes")
+    removed = printed(new, "datasets", "remove", "pets", "--yes")
     assert removed == {"removed": "pets", "left": ""}
-    assert told(new, "datasets", "list") == {"datasets": {}}
+    assert printed(new, "datasets", "list") == {"datasets": {}}
     assert (tmp_path / "pets" / "cat" / "0.png").exists()
 
 
@@ -207,8 +198,8 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
     names = {f"Training/cat/{k}.png": k for k in range(40)}
     names |= {f"Training/dog/{k}.png": 50 + k for k in range(20)}
     names |= {f"Testing/{c}/{k}.png": 90 + k for c in ("cat", "dog") for k in range(3)}
-    told(new, "datasets", "add", "pets", folder_of(tmp_path / "pets", names))
-    made = told(new, "sets", "make", "skewed", "pets", "--skew", "step:17", "--seed", 5)
+    printed(new, "datasets", "add", "pets", folder_of(tmp_path / "pets", names))
+    made = printed(new, "sets", "make", "skewed", "pets", "--skew", "step:17", "--seed", 5)
     assert made == {
         "set": "skewed",
         "split": "official",
@@ -223,7 +214,7 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
             "them; compare the last epoch's figures as well."
         ],
     }
-    shown = told(new, "sets", "show", "skewed")
+    shown = printed(new, "sets", "show", "skewed")
     assert shown["config"] == {
         "dataset": "pets",
         "split": "official",
@@ -241,7 +232,7 @@ def test_sets_are_made_and_shown(new: Path, tmp_path: Path) -> None:
     }
     assert shown["evaluations"] == []
     assert (len(shown["train"]), len(shown["validation"]), len(shown["test"])) == (36, 7, 6)
-    assert told(new, "sets", "list") == {"sets": {"skewed": {"cat": 34, "dog": 2}}}
+    assert printed(new, "sets", "list") == {"sets": {"skewed": {"cat": 34, "dog": 2}}}
 
 
 @pytest.mark.parametrize(
@@ -337,7 +328,7 @@ def test_a_missing_path_is_looked_for_where_the_person_stands(new: Path, tmp_pat
     assert (
         f"{tmp_path / 'tests'} does not exist; choose a zip, a folder, a CSV, or one of" in sentence
     )
-    assert told(new, "datasets", "list") == {"datasets": {}}
+    assert printed(new, "datasets", "list") == {"datasets": {}}
 
 
 def test_a_word_that_is_no_command_is_a_usage_error(new: Path) -> None:
@@ -353,7 +344,7 @@ def test_runs_are_listed_shown_and_removed(new: Path, tmp_path: Path) -> None:
         "kaggle."
     )
     failed = refused(new, "datasets", "add", "pets", missing)
-    (listed,) = told(new, "runs", "list")["runs"]
+    (listed,) = printed(new, "runs", "list")["runs"]
     assert failed == f"Run {listed['run']} failed: {sentence}"
     about = {k: listed[k] for k in ("kind", "name", "status", "reason")}
     assert about == {
@@ -362,7 +353,7 @@ def test_runs_are_listed_shown_and_removed(new: Path, tmp_path: Path) -> None:
         "status": "failed",
         "reason": sentence,
     }
-    shown = told(new, "runs", "show", listed["run"][-4:])
+    shown = printed(new, "runs", "show", listed["run"][-4:])
     assert shown["config"]["source"] == str(missing)
     assert (shown["last"], shown["result"]) == ([], {})
     log = command(new, "runs", "log", listed["run"])
@@ -370,7 +361,7 @@ def test_runs_are_listed_shown_and_removed(new: Path, tmp_path: Path) -> None:
     assert refused(new, "runs", "cancel", listed["run"]) == (
         f"Run {listed['run']} is failed; there is nothing to cancel."
     )
-    assert told(new, "runs", "remove", listed["run"], "--yes") == {"removed": listed["run"]}
+    assert printed(new, "runs", "remove", listed["run"], "--yes") == {"removed": listed["run"]}
     assert refused(new, "runs", "show", listed["run"]) == (
         f"no run named {listed['run']!r} in {new / 'runs'}; `runs list` shows them."
     )
@@ -378,7 +369,7 @@ def test_runs_are_listed_shown_and_removed(new: Path, tmp_path: Path) -> None:
 
 def test_the_rebalanced_set_of_the_baseline_is_the_training_set(home: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
-    value = told(home, "rebalance", "digits", "none", target)
+    value = printed(home, "rebalance", "digits", "none", target)
     assert value == {
         "folder": str(target),
         "counts": LEFT,
@@ -404,8 +395,8 @@ def test_files_of_one_name_stay_apart_in_the_rebalanced_set(new: Path, tmp_path:
     """`cat/a/b.png` and `cat/a_b.png` are two images."""
     names = {f"cat/{a}{between}b.png": ord(a) for a in "1234" for between in "/_"}
     names |= {f"dog/{k}.png": 50 + k for k in range(6)}
-    told(new, "datasets", "add", "pets", folder_of(tmp_path / "pets", names))
-    value = told(new, "rebalance", "pets", "none", tmp_path / "out")
+    printed(new, "datasets", "add", "pets", folder_of(tmp_path / "pets", names))
+    value = printed(new, "rebalance", "pets", "none", tmp_path / "out")
     written = [p.relative_to(tmp_path / "out").parts[0] for p in tmp_path.glob("out/**/*.png")]
     assert value["counts"] == Counter(written) == {"cat": 5, "dog": 4}
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rebalance_core.imaging.affine import warp
+from rebalance_core.training.batches import to_float, to_uint8
 
 ROTATION = 10.0  # degrees, ±
 SHIFT = 0.06  # of the side, ±
@@ -42,10 +43,10 @@ def augment_trivially(images: Tensor, seeds: Sequence[int]) -> Tensor:
     from torchvision.transforms.v2 import TrivialAugmentWide
 
     transform = TrivialAugmentWide()
-    levels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+    levels = torch.as_tensor(to_uint8(images)).permute(0, 3, 1, 2)
     made = []
     with torch.random.fork_rng(devices=[]):
         for image, seed in zip(levels, seeds, strict=True):
             torch.manual_seed(seed)
             made.append(transform(image))
-    return torch.stack(made).to(images.device).float().div_(127.5).sub_(1.0)
+    return to_float(torch.stack(made).permute(0, 2, 3, 1)).to(images.device)

@@ -30,6 +30,10 @@ class Recipe:
     views: Views = "one"  # of an image, whose predictions are averaged
 
     @property
+    def weight_decay(self) -> float:
+        return 0.0 if self.decay == "none" else float(self.decay)
+
+    @property
     def has_own_training(self) -> bool:
         """Whether its network is not that of the same recipe with predictions as they are."""
         return self.prediction == "as-is" and self.views == "one"

@@ -94,7 +94,7 @@ def train_classifier(
     # model, optimizer
     model = make_model() if make_model else fresh_classifier(config, data.classes, seed)
     model.to(accelerator.device).to(memory_format=torch.channels_last)
-    optimizer = make_sgd(config, model, float(recipe.decay) if recipe.decay != "none" else 0.0)
+    optimizer = make_sgd(config, model, recipe.weight_decay)
     has_last_stage = recipe.stage != "none" or recipe.averaging != "none"
     last_stage = last_stage_start(config.epochs) if has_last_stage else None
     # Stochastic weight averaging (Izmailov et al. 2018, arXiv 1803.05407, algorithm 1); the

@@ -81,7 +81,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a generator on a training set, continue a training, or import a trained generator."""
-    from rebalance_core.generators.estimate import estimate_in_workspace
+    from rebalance_core.generators.estimate import estimate_in_workspace, training_notes
 
     workspace = Workspace.from_environment()
     changes: dict[str, Any] = parse_overrides(override or [])
@@ -93,15 +93,16 @@ def train(
         _check_names(config, generator, set_name, folder)
     if estimate_only and not is_new:
         raise UserError("--estimate works only for new trainings.")
-    if is_new:
+    if estimate_only:
         chosen = open_set(workspace, set_name)
         estimate = estimate_in_workspace(workspace, config.generator, config.training, chosen)
-        if estimate_only:
-            if estimate is None:
-                raise UserError(f"--estimate does not know what a {config.generator} costs.")
-            emit(asdict(estimate), as_json)
-            return
-        for note in estimate.notes if estimate else ():
+        if estimate is None:
+            raise UserError(f"--estimate does not know what a {config.generator} costs.")
+        emit(asdict(estimate), as_json)
+        return
+    if is_new:
+        chosen = open_set(workspace, set_name)
+        for note in training_notes(workspace, config.generator, config.training, chosen):
             print(f"Note: {note}", file=sys.stderr)
     start(config, detach, as_json)
 

@@ -97,6 +97,11 @@ class Arm:
         return "+".join(filter(None, [*words, self.images, self.control])) or BASELINE
 
     @property
+    def has_only_real_images(self) -> bool:
+        """Whether it adds nothing, or only withheld images as they are."""
+        return self.images is None and self.control != PLACEBO
+
+    @property
     def returned(self) -> int | None:
         """k of the control `returned:k`, None for another arm."""
         match = _RETURNED.fullmatch(self.control or "")

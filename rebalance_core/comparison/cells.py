@@ -119,15 +119,14 @@ def default_arms(
     Generators with images for the set take part, whether the preset names them or not.
     """
     config = CompareConfig.from_preset(preset, set=training_set.name)
-    names = dict.fromkeys(without_unknown(config.arms))
-    names |= dict.fromkeys(a for a in generated_arms() if has_images(workspace, training_set, a))
     chosen: list[str] = []
     left_out: dict[str, str] = {}
-    for name in names:
+    for name in dict.fromkeys([*without_unknown(config.arms), *generated_arms()]):
         try:
             _check_default(workspace, config, training_set, Arm.parse(name))
         except UserError as error:
-            left_out[name] = str(error)
+            if name in config.arms or has_images(workspace, training_set, name):
+                left_out[name] = str(error)
         else:
             chosen.append(name)
     return tuple(chosen), left_out
@@ -152,8 +151,7 @@ def _check_default(
             plan = plan_additions(config, training_set, amount)
             check_amount(plan, newest.counts, newest.name)
     if arm.returned:
-        withheld = withheld_images(workspace, training_set)
-        returned_plan(CellInputs(training_set, {}, (), withheld), arm.returned)
+        returned_plan(training_set, withheld_images(workspace, training_set), arm.returned)
     if arm.control == PLACEBO:
         for amount in config.amounts:
             plan_additions(config, training_set, amount)
@@ -171,14 +169,15 @@ def plan_additions(config: CompareConfig, training_set: TrainingSet, amount: str
     return plan
 
 
-def returned_plan(inputs: CellInputs, k: int) -> dict[str, int]:
-    """{minority class: withheld images to give back}, k times its training images.
+def returned_plan(
+    training_set: TrainingSet, withheld: Mapping[str, Sequence[str]], k: int
+) -> dict[str, int]:
+    """{minority class: `withheld` images to give back}, k times its training images.
 
     Raises UserError if there are fewer.
     """
-    training_set = inputs.training_set
     plan = {c: k * training_set.counts[c] for c in training_set.minority}
-    counts = {c: len(inputs.withheld.get(c, ())) for c in plan}
+    counts = {c: len(withheld.get(c, ())) for c in plan}
     if missing := [f"{c}: {counts[c]} of {n}" for c, n in plan.items() if counts[c] < n]:
         raise UserError(
             f"Arm returned:{k} gives back more images than were withheld from training set "
@@ -412,8 +411,9 @@ def _cells_of_seed(
         shared.append({"absent": inputs.absent})
     cells = []
     for arm in config.parsed:
-        if arm.images is None and arm.control != PLACEBO:
-            plan = returned_plan(inputs, arm.returned) if arm.returned else {}
+        if arm.has_only_real_images:
+            k = arm.returned
+            plan = returned_plan(training_set, inputs.withheld, k) if k else {}
             cells.append(Cell(arm, Schedule("always"), None, seed, None, plan, digest(shared)))
             continue
         synthetic = inputs.synthetic[arm.images] if arm.images else None

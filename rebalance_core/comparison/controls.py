@@ -23,8 +23,6 @@ def placebo_images(cell: Cell, inputs: CellInputs, real: Images) -> Images:
     Every real image of a class is copied equally often, up to one. The copies are a function of the
     training set alone, as the images of a synthetic set are.
     """
-    import torch
-
     from rebalance_core.classifiers.augmentation import augment_scans
     from rebalance_core.training.batches import to_float, to_uint8
     from rebalance_core.training.random import keyed_generator
@@ -39,7 +37,7 @@ def placebo_images(cell: Cell, inputs: CellInputs, real: Images) -> Images:
         seed = training_set.config.seed
         order = np.random.default_rng([seed, _KEY, index]).permutation(rows)
         copied = np.resize(order, count)
-        copies = to_float(torch.as_tensor(real.images[copied]))
+        copies = to_float(real.images[copied])
         images.append(to_uint8(augment_scans(copies, keyed_generator(seed, _KEY, index))))
         labels += [index] * count
         ids += [f"{real.ids[row]} {k}" for k, row in enumerate(copied)]

@@ -12,7 +12,7 @@ from functools import reduce
 
 import numpy as np
 
-from rebalance_core.comparison.arms import PLACEBO, Arm
+from rebalance_core.comparison.arms import Arm
 from rebalance_core.comparison.records import ExchangeRate, Row
 from rebalance_core.comparison.scores import ArmScores
 from rebalance_core.training_sets.resolve import TrainingSet
@@ -32,32 +32,27 @@ def exchange_rates(
     rates = []
     for row in rows:
         arm = Arm.parse(row.arm)
-        if arm.images is None and arm.control != PLACEBO:
+        if arm.has_only_real_images:
             continue
         curve = {
             sum(other.added.values()): scores[other.name]
             for other in rows
-            if _is_on_curve(Arm.parse(other.arm), arm)
+            if (real := Arm.parse(other.arm)).has_only_real_images and real.recipe == arm.recipe
         }
         if 0 not in curve or len(curve) < 2:
             continue
         if (rate := exchange_rate(scores[row.name], curve, own)) is not None:
-            real, interval = rate
+            worth, interval = rate
             rates.append(
                 ExchangeRate(
                     name=row.name,
                     added=sum(row.added.values()),
-                    real=real,
+                    real=worth,
                     interval=interval and list(interval),
                     most=max(curve),
                 )
             )
     return rates
-
-
-def _is_on_curve(other: Arm, arm: Arm) -> bool:
-    is_real = other.images is None and other.control != PLACEBO
-    return is_real and other.recipe == arm.recipe
 
 
 def exchange_rate(
@@ -77,10 +72,11 @@ def exchange_rate(
     positions = np.log2(1 + np.array(numbers) / own)
     grid = np.linspace(0, positions[-1], GRID)
     images = own * (2**grid - 1)
+    # interpolation is linear in the points: the share of each at each number
+    shares = np.stack([np.interp(grid, positions, unit) for unit in np.eye(len(numbers))], axis=1)
     above: list[bool] = []
     plausible: list[bool | None] = []
-    for position in grid:
-        weights = [float(np.interp(position, positions, unit)) for unit in np.eye(len(numbers))]
+    for weights in shares.tolist():
         terms = [point.weighted(w) for point, w in zip(monotone, weights, strict=True) if w]
         point = reduce(ArmScores.plus, terms)
         differences = arm.differences(point)

@@ -72,7 +72,7 @@ from rebalance_core.runs.metrics import read_metrics
 from rebalance_core.synthesis.records import Provenance
 from rebalance_core.synthesis.synthetic_set import open_synthetic
 from rebalance_core.training_sets.config import NO_SKEW_ALIASES
-from rebalance_core.training_sets.load import leak_note, missing_classes, part_counts
+from rebalance_core.training_sets.load import leak_note, leaked_images, missing_classes, part_counts
 from rebalance_core.training_sets.resolve import TrainingSet
 from rebalance_core.workspace import Workspace
 
@@ -308,7 +308,7 @@ def result_notes(dataset: Dataset, inputs: Iterable[CellInputs]) -> list[str]:
         for synthetic in each.synthetic.values()
         if (note := synthetic.check_poses(each.training_set))
     )
-    notes.append(leak_note(dataset, training_set))
+    notes.append(leak_note(dataset, training_set, leaked_images(dataset, training_set)))
     if patients := unknown_patients_note(dataset):
         notes.append(patients)
     return notes

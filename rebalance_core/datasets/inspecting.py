@@ -60,7 +60,7 @@ class FileInspection:
     reason: str = ""
     skipped: int = 0  # further frames or volumes
     blank: int = 0  # slices without content, which are left out
-    group: str = ""  # the patient, where the file tells it
+    group: str = ""  # the patient, where the file names one
 
 
 @dataclass(frozen=True)

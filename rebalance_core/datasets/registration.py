@@ -8,6 +8,7 @@ within 13 % per axis. The correlation ignores brightness and contrast.
 import itertools
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -66,24 +67,18 @@ class Registration:
         `shift` (m, 2; y and x, px), equals the first. The blurrier image is the template, and of
         two equally blurred ones each is, so that the order of the two is of no effect.
         """
-        warps = (first, second, symmetry, shift, scale)
+        warps = _Warps(first, second, symmetry, shift, scale)
         swapped = self.sharpness[first] > self.sharpness[second]
-        best = self._descend(*_exchange(swapped, *warps))
+        best = self._descend(_exchange(swapped, warps))
         ties = np.isclose(self.sharpness[first], self.sharpness[second], rtol=_TIE, atol=0)
         if ties.any():
-            reverse = _exchange(~swapped[ties], *(values[ties] for values in warps))
-            best[ties] = np.minimum(best[ties], self._descend(*reverse))
+            reverse = _exchange(~swapped[ties], _Warps(*(values[ties] for values in warps)))
+            best[ties] = np.minimum(best[ties], self._descend(reverse))
         return best
 
-    def _descend(
-        self,
-        first: np.ndarray,
-        second: np.ndarray,
-        symmetry: np.ndarray,
-        shift: np.ndarray,
-        scale: np.ndarray,
-    ) -> np.ndarray:
-        """The least difference on the way, with rows `first` as the templates: (m,)."""
+    def _descend(self, warps: "_Warps") -> np.ndarray:
+        """The least difference on the way, with the rows `first` as the templates: (m,)."""
+        first, second, symmetry, shift, scale = warps
         best = np.ones(len(first))
         active = np.arange(len(first))
         for step in range(STEPS + 1):
@@ -143,24 +138,23 @@ def improved(
     return shift.clip(-MAX_SHIFT, MAX_SHIFT), scale.clip(*SCALES)
 
 
-def _exchange(
-    swapped: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    symmetry: np.ndarray,
-    shift: np.ndarray,
-    scale: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The same warps (m,) with the two rows exchanged where `swapped` (m,) is true."""
+class _Warps(NamedTuple):
+    """Pairs of rows (m,), and the warps of the second that make it the first: see `differences`."""
+
+    first: np.ndarray
+    second: np.ndarray
+    symmetry: np.ndarray
+    shift: np.ndarray
+    scale: np.ndarray
+
+
+def _exchange(swapped: np.ndarray, warps: _Warps) -> _Warps:
+    """The same warps with the two rows exchanged where `swapped` (m,) is true."""
+    first, second, symmetry, shift, scale = warps
     shift, scale = inverse_warp(symmetry, shift, scale, swapped)
     symmetry = np.where(swapped, np.array(INVERSE)[symmetry], symmetry)
-    return (
-        np.where(swapped, second, first),
-        np.where(swapped, first, second),
-        symmetry,
-        shift,
-        scale,
-    )
+    first, second = np.where(swapped, second, first), np.where(swapped, first, second)
+    return _Warps(first, second, symmetry, shift, scale)
 
 
 def inverse_warp(

@@ -44,6 +44,15 @@ def estimate_in_workspace(
     return estimate(generator_spec(name), config, training_set, channels, runs)
 
 
+def training_notes(
+    workspace: Workspace, name: str, config: Config, training_set: TrainingSet
+) -> tuple[str, ...]:
+    """The notes of `estimate_in_workspace`, without measuring a speed."""
+    channels = open_dataset(workspace, training_set.config.dataset).channels
+    cost = generator_spec(name).training_cost(config, training_set, channels)
+    return cost.notes if cost else ()
+
+
 def estimate(
     spec: GeneratorSpec,
     config: Config,

@@ -73,7 +73,7 @@ class RunState(BaseModel):
 
     @property
     def process_start(self) -> float | str:
-        """What tells the run's process from others of its pid, for `find_process`."""
+        """The start of the run's process, which identifies it among others with its pid."""
         return self.birth or self.pid_started or 0.0
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -32,9 +33,9 @@ def _check_names(names: set[str], expected: set[str]) -> None:
             raise ValueError(f"the weights {problem} {min(wrong)[:100]}")
 
 
-def _check_header(name: str, entry: object, tensor: Tensor) -> None:
+def _check_header(name: str, entry: Any, tensor: Tensor) -> None:
     """Compare what the header says of a tensor, a slice of safetensors, with the network's."""
-    shape, kind = tuple(entry.get_shape()), entry.get_dtype()  # type: ignore[attr-defined]
+    shape, kind = tuple(entry.get_shape()), entry.get_dtype()
     if shape != tuple(tensor.shape):
         raise ValueError(f"{name} has the shape {shape}, not {tuple(tensor.shape)}")
     if tensor.is_floating_point() and kind != "F32":

@@ -92,8 +92,8 @@ def set_notes(dataset: Dataset, training_set: TrainingSet) -> list[str]:
             f"Fewer than {FEW} validation images of {', '.join(few)}: the chosen epoch depends on "
             "them; compare the last epoch's figures as well."
         )
-    if leaked_images(dataset, training_set):
-        notes.append(leak_note(dataset, training_set))
+    if copies := leaked_images(dataset, training_set):
+        notes.append(leak_note(dataset, training_set, copies))
     official = dataset.counts()["train"]
     largest = max(official, key=lambda label: official[label])
     is_whole = training_set.config.skew in NO_SKEW_ALIASES or "@" in training_set.config.skew
@@ -115,10 +115,10 @@ def leaked_images(dataset: Dataset, training_set: TrainingSet) -> int:
     return int(has_similar(dataset, rows, others, training_set.config.difference).sum())
 
 
-def leak_note(dataset: Dataset, training_set: TrainingSet) -> str:
-    """A sentence on the test images that are copies of a training or validation image."""
-    copies, difference = leaked_images(dataset, training_set), training_set.config.difference
-    how = f"(a difference of at most {difference:g}, symmetries {dataset.manifest.symmetries})"
+def leak_note(dataset: Dataset, training_set: TrainingSet, copies: int) -> str:
+    """A sentence on the test images that are `copies` of a training or validation image."""
+    difference, symmetries = training_set.config.difference, dataset.manifest.symmetries
+    how = f"(a difference of at most {difference:g}, symmetries {symmetries})"
     if not copies:
         return f"No test image is a copy of a training or validation image {how}."
     return (

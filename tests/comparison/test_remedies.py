@@ -47,7 +47,7 @@ COUNTS = (300, 12, 12)  # training images of the long-tailed toy
 
 
 def toy(counts: tuple[int, ...], seed: int) -> Images:
-    """Noise with a faint bright quarter that tells the class: uint8 (n, 16, 16, 1)."""
+    """Noise with a faint bright quarter that depends on the class: uint8 (n, 16, 16, 1)."""
     random = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(counts)), counts)
     images = random.normal(110, 45, (len(labels), 16, 16, 1))

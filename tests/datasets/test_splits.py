@@ -20,7 +20,7 @@ from rebalance_core.poses.clustering import cluster_poses, open_clustering
 from rebalance_core.poses.config import PosesConfig
 from rebalance_core.runs.run import MemoryRun
 from rebalance_core.training_sets.config import SetConfig
-from rebalance_core.training_sets.load import leak_note, set_notes
+from rebalance_core.training_sets.load import leak_note, leaked_images, set_notes
 from rebalance_core.training_sets.resolve import TrainingSet, resolve_set
 from rebalance_core.training_sets.splits import SplitName
 from rebalance_core.workspace import Workspace
@@ -158,11 +158,11 @@ def test_test_images_with_a_copy_in_training_or_validation_are_counted(
         f"{copies} of {len(official.test)} test images are copies of a training or validation "
         f"image {how}: scores are too high. The split clean leaves such copies out."
     )
-    assert leak_note(dataset, official) == note
+    assert leak_note(dataset, official, leaked_images(dataset, official)) == note
     assert note in set_notes(dataset, official)
     clean = resolve(home, layout, "clean")
     none = f"No test image is a copy of a training or validation image {how}."
-    assert leak_note(dataset, clean) == none
+    assert leak_note(dataset, clean, leaked_images(dataset, clean)) == none
     assert none not in set_notes(dataset, clean)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT, Done, command
+from commands import ROOT, command, printed
 from PIL import Image
 from sources import BARE, Files, contents, folders, import_source, pack, png, refusal, unpack
 
@@ -828,12 +828,6 @@ def test_the_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyP
 ODD = ["a\rb", "c\nd", "e\tf", "\rg", "h\r\ni", 'j"k', "=1+1", "-m", "@n", "+o", "\tp", "q,r"]
 
 
-def told(done: Done) -> dict[str, object]:
-    assert done.returncode == 0, done.stderr
-    value: dict[str, object] = json.loads(done.stdout)
-    return value
-
-
 def test_control_characters_in_names_go_all_the_way(home: Path, tmp_path: Path) -> None:
     """Import, poses, a training set, and both exports."""
     files = {
@@ -842,15 +836,15 @@ def test_control_characters_in_names_go_all_the_way(home: Path, tmp_path: Path) 
         for k, name in enumerate(ODD)
     }
     source = unpack(tmp_path / "a", files)
-    told(command(home, "datasets", "add", "odd", source, "--json"))
+    printed(home, "datasets", "add", "odd", source)
     dataset = open_dataset(Workspace(home), "odd")
     assert list(dataset.catalogue["image"]) == sorted(files)
-    told(command(home, "poses", "cluster", "odd", "--k", "2", "--extractor", "hog", "--json"))
-    assert told(command(home, "poses", "show", "odd", "--json"))["dataset"] == "odd"
+    printed(home, "poses", "cluster", "odd", "--k", "2", "--extractor", "hog")
+    assert printed(home, "poses", "show", "odd")["dataset"] == "odd"
     export_dataset(dataset, tmp_path / "out")
     written = {p.relative_to(tmp_path / "out").as_posix() for p in tmp_path.glob("out/*/*")}
     assert written == set(files)
-    told(command(home, "rebalance", "odd", "none", tmp_path / "rebalanced", "--json"))
+    printed(home, "rebalance", "odd", "none", tmp_path / "rebalanced")
     with (tmp_path / "rebalanced" / "manifest.csv").open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert {line["source"] for line in lines} <= set(files)
